@@ -1,0 +1,128 @@
+"""The lock file's schema, version 1. Facts only: whatever a later stackc would judge again is not in here."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+SCHEMA_VERSION = 1
+
+HUB = "https://huggingface.co"
+
+# A full commit pins; a shorter prefix is kept as a hint that prefetch checks, because the Hub resolves full hashes only.
+CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
+FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+
+Unconfirmed = Literal["chat_template", "commit", "config", "files", "license", "tensors"]
+
+
+class LockModel(BaseModel):
+    """Base of all lock records: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorKind(LockModel):
+    """Tensors that differ only in the numbers of their names, such as one projection of every layer.
+
+    Attributes:
+        name: the tensor's name with every all-digits component replaced by `*`.
+        dtype: as the safetensors header spells it (`BF16`, `I32`, `F8_E4M3`, …).
+        shape: of one tensor, in elements.
+        count: how many tensors have this name pattern, dtype and shape.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    count: int = Field(ge=1)
+
+
+class TensorFacts(LockModel):
+    """What the safetensors headers say, aggregated.
+
+    Attributes:
+        digest: `sha256:` over the sorted lines `name dtype [shape]` of every tensor.
+        total_bytes: sum of all tensors' data, without headers.
+    """
+
+    digest: str
+    total_bytes: int = Field(ge=0)
+    kinds: tuple[TensorKind, ...]
+
+
+class WeightFile(LockModel):
+    """One file that vLLM will load. `size` and `sha256` are None where the Hub did not say."""
+
+    path: str
+    size: int | None = Field(default=None, ge=0)
+    sha256: str | None = None
+
+
+class ModelFacts(LockModel):
+    """One repository at one commit, or one local folder.
+
+    Attributes:
+        source: where the facts were read: `https://huggingface.co`, another endpoint, `loopback` or `folder`.
+        commit: full hash; a shorter one, or None, where the source did not give it (then `commit` is unconfirmed).
+        license: Hub licence identifier, or `license_name` where the identifier is `other`; None where not stated.
+        gated: False, `auto` or `manual`, as the Hub has it.
+        base_models: repositories that the card names as its base.
+        base_relation: `quantized`, `finetune`, `adapter` or `merge`, where the Hub derived one.
+        pipeline_tag: the Hub's task, such as `text-generation`.
+        chat_template: the file that holds it (`tokenizer_config.json`, `chat_template.jinja`, …); None if there is none.
+        remote_code: config.json names Python files in its `auto_map`.
+        weights: files that vLLM will load, sorted by path; never a second copy of the same weights.
+        config: config.json as read, without keys that no engine reads (label maps).
+        quantization: the quantization block, wherever it stood; None for an unquantized checkpoint.
+        quantization_file: the file that block was read from.
+        tensors: None where no safetensors header could be read (then `tensors` is unconfirmed).
+        unconfirmed: facts that the source did not give exactly, sorted.
+    """
+
+    source: str
+    commit: CommitHash | None = None
+    license: str | None = None
+    gated: Literal[False, "auto", "manual"] = False
+    base_models: tuple[str, ...] = ()
+    base_relation: str | None = None
+    pipeline_tag: str | None = None
+    chat_template: str | None = None
+    remote_code: bool = False
+    weights: tuple[WeightFile, ...] = ()
+    config: dict[str, Any]
+    quantization: dict[str, Any] | None = None
+    quantization_file: str | None = None
+    tensors: TensorFacts | None = None
+    unconfirmed: tuple[Unconfirmed, ...] = ()
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether `commit` is a full hash that the Hub resolves."""
+        return self.commit is not None and FULL_COMMIT.fullmatch(self.commit) is not None
+
+
+class LockedService(LockModel):
+    """What the spec asked for a service, and the repositories that answer it.
+
+    Attributes:
+        model: as the spec names it.
+        quantization: methods in order of preference, as the spec has them.
+        publishers: the policy's trusted publishers when candidates were searched, sorted.
+        candidates: keys of `Lock.models`, sorted; which one is served is decided when compiling.
+    """
+
+    model: str
+    quantization: tuple[str, ...]
+    publishers: tuple[str, ...] = ()
+    candidates: tuple[str, ...]
+
+
+class Lock(LockModel):
+    """A whole lock file."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    services: dict[str, LockedService]
+    models: dict[str, ModelFacts]

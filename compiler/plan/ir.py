@@ -1,0 +1,256 @@
+"""The plan's types. Sizes are bytes, lengths are tokens, times are seconds; no field is a formatted string.
+
+`plan.json` is this, field by field (compiler/targets/plan_json.py); change SCHEMA_VERSION when a field changes meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from compiler.units import ByteRange, total
+
+SCHEMA_VERSION = 1
+
+
+class Basis(StrEnum):
+    """How a figure is known."""
+
+    EXACT = "exact"
+    ESTIMATE = "estimate"
+    DECLARED = "declared"
+
+
+class RowKind(StrEnum):
+    """A row of a server's ledger, in the order in which the memory is taken."""
+
+    OUTSIDE = "outside"
+    WEIGHTS = "weights"
+    BUFFERS = "buffers"
+    ACTIVATION = "activation"
+    NON_TORCH = "non_torch"
+    CUDA_GRAPHS = "cuda_graphs"
+    KV_CACHE = "kv_cache"
+    PROCESS = "process"
+
+
+class Verdict(StrEnum):
+    """What the ledger proves: at the high end of every interval, only at the expected values, or not at all."""
+
+    FITS = "fits"
+    MARGIN = "fits, within the margin of error"
+    UNFIT = "does not fit"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One use of a device's memory by one server. `source` says where the figure comes from."""
+
+    kind: RowKind
+    title: str
+    bytes: ByteRange
+    basis: Basis
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLedger:
+    """What one server takes of one device, rows in the order in which it takes it."""
+
+    service: str
+    rows: tuple[LedgerRow, ...]
+
+    @property
+    def bytes(self) -> ByteRange:
+        """All of it, inside and outside vLLM's own budget."""
+        return total(row.bytes for row in self.rows)
+
+    @property
+    def budget(self) -> ByteRange:
+        """What vLLM counts against `total × gpu_memory_utilization`."""
+        return total(row.bytes for row in self.rows if row.kind is not RowKind.OUTSIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLedger:
+    """One GPU, or the memory of a CPU node. Servers are in start order; `slack` is what is left at the high end."""
+
+    index: int
+    total: int
+    total_source: str
+    reserve: int
+    servers: tuple[ServerLedger, ...]
+
+    @property
+    def used(self) -> ByteRange:
+        """Everything taken, the reserve included."""
+        return ByteRange.exact(self.reserve) + total(server.bytes for server in self.servers)
+
+    @property
+    def slack(self) -> int:
+        """Bytes left when every estimate is at its high end; negative if they would not fit then."""
+        return self.total - self.used.high
+
+
+@dataclass(frozen=True, slots=True)
+class GpuNode:
+    """A machine with GPUs of one model.
+
+    Attributes:
+        title: the card's name for people.
+        compute_capability: such as (12, 0).
+        uuids: full `GPU-…` identifiers by index; empty if the spec gives none.
+    """
+
+    name: str
+    title: str
+    count: int
+    memory: int
+    compute_capability: tuple[int, int]
+    uuids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CpuNode:
+    """A machine that vLLM's CPU build serves from its main memory."""
+
+    name: str
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The vLLM release that runs here. `image` is a reference for `docker pull`, by digest if the spec gives one."""
+
+    version: str
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The checkpoint that a service loads.
+
+    Attributes:
+        requested: the model as the spec names it.
+        repository: Hub id of the chosen variant; None for a local folder.
+        folder: path on the server; None for a Hub model.
+        commit: full hash, a prefix that prefetch checks, or None where only `main` is known.
+        is_pinned: whether `commit` is a full hash.
+        quantization: method as the checkpoint states it, or `none`.
+        weights_bytes: of the files to download; None where the Hub did not say.
+        unconfirmed: facts the lock marks as not exactly known.
+    """
+
+    requested: str
+    repository: str | None
+    folder: str | None
+    commit: str | None
+    is_pinned: bool
+    license: str | None
+    quantization: str
+    weights_bytes: int | None
+    unconfirmed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KvCache:
+    """The KV cache of one rank. `num_blocks` includes vLLM's null block; `bytes` = num_blocks × bytes_per_block."""
+
+    dtype: str
+    block_size: int
+    bytes_per_block: int
+    num_blocks: int
+    capacity_tokens: int
+    max_concurrency: float
+
+    @property
+    def bytes(self) -> int:
+        """Bytes given to `--kv-cache-memory-bytes`."""
+        return self.num_blocks * self.bytes_per_block
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One option of `vllm serve`. `value` None is a switch; `reason` says who decided it (for the README)."""
+
+    flag: str
+    value: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `ready` < `start`, and `drain` < `stop`, so that the inner deadline's message wins."""
+
+    ready: int
+    start: int
+    drain: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One vLLM server.
+
+    Attributes:
+        task: `chat` or `completion`.
+        devices: GPU indices on the node, one per tensor-parallel rank; (0,) on a CPU node.
+        start_after: services that must be ready before this one starts, because they share a device.
+        gpu_memory_utilization: in ten-thousandths of the device's total, rounded down.
+        arguments: after the model, in the order in which they are emitted; the model itself is `model`.
+        environment: variables the server needs, sorted by name; never a secret.
+    """
+
+    name: str
+    task: str
+    model: ServedModel
+    served_name: str
+    host: str
+    port: int
+    devices: tuple[int, ...]
+    start_after: tuple[str, ...]
+    dtype: str
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: int
+    kv_cache: KvCache
+    timeouts: Timeouts
+    arguments: tuple[Argument, ...]
+    environment: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Absolute paths on the server: the copied tree, state and caches, and the vLLM executable."""
+
+    install: str
+    state: str
+    vllm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Files on the server that hold secrets; None where the stack has none. Their content never passes through here."""
+
+    hf_token: str | None
+    api_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole stack, ready to be rendered. Services are in start order, devices by index."""
+
+    stack: str
+    engine: Engine
+    node: GpuNode | CpuNode
+    devices: tuple[DeviceLedger, ...]
+    services: tuple[Service, ...]
+    paths: Paths
+    secrets: Secrets
+    targets: tuple[str, ...]
+    verdict: Verdict
+
+    def service(self, name: str) -> Service:
+        """The service of that name."""
+        return next(service for service in self.services if service.name == name)

@@ -1,0 +1,162 @@
+"""The shape of stacks/NAME.yaml. Models validate and nothing more; rules across fields are in `checks.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from compiler.units import UnitError, parse_bytes, parse_tokens
+
+
+def _as_tokens(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return parse_tokens(value)
+        except UnitError as error:
+            raise _unit_error(error) from error
+    return value
+
+
+def _as_bytes(value: object) -> object:
+    # A bare number has no unit, and guessing one would be off by 2^30.
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return parse_bytes(str(value))
+        except UnitError as error:
+            raise _unit_error(error) from error
+    return value
+
+
+def _unit_error(error: UnitError) -> PydanticCustomError:
+    return PydanticCustomError("unit", "{message}", {"message": str(error), "remedy": error.remedy})
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _without_trailing_slash(value: object) -> object:
+    return value.rstrip("/") if isinstance(value, str) and len(value) > 1 else value
+
+
+Tokens = Annotated[int, BeforeValidator(_as_tokens), Field(ge=1, le=2**31 - 1)]
+Bytes = Annotated[int, BeforeValidator(_as_bytes), Field(ge=0, le=2**50)]
+# Names end up in file names, unit names, compose services and shell words.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+ServedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$")]
+# Anything a shell, systemd or compose would read twice is kept out of paths.
+AbsolutePath = Annotated[
+    str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+@-]+$"), BeforeValidator(_without_trailing_slash)
+]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./][A-Za-z0-9._/-]{0,255}$")]
+GpuUuid = Annotated[str, StringConstraints(pattern=r"^GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Publisher = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]{0,255}$")]
+
+QuantizationMethod = Literal["auto", "none", "awq", "gptq", "fp8", "int8", "compressed-tensors"]
+Target = Literal["scripts", "systemd", "compose"]
+
+
+class SpecModel(BaseModel):
+    """Base of all spec records: frozen, strict, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EngineSpec(SpecModel):
+    """Which vLLM runs. `image` replaces the default container image, best as `repository@sha256:…`."""
+
+    vllm: str
+    image: ImageReference | None = None
+
+
+class GpusSpec(SpecModel):
+    """GPUs of one node: a catalog name, or a card's own figures."""
+
+    model: str | None = None
+    memory: Bytes | None = None
+    compute_capability: Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d$")] | None = None
+    count: Annotated[int, Field(ge=1, le=64)] = 1
+    uuids: tuple[GpuUuid, ...] = Field(default=(), strict=False)
+
+
+class CpuSpec(SpecModel):
+    """A node without GPUs: how much of its main memory the stack may use."""
+
+    memory: Bytes
+
+
+class NodeSpec(SpecModel):
+    """One machine. `reserve` is kept free on each GPU (or of the CPU memory) for whatever else lives there."""
+
+    gpus: GpusSpec | None = None
+    cpu: CpuSpec | None = None
+    reserve: Bytes = 0
+
+
+class ServiceSpec(SpecModel):
+    """One vLLM server.
+
+    Attributes:
+        context: tokens of one request, prompt and answer together (`--max-model-len`).
+        concurrency: requests of full context that must fit in the KV cache at once.
+        share: weight with which this service gets memory that is left over on its GPU, as KV cache.
+    """
+
+    model: ModelName
+    task: Literal["chat", "completion"] = "chat"
+    quantization: Annotated[
+        tuple[QuantizationMethod, ...], BeforeValidator(_as_list), Field(min_length=1, strict=False)
+    ] = ("auto",)
+    context: Tokens
+    concurrency: Annotated[int, Field(ge=1, le=65536)] = 1
+    port: Annotated[int, Field(ge=1, le=65535)]
+    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
+    served_name: ServedName | None = None
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    gpus: Annotated[tuple[Annotated[int, Field(ge=0, le=63)], ...], Field(strict=False)] = ()
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = None
+    max_num_batched_tokens: Tokens | None = None
+    share: Annotated[int, Field(ge=0, le=1000)] = 1
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+
+
+class PolicySpec(SpecModel):
+    """What may be served. An empty list of licences allows every licence; publishers are trusted for variants."""
+
+    licenses: tuple[str, ...] = Field(default=(), strict=False)
+    publishers: tuple[Publisher, ...] = Field(default=(), strict=False)
+    gated: Literal["deny", "allow"] = "deny"
+    trust_remote_code: Literal["deny", "allow"] = "deny"
+    margin: Literal["deny", "allow"] = "deny"
+
+
+class SecretsSpec(SpecModel):
+    """Paths on the server of files that hold secrets."""
+
+    hf_token: AbsolutePath | None = None
+    api_key: AbsolutePath | None = None
+
+
+class PathsSpec(SpecModel):
+    """Where things lie on the server; None takes the default that `plan/lower.py` documents."""
+
+    install: AbsolutePath | None = None
+    state: AbsolutePath | None = None
+    vllm: AbsolutePath | None = None
+
+
+class Spec(SpecModel):
+    """A whole stack as written."""
+
+    stack: Name
+    engine: EngineSpec
+    nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
+    services: Annotated[dict[Name, ServiceSpec], Field(min_length=1)]
+    policy: PolicySpec = PolicySpec()
+    secrets: SecretsSpec = SecretsSpec()
+    paths: PathsSpec = PathsSpec()
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, strict=False)] = ("scripts", "systemd", "compose")

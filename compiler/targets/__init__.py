@@ -1,0 +1,1 @@
+"""One module per target: plan → typed document → artifacts. Targets never import each other."""
