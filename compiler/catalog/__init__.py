@@ -1,0 +1,1 @@
+"""Facts about GPUs and about vLLM releases, each with its source."""

@@ -25,13 +25,20 @@ class Code:
         """By the first letter: E or W."""
         return Severity.ERROR if self.code.startswith("E") else Severity.WARNING
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the outside world failed, not the spec: the Hub or the disk."""
+        return self.code in _OUTSIDE
+
+
+_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0601"}
+
 
 _TITLES = {
-    # E01: reading a file
     "E0101": "the file is not valid YAML",
     "E0102": "a key is given twice",
     "E0103": "YAML anchors, merges and tags are not part of a spec",
-    # E02: the spec itself
+    "E0104": "the file cannot be read",
     "E0201": "unknown key",
     "E0202": "a required key is missing",
     "E0203": "a value has the wrong type or is out of range",
@@ -43,7 +50,6 @@ _TITLES = {
     "E0209": "a stack has one node",
     "E0210": "the stack's name and its file's name differ",
     "E0211": "a service asks for GPUs that the node does not have",
-    # E03: models, their facts and the policy
     "E0301": "there is no lock",
     "E0302": "the lock does not answer the spec",
     "E0303": "the lock cannot be read",
@@ -56,23 +62,18 @@ _TITLES = {
     "E0310": "the Hub has no such model",
     "E0311": "the Hub did not answer as it should",
     "E0312": "access to the model is not granted",
-    # E04: memory
     "E0401": "a service does not fit",
     "E0402": "a service fits only within the margin of error",
     "E0403": "the context is longer than the model's",
     "E0404": "the model cannot be split over this many GPUs",
     "E0405": "a limit contradicts what the service promises",
-    # E05: engine arguments
     "E0501": "stackc decides this engine argument",
     "E0502": "the pinned engine has no such argument",
     "E0503": "the engine argument does not take this value",
-    # E06: writing
     "E0601": "the output cannot be written",
     "E0602": "the generated tree is not what the spec says",
     "E0603": "a file in the generated tree was not written by stackc",
-    # W03: facts that are not exact
     "W0301": "the lock holds facts that are not confirmed",
-    "W0302": "the image is pinned by tag, not by digest",
 }
 
 CODES = {code: Code(code, title) for code, title in _TITLES.items()}

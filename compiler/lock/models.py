@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 HUB = "https://huggingface.co"
 
-# A full commit pins; a shorter prefix is kept as a hint that prefetch checks, because the Hub resolves full hashes only.
+# A full commit pins; a shorter prefix is a hint that prefetch checks, because the Hub resolves full hashes only.
 CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
@@ -72,11 +72,12 @@ class ModelFacts(LockModel):
         base_models: repositories that the card names as its base.
         base_relation: `quantized`, `finetune`, `adapter` or `merge`, where the Hub derived one.
         pipeline_tag: the Hub's task, such as `text-generation`.
-        chat_template: the file that holds it (`tokenizer_config.json`, `chat_template.jinja`, …); None if there is none.
+        chat_template: the file that holds it (`tokenizer_config.json`, `chat_template.jinja`); None if there is none.
         remote_code: config.json names Python files in its `auto_map`.
         weights: files that vLLM will load, sorted by path; never a second copy of the same weights.
-        config: config.json as read, without keys that no engine reads (label maps).
-        quantization: the quantization block, wherever it stood; None for an unquantized checkpoint.
+        config: config.json as read, without what no engine reads (label maps, the author's folders) and without the
+            quantization block.
+        quantization: the quantization block as read, wherever it stood; None for an unquantized checkpoint.
         quantization_file: the file that block was read from.
         tensors: None where no safetensors header could be read (then `tensors` is unconfirmed).
         unconfirmed: facts that the source did not give exactly, sorted.
@@ -126,3 +127,11 @@ class Lock(LockModel):
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
     services: dict[str, LockedService]
     models: dict[str, ModelFacts]
+
+    @model_validator(mode="after")
+    def _candidates_have_facts(self) -> Lock:
+        for name, service in self.services.items():
+            for candidate in service.candidates:
+                if candidate not in self.models:
+                    raise ValueError(f"service {name} has the candidate {candidate}, which is not among the models")
+        return self

@@ -1,0 +1,1 @@
+"""Spec + lock + catalogs → a placement with its ledger, or an explained refusal. Pure."""

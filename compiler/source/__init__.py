@@ -1,0 +1,1 @@
+"""YAML files with a span for every key and value."""

@@ -123,6 +123,11 @@ class ServiceSpec(SpecModel):
     share: Annotated[int, Field(ge=0, le=1000)] = 1
     engine_args: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def enforce_eager(self) -> bool:
+        """Whether the user turns CUDA graphs off, which the ledger then leaves out."""
+        return any(self.engine_args.get(key) is True for key in ("enforce_eager", "enforce-eager", "--enforce-eager"))
+
 
 class PolicySpec(SpecModel):
     """What may be served. An empty list of licences allows every licence; publishers are trusted for variants."""

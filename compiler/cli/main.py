@@ -1,0 +1,59 @@
+"""The `stackc` command. Commands are imported when they run, so that `--help` stays fast."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from compiler import __version__
+
+COMMANDS = {
+    "compile": "Compile specs into generated/, or check what is there.",
+    "explain": "Explain an error code, or the plan behind a spec.",
+    "fit": "Ask whether one model fits on a GPU, and with how much KV cache.",
+    "gpus": "List the GPUs that a spec may name.",
+    "lock": "Resolve models against the Hugging Face Hub and write the lock.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' one-line helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"compiler.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="stackc")
+def cli() -> None:
+    """Compile a spec of an LLM serving stack into artifacts that start.
+
+    Exit codes: 0 fine, 1 the spec or the check failed, 2 usage, 3 the outside world (Hub, disk) failed.
+    """
+
+
+def main() -> None:
+    """Entry point of the distribution."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing was left half-written", err=True)
+        sys.exit(130)

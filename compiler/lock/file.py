@@ -1,0 +1,159 @@
+"""Read and write NAME.lock.yaml."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from compiler.diagnostics import Diagnostic, Help
+from compiler.lock import text
+from compiler.lock.models import SCHEMA_VERSION, Lock, LockedService, ModelFacts
+
+# The largest lock seen is below 100 KiB; anything near this bound is no lock.
+MAX_BYTES = 16 << 20
+
+_HEADER = "# Written by `stackc lock`: DO NOT EDIT. Facts about the models of the spec beside this file.\n"
+_SHOWN_PROBLEMS = 5
+
+
+def read_lock(path: Path, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...]]:
+    """Read a lock file.
+
+    Args:
+        path: where it is.
+        name: what diagnostics call it.
+
+    Returns:
+        The lock and nothing, or None and E0301 (no file) or E0303 (not a lock that this version reads).
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None, (Diagnostic("E0301", f"there is no lock `{name}`", helps=(Help("run `stackc lock`"),)),)
+    except OSError as error:
+        return None, (_unreadable(name, error.strerror or type(error).__name__),)
+    if len(content) > MAX_BYTES:
+        return None, (_unreadable(name, f"it is larger than {MAX_BYTES} bytes"),)
+    try:
+        return _validated(_load(content.decode()), name)
+    except UnicodeDecodeError:
+        return None, (_unreadable(name, "it is not UTF-8"),)
+    except RecursionError:
+        return None, (_unreadable(name, "it is nested too deeply"),)
+    except (YAMLError, ValueError) as error:
+        return None, (_unreadable(name, f"it is not valid YAML{_place(error)}"),)
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Write a lock unless the file already says the same, replacing it in one step.
+
+    Returns:
+        Whether the file changed.
+    """
+    content = format_lock(lock).encode()
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return False
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(_mode(path))
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def format_lock(lock: Lock) -> str:
+    """The text of a lock: equal locks give equal bytes, whatever the order of their maps."""
+    data = {
+        "schema": lock.schema_version,
+        "services": {name: _service(lock.services[name]) for name in sorted(lock.services)},
+        "models": {name: _model(lock.models[name]) for name in sorted(lock.models)},
+    }
+    return _HEADER + text.format_document(data)
+
+
+def _service(service: LockedService) -> dict[str, Any]:
+    data = service.model_dump(exclude_defaults=True)
+    return {**data, "candidates": sorted(service.candidates)}
+
+
+def _model(facts: ModelFacts) -> dict[str, Any]:
+    data = facts.model_dump(exclude_defaults=True)
+    data["config"] = _sorted(facts.config)
+    if facts.quantization is not None:
+        data["quantization"] = _sorted(facts.quantization)
+    if "weights" in data:
+        data["weights"] = sorted(data["weights"], key=lambda file: str(file["path"]))
+    if facts.tensors is not None:
+        data["tensors"]["kinds"] = sorted(data["tensors"]["kinds"], key=_kind_order)
+    return data
+
+
+def _kind_order(kind: dict[str, Any]) -> tuple[str, str, tuple[int, ...]]:
+    return kind["name"], kind["dtype"], tuple(kind["shape"])
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_sorted(item) for item in value]
+    return value
+
+
+def _mode(path: Path) -> int:
+    # mkstemp makes files private; a lock is as readable as what it replaces, or as any new file.
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _load(content: str) -> Any:
+    try:
+        return text.parse(content)
+    except text.UnusualError:
+        return YAML(typ="safe", pure=True).load(content)
+
+
+def _validated(data: Any, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...]]:
+    version = data.get("schema") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        reason = f"its schema is {version!r}, and this stackc reads {SCHEMA_VERSION}" if version else "it has no schema"
+        return None, (_unreadable(name, reason),)
+    try:
+        return Lock.model_validate(data), ()
+    except ValidationError as error:
+        problems = [_problem(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)]
+        return None, (_unreadable(name, "it does not have the form of a lock", problems),)
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    path = ".".join(str(part) for part in location) or "the lock"
+    return f"{path}: {message[:1].lower()}{message[1:]}"
+
+
+def _unreadable(name: str, reason: str, problems: list[str] | None = None) -> Diagnostic:
+    notes = tuple((problems or [])[:_SHOWN_PROBLEMS])
+    helps = (Help("restore it from version control, or delete it and run `stackc lock`"),)
+    return Diagnostic("E0303", f"cannot read the lock `{name}`: {reason}", notes=notes, helps=helps)
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f" (line {mark.line + 1})" if mark is not None else ""

@@ -1,0 +1,79 @@
+"""Which quantization a checkpoint has, by what it says of itself and never by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compiler.lock.models import ModelFacts
+
+AWQ_FILE = "quant_config.json"
+GPTQ_FILE = "quantize_config.json"
+MODELOPT_FILE = "hf_quant_config.json"
+
+_BYTE = 8
+
+
+def checkpoint_format(facts: ModelFacts) -> str | None:
+    """The method as the engine spells it (`awq`, `gptq`, `compressed-tensors`, `modelopt`, …); None if unquantized.
+
+    Sidecar files of older tools have no `quant_method`; there the file's name stands for it.
+    """
+    if facts.quantization is None:
+        return None
+    method = facts.quantization.get("quant_method")
+    if isinstance(method, str) and method:
+        return method.lower()
+    return _FORMAT_OF_FILE.get(facts.quantization_file or "", "unknown")
+
+
+_FORMAT_OF_FILE = {AWQ_FILE: "awq", GPTQ_FILE: "gptq", MODELOPT_FILE: "modelopt"}
+
+
+def quantization_method(facts: ModelFacts) -> str:
+    """The narrowest name a spec would use: `none`, `awq`, `gptq`, `int8`, `fp8`, `compressed-tensors`, or another."""
+    form = checkpoint_format(facts)
+    if form is None or facts.quantization is None:
+        return "none"
+    if form == "gptq":
+        return "int8" if facts.quantization.get("bits") == _BYTE else "gptq"
+    if form == "compressed-tensors":
+        return _compressed_tensors_method(facts.quantization)
+    if form == "modelopt":
+        return "fp8" if _modelopt_algorithm(facts.quantization) == "FP8" else "modelopt"
+    return form
+
+
+def quantization_names(facts: ModelFacts) -> frozenset[str]:
+    """Every name under which a spec may ask for this checkpoint: an int8 GPTQ answers to `int8` and to `gptq`."""
+    return frozenset(name for name in (quantization_method(facts), checkpoint_format(facts)) if name is not None)
+
+
+def answers_quantization(facts: ModelFacts, asked: tuple[str, ...]) -> bool:
+    """Whether this checkpoint has one of the methods that a service asks for."""
+    return "auto" in asked or not quantization_names(facts).isdisjoint(asked)
+
+
+def _compressed_tensors_method(block: Mapping[str, Any]) -> str:
+    weights = list(_group_weights(block))
+    if weights and all(group.get("num_bits") == _BYTE for group in weights):
+        kinds = {group.get("type") for group in weights}
+        if kinds == {"float"}:
+            return "fp8"
+        if kinds == {"int"}:
+            return "int8"
+    return "compressed-tensors"
+
+
+def _group_weights(block: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    groups = block.get("config_groups")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        weights = group.get("weights") if isinstance(group, Mapping) else None
+        if isinstance(weights, Mapping):
+            yield weights
+
+
+def _modelopt_algorithm(block: Mapping[str, Any]) -> object:
+    # config.json holds the fields directly, the sidecar below `quantization`.
+    inner = block.get("quantization")
+    return (inner if isinstance(inner, Mapping) else block).get("quant_algo")

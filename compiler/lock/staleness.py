@@ -1,0 +1,72 @@
+"""Whether a lock answers what its spec asks, compared fact by fact and not by a hash of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from compiler.lock.models import Lock, LockedService
+from compiler.spec.models import ServiceSpec, Spec
+
+Field = Literal["model", "quantization", "publishers", "missing", "extra"]
+
+
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """One thing that the spec asks and the lock does not answer.
+
+    Attributes:
+        service: its name.
+        field: what differs; `missing` where the lock has no such service, `extra` where the spec has none.
+        asked: what the spec says, as it would be typed; empty for `extra`.
+        answered: what the lock says; empty for `missing`.
+    """
+
+    service: str
+    field: Field
+    asked: str
+    answered: str
+
+
+def stale_services(spec: Spec, lock: Lock) -> tuple[Staleness, ...]:
+    """Every difference, in the spec's order of services, then services that only the lock has."""
+    found: list[Staleness] = []
+    for name, service in spec.services.items():
+        locked = lock.services.get(name)
+        if locked is None:
+            found.append(Staleness(name, "missing", service.model, ""))
+        else:
+            found += differences(name, asked_of(service, spec.policy.publishers), locked)
+    for name in sorted(lock.services.keys() - spec.services.keys()):
+        found.append(Staleness(name, "extra", "", lock.services[name].model))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a service asks the lock. Publishers matter only where variants are searched."""
+
+    model: str
+    quantization: tuple[str, ...]
+    publishers: tuple[str, ...]
+
+
+def asked_of(service: ServiceSpec, publishers: tuple[str, ...]) -> Ask:
+    """The part of a service that its lock entry depends on."""
+    searched = service.quantization != ("none",)
+    return Ask(service.model, service.quantization, tuple(sorted(set(publishers))) if searched else ())
+
+
+def differences(name: str, ask: Ask, locked: LockedService) -> Iterator[Staleness]:
+    """Fields in which an entry of the lock differs from what is asked."""
+    if ask.model != locked.model:
+        yield Staleness(name, "model", ask.model, locked.model)
+    if ask.quantization != locked.quantization:
+        yield Staleness(name, "quantization", _words(ask.quantization), _words(locked.quantization))
+    if ask.publishers != locked.publishers:
+        yield Staleness(name, "publishers", _words(ask.publishers), _words(locked.publishers))
+
+
+def _words(items: tuple[str, ...]) -> str:
+    return f"[{', '.join(items)}]"

@@ -1,0 +1,180 @@
+"""The tensors that a checkpoint of a dense decoder holds, derived from config.json where no header could be read.
+
+Names and shapes are those of transformers and of the quantizers' files: AutoAWQ, AutoGPTQ, compressed-tensors, FP8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.lock.models import TensorKind
+from compiler.memory.architecture import Architecture, ConfigError
+
+_SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A projection of each layer: `out` × `inputs` weights."""
+
+    name: str
+    out: int
+    inputs: int
+    bias: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a quantizer stores a linear layer.
+
+    Attributes:
+        style: `awq`, `gptq`, `pack-quantized` (compressed-tensors integers below 8 bits), `int8` or `fp8`.
+        bits: per weight.
+        group_size: inputs that share a scale; None for one scale per output channel.
+        zero_point: whether zero points are stored.
+        block: rows and columns that share a scale (FP8 block checkpoints); None otherwise.
+    """
+
+    style: str
+    bits: int
+    group_size: int | None
+    zero_point: bool
+    block: tuple[int, int] | None = None
+
+
+def linears(architecture: Architecture) -> tuple[Linear, ...]:
+    """The projections of one layer, in the order of the forward pass."""
+    a = architecture
+    q, kv = a.num_attention_heads * a.head_dim, a.num_kv_heads * a.head_dim
+    return (
+        Linear("self_attn.q_proj", q, a.hidden_size, a.qkv_bias),
+        Linear("self_attn.k_proj", kv, a.hidden_size, a.qkv_bias),
+        Linear("self_attn.v_proj", kv, a.hidden_size, a.qkv_bias),
+        Linear("self_attn.o_proj", a.hidden_size, q, a.attention_bias and a.family.qkv_bias is None),
+        Linear("mlp.gate_proj", a.intermediate_size, a.hidden_size, a.mlp_bias),
+        Linear("mlp.up_proj", a.intermediate_size, a.hidden_size, a.mlp_bias),
+        Linear("mlp.down_proj", a.hidden_size, a.intermediate_size, a.mlp_bias),
+    )
+
+
+def expected_tensors(architecture: Architecture, packing: Packing | None) -> tuple[TensorKind, ...]:
+    """Every kind of tensor that the checkpoint should hold."""
+    a, dtype = architecture, _SAFETENSORS[architecture.checkpoint_dtype]
+    kinds = [TensorKind(name="model.embed_tokens.weight", dtype=dtype, shape=(a.vocab_size, a.hidden_size), count=1)]
+    if not a.tie_word_embeddings:
+        kinds.append(TensorKind(name="lm_head.weight", dtype=dtype, shape=(a.vocab_size, a.hidden_size), count=1))
+    kinds.append(TensorKind(name="model.norm.weight", dtype=dtype, shape=(a.hidden_size,), count=1))
+    for suffix, size in _norms(a):
+        kinds.append(_per_layer(a, f"{suffix}.weight", dtype, (size,)))
+    for linear in linears(a):
+        kinds.extend(_per_layer(a, name, kind, shape) for name, kind, shape in _stored(linear, packing, dtype))
+        if linear.bias:
+            kinds.append(_per_layer(a, f"{linear.name}.bias", dtype, (linear.out,)))
+    return tuple(kinds)
+
+
+def _norms(a: Architecture) -> Iterator[tuple[str, int]]:
+    yield "input_layernorm", a.hidden_size
+    yield "post_attention_layernorm", a.hidden_size
+    if a.family.qk_norm:
+        yield "self_attn.q_norm", a.head_dim
+        yield "self_attn.k_norm", a.head_dim
+
+
+def _per_layer(a: Architecture, name: str, dtype: str, shape: tuple[int, ...]) -> TensorKind:
+    return TensorKind(name=f"model.layers.*.{name}", dtype=dtype, shape=shape, count=a.num_layers)
+
+
+def _stored(linear: Linear, packing: Packing | None, dtype: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    name, out, inputs = linear.name, linear.out, linear.inputs
+    if packing is None:
+        yield f"{name}.weight", dtype, (out, inputs)
+        return
+    groups = 1 if packing.group_size is None else math.ceil(inputs / packing.group_size)
+    per_word = 32 // packing.bits
+    if packing.style == "awq":
+        yield f"{name}.qweight", "I32", (inputs, out // per_word)
+        yield f"{name}.qzeros", "I32", (groups, out // per_word)
+        yield f"{name}.scales", "F16", (groups, out)
+    elif packing.style == "gptq":
+        yield f"{name}.qweight", "I32", (inputs // per_word, out)
+        yield f"{name}.qzeros", "I32", (groups, out // per_word)
+        yield f"{name}.scales", "F16", (groups, out)
+        yield f"{name}.g_idx", "I32", (inputs,)
+    elif packing.style == "pack-quantized":
+        yield f"{name}.weight_packed", "I32", (out, inputs // per_word)
+        yield f"{name}.weight_scale", dtype, (out, groups)
+        yield f"{name}.weight_shape", "I64", (2,)
+    elif packing.style == "int8":
+        yield f"{name}.weight", "I8", (out, inputs)
+        yield f"{name}.weight_scale", dtype, (out, 1)
+    else:
+        yield from _fp8(linear, packing, dtype)
+
+
+def _fp8(linear: Linear, packing: Packing, dtype: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    yield f"{linear.name}.weight", "F8_E4M3", (linear.out, linear.inputs)
+    if packing.block is not None:
+        rows, columns = packing.block
+        shape = (math.ceil(linear.out / rows), math.ceil(linear.inputs / columns))
+        yield f"{linear.name}.weight_scale_inv", "F32", shape
+    else:
+        yield f"{linear.name}.weight_scale", dtype, (linear.out, 1)
+
+
+def read_packing(quantization: Mapping[str, Any] | None) -> Packing | None:
+    """How the checkpoint's quantization block says that weights are stored; None if it is unquantized.
+
+    Raises:
+        ConfigError: a block that is malformed, or a method without a layout here.
+    """
+    if quantization is None:
+        return None
+    method = str(quantization.get("quant_method", "")).lower()
+    if method in ("awq", "gptq") or "w_bit" in quantization:
+        return _integer_packing(quantization, "gptq" if method == "gptq" else "awq")
+    if method == "fp8":
+        return _fp8_packing(quantization)
+    if method in ("compressed-tensors", "compressed_tensors"):
+        return _compressed_packing(quantization)
+    raise ConfigError(f"quantization method `{method[:40] or 'unnamed'}` has no layout that stackc knows")
+
+
+def _integer_packing(block: Mapping[str, Any], style: str) -> Packing:
+    bits = block.get("bits", block.get("w_bit"))
+    group = block.get("group_size", block.get("q_group_size"))
+    if bits not in (2, 3, 4, 8):
+        raise ConfigError(f"quantization `bits` must be 2, 3, 4 or 8, not {str(bits)[:40]}")
+    if not isinstance(group, int) or isinstance(group, bool) or not (group == -1 or 0 < group <= 65536):  # noqa: PLR2004
+        raise ConfigError(f"quantization `group_size` must be -1 or a positive number, not {str(group)[:40]}")
+    return Packing(style, int(bits), None if group == -1 else group, zero_point=bool(block.get("zero_point", True)))
+
+
+def _fp8_packing(block: Mapping[str, Any]) -> Packing:
+    size = block.get("weight_block_size")
+    if size is None:
+        return Packing("fp8", 8, None, zero_point=False)
+    if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):  # noqa: PLR2004
+        raise ConfigError("quantization `weight_block_size` must be two positive numbers")
+    return Packing("fp8", 8, None, zero_point=False, block=(size[0], size[1]))
+
+
+def _compressed_packing(block: Mapping[str, Any]) -> Packing:
+    groups = block.get("config_groups")
+    if not isinstance(groups, Mapping) or len(groups) != 1:
+        raise ConfigError("quantization `config_groups` must hold exactly one group")
+    group = next(iter(groups.values()))
+    weights = group.get("weights") if isinstance(group, Mapping) else None
+    if not isinstance(weights, Mapping):
+        raise ConfigError("quantization `config_groups.*.weights` is missing")
+    bits, size = weights.get("num_bits"), weights.get("group_size")
+    if weights.get("type") == "float" and bits == 8:  # noqa: PLR2004
+        return Packing("fp8", 8, None, zero_point=False)
+    if bits == 8 and not size and group.get("input_activations"):  # noqa: PLR2004
+        return Packing("int8", 8, None, zero_point=False)
+    if weights.get("type") == "int" and bits in (4, 8):
+        return Packing("pack-quantized", int(bits), size or None, zero_point=not weights.get("symmetric", True))
+    raise ConfigError(f"quantization scheme {weights.get('type')} {str(bits)[:20]} bit has no layout that stackc knows")

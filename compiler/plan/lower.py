@@ -1,0 +1,170 @@
+"""Solution → Plan: flags, timeouts, paths and names. Nothing is decided about memory here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.catalog.flags import load_flags, render
+from compiler.catalog.releases import Release
+from compiler.memory.ledger import RowKind
+from compiler.plan.ir import (
+    Argument,
+    CpuNode,
+    Engine,
+    GpuNode,
+    KvCache,
+    Paths,
+    Plan,
+    Secrets,
+    ServedModel,
+    Service,
+    Timeouts,
+)
+from compiler.solve.attempt import devices_of
+from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
+from compiler.solve.variants import Variant
+from compiler.spec.load import SpecFile
+from compiler.spec.models import NodeSpec, ServiceSpec, Spec
+from compiler.units import GIB
+
+# A server is ready when its weights are read and its graphs are captured. Both are bounded generously: a deadline that
+# is too short kills a server that would have started.
+_START_SECONDS = 900
+_SECONDS_PER_GIB = 30  # a cold read from a network disk at 35 MiB/s
+_DRAIN_SECONDS = 30
+# VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS (5) and vLLM's wait after SIGKILL (4), with a margin.
+_STOP_MARGIN_SECONDS = 30
+
+
+def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:
+    """The plan that every target renders."""
+    spec = file.spec
+    name, node = next(iter(spec.nodes.items()))
+    return Plan(
+        stack=spec.stack,
+        engine=Engine(release.version, spec.engine.image or release.image),
+        node=_node(name, node),
+        devices=solution.ledgers,
+        services=tuple(_service(spec.services[s.demand.service], s, solution, release) for s in solution.servers),
+        paths=_paths(spec, release),
+        secrets=Secrets(spec.secrets.hf_token, spec.secrets.api_key),
+        targets=spec.targets,
+        verdict=solution.verdict,
+    )
+
+
+def _node(name: str, node: NodeSpec) -> GpuNode | CpuNode:
+    if node.cpu is not None:
+        return CpuNode(name, node.cpu.memory)
+    assert node.gpus is not None  # noqa: S101  checks.py refuses a node that is neither
+    device = devices_of(node)[0]
+    capability = device.capability or (0, 0)
+    return GpuNode(name, device.title, node.gpus.count, device.total, capability, node.gpus.uuids)
+
+
+def _paths(spec: Spec, release: Release) -> Paths:
+    """Defaults: the tree under /opt/stackc, state under /var/lib/stackc, one virtual environment per vLLM release."""
+    return Paths(
+        install=spec.paths.install or f"/opt/stackc/{spec.stack}",
+        state=spec.paths.state or f"/var/lib/stackc/{spec.stack}",
+        vllm=spec.paths.vllm or f"/opt/stackc/vllm-{release.version}/bin/vllm",
+    )
+
+
+def _service(spec: ServiceSpec, server: Server, solution: Solution, release: Release) -> Service:
+    demand, shape = server.demand, server.demand.shape
+    layout = demand.layout
+    cache = KvCache(
+        dtype=layout.dtype,
+        block_size=layout.block_size,
+        bytes_per_block=layout.bytes_per_block,
+        num_blocks=server.blocks,
+        capacity_tokens=layout.capacity_tokens(server.blocks, shape.max_model_len),
+        max_concurrency=round(layout.max_concurrency(server.blocks, shape.max_model_len), 2),
+    )
+    weights = next(row.bytes.high for row in demand.rows if row.kind is RowKind.WEIGHTS)
+    timeouts = _timeouts(weights * shape.tensor_parallel_size)
+    return Service(
+        name=demand.service,
+        task=spec.task,
+        model=_model(spec, demand.variant),
+        served_name=spec.served_name or demand.service,
+        host=spec.host,
+        port=spec.port,
+        devices=server.devices,
+        start_after=server.start_after,
+        dtype=shape.served_dtype,
+        max_model_len=shape.max_model_len,
+        max_num_seqs=shape.max_num_seqs,
+        max_num_batched_tokens=shape.max_num_batched_tokens,
+        gpu_memory_utilization=server.utilization,
+        kv_cache=cache,
+        timeouts=timeouts,
+        arguments=tuple(_arguments(spec, server, cache, timeouts, release)),
+        environment=tuple(sorted(_environment(timeouts, release, solution).items())),
+    )
+
+
+def _model(spec: ServiceSpec, variant: Variant) -> ServedModel:
+    facts = variant.facts
+    is_folder = facts.source == "folder"
+    sizes = [file.size for file in facts.weights]
+    known = [size for size in sizes if size is not None]
+    return ServedModel(
+        requested=spec.model,
+        repository=None if is_folder else variant.name,
+        folder=variant.name if is_folder else None,
+        commit=facts.commit,
+        is_pinned=facts.is_pinned,
+        license=facts.license,
+        quantization=variant.method,
+        weights_bytes=sum(known) if sizes and len(known) == len(sizes) else None,
+        unconfirmed=facts.unconfirmed,
+    )
+
+
+def _timeouts(weights_bytes: int) -> Timeouts:
+    ready = _START_SECONDS + _SECONDS_PER_GIB * -(-weights_bytes // GIB)
+    return Timeouts(ready=ready, start=ready + 120, drain=_DRAIN_SECONDS, stop=_DRAIN_SECONDS + _STOP_MARGIN_SECONDS)
+
+
+def _arguments(
+    spec: ServiceSpec, server: Server, cache: KvCache, timeouts: Timeouts, release: Release
+) -> Iterator[Argument]:
+    shape = server.demand.shape
+    yield Argument("--served-model-name", spec.served_name or server.demand.service, "spec")
+    yield Argument("--host", spec.host, "spec")
+    yield Argument("--port", str(spec.port), "spec")
+    yield Argument("--dtype", shape.served_dtype, "checkpoint and device")
+    yield Argument("--max-model-len", str(shape.max_model_len), "context")
+    yield Argument("--max-num-seqs", str(shape.max_num_seqs), "spec" if spec.max_num_seqs else "default")
+    yield Argument("--max-num-batched-tokens", str(shape.max_num_batched_tokens), "spec or device")
+    if release.build == "gpu":
+        yield Argument("--tensor-parallel-size", str(shape.tensor_parallel_size), "placement")
+        yield Argument("--gpu-memory-utilization", _decimal(server.utilization), "ledger")
+    yield Argument("--kv-cache-memory-bytes", str(cache.bytes), "ledger")
+    if spec.kv_cache_dtype != "auto":
+        yield Argument("--kv-cache-dtype", spec.kv_cache_dtype, "spec")
+    yield Argument("--shutdown-timeout", str(timeouts.drain), "units' stop timeout")
+    yield from _user_arguments(spec, release)
+
+
+def _decimal(utilization: int) -> str:
+    return f"{utilization / UTILIZATION_STEPS:.4f}"
+
+
+def _user_arguments(spec: ServiceSpec, release: Release) -> Iterator[Argument]:
+    catalog = load_flags(release.version)
+    for key in sorted(spec.engine_args):
+        flag = catalog.find(key)
+        assert flag is not None  # noqa: S101  engine_args.py refuses what the catalog lacks
+        name, value = render(flag, spec.engine_args[key])
+        yield Argument(name, value, "engine_args")
+
+
+def _environment(timeouts: Timeouts, release: Release, solution: Solution) -> dict[str, str]:
+    """Variables of a server; the launch script adds those that depend on where it runs."""
+    environment = {"VLLM_ENGINE_READY_TIMEOUT_S": str(timeouts.ready)}
+    if release.build == "cpu" and len(solution.servers) > 1:
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # servers on one CPU would fight over the same cores
+    return environment

@@ -1,0 +1,54 @@
+"""Models that are folders on this machine: read as the Hub's repositories are, without a commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.lock.models import ModelFacts
+from compiler.resolve.answers import ConfigError, ListedFile, MalformedError, MissingError, Repository
+from compiler.resolve.facts import FOLDER, read_facts
+from compiler.resolve.limits import MAX_SMALL_FILE
+
+
+def is_folder(model: str) -> bool:
+    """Whether a spec's `model` is a path and not the name of a repository."""
+    return model.startswith(("/", "./", "../"))
+
+
+def folder_facts(model: str, spec_dir: Path) -> ModelFacts:
+    """Facts of a folder; a relative path starts at the spec's folder.
+
+    Raises:
+        SourceError: there is no such folder, or it holds no model.
+    """
+    folder = spec_dir / model
+    try:
+        files = tuple(ListedFile(path.name, path.stat().st_size) for path in sorted(folder.iterdir()) if path.is_file())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        where = () if model.startswith("/") else ("a relative path starts at the folder of the spec",)
+        raise MissingError(f"there is no folder `{model}`", where) from error
+    except OSError as error:
+        raise ConfigError(f"the folder `{model}` cannot be read", (error.strerror or type(error).__name__,)) from error
+    return read_facts(Repository(model, FOLDER, files=files), _FolderReader(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderReader:
+    folder: Path
+
+    def read(self, path: str) -> bytes | None:
+        content = self.read_range(path, 0, MAX_SMALL_FILE + 1)
+        if content is not None and len(content) > MAX_SMALL_FILE:
+            raise MalformedError(f"`{path}` is larger than {MAX_SMALL_FILE} bytes")
+        return content
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes | None:
+        try:
+            with (self.folder / path).open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"`{path}` cannot be read", (error.strerror or type(error).__name__,)) from error

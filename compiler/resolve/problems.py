@@ -1,0 +1,84 @@
+"""What the lock phase tells the user: a failed question, or an ask that nothing answers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from compiler.diagnostics import Diagnostic, Edit, Help, Label, Span
+from compiler.lock.models import ModelFacts
+from compiler.lock.quantization import quantization_method
+from compiler.lock.staleness import Ask
+from compiler.resolve.answers import MissingError, SourceError, UnknownNameError
+from compiler.resolve.candidates import is_variant
+from compiler.resolve.hub import Hub
+from compiler.resolve.search import Search
+
+SpecPath = tuple[str | int, ...]
+Locate = Callable[[SpecPath], Span | None]
+
+# Methods that a spec can ask for by name.
+_METHODS = ("none", "fp8", "int8", "awq", "gptq", "compressed-tensors")
+_SHOWN = 3
+
+
+def source_problem(service: str, asked: str, error: SourceError, hub: Hub, locate: Locate) -> Diagnostic:
+    """A question about a service's models that got no answer, with a better spelling where there is one."""
+    path: SpecPath = ("services", service, "model")
+    helps = [Help(text) for text in error.helps]
+    if isinstance(error, UnknownNameError):
+        close = difflib.get_close_matches(asked.lower(), names := _by_lower(hub.similar_names(asked)), _SHOWN, 0.8)
+        helps = [Help(f"did you mean `{names[name]}`?", (Edit(path, names[name]),)) for name in close] + helps
+    return Diagnostic(error.code, error.message, _label(locate, path), error.notes, tuple(helps))
+
+
+def no_variant(service: str, ask: Ask, found: Search, locate: Locate) -> Diagnostic:
+    """Nothing has the quantization that was asked for: say what there is instead."""
+    path: SpecPath = ("services", service, "quantization")
+    methods = {name: quantization_method(facts) for name, facts in _existing(found).items()}
+    notes = [f"`{name}` is {_said(method)}" for name, method in methods.items()]
+    notes += _untried(found)
+    helps = [
+        Help(f"`quantization: {method}`", (Edit(path, method),)) for method in _METHODS if method in methods.values()
+    ]
+    if _others(found):
+        helps.append(Help("add a publisher that you trust to `policy.publishers`"))
+    message = (
+        f"no variant of `{ask.model}` has the quantization {' or '.join(f'`{name}`' for name in ask.quantization)}"
+    )
+    return Diagnostic("E0304", message, _label(locate, path), tuple(notes), tuple(helps))
+
+
+def _existing(found: Search) -> dict[str, ModelFacts]:
+    if isinstance(found.main, SourceError):
+        return {}
+    _, main = found.main
+    known = [found.main, *(item for item in found.tried.values() if not isinstance(item, SourceError))]
+    return {name: facts for name, facts in known if is_variant(facts, main)}
+
+
+def _untried(found: Search) -> list[str]:
+    failed = {name: item for name, item in found.tried.items() if isinstance(item, SourceError)}
+    notes = [f"`{name}`: {item.message}" for name, item in failed.items() if not isinstance(item, MissingError)]
+    others = _others(found)
+    if others:
+        shown = [f"`{name}`" for name in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
+        notes.append(f"{len(others)} by publishers that `policy.publishers` does not name: {', '.join(shown)}")
+    return notes
+
+
+def _others(found: Search) -> list[str]:
+    return [name for name in found.listed if name not in found.tried]
+
+
+def _said(method: str) -> str:
+    return "not quantized" if method == "none" else f"`{method}`"
+
+
+def _by_lower(names: tuple[str, ...]) -> dict[str, str]:
+    return {name.lower(): name for name in names}
+
+
+def _label(locate: Locate, path: SpecPath) -> Label | None:
+    span = locate(path)
+    return Label(span) if span is not None else None

@@ -1,0 +1,131 @@
+"""Headers of safetensors files: eight bytes of length, then JSON that names every tensor. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.lock.models import TensorFacts, TensorKind
+from compiler.resolve.answers import MalformedError, plain, without_controls
+
+# The format's own reader refuses longer headers (safetensors/src/tensor.rs:MAX_HEADER_SIZE is 100 MB; the Hub: 25 MB).
+MAX_HEADER = 25_000_000
+PREFIX = 8
+# Nearly every header fits in this, so that one request is enough.
+FIRST_READ = 100_000
+
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+
+_START_AND_STOP = 2
+
+RangeReader = Callable[[int, int], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor as a header describes it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+
+
+def read_tensors(read_range: RangeReader, file: str, size: int | None) -> tuple[Tensor, ...] | None:
+    """Read the header of one file, and never its data.
+
+    Args:
+        read_range: gives bytes from a start up to a stop or the end of the file; None where there is no such file.
+        file: what errors call it.
+        size: of the whole file, where known; the header must account for all of it.
+
+    Raises:
+        MalformedError: the header is too long, is no JSON, or contradicts itself or `size`.
+    """
+    first = read_range(0, FIRST_READ)
+    if first is None:
+        return None
+    length = int.from_bytes(first[:PREFIX], "little")
+    if len(first) < PREFIX or not 0 < length <= MAX_HEADER:
+        raise _malformed(file, f"a header of {length} bytes, and at most {MAX_HEADER} are read")
+    header = first[PREFIX : PREFIX + length]
+    if len(header) < length:
+        header = read_range(PREFIX, PREFIX + length) or b""
+    if len(header) != length:
+        raise _malformed(file, f"{len(header)} of {length} bytes of its header")
+    tensors = parse_header(header, file)
+    data = sum(tensor.size for tensor in tensors)
+    if size is not None and PREFIX + length + data != size:
+        raise _malformed(file, f"a header for {PREFIX + length + data} bytes in a file of {size}")
+    return tensors
+
+
+def parse_header(header: bytes, file: str) -> tuple[Tensor, ...]:
+    """Tensors of one header, whose data must follow each other without gap or overlap."""
+    try:
+        entries = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(file, "a header that is not JSON") from error
+    if not isinstance(entries, dict):
+        raise _malformed(file, "a header that is not a JSON object")
+    spans: list[tuple[int, int]] = []
+    tensors: list[Tensor] = []
+    for name, entry in entries.items():
+        if name != "__metadata__":
+            tensor, span = _tensor(name, entry, file)
+            tensors.append(tensor)
+            spans.append(span)
+    end = 0
+    for start, stop in sorted(spans):
+        if start != end:
+            raise _malformed(file, f"tensors with a gap or an overlap at byte {end} of its data")
+        end = stop
+    return tuple(tensors)
+
+
+def _tensor(name: str, entry: Any, file: str) -> tuple[Tensor, tuple[int, int]]:
+    fields = entry if isinstance(entry, dict) else {}
+    dtype, shape, offsets = fields.get("dtype"), _counts(fields.get("shape")), _counts(fields.get("data_offsets"))
+    if not isinstance(dtype, str) or shape is None or offsets is None or len(offsets) != _START_AND_STOP:
+        raise _malformed(file, f"a tensor `{plain(name)}` without dtype, shape and data_offsets")
+    start, stop = offsets
+    bits = _BITS.get(dtype)
+    if stop < start or (bits is not None and math.prod(shape) * bits != (stop - start) * 8):
+        raise _malformed(file, f"a tensor `{plain(name)}` whose bytes do not match its shape")
+    return Tensor(without_controls(name), without_controls(dtype), shape, stop - start), (start, stop)
+
+
+def _counts(value: Any) -> tuple[int, ...] | None:
+    is_list = isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return tuple(value) if is_list else None
+
+
+def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
+    """All tensors of a model as counted kinds and one digest."""
+    known = sorted(tensors, key=lambda tensor: tensor.name)
+    lines = "".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}\n" for tensor in known)
+    counts = Counter((_pattern(tensor.name), tensor.dtype, tensor.shape) for tensor in known)
+    kinds = (
+        TensorKind(name=name, dtype=dtype, shape=shape, count=n) for (name, dtype, shape), n in sorted(counts.items())
+    )
+    return TensorFacts(
+        digest=f"sha256:{hashlib.sha256(lines.encode(errors='replace')).hexdigest()}",
+        total_bytes=sum(tensor.size for tensor in known),
+        kinds=tuple(kinds),
+    )
+
+
+def _pattern(name: str) -> str:
+    return ".".join("*" if part.isascii() and part.isdigit() else part for part in name.split("."))
+
+
+def _malformed(file: str, what: str) -> MalformedError:
+    return MalformedError(f"the header of `{plain(file)}` is malformed", (f"it has {what}",))

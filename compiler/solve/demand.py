@@ -1,0 +1,112 @@
+"""What one service demands of each GPU it runs on, for one variant and one degree of tensor parallelism."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compiler.catalog.releases import Release
+from compiler.memory.architecture import served_dtype
+from compiler.memory.kv_cache import KvLayout, kv_layout
+from compiler.memory.ledger import Basis, LedgerRow, RowKind
+from compiler.memory.server import ServerShape, fixed_rows
+from compiler.solve.support import BFLOAT16_CAPABILITY
+from compiler.solve.variants import Variant
+from compiler.spec.models import ServiceSpec
+from compiler.units import ByteRange, total
+
+# More sequences at once cost gigabytes of sampler state that a KV cache would use better; a spec can say more.
+DEFAULT_MAX_NUM_SEQS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What the services share: a GPU of the node, or the memory of a CPU node."""
+
+    title: str
+    total: int
+    total_source: str
+    reserve: int
+    capability: tuple[int, int] | None
+
+    @property
+    def usable(self) -> int:
+        """Bytes that servers may take."""
+        return self.total - self.reserve
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One rank of a service.
+
+    Attributes:
+        rows: everything but the KV cache.
+        required_blocks: of KV cache, for `concurrency` requests of `context` tokens and the null block.
+        useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+    """
+
+    service: str
+    variant: Variant
+    shape: ServerShape
+    layout: KvLayout
+    rows: tuple[LedgerRow, ...]
+    required_blocks: int
+    useful_blocks: int
+
+    @property
+    def fixed(self) -> ByteRange:
+        """Bytes of all rows but the KV cache."""
+        return total(row.bytes for row in self.rows)
+
+    @property
+    def required(self) -> ByteRange:
+        """Bytes with the smallest KV cache that keeps the promise."""
+        return self.fixed + ByteRange.exact(self.required_blocks * self.layout.bytes_per_block)
+
+    def kv_row(self, blocks: int) -> LedgerRow:
+        """The ledger row of a KV cache of that many blocks."""
+        size, tokens = self.layout.bytes_per_block, self.layout.block_size
+        source = f"{blocks} blocks of {tokens} tokens × {size} bytes, vllm/v1/kv_cache_interface.py"
+        return LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
+
+
+def demand_of(
+    name: str, service: ServiceSpec, variant: Variant, *, release: Release, device: Device, degree: int
+) -> Demand:
+    """The demand on each of `degree` devices."""
+    shape = _shape(service, variant, release, device, degree)
+    layout = kv_layout(
+        variant.architecture,
+        dtype="fp8" if service.kv_cache_dtype == "fp8" else shape.served_dtype,
+        block_size=release.block_size,
+        tensor_parallel_size=degree,
+        max_num_batched_tokens=shape.max_num_batched_tokens,
+    )
+    rows = fixed_rows(
+        release,
+        variant.architecture,
+        variant.tensors,
+        tensors_source=variant.tensors_source,
+        shape=shape,
+        layout=layout,
+    )
+    required = layout.blocks_for(concurrency=service.concurrency, length=service.context)
+    useful = layout.blocks_for(concurrency=max(shape.max_num_seqs, service.concurrency), length=service.context)
+    return Demand(name, variant, shape, layout, rows, required, useful)
+
+
+def _shape(service: ServiceSpec, variant: Variant, release: Release, device: Device, degree: int) -> ServerShape:
+    limits = release.batch_limits(device.total, device.title)
+    sequences = service.max_num_seqs or max(service.concurrency, min(limits.max_num_seqs, DEFAULT_MAX_NUM_SEQS))
+    return ServerShape(
+        tensor_parallel_size=degree,
+        max_model_len=service.context,
+        max_num_seqs=sequences,
+        # vLLM refuses fewer batched tokens than sequences.
+        max_num_batched_tokens=service.max_num_batched_tokens or max(limits.max_num_batched_tokens, sequences),
+        served_dtype=served_dtype(
+            variant.architecture.checkpoint_dtype,
+            bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
+        ),
+        compute_capability=device.capability,
+        enforce_eager=service.enforce_eager,
+    )

@@ -1,0 +1,130 @@
+"""Which of a service's candidates may serve it: the policy, then the engine, then the model's own limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compiler.catalog.releases import Release
+from compiler.lock.models import Lock, ModelFacts, TensorKind
+from compiler.lock.quantization import quantization_method
+from compiler.memory.architecture import Architecture, ConfigError, UnsupportedArchitectureError, read_architecture
+from compiler.memory.tensors import Packing, expected_tensors, read_packing
+from compiler.solve.problem import Problem
+from compiler.solve.support import why_not_served
+from compiler.spec.models import PolicySpec, ServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A checkpoint that may serve a service.
+
+    Attributes:
+        name: key of `Lock.models`.
+        method: quantization method, or `none`.
+        tensors_source: where `tensors` were read, as the ledger says it.
+    """
+
+    name: str
+    facts: ModelFacts
+    architecture: Architecture
+    packing: Packing | None
+    method: str
+    tensors: tuple[TensorKind, ...]
+    tensors_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a candidate is judged by: the spec's policy, the engine, and the device's compute capability (None: CPU)."""
+
+    policy: PolicySpec
+    release: Release
+    capability: tuple[int, int] | None
+
+
+# Best first. Fewer bits lose quality; at equal bits, activation-aware rounding loses least.
+_QUALITY = ("none", "fp8", "int8", "compressed-tensors", "awq", "gptq")
+
+
+def usable_variants(
+    name: str, service: ServiceSpec, lock: Lock, rules: Rules
+) -> tuple[tuple[Variant, ...], tuple[Problem, ...]]:
+    """Candidates that may serve, best first; where there are none, every candidate's reason."""
+    variants: list[Variant] = []
+    problems: list[Problem] = []
+    for candidate in lock.services[name].candidates:
+        found = _judge(name, service, candidate, lock.models[candidate], rules)
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            variants.append(found)
+    variants.sort(key=lambda variant: (_preference(variant, service), variant.name))
+    return tuple(variants), () if variants else tuple(problems)
+
+
+def _preference(variant: Variant, service: ServiceSpec) -> tuple[int, int]:
+    asked = service.quantization
+    order = asked.index(variant.method) if variant.method in asked else len(asked)
+    quality = _QUALITY.index(variant.method) if variant.method in _QUALITY else len(_QUALITY)
+    return order, quality
+
+
+def _judge(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts, rules: Rules) -> Variant | Problem:
+    release = rules.release
+    refusal = _policy_refusal(facts, rules.policy)
+    if refusal is not None:
+        return Problem("E0305", name, ("model",), f"the policy does not allow `{candidate}`: {refusal}")
+    try:
+        architecture = read_architecture(facts.config)
+        packing = read_packing(facts.quantization)
+    except UnsupportedArchitectureError as error:
+        message = f"vLLM {release.version} may serve `{candidate}`, but stackc cannot account for its memory: {error}"
+        return Problem("E0307", name, ("model",), message)
+    except ConfigError as error:
+        return Problem("E0309", name, ("model",), f"config.json of `{candidate}` cannot be used: {error}")
+    reason = why_not_served(packing, facts.quantization, release=release, capability=rules.capability)
+    if reason is not None:
+        return Problem("E0308", name, ("quantization",), f"`{candidate}` cannot run here: {reason}")
+    problem = _chat_problem(name, service, candidate, facts) or _length_problem(name, service, candidate, architecture)
+    if problem is not None:
+        return problem
+    tensors, source = _tensors(facts, architecture, packing)
+    return Variant(candidate, facts, architecture, packing, quantization_method(facts), tensors, source)
+
+
+def _tensors(
+    facts: ModelFacts, architecture: Architecture, packing: Packing | None
+) -> tuple[tuple[TensorKind, ...], str]:
+    if facts.tensors is not None:
+        return facts.tensors.kinds, "safetensors headers, split as vLLM splits them"
+    return expected_tensors(architecture, packing), "shapes derived from config.json, split as vLLM splits them"
+
+
+def _policy_refusal(facts: ModelFacts, policy: PolicySpec) -> str | None:
+    if facts.gated and policy.gated == "deny":
+        return f"its repository is gated ({facts.gated}) and `policy.gated` is deny"
+    if facts.remote_code and policy.trust_remote_code == "deny":
+        return "it needs code from its repository and `policy.trust_remote_code` is deny"
+    if facts.source == "folder" or not policy.licenses:
+        return None
+    allowed = ", ".join(policy.licenses)
+    if facts.license is None:
+        return f"its licence is not known, allowed are {allowed}"
+    return None if facts.license in policy.licenses else f"its licence is {facts.license}, allowed are {allowed}"
+
+
+def _chat_problem(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts) -> Problem | None:
+    if service.task != "chat" or facts.chat_template is not None or "chat_template" in facts.unconfirmed:
+        return None
+    message = f"service `{name}` is for chat, and `{candidate}` has no chat template"
+    notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
+    return Problem("E0306", name, ("model",), message, "has no chat template", notes)
+
+
+def _length_problem(name: str, service: ServiceSpec, candidate: str, architecture: Architecture) -> Problem | None:
+    limit = architecture.max_model_len
+    if service.context <= limit:
+        return None
+    message = f"service `{name}` asks for {service.context} tokens of context, `{candidate}` has {limit}"
+    note = f"{service.context} − {limit} = {service.context - limit} tokens more than vLLM accepts for this config.json"
+    return Problem("E0403", name, ("context",), message, f"at most {limit}", (note,))

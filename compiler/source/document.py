@@ -1,0 +1,155 @@
+"""Read a YAML file into plain data that remembers where each key and value stood.
+
+Composed nodes are walked here instead of using ruamel's round-trip types: nodes carry start and end marks for keys and
+values alike, and duplicate keys can all be reported in one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry stands: its value, and its key unless it is a list item or the root."""
+
+    value: Span
+    key: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A YAML file: plain `data`, and a `Place` for every path in it."""
+
+    source: SourceText
+    data: Any
+    places: dict[Path, Place] = field(repr=False)
+
+    def value(self, path: Path) -> Span:
+        """Span of the value at `path`, or of the nearest parent that exists."""
+        return self._nearest(path).value
+
+    def key(self, path: Path) -> Span:
+        """Span of the key at `path`, or of what is nearest to it."""
+        place = self._nearest(path)
+        return place.key if place.key is not None and path in self.places else place.value
+
+    def _nearest(self, path: Path) -> Place:
+        while path not in self.places:
+            path = path[:-1]
+        return self.places[path]
+
+
+def load_document(source: SourceText) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+    """Parse YAML 1.2. Syntax errors, duplicate keys, anchors and tags come back as diagnostics, all in one run."""
+    if len(source.text.encode()) > MAX_BYTES:
+        message = f"the file is larger than {MAX_BYTES} bytes"
+        return None, (Diagnostic("E0101", message, Label(_span(source, 0, 0, 0, 1))),)
+    try:
+        root = YAML(typ="safe", pure=True).compose(source.text)
+    except YAMLError as error:
+        return None, (_syntax_error(source, error),)
+    except RecursionError:
+        return None, (Diagnostic("E0101", "the file is nested too deeply", Label(_span(source, 0, 0, 0, 1))),)
+    if root is None:
+        return None, (Diagnostic("E0101", "the file is empty", Label(_span(source, 0, 0, 0, 1))),)
+    walk = _Walk(source)
+    data = walk.convert(root, ())
+    if walk.problems:
+        return None, tuple(walk.problems)
+    return Document(source, data, walk.places), ()
+
+
+def _syntax_error(source: SourceText, error: Exception) -> Diagnostic:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line, column = (mark.line, mark.column) if mark is not None else (0, 0)
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())
+    return Diagnostic("E0101", f"not valid YAML: {problem}", Label(_span(source, line, column, line, column + 1)))
+
+
+def _span(source: SourceText, line: int, column: int, end_line: int, end_column: int) -> Span:
+    return Span(source, Position(line + 1, column + 1), Position(end_line + 1, end_column + 1))
+
+
+class _Walk:
+    """Turns nodes into plain data, collecting places and problems on the way."""
+
+    def __init__(self, source: SourceText) -> None:
+        self.source = source
+        self.places: dict[Path, Place] = {}
+        self.problems: list[Diagnostic] = []
+        self._constructor = YAML(typ="safe", pure=True).constructor
+        self._seen: set[int] = set()
+
+    def convert(self, node: Node, path: Path, key: Span | None = None) -> Any:
+        span = self.span(node)
+        if key is not None and span.start == span.end:
+            span = key  # an empty value: its key is all there is to point at
+        self.places[path] = Place(span, key)
+        if node.anchor is not None or id(node) in self._seen:
+            self._report("E0103", "anchors and aliases are not part of a spec", span)
+            return None
+        self._seen.add(id(node))
+        if len(path) > MAX_DEPTH:
+            self._report("E0101", "the file is nested too deeply", span)
+            return None
+        if isinstance(node, MappingNode):
+            return {name: self.convert(value, (*path, name), at) for name, at, value in self._entries(node)}
+        if isinstance(node, SequenceNode):
+            return [self.convert(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, span)
+
+    def span(self, node: Node) -> Span:
+        start, end = node.start_mark, node.end_mark
+        # A block collection ends where the next key begins; its first line is what people call its place.
+        if end.line > start.line and not isinstance(node, ScalarNode):
+            end_column = len(self.source.line(start.line + 1).rstrip())
+            return _span(self.source, start.line, start.column, start.line, max(end_column, start.column + 1))
+        return _span(self.source, start.line, start.column, end.line, max(end.column, start.column))
+
+    def _entries(self, node: MappingNode) -> Iterator[tuple[str, Span, Node]]:
+        first: dict[Hashable, Span] = {}
+        for key_node, value_node in node.value:
+            span = self.span(key_node)
+            if not isinstance(key_node, ScalarNode):
+                self._report("E0103", "a key must be a plain word", span)
+                continue
+            if str(key_node.tag).endswith(":merge"):
+                self._report("E0103", "merge keys are not part of a spec", span)
+                continue
+            name = str(key_node.value)
+            if name in first:
+                note = f"first given at {first[name]}"
+                self.problems.append(Diagnostic("E0102", f"key `{name}` is given twice", Label(span), (note,)))
+                continue
+            first[name] = span
+            yield name, span, value_node
+
+    def _scalar(self, node: Node, span: Span) -> Any:
+        tag = str(node.tag)
+        if not tag.startswith("tag:yaml.org,2002:"):
+            self._report("E0103", f"tag {tag} is not part of a spec", span)
+            return None
+        # Dates and binary have no use here; as text they reach the check that names the field.
+        if tag.endswith((":timestamp", ":binary")):
+            return node.value
+        try:
+            return self._constructor.construct_object(node, deep=True)
+        except (ValueError, OverflowError, YAMLError):
+            return node.value
+
+    def _report(self, code: str, message: str, span: Span) -> None:
+        self.problems.append(Diagnostic(code, message, Label(span)))

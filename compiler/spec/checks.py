@@ -1,0 +1,171 @@
+"""Rules across the fields of a spec. Each is a function from the file to diagnostics; CHECKS is all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+
+from compiler.catalog.gpus import GPUS, nearest_gpus
+from compiler.catalog.releases import RELEASES
+from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.spec.engine_args import check_engine_args
+from compiler.spec.load import SpecFile
+from compiler.spec.models import NodeSpec
+
+Check = Callable[[SpecFile], Iterator[Diagnostic]]
+
+
+def check_spec(file: SpecFile) -> tuple[Diagnostic, ...]:
+    """Every finding of every check, in the order of CHECKS."""
+    return tuple(diagnostic for check in CHECKS for diagnostic in check(file))
+
+
+def check_stack_name(file: SpecFile) -> Iterator[Diagnostic]:
+    """The output folder and the lock are found by the file's name, so the two must agree."""
+    stem = PurePath(file.document.source.name).stem
+    if file.spec.stack != stem:
+        message = f"the stack is called `{file.spec.stack}`, its file `{stem}`"
+        help_ = Help(f"write `stack: {stem}`", (Edit(("stack",), stem),))
+        yield Diagnostic("E0210", message, file.at("stack"), helps=(help_,))
+
+
+def check_engine(file: SpecFile) -> Iterator[Diagnostic]:
+    """The release must be known, and be the build that serves this kind of node."""
+    version = file.spec.engine.vllm
+    release = RELEASES.get(version)
+    if release is None:
+        known = ", ".join(f"{r.version} ({r.build})" for r in RELEASES.values())
+        build = "cpu" if any(node.cpu for node in file.spec.nodes.values()) else "gpu"
+        yield _engine_error(file, f"stackc does not know vLLM {version}", (f"known: {known}",), build)
+        return
+    for name, node in file.spec.nodes.items():
+        build = "cpu" if node.cpu is not None else "gpu"
+        if release.build != build:
+            what = "CPUs" if build == "cpu" else "GPUs"
+            message = f"vLLM {version} is known to stackc as the {release.build} build, and node `{name}` has {what}"
+            yield _engine_error(file, message, (), build)
+
+
+def _engine_error(file: SpecFile, message: str, notes: tuple[str, ...], build: str) -> Diagnostic:
+    versions = [release.version for release in RELEASES.values() if release.build == build]
+    helps = tuple(Help(f"write `vllm: {version}`", (Edit(("engine", "vllm"), version),)) for version in versions)
+    return Diagnostic("E0208", message, file.at("engine", "vllm"), notes, helps)
+
+
+def check_nodes(file: SpecFile) -> Iterator[Diagnostic]:
+    """One node, which is GPUs or a CPU."""
+    names = list(file.spec.nodes)
+    for extra in names[1:]:
+        note = f"`{names[0]}` is one already; the artifacts of one stack are copied to one machine"
+        help_ = Help(f"move `{extra}` and its services to a stack of their own")
+        message = f"a stack has one node, `{extra}` is another"
+        yield Diagnostic("E0209", message, file.at_key("nodes", extra), (note,), (help_,))
+    for name, node in file.spec.nodes.items():
+        if (node.gpus is None) == (node.cpu is None):
+            message = f"node `{name}` needs either `gpus` or `cpu`"
+            help_ = Help("add `gpus: {model: rtx-pro-6000}` or `cpu: {memory: 16GiB}`")
+            yield Diagnostic("E0207", message, file.at_key("nodes", name), helps=(help_,))
+        yield from _check_gpus(file, name, node)
+
+
+def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnostic]:
+    if node.gpus is None:
+        return
+    own_figures = node.gpus.memory is not None and node.gpus.compute_capability is not None
+    if node.gpus.model is not None and node.gpus.model not in GPUS and not own_figures:
+        helps = tuple(
+            Help(f"did you mean `{known}`?", (Edit(("nodes", name, "gpus", "model"), known),))
+            for known in nearest_gpus(node.gpus.model)
+        )
+        note = f"known GPUs: {', '.join(sorted(GPUS))}"
+        message = f"unknown GPU `{node.gpus.model}`"
+        yield Diagnostic("E0206", message, file.at("nodes", name, "gpus", "model"), (note,), helps)
+    if node.gpus.model is None and not own_figures:
+        message = f"the GPUs of node `{name}` have neither a `model` nor figures of their own"
+        help_ = Help('add `model: rtx-pro-6000`, or `memory: 94.97GiB` and `compute_capability: "12.0"`')
+        yield Diagnostic("E0206", message, file.at_key("nodes", name, "gpus"), helps=(help_,))
+    if node.gpus.uuids and len(node.gpus.uuids) != node.gpus.count:
+        message = f"{len(node.gpus.uuids)} uuids for {node.gpus.count} GPUs"
+        yield Diagnostic("E0203", message, file.at_key("nodes", name, "gpus", "uuids"))
+
+
+def check_ports(file: SpecFile) -> Iterator[Diagnostic]:
+    """All services of a node share its ports."""
+    first: dict[int, str] = {}
+    taken = {service.port for service in file.spec.services.values()}
+    for name, service in file.spec.services.items():
+        if service.port not in first:
+            first[service.port] = name
+            continue
+        free = next(port for port in range(service.port, 65536 + service.port) if port not in taken)
+        taken.add(free)
+        other = first[service.port]
+        note = f"`{other}` has it at {file.at('services', other, 'port').span}"
+        help_ = Help(f"write `port: {free}`", (Edit(("services", name, "port"), free),))
+        message = f"services `{other}` and `{name}` both listen on port {service.port}"
+        yield Diagnostic("E0205", message, file.at("services", name, "port"), (note,), (help_,))
+
+
+def check_devices(file: SpecFile) -> Iterator[Diagnostic]:
+    """Indices and degrees stay within the node's GPUs."""
+    node = next(iter(file.spec.nodes.values()))
+    count = node.gpus.count if node.gpus is not None else 0
+    for name, service in file.spec.services.items():
+        where = ("services", name)
+        outside = [index for index in service.gpus if index >= count]
+        if outside:
+            message = f"service `{name}` asks for GPU {outside[0]}, the node has {_numbered(count)}"
+            help_ = Help("remove `gpus` and let them be chosen", (Edit((*where, "gpus"), None),))
+            yield Diagnostic("E0211", message, file.at(*where, "gpus"), helps=(help_,))
+        if len(set(service.gpus)) != len(service.gpus):
+            yield Diagnostic("E0211", f"service `{name}` names a GPU twice", file.at(*where, "gpus"))
+        degree = service.tensor_parallel_size
+        if degree is not None and degree > max(count, 1):
+            message = f"service `{name}` asks for {degree} GPUs, the node has {count}"
+            help_ = Help("remove `tensor_parallel_size`", (Edit((*where, "tensor_parallel_size"), None),))
+            yield Diagnostic("E0211", message, file.at(*where, "tensor_parallel_size"), helps=(help_,))
+        if degree is not None and service.gpus and degree != len(service.gpus):
+            message = f"`tensor_parallel_size: {degree}` and {len(service.gpus)} GPUs contradict each other"
+            help_ = Help("remove `tensor_parallel_size`", (Edit((*where, "tensor_parallel_size"), None),))
+            yield Diagnostic("E0211", message, file.at(*where, "tensor_parallel_size"), helps=(help_,))
+
+
+def _numbered(count: int) -> str:
+    return "none" if count == 0 else f"0 to {count - 1}" if count > 1 else "only 0"
+
+
+def check_limits(file: SpecFile) -> Iterator[Diagnostic]:
+    """The batch limits must allow what the service promises."""
+    for name, service in file.spec.services.items():
+        where = ("services", name)
+        sequences, tokens = service.max_num_seqs, service.max_num_batched_tokens
+        if sequences is not None and sequences < service.concurrency:
+            message = f"`max_num_seqs: {sequences}` admits fewer requests than `concurrency: {service.concurrency}`"
+            help_ = Help("remove `max_num_seqs`", (Edit((*where, "max_num_seqs"), None),))
+            yield Diagnostic("E0405", message, file.at(*where, "max_num_seqs"), helps=(help_,))
+        if tokens is not None and tokens < max(sequences or 1, service.concurrency):
+            message = f"`max_num_batched_tokens: {tokens}` is less than the number of sequences, which vLLM refuses"
+            help_ = Help("remove `max_num_batched_tokens`", (Edit((*where, "max_num_batched_tokens"), None),))
+            yield Diagnostic("E0405", message, file.at(*where, "max_num_batched_tokens"), helps=(help_,))
+
+
+def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
+    """A model is `organisation/name` on the Hub, or a path."""
+    for name, service in file.spec.services.items():
+        is_path = service.model.startswith(("/", "./", "../"))
+        if not is_path and service.model.count("/") != 1:
+            message = f"`{service.model}` is neither a Hub id (organisation/name) nor a path"
+            help_ = Help("write the id as the Hub shows it, or a path that starts with `/` or `./`")
+            yield Diagnostic("E0203", message, file.at("services", name, "model"), helps=(help_,))
+
+
+CHECKS: tuple[Check, ...] = (
+    check_stack_name,
+    check_engine,
+    check_nodes,
+    check_ports,
+    check_devices,
+    check_limits,
+    check_model_names,
+    check_engine_args,
+)

@@ -1,0 +1,173 @@
+"""`engine_args` of a service: every key must be an option of the pinned engine, and none that stackc decides.
+
+An option that changes memory in a way the ledger does not follow is refused too: passing it through would turn a proof
+into a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from compiler.catalog.flags import Flag, FlagCatalog, check_value, load_flags
+from compiler.catalog.gpus import GPUS
+from compiler.catalog.releases import RELEASES
+from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.spec.load import SpecFile
+from compiler.units import format_gib
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Why an option is not the user's: `key` is where the spec says it instead, if anywhere."""
+
+    why: str
+    key: str | None = None
+
+
+_BUDGET = Decided("it is an output: the ledger decides it for each server")
+_SPLIT = Decided("the ledger is worked out for tensor parallelism on one node only")
+_MEMORY = Decided("it changes memory in a way that the ledger does not follow")
+_PROBES = Decided("the probes and the smoke test expect plain HTTP on the service's port")
+_SECRET = Decided("a secret on the command line shows in `ps`", "secrets")
+_FACTS = Decided("the model's facts come from the lock")
+
+DECIDED = {
+    "--api-key": _SECRET,
+    "--attention-backend": _MEMORY,
+    "--block-size": _MEMORY,
+    "--code-revision": _FACTS,
+    "--compilation-config": _MEMORY,
+    "--config": Decided("the options of a server stand in its launch script, nowhere else"),
+    "--convert": _MEMORY,
+    "--cpu-offload-gb": _MEMORY,
+    "--cudagraph-capture-sizes": _MEMORY,
+    "--data-parallel-size": _SPLIT,
+    "--decode-context-parallel-size": _SPLIT,
+    "--device-ids": Decided("GPUs are chosen by the placement", "gpus"),
+    "--disable-hybrid-kv-cache-manager": _MEMORY,
+    "--distributed-executor-backend": _SPLIT,
+    "--download-dir": Decided("the server reads the snapshot that bin/prefetch fetched"),
+    "--dtype": Decided("it follows from the checkpoint and the GPU"),
+    "--enable-expert-parallel": _SPLIT,
+    "--enable-lora": _MEMORY,
+    "--enable-sleep-mode": _MEMORY,
+    "--gpu-memory-utilization": _BUDGET,
+    "--headless": _SPLIT,
+    "--hf-config-path": _FACTS,
+    "--hf-overrides": _FACTS,
+    "--hf-token": _SECRET,
+    "--host": Decided("the probes and the compose file need it too", "host"),
+    "--kv-cache-dtype": Decided("it decides the bytes of every block", "kv_cache_dtype"),
+    "--kv-cache-memory-bytes": _BUDGET,
+    "--kv-offloading-size": _MEMORY,
+    "--kv-transfer-config": _MEMORY,
+    "--max-cudagraph-capture-size": _MEMORY,
+    "--max-model-len": Decided("it is what the KV cache is sized for", "context"),
+    "--max-num-batched-tokens": Decided("it decides the activation peak", "max_num_batched_tokens"),
+    "--max-num-seqs": Decided("it decides the sampler's memory", "max_num_seqs"),
+    "--model": Decided("the lock pins it", "model"),
+    "--nnodes": _SPLIT,
+    "--node-rank": _SPLIT,
+    "--num-gpu-blocks-override": _BUDGET,
+    "--pipeline-parallel-size": _SPLIT,
+    "--port": Decided("the probes and the compose file need it too", "port"),
+    "--prefill-context-parallel-size": _SPLIT,
+    "--quantization": Decided("the checkpoint's own quantization is served", "quantization"),
+    "--revision": _FACTS,
+    "--root-path": _PROBES,
+    "--runner": _MEMORY,
+    "--served-model-name": Decided("clients and the smoke test need it too", "served_name"),
+    "--shutdown-timeout": Decided("the units' stop timeouts follow from it"),
+    "--skip-mm-profiling": _MEMORY,
+    "--speculative-config": _MEMORY,
+    "--ssl-ca-certs": _PROBES,
+    "--ssl-certfile": _PROBES,
+    "--ssl-keyfile": _PROBES,
+    "--tensor-parallel-size": Decided("it follows from the placement", "tensor_parallel_size"),
+    "--tokenizer": _FACTS,
+    "--tokenizer-revision": _FACTS,
+    "--trust-remote-code": Decided("the policy decides it", "policy.trust_remote_code"),
+    "--uds": _PROBES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One key of one service's engine_args."""
+
+    file: SpecFile
+    service: str
+    key: str
+    value: object
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return ("services", self.service, "engine_args", self.key)
+
+    @property
+    def remove(self) -> Help:
+        return Help(f"remove `{self.key}`", (Edit(self.path, None),))
+
+
+def check_engine_args(file: SpecFile) -> Iterator[Diagnostic]:
+    """Each key exists in the pinned release, is the user's to set, and takes the value that it is given."""
+    if file.spec.engine.vllm not in RELEASES:
+        return
+    catalog = load_flags(file.spec.engine.vllm)
+    for service, spec in file.spec.services.items():
+        seen: dict[str, str] = {}
+        for key, value in spec.engine_args.items():
+            yield from _check_one(_Given(file, service, key, value), catalog, seen)
+
+
+def _check_one(given: _Given, catalog: FlagCatalog, seen: dict[str, str]) -> Iterator[Diagnostic]:
+    key, label = given.key, given.file.at_key(*given.path)
+    flag = catalog.find(key)
+    if flag is None:
+        yield _unknown(given, catalog)
+        return
+    if flag.name in DECIDED:
+        yield _decided(given, flag, DECIDED[flag.name])
+    elif flag.name in seen:
+        message = f"`{key}` is the same option as `{seen[flag.name]}`"
+        yield Diagnostic("E0503", message, label, helps=(given.remove,))
+    elif (reason := check_value(flag, given.value)) is not None:
+        message = f"`{key}` does not take this value: {reason}"
+        yield Diagnostic("E0503", message, given.file.at(*given.path), helps=(given.remove,))
+    seen.setdefault(flag.name, key)
+
+
+def _unknown(given: _Given, catalog: FlagCatalog) -> Diagnostic:
+    hint = catalog.hint(given.key)
+    nearest = ", ".join(f"`{name.removeprefix('--')}`" for name in catalog.nearest(given.key))
+    helps = (Help(f"the nearest that exist: {nearest}"), given.remove) if nearest else (given.remove,)
+    message = f"vLLM {catalog.version} has no option `{given.key}`"
+    return Diagnostic("E0502", message, given.file.at_key(*given.path), (hint,) if hint else (), helps)
+
+
+def _decided(given: _Given, flag: Flag, decided: Decided) -> Diagnostic:
+    budget = flag.name == "--gpu-memory-utilization"
+    notes = tuple(_utilization_notes(given.file, given.key)) if budget else ()
+    instead = (Help(f"say it with `{decided.key}`"),) if decided.key is not None else ()
+    message = f"`{given.key}` is not to be given: {decided.why}"
+    return Diagnostic("E0501", message, given.file.at_key(*given.path), notes, (given.remove, *instead))
+
+
+def _utilization_notes(file: SpecFile, key: str) -> Iterator[str]:
+    """What the shares that the user wrote would come to on one GPU."""
+    gpus = next(iter(file.spec.nodes.values())).gpus
+    shares = [spec.engine_args.get(key) for spec in file.spec.services.values()]
+    given = [share for share in shares if isinstance(share, int | float) and not isinstance(share, bool)]
+    if gpus is None or gpus.count > 1 or len(given) < 2:  # noqa: PLR2004
+        return
+    memory = gpus.memory or (GPUS[gpus.model].memory if gpus.model in GPUS else 0)
+    if not memory or sum(given) <= 1:
+        return
+    sizes = [int(memory * share) for share in given]
+    asked = " + ".join(f"{share} × {format_gib(memory)}" for share in given)
+    yield f"{asked} = {format_gib(sum(sizes))} GiB of one GPU, {format_gib(sum(sizes) - memory)} GiB more than it has"
+    yield (
+        f"vLLM wants its whole share free when it starts: the second server would find {format_gib(memory - sizes[0])} "
+        f"of the {format_gib(sizes[1])} GiB that it asks for"
+    )

@@ -1,0 +1,92 @@
+"""What several targets must agree on: places, names and deadlines that follow from the plan."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from compiler.plan.ir import GpuNode, Plan, Service
+
+USER = "stackc"
+"""The system user that runs the units."""
+
+PREFLIGHT_WAIT = 120
+"""Seconds for which a unit's preflight waits for memory and a port that a dying predecessor still holds."""
+
+PREFLIGHT_SECONDS = PREFLIGHT_WAIT + 180
+"""All that preflight may take: its wait, and a cold start of `vllm --version`."""
+
+
+def shared_devices(plan: Plan, service: Service) -> tuple[int, ...]:
+    """Devices of a service on which another one runs too, ascending: every launcher takes its locks in this order."""
+    if not isinstance(plan.node, GpuNode):
+        return ()
+    others = {device for other in plan.services if other.name != service.name for device in other.devices}
+    return tuple(sorted(set(service.devices) & others))
+
+
+def lock_wait(plan: Plan, service: Service) -> int:
+    """Seconds after which every server that can hold this one's start lock is ready or has given up."""
+    return sum(other.timeouts.ready for other in _neighbours(plan, service))
+
+
+def _neighbours(plan: Plan, service: Service) -> tuple[Service, ...]:
+    """Services joined to this one through shared devices, also by way of a third: one may wait while holding a lock."""
+    joined, devices = {service.name}, set(shared_devices(plan, service))
+    grown = bool(devices)
+    while grown:
+        found = [other for other in plan.services if other.name not in joined and devices & set(other.devices)]
+        joined |= {other.name for other in found}
+        devices |= {device for other in found for device in shared_devices(plan, other)}
+        grown = bool(found)
+    return tuple(other for other in plan.services if other.name in joined - {service.name})
+
+
+def start_seconds(plan: Plan, service: Service) -> int:
+    """The worst start of a service: preflight, the start lock, and the load itself."""
+    return PREFLIGHT_SECONDS + lock_wait(plan, service) + service.timeouts.start
+
+
+def ready_seconds(plan: Plan, service: Service) -> int:
+    """How long a supervisor that began with the process waits for it; shorter than `start_seconds`."""
+    return lock_wait(plan, service) + service.timeouts.ready
+
+
+def cache_environment(root: str) -> tuple[tuple[str, str], ...]:
+    """Variables that send every cache below one writable folder."""
+    return (
+        ("HOME", root),
+        ("HF_HOME", f"{root}/hf"),
+        ("XDG_CACHE_HOME", f"{root}/cache"),
+        ("VLLM_CACHE_ROOT", f"{root}/cache/vllm"),
+        ("TRITON_CACHE_DIR", f"{root}/cache/triton"),
+        ("TORCHINDUCTOR_CACHE_DIR", f"{root}/cache/inductor"),
+    )
+
+
+def shared_memory_mib(service: Service) -> int:
+    """What /dev/shm must hold for vLLM's queues between `workers` processes; 0 for a single one.
+
+    vLLM 0.33.0 wants 160 MiB for the broadcast queue and 240 MiB for each reply queue
+    (vllm/distributed/device_communicators/shm_broadcast.py).
+    """
+    workers = len(service.devices)
+    return 160 + 240 * workers if workers > 1 else 0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host."""
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether the host means every interface."""
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,129 @@
+"""`bin/`: a launch script for every server, and the Python programs around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from compiler.plan.ir import Argument, GpuNode, Plan, Service
+from compiler.render.artifact import EXECUTABLE, PLAIN, Artifact
+from compiler.render.environment import read_verbatim, render
+from compiler.render.quoting import ShellVariable
+from compiler.targets.deployment import lock_wait, shared_devices
+
+BIN = PurePosixPath("bin")
+
+_PROGRAMS = {
+    "preflight": "preflight.py",
+    "prefetch": "prefetch.py",
+    "wait-ready": "wait_ready.py",
+    "smoke-test": "smoke_test.py",
+}
+_MODULES = ("_gpu.py", "_model.py", "_probes.py", "_server.py", "_stack.py")
+
+# The server reads one folder and tells nobody; a variable of the plan or of the caller still wins.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+
+Word = str | ShellVariable
+
+
+@dataclass(frozen=True, slots=True)
+class HubSnapshot:
+    """A model in the Hugging Face cache: `folder` is the repository's, `commit` a full hash, a prefix or None."""
+
+    folder: str
+    commit: str | None
+    is_pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartLock:
+    """Devices whose start lock is held from launch until ready, and the longest wait for one."""
+
+    devices: tuple[int, ...]
+    default_directory: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchScript:
+    """`bin/launch-SERVICE`. Each line of `lines` is an option with its value, as words."""
+
+    stack: str
+    service: str
+    snapshot: HubSnapshot | None
+    folder: str | None
+    host: str
+    lines: tuple[tuple[Word, ...], ...]
+    environment: tuple[tuple[str, str], ...]
+    visible_devices: str | None
+    api_key_file: str | None
+    lock: StartLock | None
+
+
+def emit_scripts(plan: Plan) -> tuple[Artifact, ...]:
+    """Everything under `bin/`."""
+    launchers = tuple(
+        Artifact(BIN / f"launch-{service.name}", render_launch(launch_script(plan, service)), EXECUTABLE)
+        for service in plan.services
+    )
+    return launchers + _verbatim()
+
+
+def render_launch(script: LaunchScript) -> str:
+    """The text of a launch script."""
+    return render("scripts/launch.j2", script=script)
+
+
+def _verbatim() -> tuple[Artifact, ...]:
+    programs = [Artifact(BIN / name, read_verbatim(f"scripts/{file}"), EXECUTABLE) for name, file in _PROGRAMS.items()]
+    modules = [Artifact(BIN / name, read_verbatim(f"scripts/{name}"), PLAIN) for name in _MODULES]
+    return tuple(programs + modules)
+
+
+def launch_script(plan: Plan, service: Service) -> LaunchScript:
+    """The launch script of one service as a document."""
+    return LaunchScript(
+        stack=plan.stack,
+        service=service.name,
+        snapshot=_snapshot(service),
+        folder=service.model.folder,
+        host=service.host,
+        lines=tuple(_words(argument) for argument in service.arguments),
+        environment=tuple(sorted((_OFFLINE | dict(service.environment)).items())),
+        visible_devices=_visible_devices(plan, service),
+        api_key_file=plan.secrets.api_key,
+        lock=_start_lock(plan, service),
+    )
+
+
+def _snapshot(service: Service) -> HubSnapshot | None:
+    repository = service.model.repository
+    if repository is None:
+        return None
+    return HubSnapshot("models--" + repository.replace("/", "--"), service.model.commit, service.model.is_pinned)
+
+
+def _words(argument: Argument) -> tuple[Word, ...]:
+    if argument.value is None:
+        return (argument.flag,)
+    if argument.flag == "--host":
+        return (argument.flag, ShellVariable("listen_host"))
+    # argparse would read a value such as `-1` or `--x` as the next option.
+    if argument.value.startswith("-"):
+        return (f"{argument.flag}={argument.value}",)
+    return (argument.flag, argument.value)
+
+
+def _visible_devices(plan: Plan, service: Service) -> str | None:
+    if not isinstance(plan.node, GpuNode):
+        return None
+    uuids = plan.node.uuids
+    return ",".join(uuids[device] if uuids else str(device) for device in service.devices)
+
+
+def _start_lock(plan: Plan, service: Service) -> StartLock | None:
+    devices = shared_devices(plan, service)
+    if not devices:
+        return None
+    return StartLock(devices, f"{plan.paths.state}/locks", lock_wait(plan, service))

@@ -1,0 +1,17 @@
+"""The committed catalogs are what the releases' own parsers say."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from engine_process import CPU_RELEASE, PLAIN_RELEASES, ROOT, engine_python, parser_environment
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.mark.parametrize("version", [CPU_RELEASE, *PLAIN_RELEASES])
+def test_extracting_again_changes_nothing(version: str) -> None:
+    command = [str(engine_python()), str(ROOT / "tools/extract_flags.py"), "--check"]
+    result = subprocess.run(command, env=parser_environment(version), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,0 +1,63 @@
+"""Every command line in generated/ is one that the pinned release of vLLM accepts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engine_process import ROOT, ParserOracle
+
+pytestmark = pytest.mark.engine
+
+LAUNCHERS = sorted((ROOT / "generated").glob("*/bin/launch-*"))
+VERSIONS = ("0.32.0", "0.33.0")
+
+Oracle = Callable[[str], ParserOracle]
+
+
+def serve_words(launcher: Path) -> list[str]:
+    """The words after `vllm serve` that a launch script would run."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    command = [str(launcher), "--print-command"]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    # Only bash reads what its own printf %q wrote.
+    reader = ["bash", "-c", 'eval "words=($1)"; printf "%s\\0" "${words[@]}"', "bash", printed]
+    words = subprocess.run(reader, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+    assert words[1] == "serve"
+    return words[2:]
+
+
+def test_there_are_command_lines_to_ask_about() -> None:
+    assert LAUNCHERS, "generated/ has no launch script"
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_the_release_in_the_plan_accepts_the_command(launcher: Path, oracle: Oracle) -> None:
+    plan = json.loads((launcher.parents[1] / "plan.json").read_text())
+    assert oracle(plan["engine"]["vllm"]).refusal(serve_words(launcher)) is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--swap-space", "4"], "unrecognized arguments: --swap-space 4"),
+        (["--max-model-len", "1.5K"], "--max-model-len"),
+        (["--runner", "train"], "invalid choice: 'train'"),
+        (["--enforce-eager", "true"], "unrecognized arguments: true"),
+        (["--enable-auto-tool-choice"], "requires --tool-call-parser"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_refuses_what_vllm_refuses(version: str, words: list[str], reason: str, oracle: Oracle) -> None:
+    assert reason in (oracle(version).refusal(["org/model", *words]) or "")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_accepts_what_vllm_accepts(version: str, oracle: Oracle) -> None:
+    words = ["org/model", "--max-model-len", "32K", "--no-enable-prefix-caching", "--hf-overrides", '{"a": 1}']
+    assert oracle(version).refusal(words) is None

@@ -1,0 +1,172 @@
+"""End to end: a spec is compiled, its launch script serves on this machine's CPU, and its own programs agree."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_process import ENGINE, Server, free_port, run_server
+
+pytestmark = pytest.mark.engine
+
+STACKC = str(Path(sys.executable).with_name("stackc"))
+KEY = "sk-for-this-test-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A compiled stack with one service, `tiny`. `tree` is what stackc wrote."""
+
+    tree: Path
+    port: int
+    environment: dict[str, str]
+
+    @property
+    def service(self) -> dict[str, Any]:
+        plan: dict[str, Any] = json.loads((self.tree / "plan.json").read_text())
+        service: dict[str, Any] = plan["services"][0]
+        return service
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the emitted programs to its end."""
+        command = [str(self.tree / "bin" / program), *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=240)
+
+    @contextmanager
+    def serve(self) -> Iterator[Server]:
+        """Run the launch script until it is ready."""
+        command = [str(self.tree / "bin/launch-tiny")]
+        with run_server(command, self.environment, self.tree.parent / "server.log") as server:
+            waited = self.run("wait-ready", "tiny", "--pid", str(server.process.pid))
+            assert waited.returncode == 0, waited.stdout + waited.stderr
+            yield server
+
+
+def compile_stack(folder: Path, model: Path, *, key: bool) -> Stack:
+    port = free_port()
+    (folder / "key").write_text(KEY + "\n")
+    spec = folder / "tiny.yaml"
+    spec.write_text(
+        "stack: tiny\n"
+        "engine: {vllm: 0.32.0}\n"
+        "nodes: {here: {cpu: {memory: 6GiB}}}\n"
+        f"services: {{tiny: {{model: {model}, context: 256, concurrency: 4, port: {port}}}}}\n"
+        + (f"secrets: {{api_key: {folder / 'key'}}}\n" if key else "")
+    )
+    tree = folder / "tree"
+    for arguments in (["lock", str(spec)], ["compile", str(spec), "--output", str(tree)]):
+        result = subprocess.run([STACKC, *arguments], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+    # stackc may give each stack of several a folder of its own.
+    return Stack(next(tree.rglob("plan.json")).parent, port, server_environment(folder))
+
+
+def server_environment(folder: Path) -> dict[str, str]:
+    """Nothing but what a CPU run needs, so that the script has to bring the rest itself."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "STACKC_VLLM": str(ENGINE / "cpu/bin/vllm"),
+        "VLLM_CACHE_ROOT": str(folder / "cache"),
+        "VLLM_RPC_BASE_PATH": str(folder),
+        # Two processes less, and no compilation: this halves the start.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_CI_ENV": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running stack with an API key."""
+    stack = compile_stack(tmp_path_factory.mktemp("guarded"), tiny_model, key=True)
+    with stack.serve():
+        yield stack
+
+
+def test_smoke_test_finds_what_was_planned(guarded: Stack) -> None:
+    result = guarded.run("smoke-test", "--format", "json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    statuses = {check["check"]: check["status"] for check in json.loads(result.stdout)["checks"]}
+    # A skipped check would prove nothing: this one says that vLLM allocated exactly the planned blocks.
+    assert statuses["kv-cache"] == "ok"
+    assert statuses["guard"] == "ok"
+    assert "fail" not in statuses.values()
+
+
+def test_the_engine_allocates_the_planned_cache(guarded: Stack) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=10)
+    connection.request("GET", "/metrics")
+    metrics = connection.getresponse().read().decode()
+    connection.close()
+    line = next(line for line in metrics.splitlines() if line.startswith("vllm:cache_config_info{"))
+    planned = guarded.service["kv_cache"]
+    assert f'num_gpu_blocks="{planned["num_blocks"]}"' in line
+    assert f'block_size="{planned["block_size"]}"' in line
+
+
+def test_smoke_test_tells_an_unreachable_server(guarded: Stack) -> None:
+    assert guarded.run("smoke-test", "--port", str(free_port()), "--timeout", "1").returncode == 3
+
+
+def test_smoke_test_tells_a_refused_key(guarded: Stack, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-another\n")
+    result = guarded.run("smoke-test", "--api-key-file", str(tmp_path / "key"))
+    assert result.returncode == 5, result.stdout + result.stderr
+    assert "sk-another" not in result.stdout + result.stderr
+
+
+def test_smoke_test_tells_a_model_that_is_not_served(guarded: Stack) -> None:
+    assert guarded.run("smoke-test", "--served-name", "another").returncode == 6
+
+
+def test_without_a_key_it_serves_drains_and_stops_in_time(tiny_model: Path, tmp_path: Path) -> None:
+    stack = compile_stack(tmp_path, tiny_model, key=False)
+    # A key in the caller's environment must not lock the clients of this stack out.
+    stack.environment["VLLM_API_KEY"] = "sk-leaked"
+    with stack.serve() as server, ThreadPoolExecutor() as clients:
+        smoke = stack.run("smoke-test")
+        assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+        answer = Request(stack)
+        tokens = clients.submit(answer.read)
+        code, seconds = server.stop(stack.service["timeouts"]["stop_seconds"])
+        assert code == 0
+        assert seconds < stack.service["timeouts"]["stop_seconds"]
+        assert tokens.result(30) == Request.TOKENS
+        assert not server.survivors()
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", stack.port).connect()
+
+
+class Request:
+    """A completion that has begun; it ends only after as many tokens as it asked for."""
+
+    TOKENS = 200
+
+    def __init__(self, stack: Stack) -> None:
+        body = {"model": stack.service["served_name"], "prompt": "a", "max_tokens": self.TOKENS, "ignore_eos": True}
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        self._connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", "/v1/completions", json.dumps(body), headers)
+        self._response = self._connection.getresponse()
+        assert self._response.status == 200
+        self._response.readline()
+
+    def read(self) -> int:
+        """Read to the end; the number of tokens by the server's own count."""
+        lines = self._response.read().decode().splitlines()
+        self._connection.close()
+        assert "data: [DONE]" in lines
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+        tokens: int = events[-1]["usage"]["completion_tokens"]
+        return tokens

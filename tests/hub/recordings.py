@@ -1,0 +1,89 @@
+"""Repositories as the loopback Hub knows them: read from recorded facts, or made up by a test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One repository.
+
+    Attributes:
+        files: sizes by path, None where a size is not known; no listing at all where `files` is None.
+        contents: what the files hold; a listed file without content answers 404.
+    """
+
+    repo: str
+    commit: str | None = None
+    license: str | None = None
+    license_name: str | None = None
+    base_model: str | None = None
+    base_relation: str | None = None
+    pipeline_tag: str | None = "text-generation"
+    gated: bool | str = False
+    tags: tuple[str, ...] = ()
+    renamed_from: tuple[str, ...] = ()
+    files: Mapping[str, int | None] | None = None
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+
+    def info(self, *, blobs: bool) -> dict[str, Any]:
+        """The answer to /api/models/{repo}."""
+        card = {"license": self.license, "license_name": self.license_name, "base_model": self.base_model}
+        tags = [*self.tags]
+        if self.license:
+            tags.append(f"license:{self.license}")
+        if self.base_model:
+            tags += [f"base_model:{self.base_model}", f"base_model:{self.base_relation}:{self.base_model}"]
+        answer: dict[str, Any] = {
+            "id": self.repo,
+            "modelId": self.repo,
+            "author": self.repo.partition("/")[0],
+            "private": False,
+            "gated": self.gated,
+            "disabled": False,
+            "lastModified": "2024-09-24T15:48:47.000Z",
+            "tags": tags,
+            "cardData": {key: value for key, value in card.items() if value is not None},
+        }
+        if self.pipeline_tag is not None:
+            answer["pipeline_tag"] = self.pipeline_tag
+        if self.commit is not None:
+            answer["sha"] = self.commit
+        if self.files is not None:
+            answer["siblings"] = [self._sibling(path, blobs=blobs) for path in self.files]
+        return answer
+
+    def _sibling(self, path: str, *, blobs: bool) -> dict[str, Any]:
+        size = (self.files or {})[path]
+        if not blobs or size is None:
+            return {"rfilename": path}
+        blob = {"rfilename": path, "size": size, "blobId": "0" * 40}
+        if path.endswith((".safetensors", ".bin", ".pt")):
+            blob["lfs"] = {"size": size, "sha256": f"{len(path):064x}", "pointerSize": 135}
+        return blob
+
+
+def read_recordings(folder: Path = RECORDED) -> list[Recording]:
+    """All recorded repositories of a folder."""
+    yaml = YAML(typ="safe", pure=True)
+    return [_recording(yaml.load(path)) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _recording(data: dict[str, Any]) -> Recording:
+    contents = {"config.json": json.dumps(data.pop("config"), indent=2).encode()}
+    tokenizer: dict[str, Any] = {"model_max_length": 1000000000000000019884624838656}
+    if data.pop("chat_template"):
+        tokenizer["chat_template"] = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    contents["tokenizer_config.json"] = json.dumps(tokenizer).encode()
+    files = data.pop("files", None)
+    listing = None if files is None else {file["path"]: file.get("size") for file in files}
+    return Recording(**data, files=listing, contents=contents)

@@ -1,0 +1,231 @@
+"""The client's side of every failure, and what is sent and read on the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from compiler.lock.models import ModelFacts
+from compiler.resolve.answers import (
+    AccessError,
+    MalformedError,
+    MissingError,
+    Repository,
+    SourceError,
+    UnavailableError,
+)
+from compiler.resolve.facts import read_facts
+from compiler.resolve.hub import Hub, source_name
+from tests.hub.builders import COMMIT, header, repository
+from tests.hub.recordings import Recording
+from tests.hub.server import Fault, FaultKind, LoopbackHub, serve
+
+TOKEN = "hf_thisIsNoRealToken"
+
+
+def ask(hub: LoopbackHub, token: str | None = None) -> Repository:
+    return Hub(hub.url, token, pause=0).repository("acme/base")
+
+
+def facts_of(hub: Hub) -> ModelFacts:
+    found = hub.repository("acme/base")
+    return read_facts(found, hub.reader(found))
+
+
+def failure(faults: list[Fault], recording: Recording | None = None) -> SourceError:
+    """What reading a repository fails with."""
+    with serve([recording or repository("acme/base")], faults) as server, pytest.raises(SourceError) as caught:
+        facts_of(Hub(server.url, TOKEN, pause=0))
+    error = caught.value
+    assert TOKEN not in f"{error.message}{error.notes}{error.helps}"
+    assert all("\n" not in line and "\x1b" not in line for line in (error.message, *error.notes, *error.helps))
+    return error
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "code"),
+    [
+        ("gated", AccessError, "E0312"),
+        ("unauthorised", AccessError, "E0312"),
+        ("rate_limit", UnavailableError, "E0311"),
+        ("server_error", UnavailableError, "E0311"),
+        ("cut", UnavailableError, "E0311"),
+        ("reset", UnavailableError, "E0311"),
+        ("html", MalformedError, "E0311"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/models/", "/cdn/acme/base/-/config.json"])
+def test_every_failure_has_its_own_error(kind: FaultKind, expected: type[SourceError], code: str, path: str) -> None:
+    error = failure([Fault(path, kind)])
+    assert type(error) is expected
+    assert error.code == code
+    if kind != "html":
+        assert any("acme/base" in note for note in error.notes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["[]", "null", "{}", '{"id": 5}', '{"id": "a\\u001b[31m/b"}', '{"id": "acme/base", "siblings": [{}]}',
+     '{"id": "acme/base", "siblings": [{"rfilename": "a\\nb"}]}', '{"id": "acme/base", "gated": "perhaps"}',
+     '{"id": "acme/base", "siblings": [{"rfilename": "a", "size": -1}]}', "{" * 100_000],
+)  # fmt: skip
+def test_json_of_another_form(answer: str) -> None:
+    assert isinstance(failure([Fault("/api/models/acme", "json", detail=answer)]), MalformedError)
+
+
+def test_missing_models_say_that_private_ones_look_the_same() -> None:
+    with serve([]) as server, pytest.raises(MissingError) as caught:
+        ask(server)
+    assert caught.value.code == "E0310"
+    assert any("private" in note for note in caught.value.notes)
+
+
+def test_a_rate_limit_says_when_and_is_not_waited_for() -> None:
+    with serve([repository("acme/base")], [Fault("/api/", "rate_limit")]) as server:
+        with pytest.raises(UnavailableError) as caught:
+            ask(server)
+        assert len(server.requests) == 1
+    assert caught.value.helps[0] == "try again in 55 s"
+
+
+def test_a_passing_failure_is_tried_again() -> None:
+    faults = [Fault("/api/", "server_error", times=1), Fault("/api/", "reset", times=1)]
+    with serve([repository("acme/base")], faults) as server:
+        assert ask(server).commit == COMMIT
+        assert len(server.requests) == 3
+
+
+def test_words_of_the_server_are_one_harmless_line() -> None:
+    error = failure([Fault("/api/", "server_error", detail="a\x1b[31m\tb")])
+    assert any("a [31m b" in note for note in error.notes)
+
+
+def test_a_hub_that_is_not_there() -> None:
+    with serve([]) as server:
+        url = server.url
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        Hub(url, pause=0).repository("acme/base")
+
+
+def test_offline_mode(monkeypatch: pytest.MonkeyPatch, loopback_hub: LoopbackHub) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UnavailableError, match="HF_HUB_OFFLINE"):
+        ask(loopback_hub)
+    assert loopback_hub.requests == []
+
+
+def test_the_endpoint_and_token_of_the_environment_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve([repository("acme/base")]) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        hub = Hub()
+        found = hub.repository("acme/base")
+        hub.reader(found).read("config.json")
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
+
+
+def test_no_token_no_header() -> None:
+    with serve([repository("acme/base")]) as server:
+        ask(server)
+    assert "authorization" not in {name.lower() for name in server.requests[0].headers}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "name"),
+    [
+        ("https://huggingface.co", "https://huggingface.co"),
+        ("http://127.0.0.1:8901", "loopback"),
+        ("http://localhost:8901", "loopback"),
+        ("http://[::1]:8901", "loopback"),
+        ("https://user:secret@mirror.example:8443/hf/", "https://mirror.example:8443/hf"),
+        ("http://[2001:db8::1]/", "http://[2001:db8::1]"),
+    ],
+)
+def test_source_name(endpoint: str, name: str) -> None:
+    assert source_name(endpoint) == name
+
+
+SHARDS = {
+    "model-00001-of-00002.safetensors": header(
+        {"model.layers.0.mlp.weight": ("BF16", [4, 8], 64), "model.layers.1.mlp.weight": ("BF16", [4, 8], 64)}
+    ),
+    "model-00002-of-00002.safetensors": header({"lm_head.weight": ("F32", [4], 16)}, metadata={"format": "pt"}),
+}
+
+
+def sharded(**changes: bytes) -> Recording:
+    contents = {**SHARDS, **changes}
+    sizes: dict[str, int | None] = dict.fromkeys(contents)
+    return repository("acme/base", contents=contents, sizes=sizes, files={**sizes, "config.json": 1})
+
+
+def test_headers_of_all_shards_are_read_by_ranges() -> None:
+    with serve([sharded()]) as server:
+        facts = facts_of(Hub(server.url, pause=0))
+        ranges = {request.headers.get("Range") for request in server.requests if "safetensors" in request.path}
+    assert ranges == {"bytes=0-99999"}
+    assert facts.tensors is not None
+    assert facts.tensors.total_bytes == 144
+    assert [(kind.name, kind.dtype, kind.shape, kind.count) for kind in facts.tensors.kinds] == [
+        ("lm_head.weight", "F32", (4,), 1),
+        ("model.layers.*.mlp.weight", "BF16", (4, 8), 2),
+    ]
+    assert "tensors" not in facts.unconfirmed
+
+
+def test_a_long_header_takes_a_second_request() -> None:
+    tensors = {f"model.layers.{index}.a_tensor_with_quite_a_long_name": ("U8", [1], 1) for index in range(2000)}
+    with serve(
+        [repository("acme/base", contents={"model.safetensors": header(tensors)}, sizes={"model.safetensors": None})]
+    ) as server:
+        facts = facts_of(Hub(server.url, pause=0))
+        assert len(server.asked("/cdn/.*safetensors")) == 2
+    assert facts.tensors is not None
+    assert facts.tensors.kinds[0].count == 2000
+
+
+@pytest.mark.parametrize("kind", ["ignore_range", "wrong_range", "html"])
+def test_a_range_that_is_not_honoured(kind: FaultKind) -> None:
+    assert isinstance(failure([Fault("/cdn/.*safetensors", kind)], sharded()), MalformedError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\x01",
+        (25_000_001).to_bytes(8, "little") + b"{",
+        (2**63).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (300_000).to_bytes(8, "little") + b"{}",
+    ],
+)
+def test_a_header_that_is_none(content: bytes) -> None:
+    recording = sharded(**{"model-00002-of-00002.safetensors": content})
+    assert failure([], recording).code == "E0311"
+
+
+def test_one_shard_without_content_leaves_tensors_unconfirmed() -> None:
+    with serve([sharded()], []) as server:
+        recording = server.repositories["acme/base"]
+        del recording.contents["model-00002-of-00002.safetensors"]  # type: ignore[attr-defined]
+        facts = facts_of(Hub(server.url, pause=0))
+    assert facts.tensors is None
+    assert "tensors" in facts.unconfirmed
+
+
+def test_the_command_prints_its_url() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.hub.server", "--port", "0"]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        try:
+            assert process.stdout is not None
+            hub = Hub(process.stdout.readline().strip(), pause=0)
+            assert hub.repository("Qwen/Qwen2.5-7B-Instruct").commit == "a09a35458c702b33eeacc393d103063234e8bc28"
+        finally:
+            process.terminate()
