@@ -31,17 +31,20 @@ def command(specs: tuple[Path, ...], *, upgrade: bool, form: str) -> None:
     diagnostics: tuple[Diagnostic, ...] = ()
     lines: list[str] = []
     for path in spec_paths(specs):
-        found, line = _lock_one(path, hub, upgrade=upgrade)
+        found, line = lock_spec(path, str(path), hub, upgrade=upgrade)
         diagnostics += found
         lines += line
     finish(form, diagnostics, result={"locks": lines}, lines=lines)
 
 
-def _lock_one(path: Path, hub: Hub, *, upgrade: bool) -> tuple[tuple[Diagnostic, ...], Sequence[str]]:
+def lock_spec(
+    path: Path, name: str, hub: Hub, *, upgrade: bool = False
+) -> tuple[tuple[Diagnostic, ...], Sequence[str]]:
+    """Write the lock of one spec; what was found, and a line for people."""
     try:
-        file, diagnostics = read_spec(path, str(path))
+        file, diagnostics = read_spec(path, name)
     except OSError as error:
-        return (Diagnostic("E0104", f"{path} cannot be read: {error.strerror}"),), ()
+        return (Diagnostic("E0104", f"{name} cannot be read: {error.strerror}"),), ()
     if file is None:
         return diagnostics, ()
     target = lock_path(path)

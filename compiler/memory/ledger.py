@@ -9,9 +9,10 @@ from compiler.units import ByteRange, total
 
 
 class Basis(StrEnum):
-    """How a figure is known."""
+    """How a figure is known: by the byte, by exact arithmetic on a config nobody checked, within an interval, as said."""
 
     EXACT = "exact"
+    DERIVED = "derived"
     ESTIMATE = "estimate"
     DECLARED = "declared"
 

@@ -41,6 +41,7 @@ def fixed_rows(
     architecture: Architecture,
     kinds: tuple[TensorKind, ...],
     *,
+    tensors_basis: Basis,
     tensors_source: str,
     shape: ServerShape,
     layout: KvLayout,
@@ -49,7 +50,7 @@ def fixed_rows(
 
     Args:
         kinds: tensors of the checkpoint.
-        tensors_source: where `kinds` come from, for the weights row.
+        tensors_basis, tensors_source: how `kinds` are known and where they come from, for the weights row.
         layout: of the KV cache, for the block tables.
     """
     weights = LedgerRow(
@@ -63,7 +64,7 @@ def fixed_rows(
                 served_dtype=shape.served_dtype,
             )
         ),
-        Basis.EXACT,
+        tensors_basis,
         tensors_source,
     )
     if release.gpu is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 # A compiler has nothing to report about its user; the client reads this when it is imported.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -30,7 +30,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented under this name
 
-from compiler.lock.models import FULL_COMMIT
+from compiler.lock.models import FULL_COMMIT, HUB
 from compiler.resolve.answers import (
     AccessError,
     ListedFile,
@@ -68,7 +68,7 @@ class Hub:
         chosen = endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
         self._api = HfApi(endpoint=chosen.rstrip("/"), token=token)
         self.source = source_name(self._api.endpoint)
-        self._client = _Client(self._api.endpoint, self.source, token, pause)
+        self._client = _Client(self._api.endpoint, token, pause)
 
     def repository(self, name: str, revision: str | None = None) -> Repository:
         """All that the Hub lists about a repository, by one request.
@@ -77,7 +77,7 @@ class Hub:
             SourceError: it does not exist, is not readable, or the Hub did not answer.
         """
         path = f"/api/models/{name}" + (f"/revision/{revision}" if revision else "")
-        what = _Question(self.source, name, path)
+        what = self._client.question(name, path)
         info = self._client.ask(
             what, lambda: self._api.model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT)
         )
@@ -110,7 +110,7 @@ class Hub:
 
     def _listing(self, query: dict[str, str], name: str) -> tuple[str, ...]:
         path = f"/api/models?{urlencode({**query, 'limit': LISTING})}"
-        what = _Question(self.source, name, path)
+        what = self._client.question(name, path)
         content = self._client.read(what)
         try:
             entries = json.loads(content)
@@ -145,7 +145,7 @@ class HubReader:
             return None
 
     def _question(self, path: str) -> _Question:
-        return _Question(self.client.source, self.name, f"/{self.name}/resolve/{self.commit}/{quote(path)}")
+        return self.client.question(self.name, f"/{self.name}/resolve/{self.commit}/{quote(path)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,12 @@ class _Client:
     """Bounded requests through huggingface_hub's session, with every failure told in our own words."""
 
     endpoint: str
-    source: str
     token: str | None
     pause: float
+
+    def question(self, name: str, path: str) -> _Question:
+        """A question about a repository at a path of the Hub."""
+        return _Question(shown_endpoint(self.endpoint), name, path)
 
     def ask(self, what: _Question, request: Callable[[], _Answer]) -> _Answer:
         """Make a request, again where trying again may help."""
@@ -198,13 +201,13 @@ class _AbsentError(MissingError):
 class _Question:
     """What was asked, for the notes of an error."""
 
-    source: str
+    endpoint: str
     name: str
     path: str
 
     @property
     def note(self) -> str:
-        return f"asked {self.source} for {plain(self.path)}"
+        return f"asked {self.endpoint} for {plain(self.path)}"
 
     def malformed(self, error: Exception) -> MalformedError:
         return MalformedError(
@@ -214,14 +217,22 @@ class _Question:
 
 
 def source_name(endpoint: str) -> str:
-    """An endpoint as the lock records it: without login data, and any port of this machine as `loopback`."""
-    parts = urlsplit(endpoint)
-    host = parts.hostname or ""
-    if host == "localhost" or _is_loopback(host):
-        return LOOPBACK
-    port = f":{parts.port}" if parts.port else ""
-    shown = f"[{host}]" if ":" in host else host
-    return plain(f"{parts.scheme}://{shown}{port}{parts.path.rstrip('/')}")
+    """An endpoint as the lock records it: any Hub of this machine is `loopback`, whatever its port."""
+    host = _parts(endpoint).hostname or ""
+    return LOOPBACK if host == "localhost" or _is_loopback(host) else shown_endpoint(endpoint)
+
+
+def shown_endpoint(endpoint: str) -> str:
+    """An endpoint without the login data that it may hold."""
+    parts = _parts(endpoint)
+    return plain(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/"))
+
+
+def _parts(endpoint: str) -> SplitResult:
+    try:
+        return urlsplit(endpoint)
+    except ValueError:  # the first request tells it in full
+        return urlsplit("")
 
 
 def _is_loopback(host: str) -> bool:
@@ -321,6 +332,8 @@ def _as_source_error(error: Exception, what: _Question, *, has_token: bool) -> S
         return UnavailableError("the Hub cannot be reached", notes, ("check the network, the proxy and HF_ENDPOINT",))
     if isinstance(error, ValueError | TypeError | KeyError | AttributeError):
         return what.malformed(error)
+    if type(error).__name__ == "InvalidURL":
+        return UnavailableError("HF_ENDPOINT is not a URL", (what.note, plain(error)))
     raise error
 
 
@@ -344,7 +357,7 @@ def _http_error(error: HfHubHTTPError, what: _Question, *, has_token: bool) -> S
 
 
 def _access_helps(name: str, *, has_token: bool) -> tuple[str, ...]:
-    accept = f"accept the conditions on {constants.ENDPOINT}/{name}"
+    accept = f"accept the conditions on {HUB}/{name}"
     if has_token:
         return (f"{accept} with the account that HF_TOKEN belongs to",)
     return (f"{accept}, then set HF_TOKEN to a token of that account",)

@@ -3,7 +3,7 @@
 # The index of the largest mixture-of-experts models is some 20 MB; configurations are far below.
 MAX_SMALL_FILE = 64 << 20
 # Seconds without a byte before a request is given up.
-TIMEOUT = 20.0
+TIMEOUT = 10.0
 # Tries of a request that a server or the network failed, and the seconds before the second one.
 TRIES = 3
 PAUSE = 0.5

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import Release
+from compiler.diagnostics import Edit
 from compiler.lock.models import Lock
 from compiler.memory.ledger import Verdict
-from compiler.solve.budget import Solution, budget, placed
-from compiler.solve.demand import Device
-from compiler.solve.place import NoSplit, Shortfall, place
-from compiler.solve.problem import Problem
+from compiler.solve.budget import Solution, budget
+from compiler.solve.demand import Device, Setting
+from compiler.solve.place import Choice, Measure, NoSplit, Shortfall, place
+from compiler.solve.problem import Problem, Remedy
 from compiler.solve.shortfall import margin_problem, shortfall_problem, split_problem
 from compiler.solve.support import fp8_cache_refusal
 from compiler.solve.variants import Rules, Variant, usable_variants
 from compiler.spec.models import GpusSpec, NodeSpec, Spec
 from compiler.units import ByteRange
+
+# Sequences at once where the spec does not say: the most that fits. Even more would cost gigabytes of sampler state that
+# a KV cache uses better.
+DEFAULT_MAX_NUM_SEQS = (256, 128, 64, 32, 16, 8)
 
 # Combinations of variants that are tried, best quality first, before the last one is reported.
 MAX_COMBINATIONS = 64
@@ -29,34 +35,40 @@ def attempt(spec: Spec, lock: Lock, release: Release) -> Solution | tuple[Proble
     variants, problems = _variants(spec, lock, release, devices[0])
     if problems:
         return problems
-    failure: Shortfall | NoSplit | None = None
-    for chosen in _combinations(variants):
-        found = place(spec.services, chosen, release=release, devices=devices, measure=_high)
-        if isinstance(found, tuple):
-            return budget(placed(found, spec.services, devices=devices, measure=_high), Verdict.FITS)
-        failure = found
-    assert failure is not None  # noqa: S101  there is at least one combination
-    return _within_margin(spec, variants, release, devices, failure)
+    found = _first_fit(spec, variants, release, devices, measure=_high, verdict=Verdict.FITS)
+    if isinstance(found, Solution | NoSplit):
+        return (split_problem(found, spec),) if isinstance(found, NoSplit) else found
+    within_margin = _first_fit(spec, variants, release, devices, measure=_expected, verdict=Verdict.MARGIN)
+    if not isinstance(within_margin, Solution):
+        return (shortfall_problem(found, spec, devices),)
+    # What fits only if the estimates are no worse than expected is served only where the policy says so.
+    return within_margin if spec.policy.margin == "allow" else (margin_problem(found, spec, devices),)
 
 
-def _within_margin(
+def _first_fit(
     spec: Spec,
     variants: Mapping[str, tuple[Variant, ...]],
     release: Release,
-    devices: Sequence[Device],
-    failure: Shortfall | NoSplit,
-) -> Solution | tuple[Problem, ...]:
-    """What fits only if the estimates are no worse than expected is served only where the policy says so."""
-    if isinstance(failure, NoSplit):
-        return (split_problem(failure, spec),)
+    devices: tuple[Device, ...],
+    *,
+    measure: Measure,
+    verdict: Verdict,
+) -> Solution | Shortfall | NoSplit:
+    """The best quality that fits, with the most sequences at once that it then allows."""
+    failure: Shortfall | NoSplit | None = None
     for chosen in _combinations(variants):
-        found = place(spec.services, chosen, release=release, devices=devices, measure=_expected)
+        least = Choice(spec.services, chosen, Setting(release, devices, DEFAULT_MAX_NUM_SEQS[-1]), measure)
+        found = place(least)
         if not isinstance(found, tuple):
+            failure = found
             continue
-        if spec.policy.margin == "allow":
-            return budget(placed(found, spec.services, devices=devices, measure=_expected), Verdict.MARGIN)
-        return (margin_problem(failure, spec, devices),)
-    return (shortfall_problem(failure, spec, devices),)
+        for sequences in DEFAULT_MAX_NUM_SEQS:
+            choice = replace(least, setting=Setting(release, devices, sequences))
+            found = place(choice)
+            if isinstance(found, tuple):
+                return budget(found, choice, verdict)
+    assert failure is not None  # noqa: S101  there is at least one combination
+    return failure
 
 
 def _high(size: ByteRange) -> int:
@@ -80,7 +92,9 @@ def _variants(
         if service.kv_cache_dtype == "fp8" and usable:
             refusal = fp8_cache_refusal(device.capability, usable[0].architecture.head_dim)
             if refusal is not None:
-                problems.append(Problem("E0308", name, ("kv_cache_dtype",), refusal))
+                edit = Edit(("services", name, "kv_cache_dtype"), None)
+                remedy = Remedy("remove `kv_cache_dtype`", (edit,), kind="kv_cache_dtype")
+                problems.append(Problem("E0308", name, ("kv_cache_dtype",), refusal, remedies=(remedy,)))
     return variants, tuple(problems)
 
 

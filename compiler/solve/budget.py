@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compiler.memory.ledger import DeviceLedger, RowKind, ServerLedger, Verdict
 from compiler.solve.demand import Demand, Device
-from compiler.solve.place import Assignment, Measure
+from compiler.solve.place import Assignment, Choice, Measure
 from compiler.spec.models import ServiceSpec
 
 # Left free on every device when leftover memory becomes KV cache: the allocator's fragmentation has no formula.
@@ -43,31 +43,34 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A placement and all it was made from. Assignments are in start order."""
+    """A placement and the choice it was made for. Assignments are in start order."""
 
     assignments: tuple[Assignment, ...]
-    services: Mapping[str, ServiceSpec]
-    devices: Sequence[Device]
-    measure: Measure
+    choice: Choice
+
+    @property
+    def services(self) -> Mapping[str, ServiceSpec]:
+        """The services of the spec."""
+        return self.choice.services
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices of the node."""
+        return self.choice.setting.devices
+
+    @property
+    def measure(self) -> Measure:
+        """How bytes are counted."""
+        return self.choice.measure
 
     def on(self, device: int) -> tuple[Assignment, ...]:
         """Assignments that use a device."""
         return tuple(assignment for assignment in self.assignments if device in assignment.devices)
 
 
-def placed(
-    assignments: Iterable[Assignment],
-    services: Mapping[str, ServiceSpec],
-    *,
-    devices: Sequence[Device],
-    measure: Measure,
-) -> Placed:
-    """A placement in start order."""
-    return Placed(tuple(sorted(assignments, key=_start_order)), services, devices, measure)
-
-
-def budget(placement: Placed, verdict: Verdict) -> Solution:
+def budget(assignments: Iterable[Assignment], choice: Choice, verdict: Verdict) -> Solution:
     """Size every KV cache, then the ledgers and utilizations that follow."""
+    placement = Placed(tuple(sorted(assignments, key=_start_order)), choice)
     blocks = _kv_blocks(placement)
     ledgers = tuple(_ledger(index, placement, blocks) for index in range(len(placement.devices)))
     servers = tuple(

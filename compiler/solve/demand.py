@@ -14,9 +14,6 @@ from compiler.solve.variants import Variant
 from compiler.spec.models import ServiceSpec
 from compiler.units import ByteRange, total
 
-# More sequences at once cost gigabytes of sampler state that a KV cache would use better; a spec can say more.
-DEFAULT_MAX_NUM_SEQS = 256
-
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -32,6 +29,19 @@ class Device:
     def usable(self) -> int:
         """Bytes that servers may take."""
         return self.total - self.reserve
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every demand of one attempt shares.
+
+    Attributes:
+        max_num_seqs: for services whose spec does not say.
+    """
+
+    release: Release
+    devices: tuple[Device, ...]
+    max_num_seqs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +79,21 @@ class Demand:
         return LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
 
 
-def demand_of(
-    name: str, service: ServiceSpec, variant: Variant, *, release: Release, device: Device, degree: int
-) -> Demand:
+def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> Demand:
     """The demand on each of `degree` devices."""
-    shape = _shape(service, variant, release, device, degree)
+    shape = _shape(service, variant, setting, degree)
     layout = kv_layout(
         variant.architecture,
         dtype="fp8" if service.kv_cache_dtype == "fp8" else shape.served_dtype,
-        block_size=release.block_size,
+        block_size=setting.release.block_size,
         tensor_parallel_size=degree,
         max_num_batched_tokens=shape.max_num_batched_tokens,
     )
     rows = fixed_rows(
-        release,
+        setting.release,
         variant.architecture,
         variant.tensors,
+        tensors_basis=variant.tensors_basis,
         tensors_source=variant.tensors_source,
         shape=shape,
         layout=layout,
@@ -94,9 +103,11 @@ def demand_of(
     return Demand(name, variant, shape, layout, rows, required, useful)
 
 
-def _shape(service: ServiceSpec, variant: Variant, release: Release, device: Device, degree: int) -> ServerShape:
-    limits = release.batch_limits(device.total, device.title)
-    sequences = service.max_num_seqs or max(service.concurrency, min(limits.max_num_seqs, DEFAULT_MAX_NUM_SEQS))
+def _shape(service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> ServerShape:
+    device = setting.devices[0]
+    limits = setting.release.batch_limits(device.total, device.title)
+    default = max(service.concurrency, min(limits.max_num_seqs, setting.max_num_seqs))
+    sequences = service.max_num_seqs or default
     return ServerShape(
         tensor_parallel_size=degree,
         max_model_len=service.context,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from compiler.catalog.releases import Release
 from compiler.memory.weights import SplitError, check_split
-from compiler.solve.demand import Demand, Device, demand_of
+from compiler.solve.demand import Demand, Setting, demand_of
 from compiler.solve.variants import Variant
 from compiler.spec.models import ServiceSpec
 from compiler.units import ByteRange
@@ -33,12 +32,14 @@ class Shortfall:
         device: the index where it came closest.
         free: bytes left there by the services placed before.
         before: those services on that device.
+        after: services that were not placed yet, each as one rank.
     """
 
     demand: Demand
     device: int
     free: int
     before: tuple[Demand, ...]
+    after: tuple[Demand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,79 +56,65 @@ class _State:
     assignments: list[Assignment]
 
 
-def place(
-    services: Mapping[str, ServiceSpec],
-    chosen: Mapping[str, Variant],
-    *,
-    release: Release,
-    devices: Sequence[Device],
-    measure: Measure,
-) -> tuple[Assignment, ...] | Shortfall | NoSplit:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is placed: every service with its variant, the setting they share, and how bytes are counted."""
+
+    services: Mapping[str, ServiceSpec]
+    variants: Mapping[str, Variant]
+    setting: Setting
+    measure: Measure
+
+    def demand(self, name: str, degree: int) -> Demand:
+        """The demand of a service on each of `degree` devices."""
+        return demand_of(name, self.services[name], self.variants[name], self.setting, degree)
+
+
+def place(choice: Choice) -> tuple[Assignment, ...] | Shortfall | NoSplit:
     """Place every service with its smallest KV cache, or say which one found no place.
 
     Spreading is tried first because it leaves each service the most KV cache; packing second.
     """
-    first: Shortfall | NoSplit | None = None
-    for emptiest_first in (True, False):
-        found = _place_all(services, chosen, release, devices, measure, emptiest_first=emptiest_first)
-        if isinstance(found, tuple):
-            return found
-        first = first or found
-    assert first is not None  # noqa: S101  the loop runs twice
-    return first
+    spread = _place_all(choice, emptiest_first=True)
+    if isinstance(spread, tuple):
+        return spread
+    packed = _place_all(choice, emptiest_first=False)
+    return packed if isinstance(packed, tuple) else spread
 
 
-def _place_all(
-    services: Mapping[str, ServiceSpec],
-    chosen: Mapping[str, Variant],
-    release: Release,
-    devices: Sequence[Device],
-    measure: Measure,
-    *,
-    emptiest_first: bool,
-) -> tuple[Assignment, ...] | Shortfall | NoSplit:
-    state = _State([device.usable for device in devices], [])
-    for name in _order(services, chosen, release, devices, measure):
-        options = _demands(name, services[name], chosen[name], release, devices)
+def _place_all(choice: Choice, *, emptiest_first: bool) -> tuple[Assignment, ...] | Shortfall | NoSplit:
+    state = _State([device.usable for device in choice.setting.devices], [])
+    order = sorted(choice.services, key=lambda name: _weight(name, choice))
+    for position, name in enumerate(order):
+        options = _demands(name, choice)
         if isinstance(options, NoSplit):
             return options
-        found = _place_one(services[name], options, state, measure, emptiest_first=emptiest_first)
+        found = _place_one(choice, options, state, emptiest_first=emptiest_first)
         if isinstance(found, Shortfall):
-            return found
+            waiting = (_demands(other, choice) for other in order[position + 1 :])
+            return replace(found, after=tuple(demands[0] for demands in waiting if isinstance(demands, tuple)))
         state.assignments.append(found)
         for index in found.devices:
-            state.free[index] -= measure(found.demand.required)
+            state.free[index] -= choice.measure(found.demand.required)
     return tuple(state.assignments)
 
 
-def _order(
-    services: Mapping[str, ServiceSpec],
-    chosen: Mapping[str, Variant],
-    release: Release,
-    devices: Sequence[Device],
-    measure: Measure,
-) -> list[str]:
-    """Services whose GPUs the spec names first, then heaviest first; names settle ties."""
-
-    def weight(name: str) -> tuple[bool, int, str]:
-        whole = demand_of(name, services[name], chosen[name], release=release, device=devices[0], degree=1)
-        return not services[name].gpus, -measure(whole.required), name
-
-    return sorted(services, key=weight)
+def _weight(name: str, choice: Choice) -> tuple[bool, int, str]:
+    """Services whose GPUs the spec names come first, then the heaviest; names settle ties."""
+    return not choice.services[name].gpus, -choice.measure(choice.demand(name, 1).required), name
 
 
-def _demands(
-    name: str, service: ServiceSpec, variant: Variant, release: Release, devices: Sequence[Device]
-) -> tuple[Demand, ...] | NoSplit:
+def _demands(name: str, choice: Choice) -> tuple[Demand, ...] | NoSplit:
     demands: list[Demand] = []
     reasons: list[str] = []
-    for degree in _degrees(service, len(devices)):
+    variant = choice.variants[name]
+    for degree in _degrees(choice.services[name], len(choice.setting.devices)):
         try:
             check_split(variant.architecture, variant.packing, degree)
         except SplitError as error:
             reasons.append(f"over {degree}: {error}")
             continue
-        demands.append(demand_of(name, service, variant, release=release, device=devices[0], degree=degree))
+        demands.append(choice.demand(name, degree))
     return tuple(demands) or NoSplit(name, tuple(reasons))
 
 
@@ -140,29 +127,27 @@ def _degrees(service: ServiceSpec, count: int) -> tuple[int, ...]:
 
 
 def _place_one(
-    service: ServiceSpec, demands: Sequence[Demand], state: _State, measure: Measure, *, emptiest_first: bool
+    choice: Choice, demands: Sequence[Demand], state: _State, *, emptiest_first: bool
 ) -> Assignment | Shortfall:
-    best: Shortfall | None = None
+    """The first degree that fits; else the one that comes closest."""
+    shortfalls: list[Shortfall] = []
     for demand in demands:
-        need = measure(demand.required)
-        degree = demand.shape.tensor_parallel_size
-        indices = _candidates(service, state, need, degree, emptiest_first=emptiest_first)
-        if all(state.free[index] >= need for index in indices):
-            return Assignment(demand, tuple(sorted(indices)))
+        need = choice.measure(demand.required)
+        indices = _indices(choice.services[demand.service], demand, need, state, emptiest_first=emptiest_first)
         tightest = min(indices, key=lambda index: (state.free[index], index))
+        if state.free[tightest] >= need:
+            return Assignment(demand, tuple(sorted(indices)))
         before = tuple(a.demand for a in state.assignments if tightest in a.devices)
-        shortfall = Shortfall(demand, tightest, state.free[tightest], before)
-        if best is None or need - shortfall.free < measure(best.demand.required) - best.free:
-            best = shortfall
-    assert best is not None  # noqa: S101  there is at least one degree
-    return best
+        shortfalls.append(Shortfall(demand, tightest, state.free[tightest], before))
+    return min(shortfalls, key=lambda shortfall: choice.measure(shortfall.demand.required) - shortfall.free)
 
 
-def _candidates(
-    service: ServiceSpec, state: _State, need: int, degree: int, *, emptiest_first: bool
+def _indices(
+    service: ServiceSpec, demand: Demand, need: int, state: _State, *, emptiest_first: bool
 ) -> tuple[int, ...]:
     if service.gpus:
         return service.gpus
+    degree = demand.shape.tensor_parallel_size
     by_free = sorted(range(len(state.free)), key=lambda index: (-state.free[index], index))
     if emptiest_first:
         return tuple(by_free[:degree])

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from compiler.diagnostics import Edit
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change worth trying, as a whole.
+
+    Attributes:
+        text: what it is called.
+        kind: remedies of one kind differ in degree only; the mildest that works is offered.
+    """
+
+    text: str
+    edits: tuple[Edit, ...]
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +29,7 @@ class Problem:
         service: its name in the spec.
         path: below the service, the key that is at fault, such as ("context",).
         label: said at that place.
-        candidate_edits: changes worth trying, each a whole remedy: its words and its edits. None is checked yet.
+        remedies: changes worth trying, cheapest first. None is checked yet.
     """
 
     code: str
@@ -24,4 +38,4 @@ class Problem:
     message: str
     label: str = ""
     notes: tuple[str, ...] = ()
-    candidate_edits: tuple[tuple[str, tuple[Edit, ...]], ...] = field(default=())
+    remedies: tuple[Remedy, ...] = ()

@@ -36,18 +36,17 @@ def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release) 
 
 
 def _checked_helps(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
-    """Remedies that compile, one for each kind of change: a milder one of the same kind was tried before."""
-    kinds: set[tuple[tuple[str | int, ...], ...]] = set()
-    for text, edits in problem.candidate_edits:
-        kind = tuple(edit.path for edit in edits)
-        if kind in kinds or len(kinds) >= MAX_HELPS:
+    """Remedies that compile, one of each kind: the mildest, because milder ones come first."""
+    kinds: set[str] = set()
+    for remedy in problem.remedies:
+        if remedy.kind in kinds or len(kinds) >= MAX_HELPS:
             continue
-        changed = edited_spec(file.document.data, edits)
+        changed = edited_spec(file.document.data, remedy.edits)
         if changed is None or stale_services(changed, lock):
             continue
         if isinstance(attempt(changed, lock, release), Solution):
-            kinds.add(kind)
-            yield Help(text, edits)
+            kinds.add(remedy.kind)
+            yield Help(remedy.text, remedy.edits)
 
 
 def edited_spec(data: Any, edits: Iterable[Edit]) -> Spec | None:

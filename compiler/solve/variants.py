@@ -5,13 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.catalog.releases import Release
+from compiler.diagnostics import Edit
 from compiler.lock.models import Lock, ModelFacts, TensorKind
 from compiler.lock.quantization import quantization_method
-from compiler.memory.architecture import Architecture, ConfigError, UnsupportedArchitectureError, read_architecture
+from compiler.memory.architecture import (
+    FAMILIES,
+    Architecture,
+    ConfigError,
+    UnsupportedArchitectureError,
+    read_architecture,
+)
+from compiler.memory.ledger import Basis
 from compiler.memory.tensors import Packing, expected_tensors, read_packing
-from compiler.solve.problem import Problem
+from compiler.solve.problem import Problem, Remedy
 from compiler.solve.support import why_not_served
 from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.units import format_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +30,7 @@ class Variant:
     Attributes:
         name: key of `Lock.models`.
         method: quantization method, or `none`.
-        tensors_source: where `tensors` were read, as the ledger says it.
+        tensors_basis, tensors_source: how `tensors` are known, as the ledger says it.
     """
 
     name: str
@@ -30,6 +39,7 @@ class Variant:
     packing: Packing | None
     method: str
     tensors: tuple[TensorKind, ...]
+    tensors_basis: Basis
     tensors_source: str
 
 
@@ -73,13 +83,16 @@ def _judge(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts, r
     release = rules.release
     refusal = _policy_refusal(facts, rules.policy)
     if refusal is not None:
-        return Problem("E0305", name, ("model",), f"the policy does not allow `{candidate}`: {refusal}")
+        remedy = _license_remedy(facts, rules.policy)
+        message = f"the policy does not allow `{candidate}`: {refusal}"
+        return Problem("E0305", name, ("model",), message, remedies=remedy)
     try:
         architecture = read_architecture(facts.config)
         packing = read_packing(facts.quantization)
     except UnsupportedArchitectureError as error:
-        message = f"vLLM {release.version} may serve `{candidate}`, but stackc cannot account for its memory: {error}"
-        return Problem("E0307", name, ("model",), message)
+        message = f"stackc cannot account for the memory of `{candidate}`: {error}"
+        notes = (f"accounted for: {', '.join(FAMILIES)}",)
+        return Problem("E0307", name, ("model",), message, notes=notes)
     except ConfigError as error:
         return Problem("E0309", name, ("model",), f"config.json of `{candidate}` cannot be used: {error}")
     reason = why_not_served(packing, facts.quantization, release=release, capability=rules.capability)
@@ -88,16 +101,17 @@ def _judge(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts, r
     problem = _chat_problem(name, service, candidate, facts) or _length_problem(name, service, candidate, architecture)
     if problem is not None:
         return problem
-    tensors, source = _tensors(facts, architecture, packing)
-    return Variant(candidate, facts, architecture, packing, quantization_method(facts), tensors, source)
+    tensors, basis, source = _tensors(facts, architecture, packing)
+    return Variant(candidate, facts, architecture, packing, quantization_method(facts), tensors, basis, source)
 
 
 def _tensors(
     facts: ModelFacts, architecture: Architecture, packing: Packing | None
-) -> tuple[tuple[TensorKind, ...], str]:
+) -> tuple[tuple[TensorKind, ...], Basis, str]:
     if facts.tensors is not None:
-        return facts.tensors.kinds, "safetensors headers, split as vLLM splits them"
-    return expected_tensors(architecture, packing), "shapes derived from config.json, split as vLLM splits them"
+        return facts.tensors.kinds, Basis.EXACT, "safetensors headers, split as vLLM splits them"
+    source = "shapes that config.json implies, split as vLLM splits them; no header was read"
+    return expected_tensors(architecture, packing), Basis.DERIVED, source
 
 
 def _policy_refusal(facts: ModelFacts, policy: PolicySpec) -> str | None:
@@ -113,12 +127,22 @@ def _policy_refusal(facts: ModelFacts, policy: PolicySpec) -> str | None:
     return None if facts.license in policy.licenses else f"its licence is {facts.license}, allowed are {allowed}"
 
 
+def _license_remedy(facts: ModelFacts, policy: PolicySpec) -> tuple[Remedy, ...]:
+    if facts.license is None:
+        return ()
+    allowed = (*policy.licenses, facts.license)
+    text = f"allow `{facts.license}` in `policy.licenses`"
+    return (Remedy(text, (Edit(("policy", "licenses"), allowed),), kind="licence"),)
+
+
 def _chat_problem(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts) -> Problem | None:
     if service.task != "chat" or facts.chat_template is not None or "chat_template" in facts.unconfirmed:
         return None
     message = f"service `{name}` is for chat, and `{candidate}` has no chat template"
     notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
-    return Problem("E0306", name, ("model",), message, "has no chat template", notes)
+    edit = Edit(("services", name, "task"), "completion")
+    remedy = Remedy("`task: completion`, if clients send no chats", (edit,), kind="task")
+    return Problem("E0306", name, ("model",), message, "has no chat template", notes, (remedy,))
 
 
 def _length_problem(name: str, service: ServiceSpec, candidate: str, architecture: Architecture) -> Problem | None:
@@ -127,4 +151,6 @@ def _length_problem(name: str, service: ServiceSpec, candidate: str, architectur
         return None
     message = f"service `{name}` asks for {service.context} tokens of context, `{candidate}` has {limit}"
     note = f"{service.context} − {limit} = {service.context - limit} tokens more than vLLM accepts for this config.json"
-    return Problem("E0403", name, ("context",), message, f"at most {limit}", (note,))
+    shorter = format_tokens(limit)
+    remedy = Remedy(f"`context: {shorter}`", (Edit(("services", name, "context"), shorter),), kind="context")
+    return Problem("E0403", name, ("context",), message, f"at most {limit}", (note,), (remedy,))

@@ -106,11 +106,14 @@ class _Walk:
         if len(path) > MAX_DEPTH:
             self._report("E0101", "the file is nested too deeply", span)
             return None
+        if not str(node.tag).startswith("tag:yaml.org,2002:"):
+            self._report("E0103", f"tag {node.tag} is not part of a spec", span)
+            return None
         if isinstance(node, MappingNode):
             return {name: self.convert(value, (*path, name), at) for name, at, value in self._entries(node)}
         if isinstance(node, SequenceNode):
             return [self.convert(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, span)
+        return self._scalar(node)
 
     def span(self, node: Node) -> Span:
         start, end = node.start_mark, node.end_mark
@@ -138,13 +141,9 @@ class _Walk:
             first[name] = span
             yield name, span, value_node
 
-    def _scalar(self, node: Node, span: Span) -> Any:
-        tag = str(node.tag)
-        if not tag.startswith("tag:yaml.org,2002:"):
-            self._report("E0103", f"tag {tag} is not part of a spec", span)
-            return None
+    def _scalar(self, node: Node) -> Any:
         # Dates and binary have no use here; as text they reach the check that names the field.
-        if tag.endswith((":timestamp", ":binary")):
+        if str(node.tag).endswith((":timestamp", ":binary")):
             return node.value
         try:
             return self._constructor.construct_object(node, deep=True)

@@ -10,7 +10,7 @@ from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import SpecFile
-from compiler.spec.models import NodeSpec
+from compiler.spec.models import GpusSpec, NodeSpec
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
@@ -84,9 +84,26 @@ def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnosti
         message = f"the GPUs of node `{name}` have neither a `model` nor figures of their own"
         help_ = Help('add `model: rtx-pro-6000`, or `memory: 94.97GiB` and `compute_capability: "12.0"`')
         yield Diagnostic("E0206", message, file.at_key("nodes", name, "gpus"), helps=(help_,))
+    yield from _check_capability(file, name, node.gpus)
     if node.gpus.uuids and len(node.gpus.uuids) != node.gpus.count:
         message = f"{len(node.gpus.uuids)} uuids for {node.gpus.count} GPUs"
         yield Diagnostic("E0203", message, file.at_key("nodes", name, "gpus", "uuids"))
+
+
+def _check_capability(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Diagnostic]:
+    release, known = RELEASES.get(file.spec.engine.vllm), GPUS.get(gpus.model or "")
+    if gpus.compute_capability is not None:
+        major, _, minor = gpus.compute_capability.partition(".")
+        capability = (int(major), int(minor))
+    elif known is not None:
+        capability = known.compute_capability
+    else:
+        return
+    if release is not None and capability < release.minimum_capability:
+        least = ".".join(map(str, release.minimum_capability))
+        own = ".".join(map(str, capability))
+        message = f"vLLM {release.version} has no kernels for compute capability {own}, it starts at {least}"
+        yield Diagnostic("E0208", message, file.at("nodes", name, "gpus"))
 
 
 def check_ports(file: SpecFile) -> Iterator[Diagnostic]:

@@ -56,9 +56,17 @@ def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
 def _unknown_key(document: Document, path: Path) -> Diagnostic:
     name, known = str(path[-1]), sorted(_fields_at(path[:-1]))
     nearest = difflib.get_close_matches(name, known, n=1)
-    helps = tuple(Help(f"did you mean `{match}`?") for match in nearest)
+    helps = tuple(Help(f"did you mean `{match}`?", _renaming(document, path, match)) for match in nearest)
     note = f"known keys here: {', '.join(known)}"
     return Diagnostic("E0201", f"unknown key `{name}`", Label(document.key(path)), (note,), helps)
+
+
+def _renaming(document: Document, path: Path, name: str) -> tuple[Edit, ...]:
+    value = document.data
+    for part in path:
+        value = value[part]
+    # Edits carry scalars only; a whole block is left to the user.
+    return (Edit(path, None), Edit((*path[:-1], name), value)) if isinstance(value, str | int) else ()
 
 
 def _missing_key(document: Document, path: Path) -> Diagnostic:
@@ -112,7 +120,7 @@ def _wrong_value(document: Document, path: Path, details: ErrorDetails) -> Diagn
         words = "must not be empty"
     else:
         words = _WORDS.get(kind, details["msg"][:1].lower() + details["msg"][1:])
-    name = path[-1] if path else "spec"
+    name = next((part for part in reversed(path) if isinstance(part, str)), "spec")
     given = _shown(details["input"])
     label = Label(document.value(path) if not _is_key_error(details) else document.key(path))
     return Diagnostic("E0203", f"`{name}` {words}", label, (f"given: {given}",) if given else ())

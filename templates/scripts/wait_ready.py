@@ -20,7 +20,7 @@ from _server import Server, ServerError  # noqa: E402
 from _stack import EXIT_USAGE, StackError, choose_services, load_plan, probe_host, run_program  # noqa: E402
 
 EXIT_LATE, EXIT_GONE = 3, 4
-INTERVAL_SECONDS = 1.0
+INTERVAL_SECONDS = 0.5
 PROBE_SECONDS = 5.0
 # vLLM answers 503 only once its engine is dead, and it does not come back. Three in a row leave no doubt.
 DEAD_ANSWERS = 3

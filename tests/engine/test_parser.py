@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from engine_process import ROOT, ParserOracle
 
+from compiler.catalog.flags import Flag, Kind, check_value, load_flags, render
+
 pytestmark = pytest.mark.engine
 
 LAUNCHERS = sorted((ROOT / "generated").glob("*/bin/launch-*"))
@@ -61,3 +63,35 @@ def test_refuses_what_vllm_refuses(version: str, words: list[str], reason: str, 
 def test_accepts_what_vllm_accepts(version: str, oracle: Oracle) -> None:
     words = ["org/model", "--max-model-len", "32K", "--no-enable-prefix-caching", "--hf-overrides", '{"a": 1}']
     assert oracle(version).refusal(words) is None
+
+
+# One value of each kind that any option of that kind could take; an empty mapping has no key that could be unknown.
+SAMPLES = {
+    Kind.SWITCH: True,
+    Kind.BOOLEAN: True,
+    Kind.INT: 1,
+    Kind.HUMAN_INT: "8K",
+    Kind.HUMAN_INT_OR_AUTO: "auto",
+    Kind.FLOAT: 0.5,
+    Kind.STRING: "text",
+    Kind.JSON: {},
+    Kind.JSON_OR_STRING: {},
+}
+
+
+def sample_words(flag: Flag) -> list[list[str]]:
+    """The option with one value of its kind, or with each of its choices, and once switched off."""
+    values: list[object] = list(flag.choices or [SAMPLES[flag.kind]]) + [False] * bool(flag.off)
+    assert all(check_value(flag, value) is None for value in values), flag.name
+    return [[word for word in render(flag, value) if word is not None] for value in values]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_vllm_takes_whatever_the_catalog_takes(version: str, oracle: Oracle) -> None:
+    refused = {
+        " ".join(words): reason
+        for flag in load_flags(version).flags
+        for words in sample_words(flag)
+        if (reason := oracle(version).refusal(["org/model", *words])) is not None
+    }
+    assert refused == {}

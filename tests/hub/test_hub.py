@@ -112,6 +112,12 @@ def test_a_hub_that_is_not_there() -> None:
         Hub(url, pause=0).repository("acme/base")
 
 
+@pytest.mark.parametrize("endpoint", ["http://mirror.invalid:port", "mirror.invalid", "http://", "http://[", "ftp://x"])
+def test_an_endpoint_that_is_none(endpoint: str) -> None:
+    with pytest.raises(UnavailableError):
+        Hub(endpoint, pause=0).repository("acme/base")
+
+
 def test_offline_mode(monkeypatch: pytest.MonkeyPatch, loopback_hub: LoopbackHub) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UnavailableError, match="HF_HUB_OFFLINE"):
@@ -143,6 +149,7 @@ def test_no_token_no_header() -> None:
         ("http://localhost:8901", "loopback"),
         ("http://[::1]:8901", "loopback"),
         ("https://user:secret@mirror.example:8443/hf/", "https://mirror.example:8443/hf"),
+        ("http://127.1.2.3/", "loopback"),
         ("http://[2001:db8::1]/", "http://[2001:db8::1]"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from compiler.targets.systemd import emit_systemd
 from compiler.units import GIB, MIB, ByteRange
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# A plain interpreter first: a version manager's shim would cost more than the program that it starts.
+PATH = f"{sys.base_prefix}/bin:/usr/bin:/bin"
 UUIDS = ("GPU-00000000-1111-2222-3333-444444444444", "GPU-55555555-6666-7777-8888-999999999999")
 
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plan_samples import (
     COMMIT,
+    PATH,
     UUIDS,
     one_on_cpu,
     one_on_two_gpus,
@@ -49,7 +50,7 @@ class Machine:
         self.key.write_text(KEY + "\n", encoding="ascii")
         vllm = write_executable(root / "fake" / "vllm", RECORDER)
         self.environment = {
-            "PATH": "/usr/bin:/bin",
+            "PATH": PATH,
             "HOME": str(root),
             "HF_HOME": str(root / "hf"),
             "RECORD": str(self.record),
@@ -255,11 +256,11 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_server_waits_until_its_neighbour_is_ready_or_gone(machine: Machine) -> None:
-    first = subprocess.Popen(machine.command("coder"), env=machine.environment | {"RECORDER_SLEEP": "1.2"})
-    _until(lambda: (machine.root / "record.fds").exists())
+    first = subprocess.Popen(machine.command("coder"), env=machine.environment | {"RECORDER_SLEEP": "0.8"})
+    _until((machine.root / "record.fds").exists)
     start = time.monotonic()
     assert machine.launch("general").returncode == 0
-    assert time.monotonic() - start > 0.8
+    assert time.monotonic() - start > 0.5
     assert first.wait() == 0
 
 

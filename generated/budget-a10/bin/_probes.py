@@ -192,11 +192,11 @@ def check_metrics(target: Target) -> str:
     _expect(bool(_samples(before, RUNNING)), f"/metrics lacks {RUNNING}")
     body = {"model": target.name, "prompt": PROMPT, **SAMPLING}
     _ask(target, "POST", "/v1/completions", body)
-    for _ in range(20):
+    for _ in range(10):
         grown = _total(_metrics(target), GENERATED) - _total(before, GENERATED)
         if grown > 0:
             return f"{GENERATED} rose by {grown:.0f}"
-        time.sleep(0.25)  # the counter follows the answer by a moment
+        time.sleep(0.1)  # the counter follows the answer by a moment
     raise StackError(EXIT_FAILED, f"{GENERATED} did not rise")
 
 

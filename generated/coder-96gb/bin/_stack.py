@@ -59,7 +59,7 @@ def run_check(check: Check, deadline: float = 0.0) -> Result:
         result = _run_once(check)
         if result.status != FAIL or not check.is_transient or time.monotonic() >= deadline:
             return result
-        time.sleep(min(2.0, max(0.0, deadline - time.monotonic())))
+        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
 
 
 def _run_once(check: Check) -> Result:

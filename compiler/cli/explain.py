@@ -1,0 +1,75 @@
+"""`stackc explain`: the page of a code, or the reasons behind a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from compiler.cli.report import FORMAT, finish
+from compiler.diagnostics import CODES
+from compiler.pipeline import plan_stack
+from compiler.plan.ir import DeviceLedger, Plan, Service
+from compiler.targets.plan_json import plan_object
+from compiler.units import format_gib, format_tokens
+
+
+@click.command("explain")
+@click.argument("what", required=False)
+@FORMAT
+def command(what: str | None, *, form: str) -> None:
+    """Explain WHAT: an error code, or a spec's plan as SPEC or SPEC:SERVICE. Without WHAT, list all codes."""
+    if what is None:
+        titles = {code.code: code.title for code in CODES.values()}
+        finish(form, (), result={"codes": titles}, lines=[f"{code}  {title}" for code, title in titles.items()])
+    if what.upper() in CODES:
+        page = page_of(what.upper())
+        finish(form, (), result={"code": what.upper(), "page": page}, lines=[page.rstrip()])
+    path, _, service = what.partition(":")
+    if not Path(path).is_file():
+        raise click.UsageError(f"{what} is neither a code nor a spec")
+    plan, diagnostics = plan_stack(Path(path), path)
+    if plan is None:
+        finish(form, diagnostics, result={}, lines=())
+    names = [known.name for known in plan.services]
+    if service and service not in names:
+        raise click.UsageError(f"{path} has no service {service}; it has {', '.join(names)}")
+    lines = [line for known in plan.services if service in ("", known.name) for line in service_lines(plan, known)]
+    finish(form, diagnostics, result={"plan": plan_object(plan)}, lines=lines)
+
+
+def page_of(code: str) -> str:
+    """The page of a code, in Markdown."""
+    return (files("compiler.diagnostics") / "pages" / f"{code}.md").read_text(encoding="utf-8")
+
+
+def service_lines(plan: Plan, service: Service) -> Iterator[str]:
+    """A service of a plan for people: what it serves and why that fits."""
+    model, cache = service.model, service.kv_cache
+    where = ", ".join(f"{plan.node.name}:{index}" for index in service.devices)
+    yield f"{service.name}: {plan.verdict.value} on {where}"
+    pinned = f"at {model.commit}" if model.is_pinned else f"at main, known as {model.commit or 'no commit'}"
+    yield f"  serves {model.repository or model.folder} ({model.quantization}) {pinned}, asked for {model.requested}"
+    yield f"  starts after {', '.join(service.start_after)}" if service.start_after else "  starts first on its devices"
+    yield (
+        f"  KV cache: {cache.num_blocks} blocks of {cache.block_size} tokens, {format_gib(cache.bytes)} GiB: "
+        f"{cache.max_concurrency} requests of {format_tokens(service.max_model_len)}"
+    )
+    for device in plan.devices:
+        if device.index in service.devices:
+            yield from _ledger_lines(device, service)
+    for argument in service.arguments:
+        value = "" if argument.value is None else f" {argument.value}"
+        yield f"  {argument.flag}{value}  ({argument.reason})"
+
+
+def _ledger_lines(device: DeviceLedger, service: Service) -> Iterator[str]:
+    server = next(server for server in device.servers if server.service == service.name)
+    yield f"  device {device.index}, {format_gib(device.total)} GiB ({device.total_source}): GiB expected, at most"
+    for row in server.rows:
+        size = row.bytes
+        figures = f"{format_gib(size.expected):>7} {format_gib(size.high):>7}"
+        yield f"    {figures}  {row.title}: {row.basis.value}, {row.source}"
+    yield f"    {format_gib(server.bytes.expected):>7} {format_gib(server.bytes.high):>7}  in all"

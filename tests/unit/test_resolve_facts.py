@@ -1,0 +1,212 @@
+"""Answers of a source as facts: one format, one copy, and nothing claimed that was not said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from compiler.lock.models import ModelFacts
+from compiler.resolve.answers import ConfigError, ListedFile, MalformedError, Repository, plain
+from compiler.resolve.candidates import is_variant, leads, trusted_names
+from compiler.resolve.facts import read_facts
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Memory:
+    """Files that are only contents."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self.contents = contents
+        self.read_paths: list[str] = []
+
+    def read(self, path: str) -> bytes | None:
+        self.read_paths.append(path)
+        return self.contents.get(path)
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes | None:
+        content = self.contents.get(path)
+        return None if content is None else content[start:stop]
+
+
+def facts(
+    config: Mapping[str, Any] | None = None,
+    contents: Mapping[str, Any] | None = None,
+    names: tuple[str, ...] = ("model.safetensors",),
+    **repository: Any,
+) -> ModelFacts:
+    held = {"config.json": config or {"model_type": "llama"}, **(contents or {})}
+    encoded = {path: value if isinstance(value, bytes) else json.dumps(value).encode() for path, value in held.items()}
+    files = tuple(ListedFile(path, 10) for path in (*encoded, *names))
+    fields = {"source": "https://huggingface.co", "commit": COMMIT, "license": "mit", "files": files, **repository}
+    return read_facts(Repository("a/b", **fields), Memory(encoded))
+
+
+def paths(known: ModelFacts) -> list[str]:
+    return [file.path for file in known.weights]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("model.safetensors", "pytorch_model.bin"), ["model.safetensors"]),
+        (("original/consolidated.00.pth", "model.safetensors", "consolidated.safetensors"), ["model.safetensors"]),
+        (("pytorch_model-1.bin", "training_args.bin", "optimizer.pt"), ["pytorch_model-1.bin"]),
+        (("model.pt", "scheduler.pt"), ["model.pt"]),
+        (("b.safetensors", "a.safetensors", "onnx/model.safetensors"), ["a.safetensors", "b.safetensors"]),
+    ],
+)
+def test_weights_are_counted_once(names: tuple[str, ...], expected: list[str]) -> None:
+    assert paths(facts(names=names)) == expected
+
+
+def test_the_index_decides_between_shards_and_a_stray_copy() -> None:
+    shards = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    index = {"model.safetensors.index.json": {"weight_map": {"a": shards[0], "b": shards[1]}}}
+    assert paths(facts(contents=index, names=(*shards, "model.safetensors"))) == list(shards)
+    unread = (*shards, "model.safetensors", "model.safetensors.index.json")
+    assert paths(facts(names=unread)) == list(shards)
+
+
+def test_a_repository_without_weights() -> None:
+    with pytest.raises(ConfigError, match="holds no weights"):
+        facts(names=("model.gguf",))
+
+
+def test_a_repository_without_a_listing_claims_nothing() -> None:
+    known = facts(files=None, contents={"tokenizer_config.json": {"chat_template": "x"}})
+    assert known.weights == ()
+    assert known.chat_template == "tokenizer_config.json"
+    assert known.unconfirmed == ("files", "tensors")
+
+
+@pytest.mark.parametrize(
+    ("config", "contents", "block", "file"),
+    [
+        ({"quantization_config": {"bits": 4}}, {"quant_config.json": {"w_bit": 8}}, {"bits": 4}, "config.json"),
+        ({"compression_config": {"format": "x"}}, {}, {"format": "x"}, "config.json"),
+        ({"text_config": {"quantization_config": {"bits": 4}}}, {}, {"bits": 4}, "config.json"),
+        ({"a": 1}, {"quant_config.json": {"w_bit": 4}}, {"w_bit": 4}, "quant_config.json"),
+        ({"a": 1}, {"quantize_config.json": {"bits": 4}}, {"bits": 4}, "quantize_config.json"),
+        ({"a": 1}, {"hf_quant_config.json": {"quantization": {}}}, {"quantization": {}}, "hf_quant_config.json"),
+        ({"a": 1}, {}, None, None),
+    ],
+)
+def test_the_quantization_block_is_found(
+    config: dict[str, Any], contents: dict[str, Any], block: dict[str, Any] | None, file: str | None
+) -> None:
+    known = facts(config, contents)
+    assert (known.quantization, known.quantization_file) == (block, file)
+    assert "quantization_config" not in json.dumps(known.config)
+
+
+@pytest.mark.parametrize(
+    ("contents", "expected"),
+    [
+        ({"tokenizer_config.json": {"chat_template": "x"}}, "tokenizer_config.json"),
+        ({"tokenizer_config.json": {"chat_template": [{"name": "default", "template": "x"}]}}, "tokenizer_config.json"),
+        ({"tokenizer_config.json": {}}, None),
+        ({"tokenizer_config.json": {}, "chat_template.jinja": b"x"}, "chat_template.jinja"),
+        ({}, None),
+    ],
+)
+def test_the_chat_template_is_found(contents: dict[str, Any], expected: str | None) -> None:
+    known = facts(contents=contents)
+    assert known.chat_template == expected
+    assert "chat_template" not in known.unconfirmed
+
+
+def test_a_tokenizer_config_that_cannot_be_read_leaves_the_template_open() -> None:
+    assert "chat_template" in facts(contents={"tokenizer_config.json": b"{"}).unconfirmed
+    assert "chat_template" in facts(names=("tokenizer_config.json", "model.safetensors")).unconfirmed
+
+
+def test_what_no_engine_reads_is_dropped() -> None:
+    config = {
+        "model_type": "x",
+        "_name_or_path": "/home/someone/x",
+        "id2label": {"0": "A"},
+        "text_config": {"label2id": {"A": 0}, "hidden_size": 1},
+    }
+    assert facts(config).config == {"model_type": "x", "text_config": {"hidden_size": 1}}
+
+
+@pytest.mark.parametrize(
+    ("repository", "expected"),
+    [
+        ({"license": "other", "license_name": "deepseek"}, "deepseek"),
+        ({"license": "other"}, "other"),
+        ({"license": None, "tags": ("license:mit",)}, "mit"),
+        ({"license": None}, None),
+        ({"license": "unknown"}, None),
+        ({"license": "a\x1b[2Jb"}, "a [2Jb"),
+    ],
+)
+def test_license(repository: dict[str, Any], expected: str | None) -> None:
+    known = facts(**repository)
+    assert known.license == expected
+    assert ("license" in known.unconfirmed) == (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("repository", "commit", "unconfirmed"),
+    [
+        ({}, COMMIT, ("tensors",)),
+        ({"commit": "c40b499"}, "c40b499", ("commit", "tensors")),
+        ({"commit": None}, None, ("commit", "tensors")),
+        ({"commit": "main"}, None, ("commit", "tensors")),
+        ({"commit": None, "source": "folder"}, None, ("tensors",)),
+        ({"source": "loopback"}, COMMIT, ("config", "tensors")),
+    ],
+)
+def test_what_is_not_confirmed(repository: dict[str, Any], commit: str | None, unconfirmed: tuple[str, ...]) -> None:
+    known = facts(**repository)
+    assert (known.commit, known.unconfirmed) == (commit, unconfirmed)
+
+
+def test_missing_sizes_are_not_confirmed() -> None:
+    assert "files" in facts(files=(ListedFile("model.safetensors"),)).unconfirmed
+
+
+def test_relations_come_from_tags() -> None:
+    tags = ("base_model:a/base", "base_model:quantized:a/base", "region:us")
+    known = facts(tags=tags, base_models=("a/base",))
+    assert (known.base_models, known.base_relation) == (("a/base",), "quantized")
+
+
+def test_remote_code_is_seen() -> None:
+    assert facts({"auto_map": {"AutoModel": "x.Y"}}).remote_code
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"a":' * 5000])
+def test_a_config_that_is_none(content: bytes) -> None:
+    with pytest.raises(MalformedError):
+        facts(contents={"config.json": content})
+
+
+def test_no_config() -> None:
+    with pytest.raises(ConfigError, match=r"has no config.json"):
+        read_facts(Repository("a/b", "folder", files=()), Memory({}))
+
+
+def test_control_characters_stay_out_of_facts_and_messages() -> None:
+    assert facts({"architectures": ["\x1b]0;x\x07"]}).config == {"architectures": ["\ufffd]0;x\ufffd"]}
+    assert plain("a\x1b[31m\u202e\nb" + "x" * 300) == "a [31m b" + "x" * 191 + "…"
+
+
+def test_names_worth_asking_about() -> None:
+    assert trusted_names(("x/a", "TheBloke/b", "me/c", "me/m"), "me/m", ("thebloke",)) == ("TheBloke/b", "me/c")
+    assert leads("me/m", ("B", "A"), ("awq",)) == ("me/m-AWQ", "A/m-AWQ", "B/m-AWQ")
+    assert leads("m", (), ("awq",)) == ()
+    assert leads("me/m", (), ("none",)) == ()
+    assert len(set(leads("me/m", (), ("auto",)))) == len(leads("me/m", (), ("auto",)))
+
+
+def test_a_variant_has_the_shape_of_its_model() -> None:
+    base = facts({"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2})
+    assert is_variant(facts({"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2}), base)
+    assert is_variant(facts({"model_type": "llama"}), base)
+    assert not is_variant(facts({"model_type": "llama", "text_config": {"hidden_size": 9}}), base)
