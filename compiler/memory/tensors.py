@@ -125,22 +125,25 @@ def _fp8(linear: Linear, packing: Packing, dtype: str) -> Iterator[tuple[str, st
         yield f"{linear.name}.weight_scale", dtype, (linear.out, 1)
 
 
-def read_packing(quantization: Mapping[str, Any] | None) -> Packing | None:
+def read_packing(method: str | None, quantization: Mapping[str, Any] | None) -> Packing | None:
     """How the checkpoint's quantization block says that weights are stored; None if it is unquantized.
+
+    Args:
+        method: as the engine spells it (compiler/lock/quantization.py:checkpoint_format).
+        quantization: the block itself.
 
     Raises:
         ConfigError: a block that is malformed, or a method without a layout here.
     """
-    if quantization is None:
+    if quantization is None or method is None:
         return None
-    method = str(quantization.get("quant_method", "")).lower()
-    if method in ("awq", "gptq") or "w_bit" in quantization:
-        return _integer_packing(quantization, "gptq" if method == "gptq" else "awq")
+    if method in ("awq", "gptq"):
+        return _integer_packing(quantization, method)
     if method == "fp8":
         return _fp8_packing(quantization)
-    if method in ("compressed-tensors", "compressed_tensors"):
+    if method == "compressed-tensors":
         return _compressed_packing(quantization)
-    raise ConfigError(f"quantization method `{method[:40] or 'unnamed'}` has no layout that stackc knows")
+    raise ConfigError(f"quantization method `{method[:40]}` has no layout that stackc knows")
 
 
 def _integer_packing(block: Mapping[str, Any], style: str) -> Packing:

@@ -120,7 +120,11 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `ready` < `start`, and `drain` < `stop`, so that the inner deadline's message wins."""
+    """Seconds. `ready` < `start`, and `drain` < `stop`, so that the inner deadline's message wins.
+
+    They are those of the server alone; waiting for a neighbour on the same device comes on top
+    (compiler/targets/deployment.py).
+    """
 
     ready: int
     start: int

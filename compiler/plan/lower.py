@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from compiler.catalog.flags import load_flags, render
 from compiler.catalog.releases import Release
+from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.ledger import RowKind
 from compiler.plan.ir import (
     Argument,
@@ -131,11 +132,14 @@ def _timeouts(weights_bytes: int) -> Timeouts:
 def _arguments(
     spec: ServiceSpec, server: Server, cache: KvCache, timeouts: Timeouts, release: Release
 ) -> Iterator[Argument]:
-    shape = server.demand.shape
+    shape, facts = server.demand.shape, server.demand.variant.facts
     yield Argument("--served-model-name", spec.served_name or server.demand.service, "spec")
     yield Argument("--host", spec.host, "spec")
     yield Argument("--port", str(spec.port), "spec")
     yield Argument("--dtype", shape.served_dtype, "checkpoint and device")
+    if facts.quantization_file in (AWQ_FILE, GPTQ_FILE):
+        # vLLM looks for these files only when it is told the method; from config.json it finds it by itself.
+        yield Argument("--quantization", checkpoint_format(facts), f"checkpoint's {facts.quantization_file}")
     yield Argument("--max-model-len", str(shape.max_model_len), "context")
     yield Argument("--max-num-seqs", str(shape.max_num_seqs), "spec" if spec.max_num_seqs else "default")
     yield Argument("--max-num-batched-tokens", str(shape.max_num_batched_tokens), "spec or device")

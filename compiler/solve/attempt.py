@@ -21,8 +21,8 @@ from compiler.solve.variants import Rules, Variant, usable_variants
 from compiler.spec.models import GpusSpec, NodeSpec, Spec
 from compiler.units import ByteRange
 
-# Sequences at once where the spec does not say: the most that fits. Even more would cost gigabytes of sampler state that
-# a KV cache uses better.
+# Sequences at once where the spec does not say: the most that fits. Even more would cost gigabytes of sampler state
+# that a KV cache uses better.
 DEFAULT_MAX_NUM_SEQS = (256, 128, 64, 32, 16, 8)
 
 # Combinations of variants that are tried, best quality first, before the last one is reported.

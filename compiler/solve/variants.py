@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Edit
 from compiler.lock.models import Lock, ModelFacts, TensorKind
-from compiler.lock.quantization import quantization_method
+from compiler.lock.quantization import checkpoint_format, quantization_method, quantization_names
 from compiler.memory.architecture import (
     FAMILIES,
     Architecture,
@@ -73,8 +73,8 @@ def usable_variants(
 
 
 def _preference(variant: Variant, service: ServiceSpec) -> tuple[int, int]:
-    asked = service.quantization
-    order = asked.index(variant.method) if variant.method in asked else len(asked)
+    names = quantization_names(variant.facts)
+    order = next((place for place, asked in enumerate(service.quantization) if asked in names), len(_QUALITY))
     quality = _QUALITY.index(variant.method) if variant.method in _QUALITY else len(_QUALITY)
     return order, quality
 
@@ -88,7 +88,7 @@ def _judge(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts, r
         return Problem("E0305", name, ("model",), message, remedies=remedy)
     try:
         architecture = read_architecture(facts.config)
-        packing = read_packing(facts.quantization)
+        packing = read_packing(checkpoint_format(facts), facts.quantization)
     except UnsupportedArchitectureError as error:
         message = f"stackc cannot account for the memory of `{candidate}`: {error}"
         notes = (f"accounted for: {', '.join(FAMILIES)}",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
@@ -176,6 +177,39 @@ def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
             yield Diagnostic("E0203", message, file.at("services", name, "model"), helps=(help_,))
 
 
+# Names of units and containers that every stack has.
+_RESERVED = {"prefetch"}
+
+
+def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:
+    """A service becomes a unit and a container beside those of the stack itself."""
+    for name in _RESERVED & file.spec.services.keys():
+        message = f"a service cannot be called `{name}`: the stack has a unit and a container of that name"
+        help_ = Help(f"call it `{name}-server`")
+        yield Diagnostic("E0203", message, file.at_key("services", name), helps=(help_,))
+
+
+def check_hosts(file: SpecFile) -> Iterator[Diagnostic]:
+    """Compose publishes ports on addresses, not on names."""
+    if "compose" not in file.spec.targets:
+        return
+    for name, service in file.spec.services.items():
+        if service.host != "localhost" and not _is_address(service.host):
+            message = f"`host: {service.host}` is no IP address, and compose publishes ports on addresses only"
+            edit = Edit(("services", name, "host"), "127.0.0.1")
+            yield Diagnostic(
+                "E0203", message, file.at("services", name, "host"), helps=(Help("write 127.0.0.1", (edit,)),)
+            )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 CHECKS: tuple[Check, ...] = (
     check_stack_name,
     check_engine,
@@ -184,5 +218,7 @@ CHECKS: tuple[Check, ...] = (
     check_devices,
     check_limits,
     check_model_names,
+    check_service_names,
+    check_hosts,
     check_engine_args,
 )

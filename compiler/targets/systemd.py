@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from compiler.plan.ir import CpuNode, Plan, Service
+from compiler.plan.ir import CpuNode, GpuNode, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.deployment import (
@@ -63,6 +63,7 @@ class ServiceUnit:
     start_after: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     credentials: tuple[tuple[str, str], ...]
+    has_gpu: bool
     preflight: tuple[str, ...]
     launch: tuple[str, ...]
     wait_ready: tuple[str, ...]
@@ -132,6 +133,7 @@ def service_unit(plan: Plan, service: Service) -> ServiceUnit:
         start_after=tuple(unit_name(plan, name) for name in service.start_after),
         environment=_environment(plan, ("STACKC_LOCK_DIR", f"/run/stackc-{plan.stack}")),
         credentials=_credentials(("api-key", plan.secrets.api_key)),
+        has_gpu=isinstance(plan.node, GpuNode),
         preflight=(f"{install}/bin/preflight", service.name, "--wait", str(PREFLIGHT_WAIT)),
         launch=(f"{install}/bin/launch-{service.name}",),
         wait_ready=(f"{install}/bin/wait-ready", service.name, "--timeout", str(ready_seconds(plan, service))),

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from engine_process import CPU_RELEASE, ENGINE, PLAIN_RELEASES, ParserOracle, engine_python
+
+from tests.engine.engine_process import CPU_RELEASE, ENGINE, PLAIN_RELEASES, ParserOracle, engine_python
 
 PARTS = ("cpu", *(f"vllm-{version}" for version in PLAIN_RELEASES))
 

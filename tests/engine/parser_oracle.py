@@ -37,7 +37,7 @@ def refusal(parser: argparse.ArgumentParser, validate: Validate, words: list[str
             validate(parser.parse_args(words))
     except SystemExit:
         return output.getvalue().strip().splitlines()[-1]
-    except Exception as error:  # noqa: BLE001  the check raises errors of its own and of vLLM's modules
+    except Exception as error:  # the check raises errors of its own and of vLLM's modules
         return f"{type(error).__name__}: {error}"
     return None
 

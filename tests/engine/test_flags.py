@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from engine_process import CPU_RELEASE, PLAIN_RELEASES, ROOT, engine_python, parser_environment
+
+from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, ROOT, engine_python, parser_environment
 
 pytestmark = pytest.mark.engine
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_process import ENGINE, Server, free_port, run_server
+
+from tests.engine.engine_process import ENGINE, Server, free_port, run_server
 
 pytestmark = pytest.mark.engine
 

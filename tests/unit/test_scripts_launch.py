@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plan_samples import (
+
+from compiler.plan.ir import Argument, Plan, Secrets, Timeouts
+from tests.unit.plan_samples import (
     COMMIT,
     PATH,
     UUIDS,
@@ -27,8 +29,6 @@ from plan_samples import (
     write_snapshot,
     write_tree,
 )
-
-from compiler.plan.ir import Argument, Plan, Secrets, Timeouts
 
 KEY = "sk-very-secret"
 RECORDER = """#!/usr/bin/env bash

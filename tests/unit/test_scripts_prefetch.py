@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plan_samples import (
+
+from tests.unit.plan_samples import (
     COMMIT,
     PATH,
     one_on_cpu,

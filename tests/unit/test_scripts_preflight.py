@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plan_samples import (
+
+from compiler.plan.ir import Plan
+from compiler.units import GIB
+from tests.unit.plan_samples import (
     PATH,
     UUIDS,
     one_on_cpu,
@@ -21,9 +24,6 @@ from plan_samples import (
     write_snapshot,
     write_tree,
 )
-
-from compiler.plan.ir import Plan
-from compiler.units import GIB
 
 # An RTX PRO 6000 as nvidia-smi sees it: more memory than CUDA reports.
 CARD = f"0, {UUIDS[0]}, NVIDIA RTX PRO 6000 Blackwell, 12.0, 97887, 97000"

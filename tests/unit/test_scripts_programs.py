@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from plan_samples import PATH, one_on_cpu, two_on_one_gpu, write_tree
 
 from compiler.plan.ir import Plan
 from compiler.render.artifact import EXECUTABLE, PLAIN
 from compiler.render.environment import template_folder
 from compiler.targets.scripts import emit_scripts
+from tests.unit.plan_samples import PATH, one_on_cpu, two_on_one_gpu, write_tree
 
 PROGRAMS = ("preflight", "prefetch", "smoke-test", "wait-ready")
 

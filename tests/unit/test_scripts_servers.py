@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_samples import PATH, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service, write_tree
 
 from compiler.plan.ir import Plan
+from tests.unit.plan_samples import PATH, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service, write_tree
 
 KEY = "sk-very-secret"
 

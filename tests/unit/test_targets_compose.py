@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plan_samples import UUIDS, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service, write_tree
 from ruamel.yaml import YAML
 
 from compiler.plan.ir import Engine, Plan
 from compiler.targets.compose import emit_compose
+from tests.unit.plan_samples import UUIDS, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service, write_tree
 
 PLANS = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
 

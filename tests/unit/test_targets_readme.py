@@ -8,11 +8,11 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from plan_samples import COMMIT, one_on_cpu, one_on_two_gpus, two_on_one_gpu
 
 from compiler.plan.ir import Plan
 from compiler.targets.readme import emit_readme, format_signed_gib
 from compiler.units import GIB
+from tests.unit.plan_samples import COMMIT, one_on_cpu, one_on_two_gpus, two_on_one_gpu
 
 PLANS = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
 

@@ -10,10 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plan_samples import one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service, write_executable, write_tree
 
 from compiler.plan.ir import Paths, Plan, Secrets
 from compiler.targets.systemd import emit_systemd, service_unit
+from tests.unit.plan_samples import (
+    one_on_cpu,
+    one_on_two_gpus,
+    two_on_one_gpu,
+    with_service,
+    write_executable,
+    write_tree,
+)
 
 PLANS = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
@@ -120,6 +127,12 @@ def test_every_cache_lies_in_the_state_folder() -> None:
 def test_what_would_break_a_gpu_server_is_never_set() -> None:
     keys = unit(two_on_one_gpu(), "duo-coder.service")
     assert not {"PrivateDevices", "MemoryDenyWriteExecute", "PrivateNetwork", "PrivateIPC"} & set(keys)
+
+
+def test_gpu_device_files_are_made_before_the_sandbox_is_entered() -> None:
+    first, *_ = unit(two_on_one_gpu(), "duo-coder.service")["ExecStartPre"]
+    # `+`: outside the sandbox; `-`: a machine that has them already need not have the tool.
+    assert first == "+-/usr/bin/nvidia-modprobe -u -c 0"
 
 
 def test_a_cpu_node_knows_nothing_of_gpus() -> None:

@@ -1,0 +1,1 @@
+"""The page of every code, as Markdown: what `stackc explain CODE` prints."""

@@ -1,0 +1,127 @@
+"""Each folder of errors/ is a spec that must not compile, with the message that its user reads.
+
+A case is a folder: NAME/NAME.yaml, the lock beside it if it needs one, and expected.txt. `pytest --force-regen` rewrites
+the latter. Every help that is offered as a change is applied, and the spec must then compile.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from pytest_regressions.file_regression import FileRegressionFixture
+from ruamel.yaml import YAML
+
+from compiler.cli.lock import lock_spec
+from compiler.cli.main import cli
+from compiler.diagnostics import CODES, Edit
+from compiler.pipeline import compile_stack
+from compiler.resolve.hub import Hub
+from compiler.solve.solve import apply_edits
+from tests.hub.server import LoopbackHub, serve
+
+ERRORS = Path(__file__).parent / "errors"
+CASES = sorted(path.name for path in ERRORS.iterdir() if path.is_dir())
+
+# Codes that need a Hub, a full disk or a changed tree; the file that provokes each.
+ELSEWHERE = {
+    "E0104": "tests/unit/test_cli_compile.py",
+    "E0304": "tests/hub/test_resolve.py",
+    "E0310": "tests/hub/test_hub.py",
+    "E0311": "tests/hub/test_hub.py",
+    "E0312": "tests/hub/test_hub.py",
+    "E0601": "tests/unit/test_cli_compile.py",
+    "E0602": "tests/unit/test_cli_compile.py",
+    "E0603": "tests/unit/test_cli_compile.py",
+    "W0301": "tests/cases/test_stacks.py",
+}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LoopbackHub]:
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a case's folder, and the working directory, so that messages hold no machine's path."""
+    folder = tmp_path / request.param
+    shutil.copytree(ERRORS / request.param, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_message(case: Path, file_regression: FileRegressionFixture) -> None:
+    result = CliRunner().invoke(cli, ["compile", f"{case.name}.yaml", "--output", "out"])
+    assert result.exit_code == 1, result.output
+    assert not Path("out").exists(), "an error must leave nothing behind"
+    file_regression.check(result.output, fullpath=ERRORS / case.name / "expected.txt")
+
+
+def diagnostics_of(name: str) -> list[dict[str, Any]]:
+    result = CliRunner().invoke(cli, ["compile", f"{name}.yaml", "--output", "out", "--format", "json"])
+    found: list[dict[str, Any]] = json.loads(result.output)["diagnostics"]
+    return [diagnostic for diagnostic in found if diagnostic["severity"] == "error"]
+
+
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_every_offered_change_compiles(case: Path, hub: LoopbackHub) -> None:
+    errors = diagnostics_of(case.name)
+    offers = [[help_["edits"] for help_ in error["helps"] if help_["edits"]] for error in errors]
+    if not all(offers):
+        needs_words = {error["code"] for error, offered in zip(errors, offers, strict=True) if not offered}
+        assert needs_words <= {
+            "E0101", "E0102", "E0103", "E0201", "E0202", "E0203", "E0204", "E0206", "E0207", "E0208", "E0209",
+            "E0301", "E0302", "E0303", "E0307", "E0308", "E0309",
+        }  # fmt: skip
+        return
+    data = YAML(typ="safe").load((case / f"{case.name}.yaml").read_text())
+    for which, offered in enumerate(offers):
+        for edits in offered:
+            others = [other[0] for index, other in enumerate(offers) if index != which]
+            assert_compiles(case, apply_edits(data, [edit_of(edit) for one in (*others, edits) for edit in one]), hub)
+
+
+def edit_of(data: dict[str, Any]) -> Edit:
+    value = data["value"]
+    return Edit(tuple(data["path"]), tuple(value) if isinstance(value, list) else value)
+
+
+def assert_compiles(case: Path, data: dict[str, Any], hub: LoopbackHub) -> None:
+    spec = case / f"{case.name}.yaml"
+    spec.write_text(json.dumps(data))
+    compiled, found = compile_stack(spec, spec.name)
+    if {diagnostic.code for diagnostic in found} & {"E0301", "E0302"}:
+        locked, _ = lock_spec(spec, spec.name, Hub(hub.url))
+        assert not locked
+        compiled, found = compile_stack(spec, spec.name)
+    assert compiled is not None, [(diagnostic.message, data) for diagnostic in found]
+
+
+def test_every_code_has_a_case() -> None:
+    shown = {
+        code for name in CASES for code in re.findall(r"\[([EW]\d{4})\]", (ERRORS / name / "expected.txt").read_text())
+    }
+    assert shown | ELSEWHERE.keys() == CODES.keys()
+
+
+def test_codes_without_a_folder_are_provoked_where_the_table_says(root: Path) -> None:
+    for code, file in ELSEWHERE.items():
+        assert code in (root / file).read_text(), f"{code} is not in {file}"
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_has_a_page(code: str) -> None:
+    result = CliRunner().invoke(cli, ["explain", code])
+    assert result.exit_code == 0
+    assert result.output.startswith(f"# {code}: {CODES[code].title}\n")
+    for heading in ("## Example", "## What to do"):
+        assert heading in result.output

@@ -1,0 +1,33 @@
+"""What all tests share: the repository's root, and tools that must be there in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def root() -> Path:
+    """The top of the repository."""
+    return ROOT
+
+
+def tool(name: str) -> str:
+    """Path of a program; without it a test is skipped on a laptop and fails in CI."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        missing(f"{name} is not installed")
+    return str(found)
+
+
+def missing(reason: str) -> None:
+    """A tool is missing: a failure where STACKC_REQUIRE_TOOLS=1 says that all must be there, else a visible skip."""
+    if os.environ.get("STACKC_REQUIRE_TOOLS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,187 @@
+"""What a user sees of `stackc compile` when the disk, the folder or an impatient hand get in the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from compiler.cli.main import cli
+from compiler.emit import tree as tree_module
+from tests.conftest import ROOT
+
+NAMES = ("tiny-cpu", "coder-5090")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two stacks, compiled."""
+    (tmp_path / "stacks").mkdir()
+    for name in NAMES:
+        for suffix in (".yaml", ".lock.yaml"):
+            shutil.copy(ROOT / "stacks" / f"{name}{suffix}", tmp_path / "stacks")
+    monkeypatch.chdir(tmp_path)
+    assert run("compile").exit_code == 0
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+def codes(result: Result) -> list[str]:
+    return [d["code"] for d in json.loads(result.stdout)["diagnostics"] if d["severity"] == "error"]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mode)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_check_passes_and_compiling_again_changes_nothing(project: Path) -> None:
+    assert run("compile", "--check").exit_code == 0
+    before = {path: path.stat().st_mtime_ns for path in (project / "generated").rglob("*")}
+    result = run("compile")
+    assert "unchanged" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in (project / "generated").rglob("*")} == before
+
+
+@pytest.mark.parametrize("change", ["edit", "delete", "mode", "link"])
+def test_check_finds_a_change_and_compile_repairs_it(project: Path, change: str) -> None:
+    victim = project / "generated" / "tiny-cpu" / "bin" / "launch-tiny"
+    if change == "edit":
+        victim.write_text(victim.read_text().replace("--port 8000", "--port 9999"))
+    elif change == "mode":
+        victim.chmod(0o644)
+    else:
+        victim.unlink()
+    if change == "link":
+        victim.symlink_to("/bin/true")
+    result = run("compile", "--check")
+    assert result.exit_code == 1
+    assert "E0602" in result.stderr
+    assert "launch-tiny" in result.stderr
+    assert "`stackc compile` repairs it" in result.stderr
+    if change == "edit":
+        assert "-  --port 9999\n+  --port 8000" in result.stdout
+    assert run("compile").exit_code == 0
+    assert run("compile", "--check").exit_code == 0
+
+
+@pytest.mark.parametrize("stray", ["tiny-cpu/notes.txt", "notes.txt", "other/file", "tiny-cpu/bin/empty/x"])
+def test_a_stray_file_fails_the_check_and_is_removed_only_when_asked(project: Path, stray: str) -> None:
+    path = project / "generated" / stray
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine\n")
+    assert set(codes(run("compile", "--check", "--format", "json"))) <= {"E0602", "E0603"}
+    refused = run("compile", "--format", "json")
+    assert refused.exit_code == 1
+    assert set(codes(refused)) == {"E0603"}
+    assert path.read_text() == "mine\n"
+    assert run("compile", "--prune").exit_code == 0
+    assert not path.exists()
+    assert run("compile", "--check").exit_code == 0
+
+
+def test_the_folder_of_a_spec_that_is_gone_is_removed(project: Path) -> None:
+    (project / "stacks" / "coder-5090.yaml").unlink()
+    assert codes(run("compile", "--check", "--format", "json")) == ["E0602"]
+    assert run("compile").exit_code == 0
+    assert sorted(path.name for path in (project / "generated").iterdir()) == ["tiny-cpu"]
+
+
+def test_one_spec_alone_leaves_the_others_folders(project: Path) -> None:
+    assert run("compile", "stacks/tiny-cpu.yaml").exit_code == 0
+    assert (project / "generated" / "coder-5090").is_dir()
+
+
+def test_an_error_in_one_spec_writes_none(project: Path) -> None:
+    before = snapshot(project / "generated")
+    for name in NAMES:
+        spec = project / "stacks" / f"{name}.yaml"
+        spec.write_text(spec.read_text().replace("port: 8000", "port: 8100"))
+    broken = project / "stacks" / "coder-5090.yaml"
+    broken.write_text(broken.read_text().replace("context: 4K", "context: 4k"))
+    result = run("compile", "--format", "json")
+    assert result.exit_code == 1
+    assert codes(result) == ["E0204"]
+    assert snapshot(project / "generated") == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
+def test_a_full_disk_leaves_the_old_tree(project: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    spec = project / "stacks" / "tiny-cpu.yaml"
+    spec.write_text(spec.read_text().replace("port: 8000", "port: 8100"))
+    before = snapshot(project / "generated")
+    written: list[Path] = []
+
+    def fail_on_the_third(path: Path, *_: object) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(tree_module, "_write_file", fail_on_the_third)
+    result = run("compile", "--format", "json")
+    assert result.exit_code == 3
+    assert codes(result) == ["E0601"]
+    assert snapshot(project / "generated") == before
+    assert not [path for path in (project / "generated").iterdir() if path.name.startswith(".")]
+
+
+def test_an_interrupt_in_the_middle_leaves_the_old_tree(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = project / "stacks" / "tiny-cpu.yaml"
+    spec.write_text(spec.read_text().replace("port: 8000", "port: 8100"))
+    before = snapshot(project / "generated")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tree_module, "_swap", interrupt)
+    result = run("compile")
+    assert result.exit_code != 0
+    assert snapshot(project / "generated") == before
+
+
+def test_an_output_that_is_a_file_is_a_usage_error(project: Path) -> None:
+    (project / "taken").write_text("")
+    assert run("compile", "--output", "taken").exit_code == 2
+
+
+def test_an_output_below_a_file_is_reported(project: Path) -> None:
+    (project / "taken").write_text("")
+    result = run("compile", "--output", "taken/below", "--format", "json")
+    assert result.exit_code == 3
+    assert codes(result) == ["E0601"]
+
+
+def test_a_spec_that_cannot_be_read_is_the_outside_world(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    result = run("compile", "stacks/tiny-cpu.yaml", "--format", "json")
+    assert result.exit_code == 3
+    assert codes(result) == ["E0104"]
+
+
+def test_usage_errors(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("compile", "stacks/none.yaml").exit_code == 2
+    assert run("compile", "--nonsense").exit_code == 2
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert run("compile").exit_code == 2
+
+
+def test_a_shell_s_glob_that_matches_the_locks_compiles_the_specs(project: Path) -> None:
+    files = [str(path.relative_to(project)) for path in sorted((project / "stacks").iterdir())]
+    assert any(name.endswith(".lock.yaml") for name in files)
+    assert run("compile", *files).exit_code == 0

@@ -1,0 +1,1 @@
+"""Chores of this repository, run by hand or by its tests."""
