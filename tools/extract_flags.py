@@ -8,7 +8,8 @@ files are there:
     .engine/cpu/bin/python tools/extract_flags.py --source .engine/vllm-0.33.0
 
 Only facts are taken, no help texts. Fields are left out where they say nothing: `off` (spellings that switch it off),
-`aliases`, `choices` (enforced by the parser), `known` (named but not enforced), `many`, `default`.
+`aliases`, `choices` (enforced by the parser), `known` (named but not enforced), `registered` (any other is refused when
+the server starts), `many`, `default`.
 """
 
 from __future__ import annotations
@@ -117,9 +118,24 @@ def _describe_action(action: argparse.Action, group: str, spellings: list[str]) 
         "off": [spelling for spelling in spellings if spelling in off],
         "choices": [] if name in DEVICE_CHOICES else [choice for choice in action.choices or () if choice is not None],
         "known": [] if isinstance(action.metavar, str | None) else sorted(action.metavar),
+        "registered": _registered(name),
         "default": _plain(action.default),
     }
     return {key: value for key, value in facts.items() if value not in ("", None, [])}
+
+
+# Options whose values are names in a registry of vLLM's; an unknown one is refused only when the server starts.
+REGISTRIES = {
+    "--reasoning-parser": ("vllm.reasoning", "ReasoningParserManager"),
+    "--tool-call-parser": ("vllm.tool_parsers", "ToolParserManager"),
+}
+
+
+def _registered(name: str) -> list[str]:
+    if name not in REGISTRIES:
+        return []
+    module, manager = REGISTRIES[name]
+    return sorted(getattr(importlib.import_module(module), manager).list_registered())
 
 
 def _negative_spellings(action: argparse.Action, spellings: list[str]) -> set[str]:

@@ -51,6 +51,7 @@ class Flag:
         off: spellings that switch a boolean off, the one to write first.
         choices: the only values that the parser takes; empty if it does not check.
         known: values that vLLM names without enforcing them.
+        registered: names that vLLM has; another one passes the parser and is refused when the server starts.
         default: None also where the default is an object or is worked out at the start.
     """
 
@@ -62,6 +63,7 @@ class Flag:
     off: tuple[str, ...] = ()
     choices: tuple[str | int, ...] = ()
     known: tuple[str, ...] = ()
+    registered: tuple[str, ...] = ()
     default: Any = field(default=None, hash=False)
 
 
@@ -188,6 +190,7 @@ def _flag(record: dict[str, Any]) -> Flag:
         off=tuple(record.get("off", ())),
         choices=tuple(record.get("choices", ())),
         known=tuple(record.get("known", ())),
+        registered=tuple(record.get("registered", ())),
         default=record.get("default"),
     )
 

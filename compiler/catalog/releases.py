@@ -120,7 +120,11 @@ _GPU_0_33 = GpuOverheads(
 )
 
 _CPU_0_32 = CpuOverheads(
-    process=Overhead(_gib(1.0, 2.0, 3.0), "resident memory of API server and engine process, vLLM 0.32.0 CPU build")
+    process=Overhead(
+        _gib(1.2, 1.4, 2.0),
+        "1323 to 1412 MiB beside weights and KV cache (PSS of API server, engine and worker), up to 1585 MiB while "
+        "starting, measured with the CPU build of vLLM 0.32.0",
+    )
 )
 
 RELEASES = {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from compiler.cli.report import FORMAT, finish, spec_paths
+from compiler.cli.report import FORMAT, finish, spec_paths, unreadable
 from compiler.diagnostics import Diagnostic, Help, has_errors
-from compiler.emit.check import Difference, differences
+from compiler.emit.check import differences
 from compiler.emit.output import foreign_paths, orphaned_trees, write_all
 from compiler.emit.tree import Tree, tree_of
 from compiler.pipeline import Compiled, compile_stack
@@ -27,16 +29,39 @@ from compiler.plan.ir import CpuNode, Plan
 @FORMAT
 def command(specs: tuple[Path, ...], *, check: bool, prune: bool, output: Path, form: str) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
-    paths = spec_paths(specs)
-    compiled, diagnostics = _compile_all(paths)
+    compiled, diagnostics = _compile_all(spec_paths(specs))
     trees = tuple(tree_of(output / stack.plan.stack, stack.artifacts) for stack in compiled)
+    job = _Job(output, trees, tuple(stack.plan for stack in compiled), specs, prune=prune)
     lines: list[str] = []
     if not has_errors(diagnostics):
-        step = _check if check else _write
-        found, lines = step(output, trees, [stack.plan for stack in compiled], all_specs=not specs, prune=prune)
+        try:
+            found, lines = _check(job) if check else _write(job)
+        except OSError as error:
+            found = (_cannot_write(output, error),)
         diagnostics += found
     stacks = [{"stack": stack.plan.stack, "verdict": stack.plan.verdict.value} for stack in compiled]
     finish(form, diagnostics, result={"stacks": stacks, "output": str(output)}, lines=lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the command line asks for. Without named specs, the trees are all that there should be."""
+
+    output: Path
+    trees: tuple[Tree, ...]
+    plans: tuple[Plan, ...]
+    specs: tuple[Path, ...]
+    prune: bool
+
+    @property
+    def all_specs(self) -> bool:
+        return not self.specs
+
+    def repair(self, *, prune: bool) -> str:
+        """The command that makes the output what the specs say."""
+        default = self.output == Path("generated")
+        words = ["stackc", "compile", *map(str, self.specs), *(() if default else ("--output", str(self.output)))]
+        return shlex.join([*words, "--prune"] if prune else words)
 
 
 def _compile_all(paths: Sequence[Path]) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
@@ -46,7 +71,7 @@ def _compile_all(paths: Sequence[Path]) -> tuple[list[Compiled], tuple[Diagnosti
         try:
             stack, found = compile_stack(path, str(path))
         except OSError as error:
-            found = (Diagnostic("E0104", f"{path} cannot be read: {error.strerror}"),)
+            found = (unreadable(str(path), error),)
             stack = None
         diagnostics += found
         if stack is not None:
@@ -57,25 +82,25 @@ def _compile_all(paths: Sequence[Path]) -> tuple[list[Compiled], tuple[Diagnosti
     return compiled, diagnostics
 
 
-def _write(
-    output: Path, trees: Sequence[Tree], plans: Sequence[Plan], *, all_specs: bool, prune: bool
-) -> tuple[tuple[Diagnostic, ...], list[str]]:
-    foreign = () if prune else foreign_paths(output, trees, all_specs=all_specs)
+def _write(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
+    foreign = () if job.prune else foreign_paths(job.output, job.trees, all_specs=job.all_specs)
     if foreign:
-        return tuple(_foreign(path) for path in foreign), []
-    try:
-        changed = write_all(output, trees, all_specs=all_specs, prune=prune)
-    except OSError as error:
-        where = error.filename2 or error.filename or output
-        message = f"cannot write below {output}: {error.strerror or error} ({where})"
-        help_ = Help("each stack's folder is still either the old one or the new one; repeat when the cause is mended")
-        return (Diagnostic("E0601", message, helps=(help_,)),), []
+        return tuple(_foreign(path, job) for path in foreign), []
+    changed = write_all(job.output, job.trees, all_specs=job.all_specs, prune=job.prune)
     written = {tree.root for tree in changed}
-    return (), [_line(plan, tree, changed=tree.root in written) for plan, tree in zip(plans, trees, strict=True)]
+    pairs = zip(job.plans, job.trees, strict=True)
+    return (), [_line(plan, tree, changed=tree.root in written) for plan, tree in pairs]
 
 
-def _foreign(path: Path) -> Diagnostic:
-    help_ = Help(f"move it away, or remove it with `stackc compile --prune`: {path}")
+def _cannot_write(output: Path, error: OSError) -> Diagnostic:
+    where = error.filename2 or error.filename or output
+    message = f"cannot write below {output}: {error.strerror or error} ({where})"
+    help_ = Help("each stack's folder is still either the old one or the new one; repeat when the cause is mended")
+    return Diagnostic("E0601", message, helps=(help_,))
+
+
+def _foreign(path: Path, job: _Job) -> Diagnostic:
+    help_ = Help(f"move {path} away, or remove all such files with `{job.repair(prune=True)}`")
     return Diagnostic("E0603", f"{path} was not written by stackc", helps=(help_,))
 
 
@@ -85,32 +110,22 @@ def _line(plan: Plan, tree: Tree, *, changed: bool) -> str:
     return f"{plan.stack}: {services} on {where}: {plan.verdict.value} ({tree.root}{'' if changed else ', unchanged'})"
 
 
-def _check(
-    output: Path,
-    trees: Sequence[Tree],
-    plans: Sequence[Plan],  # noqa: ARG001  the same call as _write
-    *,
-    all_specs: bool,
-    prune: bool,  # noqa: ARG001
-) -> tuple[tuple[Diagnostic, ...], list[str]]:
-    orphans = orphaned_trees(output, trees) if all_specs else ()
-    foreign = foreign_paths(output, trees, all_specs=all_specs)
-    found: list[Diagnostic] = [_no_spec(path) for path in orphans]
-    repair = "stackc compile --prune" if foreign else "stackc compile"
+def _check(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
+    foreign = foreign_paths(job.output, job.trees, all_specs=job.all_specs)
+    repair = job.repair(prune=bool(foreign))
+    orphans = orphaned_trees(job.output, job.trees) if job.all_specs else ()
+    found = [_differs(f"{path}: no spec asks for this folder", repair) for path in orphans]
     lines: list[str] = []
-    for tree in trees:
+    for tree in job.trees:
         for difference in differences(tree):
-            found.append(_differs(tree, difference, repair))
+            path = tree.root / difference.path
+            is_foreign = path in foreign
+            found.append(_foreign(path, job) if is_foreign else _differs(f"{path}: {difference.what}", repair))
             lines += difference.diff.splitlines()
-    named = {diagnostic.message.partition(":")[0] for diagnostic in found}
-    found += [_foreign(path) for path in foreign if str(path) not in named]
-    return tuple(found), lines or ([] if found else [f"{output} is what the specs say"])
+    below = {path for tree in job.trees for path in foreign if path.is_relative_to(tree.root)}
+    found += [_foreign(path, job) for path in foreign if path not in below]
+    return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"])
 
 
-def _differs(tree: Tree, difference: Difference, repair: str) -> Diagnostic:
-    message = f"{tree.root / difference.path}: {difference.what}"
+def _differs(message: str, repair: str) -> Diagnostic:
     return Diagnostic("E0602", message, helps=(Help(f"`{repair}` repairs it"),))
-
-
-def _no_spec(path: Path) -> Diagnostic:
-    return Diagnostic("E0602", f"{path}: no spec asks for this folder", helps=(Help("`stackc compile` removes it"),))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from compiler.cli.report import FORMAT, finish
+from compiler.cli.report import FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
 from compiler.pipeline import plan_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
@@ -30,7 +30,10 @@ def command(what: str | None, *, form: str) -> None:
     path, _, service = what.partition(":")
     if not Path(path).is_file():
         raise click.UsageError(f"{what} is neither a code nor a spec")
-    plan, diagnostics = plan_stack(Path(path), path)
+    try:
+        plan, diagnostics = plan_stack(Path(path), path)
+    except OSError as error:
+        finish(form, (unreadable(path, error),), result={}, lines=())
     if plan is None:
         finish(form, diagnostics, result={}, lines=())
     names = [known.name for known in plan.services]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from compiler.cli.report import FORMAT, finish, spec_paths
+from compiler.cli.report import FORMAT, finish, spec_paths, unreadable
 from compiler.diagnostics import Diagnostic, Help, Span
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
@@ -44,7 +44,7 @@ def lock_spec(
     try:
         file, diagnostics = read_spec(path, name)
     except OSError as error:
-        return (Diagnostic("E0104", f"{name} cannot be read: {error.strerror}"),), ()
+        return (unreadable(name, error),), ()
     if file is None:
         return diagnostics, ()
     target = lock_path(path)

@@ -49,6 +49,11 @@ def finish(form: str, diagnostics: Sequence[Diagnostic], *, result: dict[str, An
     raise SystemExit(int(code))
 
 
+def unreadable(name: str, error: OSError) -> Diagnostic:
+    """A spec that the disk does not give."""
+    return Diagnostic("E0104", f"{name} cannot be read: {error.strerror or error}")
+
+
 def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
     """The specs to work on: those given, else every stacks/*.yaml that is not a lock.
 

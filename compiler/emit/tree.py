@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import tempfile
@@ -75,6 +76,8 @@ def write_tree(tree: Tree) -> bool:
     """
     if is_current(tree):
         return False
+    if tree.root.is_symlink():
+        raise OSError(errno.ELOOP, "a generated folder must not be a symbolic link", str(tree.root))
     tree.root.parent.mkdir(parents=True, exist_ok=True)
     with _staging(tree.root) as staged:
         for artifact in tree.artifacts:

@@ -39,7 +39,7 @@ def read_lock(path: Path, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...
     except FileNotFoundError:
         return None, (Diagnostic("E0301", f"there is no lock `{name}`", helps=(Help("run `stackc lock`"),)),)
     except OSError as error:
-        return None, (_unreadable(name, error.strerror or type(error).__name__),)
+        return None, (Diagnostic("E0104", f"the lock {name} cannot be read: {error.strerror or error}"),)
     if len(content) > MAX_BYTES:
         return None, (_unreadable(name, f"it is larger than {MAX_BYTES} bytes"),)
     try:

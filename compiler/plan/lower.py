@@ -149,6 +149,9 @@ def _arguments(
     yield Argument("--kv-cache-memory-bytes", str(cache.bytes), "ledger")
     if spec.kv_cache_dtype != "auto":
         yield Argument("--kv-cache-dtype", spec.kv_cache_dtype, "spec")
+    if facts.remote_code:
+        # The policy allowed it, or there would be no plan; the code is the snapshot's own, at its commit.
+        yield Argument("--trust-remote-code", None, "policy")
     yield Argument("--shutdown-timeout", str(timeouts.drain), "units' stop timeout")
     yield from _user_arguments(spec, release)
 

@@ -42,7 +42,17 @@ def attempt(spec: Spec, lock: Lock, release: Release) -> Solution | tuple[Proble
     if not isinstance(within_margin, Solution):
         return (shortfall_problem(found, spec, devices),)
     # What fits only if the estimates are no worse than expected is served only where the policy says so.
-    return within_margin if spec.policy.margin == "allow" else (margin_problem(found, spec, devices),)
+    if spec.policy.margin == "allow":
+        return within_margin
+    return (margin_problem(_missed_by(spec, within_margin, release, devices), spec, devices),)
+
+
+def _missed_by(spec: Spec, solution: Solution, release: Release, devices: tuple[Device, ...]) -> Shortfall:
+    """By how much the variants of a solution within the margin miss a proof."""
+    chosen = {server.demand.service: server.demand.variant for server in solution.servers}
+    found = place(Choice(spec.services, chosen, Setting(release, devices, DEFAULT_MAX_NUM_SEQS[-1]), _high))
+    assert isinstance(found, Shortfall)  # noqa: S101  these variants were tried, and splitting them is legal
+    return found
 
 
 def _first_fit(

@@ -106,14 +106,15 @@ def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Settin
 def _shape(service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> ServerShape:
     device = setting.devices[0]
     limits = setting.release.batch_limits(device.total, device.title)
-    default = max(service.concurrency, min(limits.max_num_seqs, setting.max_num_seqs))
-    sequences = service.max_num_seqs or default
+    tokens = service.max_num_batched_tokens
+    most = min(limits.max_num_seqs, setting.max_num_seqs, tokens or setting.max_num_seqs)
+    sequences = service.max_num_seqs or max(service.concurrency, most)
     return ServerShape(
         tensor_parallel_size=degree,
         max_model_len=service.context,
         max_num_seqs=sequences,
         # vLLM refuses fewer batched tokens than sequences.
-        max_num_batched_tokens=service.max_num_batched_tokens or max(limits.max_num_batched_tokens, sequences),
+        max_num_batched_tokens=tokens or max(limits.max_num_batched_tokens, sequences),
         served_dtype=served_dtype(
             variant.architecture.checkpoint_dtype,
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,

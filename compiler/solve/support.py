@@ -74,14 +74,14 @@ def _own_conditions(packing: Packing, quantization: Mapping[str, Any]) -> str | 
 def fp8_cache_refusal(capability: tuple[int, int] | None, head_dim: int) -> str | None:
     """Why an fp8 KV cache cannot be served here; None if it can (vllm/v1/attention/backends, 0.33.0).
 
-    FlashAttention takes fp8 caches on 9.0 and 10.x, FlashInfer from 8.0 with head sizes of 64, 128 and 256.
+    FlashAttention takes fp8 caches on 9.0 and 10.x, FlashInfer from 8.0 with head sizes of 64, 128, 256 and 512.
     """
     if capability is None:
         return "the CPU build is not compiled for here with an fp8 KV cache"
     if capability < (8, 0):
         return f"an fp8 KV cache needs compute capability 8.0, this GPU has {_dotted(capability)}"
-    if capability[0] not in (9, 10) and head_dim not in (64, 128, 256):
-        return f"an fp8 KV cache on this GPU needs a head size of 64, 128 or 256, the model has {head_dim}"
+    if capability[0] not in (9, 10) and head_dim not in (64, 128, 256, 512):
+        return f"an fp8 KV cache on this GPU needs a head size of 64, 128, 256 or 512, the model has {head_dim}"
     return None
 
 

@@ -136,7 +136,8 @@ def _license_remedy(facts: ModelFacts, policy: PolicySpec) -> tuple[Remedy, ...]
 
 
 def _chat_problem(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts) -> Problem | None:
-    if service.task != "chat" or facts.chat_template is not None or "chat_template" in facts.unconfirmed:
+    has_template = facts.chat_template is not None or service.brings_chat_template
+    if service.task != "chat" or has_template or "chat_template" in facts.unconfirmed:
         return None
     message = f"service `{name}` is for chat, and `{candidate}` has no chat template"
     notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)

@@ -86,8 +86,9 @@ def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnosti
         help_ = Help('add `model: rtx-pro-6000`, or `memory: 94.97GiB` and `compute_capability: "12.0"`')
         yield Diagnostic("E0206", message, file.at_key("nodes", name, "gpus"), helps=(help_,))
     yield from _check_capability(file, name, node.gpus)
-    if node.gpus.uuids and len(node.gpus.uuids) != node.gpus.count:
-        message = f"{len(node.gpus.uuids)} uuids for {node.gpus.count} GPUs"
+    different = len(set(node.gpus.uuids))
+    if node.gpus.uuids and (different != node.gpus.count or different != len(node.gpus.uuids)):
+        message = f"{len(node.gpus.uuids)} uuids, {different} of them different, for {node.gpus.count} GPUs"
         yield Diagnostic("E0203", message, file.at_key("nodes", name, "gpus", "uuids"))
 
 
@@ -115,7 +116,7 @@ def check_ports(file: SpecFile) -> Iterator[Diagnostic]:
         if service.port not in first:
             first[service.port] = name
             continue
-        free = next(port for port in range(service.port, 65536 + service.port) if port not in taken)
+        free = next(port for port in (*range(service.port, 65536), *range(1024, 65536)) if port not in taken)
         taken.add(free)
         other = first[service.port]
         note = f"`{other}` has it at {file.at('services', other, 'port').span}"

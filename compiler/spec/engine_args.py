@@ -6,6 +6,7 @@ into a guess.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -132,18 +133,55 @@ def _check_one(given: _Given, catalog: FlagCatalog, seen: dict[str, str]) -> Ite
     elif flag.name in seen:
         message = f"`{key}` is the same option as `{seen[flag.name]}`"
         yield Diagnostic("E0503", message, label, helps=(given.remove,))
-    elif (reason := check_value(flag, given.value)) is not None:
+    elif (reason := check_value(flag, given.value) or _unmet(given, flag, catalog)) is not None:
         message = f"`{key}` does not take this value: {reason}"
-        yield Diagnostic("E0503", message, given.file.at(*given.path), helps=(given.remove,))
+        helps = (*_similar(given, flag), given.remove)
+        yield Diagnostic("E0503", message, given.file.at(*given.path), helps=helps)
     seen.setdefault(flag.name, key)
 
 
+# What vLLM checks beyond its parser (vllm/entrypoints/common/cli_args.py:validate_parsed_serve_args, 0.33.0).
+_REQUIRES = {
+    "--enable-auto-tool-choice": "--tool-call-parser",
+    "--enable-log-outputs": "--enable-log-requests",
+}
+_PLUGINS = {"--tool-call-parser": "--tool-parser-plugin", "--reasoning-parser": "--reasoning-parser-plugin"}
+
+
+def _unmet(given: _Given, flag: Flag, catalog: FlagCatalog) -> str | None:
+    """Why a value that the parser takes would still keep the server from starting."""
+    arguments = given.file.spec.services[given.service].engine_args
+    others = {found.name for key in arguments if (found := catalog.find(key)) is not None}
+    needed = _REQUIRES.get(flag.name)
+    if needed is not None and given.value is True and needed not in others:
+        return f"it needs `{_key(needed)}` too"
+    if flag.registered and given.value not in flag.registered and _PLUGINS[flag.name] not in others:
+        return f"vLLM {catalog.version} knows no parser of that name"
+    return None
+
+
+def _similar(given: _Given, flag: Flag) -> tuple[Help, ...]:
+    names = difflib.get_close_matches(str(given.value), flag.registered, n=2)
+    return tuple(Help(f"did you mean `{name}`?", (Edit(given.path, name),)) for name in names)
+
+
 def _unknown(given: _Given, catalog: FlagCatalog) -> Diagnostic:
+    nearest = catalog.nearest(given.key)
+    usable = [name for name in nearest if name not in DECIDED]
+    refused = [name for name in nearest if name in DECIDED]
     hint = catalog.hint(given.key)
-    nearest = ", ".join(f"`{name.removeprefix('--')}`" for name in catalog.nearest(given.key))
-    helps = (Help(f"the nearest that exist: {nearest}"), given.remove) if nearest else (given.remove,)
+    notes = [hint] if hint else []
+    notes += [
+        f"the nearest that exists is `{_key(name)}`, which is not to be given: {DECIDED[name].why}" for name in refused
+    ]
+    helps = [Help(f"did you mean `{_key(name)}`?") for name in usable]
     message = f"vLLM {catalog.version} has no option `{given.key}`"
-    return Diagnostic("E0502", message, given.file.at_key(*given.path), (hint,) if hint else (), helps)
+    label = given.file.at_key(*given.path)
+    return Diagnostic("E0502", message, label, tuple(notes), (*helps, given.remove))
+
+
+def _key(name: str) -> str:
+    return name.removeprefix("--")
 
 
 def _decided(given: _Given, flag: Flag, decided: Decided) -> Diagnostic:

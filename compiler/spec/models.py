@@ -124,6 +124,11 @@ class ServiceSpec(SpecModel):
     engine_args: dict[str, Any] = Field(default_factory=dict)
 
     @property
+    def brings_chat_template(self) -> bool:
+        """Whether the user gives vLLM a chat template, which then need not be in the checkpoint."""
+        return any(key in self.engine_args for key in ("chat_template", "chat-template", "--chat-template"))
+
+    @property
     def enforce_eager(self) -> bool:
         """Whether the user turns CUDA graphs off, which the ledger then leaves out."""
         return any(self.engine_args.get(key) is True for key in ("enforce_eager", "enforce-eager", "--enforce-eager"))

@@ -1,7 +1,7 @@
 """Each folder of errors/ is a spec that must not compile, with the message that its user reads.
 
-A case is a folder: NAME/NAME.yaml, the lock beside it if it needs one, and expected.txt. `pytest --force-regen` rewrites
-the latter. Every help that is offered as a change is applied, and the spec must then compile.
+A case is a folder: NAME/NAME.yaml, the lock beside it if it needs one, and expected.txt, which `pytest --force-regen`
+rewrites. Every help that is offered as a change is applied, and the spec must then compile.
 """
 
 from __future__ import annotations

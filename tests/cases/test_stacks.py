@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -125,7 +126,7 @@ def test_servers_on_one_device_form_a_chain(name: str) -> None:
     after = {service["name"]: set(service["start_after"]) for service in plan["services"]}
     for device in plan["devices"]:
         names = [server["service"] for server in device["servers"]]
-        for earlier, later in zip(names, names[1:], strict=False):
+        for earlier, later in itertools.pairwise(names):
             assert earlier in after[later]
 
 

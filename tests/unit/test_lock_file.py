@@ -250,7 +250,7 @@ def test_a_lock_has_a_size(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_a_folder(tmp_path: Path) -> None:
     _, (problem,) = read_lock(tmp_path, "x.lock.yaml")
-    assert problem.code == "E0303"
+    assert problem.code == "E0104"
 
 
 def test_reformatted_yaml_is_read_too(tmp_path: Path) -> None:

@@ -56,5 +56,5 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     ).stdout
     assert str(site) in imported
     compared = filecmp.dircmp(work / "generated" / "coder-96gb", ROOT / "generated" / "coder-96gb")
-    assert not (compared.left_only or compared.right_only or compared.diff_files)
+    assert compared.left_only == compared.right_only == compared.diff_files == []
     assert (site / "compiler" / "diagnostics" / "pages" / "E0401.md").is_file()
