@@ -53,7 +53,9 @@ def service_lines(plan: Plan, service: Service) -> Iterator[str]:
     model, cache = service.model, service.kv_cache
     where = ", ".join(f"{plan.node.name}:{index}" for index in service.devices)
     yield f"{service.name}: {plan.verdict.value} on {where}"
-    pinned = f"at {model.commit}" if model.is_pinned else f"at main, known as {model.commit or 'no commit'}"
+    known = f", which must be {model.commit}…" if model.commit else ", of which no commit is known"
+    pinned = f"at {model.commit}" if model.is_pinned else f"at main{known}"
+    pinned = "" if model.folder else pinned
     yield f"  serves {model.repository or model.folder} ({model.quantization}) {pinned}, asked for {model.requested}"
     yield f"  starts after {', '.join(service.start_after)}" if service.start_after else "  starts first on its devices"
     yield (

@@ -13,6 +13,7 @@ from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
+from compiler.memory.tensors import Packing
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
@@ -41,6 +42,7 @@ def fixed_rows(
     architecture: Architecture,
     kinds: tuple[TensorKind, ...],
     *,
+    packing: Packing | None,
     tensors_basis: Basis,
     tensors_source: str,
     shape: ServerShape,
@@ -49,7 +51,7 @@ def fixed_rows(
     """Every row but the KV cache.
 
     Args:
-        kinds: tensors of the checkpoint.
+        kinds, packing: tensors of the checkpoint, and how they are quantized.
         tensors_basis, tensors_source: how `kinds` are known and where they come from, for the weights row.
         layout: of the KV cache, for the block tables.
     """
@@ -60,6 +62,7 @@ def fixed_rows(
             rank_weights(
                 kinds,
                 architecture,
+                packing,
                 tensor_parallel_size=shape.tensor_parallel_size,
                 served_dtype=shape.served_dtype,
             )

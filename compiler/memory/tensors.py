@@ -36,6 +36,8 @@ class Packing:
         group_size: inputs that share a scale; None for one scale per output channel.
         zero_point: whether zero points are stored.
         block: rows and columns that share a scale (FP8 block checkpoints); None otherwise.
+        attention_scales: scalars in the served dtype that the engine adds to each attention layer
+            (vllm/model_executor/layers/quantization/kv_cache.py:BaseKVCacheMethod, 0.33.0).
     """
 
     style: str
@@ -43,6 +45,7 @@ class Packing:
     group_size: int | None
     zero_point: bool
     block: tuple[int, int] | None = None
+    attention_scales: int = 0
 
 
 def linears(architecture: Architecture) -> tuple[Linear, ...]:
@@ -156,13 +159,16 @@ def _integer_packing(block: Mapping[str, Any], style: str) -> Packing:
     return Packing(style, int(bits), None if group == -1 else group, zero_point=bool(block.get("zero_point", True)))
 
 
+_ATTENTION_SCALES = 4
+
+
 def _fp8_packing(block: Mapping[str, Any]) -> Packing:
     size = block.get("weight_block_size")
     if size is None:
-        return Packing("fp8", 8, None, zero_point=False)
+        return Packing("fp8", 8, None, zero_point=False, attention_scales=_ATTENTION_SCALES)
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):  # noqa: PLR2004
         raise ConfigError("quantization `weight_block_size` must be two positive numbers")
-    return Packing("fp8", 8, None, zero_point=False, block=(size[0], size[1]))
+    return Packing("fp8", 8, None, zero_point=False, block=(size[0], size[1]), attention_scales=_ATTENTION_SCALES)
 
 
 def _compressed_packing(block: Mapping[str, Any]) -> Packing:
@@ -174,10 +180,14 @@ def _compressed_packing(block: Mapping[str, Any]) -> Packing:
     if not isinstance(weights, Mapping):
         raise ConfigError("quantization `config_groups.*.weights` is missing")
     bits, size = weights.get("num_bits"), weights.get("group_size")
+    scales = _ATTENTION_SCALES
     if weights.get("type") == "float" and bits == 8:  # noqa: PLR2004
-        return Packing("fp8", 8, None, zero_point=False)
+        return Packing("fp8", 8, None, zero_point=False, attention_scales=scales)
+    if weights.get("type") != "int" or bits not in (4, 8):
+        scheme = f"{weights.get('type')} {str(bits)[:20]} bit"
+        raise ConfigError(f"quantization scheme {scheme} has no layout that stackc knows")
+    if not weights.get("symmetric", True):
+        raise ConfigError("asymmetric compressed-tensors weights have no layout that stackc knows")
     if bits == 8 and not size and group.get("input_activations"):  # noqa: PLR2004
-        return Packing("int8", 8, None, zero_point=False)
-    if weights.get("type") == "int" and bits in (4, 8):
-        return Packing("pack-quantized", int(bits), size or None, zero_point=not weights.get("symmetric", True))
-    raise ConfigError(f"quantization scheme {weights.get('type')} {str(bits)[:20]} bit has no layout that stackc knows")
+        return Packing("int8", 8, None, zero_point=False, attention_scales=scales)
+    return Packing("pack-quantized", int(bits), size or None, zero_point=False, attention_scales=scales)

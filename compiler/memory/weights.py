@@ -49,17 +49,23 @@ class SplitError(ValueError):
 
 
 def rank_weights(
-    kinds: Iterable[TensorKind], architecture: Architecture, *, tensor_parallel_size: int, served_dtype: str
+    kinds: Iterable[TensorKind],
+    architecture: Architecture,
+    packing: Packing | None,
+    *,
+    tensor_parallel_size: int,
+    served_dtype: str,
 ) -> int:
     """Bytes of all parameters on one rank.
 
     Args:
         kinds: tensors of the checkpoint, from its headers or derived from its config.
-        architecture: of the same checkpoint.
+        architecture, packing: of the same checkpoint.
         tensor_parallel_size: must be legal; see `check_split`.
         served_dtype: what unquantized tensors are loaded as.
     """
-    total = 0
+    scales = packing.attention_scales if packing is not None else 0
+    total = architecture.num_layers * scales * _SERVED_BYTES[served_dtype]
     for kind in kinds:
         size = _rank_elements(kind, architecture, tensor_parallel_size) * _element_bytes(kind, served_dtype)
         total += kind.count * size

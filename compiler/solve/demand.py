@@ -93,6 +93,7 @@ def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Settin
         setting.release,
         variant.architecture,
         variant.tensors,
+        packing=variant.packing,
         tensors_basis=variant.tensors_basis,
         tensors_source=variant.tensors_source,
         shape=shape,

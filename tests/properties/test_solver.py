@@ -141,7 +141,8 @@ def test_ranks_together_hold_at_least_the_whole_model(model: dict[str, Any], ran
         return
     kinds = expected_tensors(architecture, None)
     whole, part = (
-        rank_weights(kinds, architecture, tensor_parallel_size=degree, served_dtype="bfloat16") for degree in (1, ranks)
+        rank_weights(kinds, architecture, None, tensor_parallel_size=degree, served_dtype="bfloat16")
+        for degree in (1, ranks)
     )
     assert part * ranks >= whole
     assert part <= whole

@@ -32,6 +32,12 @@ LLAMA_8B = {
 LLAMA_70B = LLAMA_8B | {
     "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
 }  # fmt: skip
+QWEN3_8B = {
+    "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 4096, "intermediate_size": 12288,
+    "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+    "vocab_size": 151936, "max_position_embeddings": 40960, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 
@@ -41,7 +47,7 @@ def weights(config: dict[str, Any], quantization: dict[str, Any] | None = None, 
     packing = read_packing(quantization["quant_method"] if quantization else None, quantization)
     check_split(architecture, packing, ranks)
     kinds = expected_tensors(architecture, packing)
-    return rank_weights(kinds, architecture, tensor_parallel_size=ranks, served_dtype="bfloat16")
+    return rank_weights(kinds, architecture, packing, tensor_parallel_size=ranks, served_dtype="bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,8 @@ def weights(config: dict[str, Any], quantization: dict[str, Any] | None = None, 
         (LLAMA_8B, None, 2, 8_030_527_488),
         (LLAMA_70B, None, 8, 17_640_734_720),
         (LLAMA_70B, AWQ, 1, 39_767_785_472),
+        (QWEN3_8B, FP8, 1, 9_437_399_328),
+        (QWEN3_8B, FP8, 2, 4_719_008_032),
     ],
 )
 def test_weights_equal_the_engine_s_own_count(
