@@ -85,7 +85,8 @@ def _unconfirmed(
         # A Hub on this machine replays a recording: its word is not the Hub's.
         "config": repository.source != LOOPBACK,
         "files": repository.files is not None and all(file.size is not None for file in weights),
-        "license": _license(repository) is not None,
+        # Where the Hub names no licence there is none; a recording may only lack it.
+        "license": _license(repository) is not None or repository.source != LOOPBACK,
         "tensors": tensors is not None,
     }
     return tuple(fact for fact, is_sure in holds.items() if not is_sure)

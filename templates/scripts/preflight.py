@@ -107,7 +107,7 @@ def check_gpu(node: JsonObject, device: JsonObject) -> str:
 
 
 def check_gpu_memory(node: JsonObject, device: JsonObject, services: list[JsonObject]) -> str:
-    """As much is free as the chosen servers take at most."""
+    """As much is free as the chosen servers are expected to take."""
     gpu = find_gpu(query_gpus(), node, device["index"])
     need = needed_bytes(device, services)
     if gpu.free < need:
@@ -128,14 +128,18 @@ def check_main_memory(plan: JsonObject, device: JsonObject, services: list[JsonO
 
 
 def needed_bytes(device: JsonObject, services: list[JsonObject]) -> int:
-    """What must be free for these servers: their rows at the high end, and at least what vLLM asks for at start."""
+    """What must be free for these servers: what their rows come to, and at least what vLLM asks for at start.
+
+    The rows' expected values count, not their high ends: this looks for other tenants and for another card. That the
+    high ends fit was proven when the plan was made.
+    """
     utilization = {service["name"]: service["gpu_memory_utilization"] for service in services}
     need = 0
     for server in device["servers"]:
         if server["service"] in utilization:
             asked = math.ceil(device["total_bytes"] * utilization[server["service"]])
-            outside = sum(row["bytes"]["high"] for row in server["rows"] if row["kind"] == "outside")
-            need += max(server["budget_bytes"]["high"], asked) + outside
+            outside = sum(row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "outside")
+            need += max(server["budget_bytes"]["expected"], asked) + outside
     return need
 
 

@@ -283,7 +283,7 @@ def test_folders_need_no_hub(tmp_path: Path, loopback_hub: LoopbackHub) -> None:
     assert problems == ()
     assert lock is not None
     facts = lock.models["./models/tiny"]
-    assert (facts.source, facts.commit, facts.unconfirmed) == ("folder", None, ("license",))
+    assert (facts.source, facts.commit, facts.unconfirmed) == ("folder", None, ())
     assert facts.tensors is not None
     assert facts.tensors.total_bytes == 1152
     assert loopback_hub.requests == []

@@ -148,7 +148,11 @@ def test_what_no_engine_reads_is_dropped() -> None:
 def test_license(repository: dict[str, Any], expected: str | None) -> None:
     known = facts(**repository)
     assert known.license == expected
-    assert ("license" in known.unconfirmed) == (expected is None)
+    assert "license" not in known.unconfirmed, "the Hub has said it, or that there is none"
+
+
+def test_a_recording_without_a_license_may_only_lack_it() -> None:
+    assert "license" in facts(license=None, source="loopback").unconfirmed
 
 
 @pytest.mark.parametrize(
