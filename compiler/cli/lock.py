@@ -49,7 +49,7 @@ def lock_spec(
         return diagnostics, ()
     target = lock_path(path)
     lock, problems = resolve_lock(
-        file.spec, path.parent, hub=hub, previous=_previous(target), upgrade=upgrade, locate=_locator(file)
+        file.spec, hub=hub, previous=_previous(target), upgrade=upgrade, locate=_locator(file)
     )
     diagnostics += problems
     if lock is None:

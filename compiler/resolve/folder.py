@@ -13,24 +13,27 @@ from compiler.resolve.limits import MAX_SMALL_FILE
 
 def is_folder(model: str) -> bool:
     """Whether a spec's `model` is a path and not the name of a repository."""
-    return model.startswith(("/", "./", "../"))
+    return model.startswith("/")
 
 
-def folder_facts(model: str, spec_dir: Path) -> ModelFacts:
-    """Facts of a folder; a relative path starts at the spec's folder.
+def folder_facts(model: str) -> ModelFacts:
+    """Facts of a folder, by its absolute path.
 
     Raises:
         SourceError: there is no such folder, or it holds no model.
     """
-    folder = spec_dir / model
+    folder = Path(model)
     try:
         files = tuple(ListedFile(path.name, path.stat().st_size) for path in sorted(folder.iterdir()) if path.is_file())
     except (FileNotFoundError, NotADirectoryError) as error:
-        where = () if model.startswith("/") else ("a relative path starts at the folder of the spec",)
-        raise MissingError(f"there is no folder `{model}`", where) from error
+        raise MissingError(f"there is no folder `{model}`") from error
     except OSError as error:
         raise ConfigError(f"the folder `{model}` cannot be read", (error.strerror or type(error).__name__,)) from error
-    return read_facts(Repository(model, FOLDER, files=files), _FolderReader(folder))
+    try:
+        return read_facts(Repository(model, FOLDER, files=files), _FolderReader(folder))
+    except MalformedError as error:
+        # A file on this machine will not be better the next time, as an answer from the Hub may be.
+        raise ConfigError(error.message, error.notes, error.helps) from error
 
 
 @dataclass(frozen=True, slots=True)

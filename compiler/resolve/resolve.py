@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from compiler.diagnostics import Diagnostic
 from compiler.lock.models import Lock, LockedService, ModelFacts
@@ -19,7 +18,6 @@ from compiler.spec.models import Spec
 
 def resolve_lock(
     spec: Spec,
-    spec_dir: Path,
     *,
     hub: Hub,
     previous: Lock | None = None,
@@ -30,7 +28,6 @@ def resolve_lock(
 
     Args:
         spec: what is asked.
-        spec_dir: where relative paths of models start.
         hub: who is asked.
         previous: the lock so far. Its commits stay, and what it confirmed is not asked again.
         upgrade: move every model to its newest commit, and search variants anew.
@@ -41,7 +38,7 @@ def resolve_lock(
     """
     asks = {name: asked_of(service, spec.policy.publishers) for name, service in spec.services.items()}
     kept = {} if previous is None or upgrade else _kept(asks, previous)
-    source = Source(hub, spec_dir, previous.models if previous is not None else {}, upgrade)
+    source = Source(hub, previous.models if previous is not None else {}, upgrade)
     searches = search({name: ask for name, ask in asks.items() if name not in kept}, source)
     reread = by_name(source.find, (name for entry in kept.values() for name in entry.candidates))
     outcomes = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from compiler.lock.models import ModelFacts
@@ -34,14 +33,13 @@ class Source:
     """
 
     hub: Hub
-    spec_dir: Path
     known: Mapping[str, ModelFacts] = field(default_factory=dict)
     upgrade: bool = False
 
     def find(self, name: str) -> Found:
         """Facts of one repository or folder."""
         try:
-            return (name, folder_facts(name, self.spec_dir)) if is_folder(name) else self._on_hub(name)
+            return (name, folder_facts(name)) if is_folder(name) else self._on_hub(name)
         except SourceError as error:
             return error
 

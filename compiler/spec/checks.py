@@ -169,12 +169,13 @@ def check_limits(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
-    """A model is `organisation/name` on the Hub, or a path."""
+    """A model is `organisation/name` on the Hub, or a folder at the path that it has on the server."""
     for name, service in file.spec.services.items():
-        is_path = service.model.startswith(("/", "./", "../"))
-        if not is_path and service.model.count("/") != 1:
-            message = f"`{service.model}` is neither a Hub id (organisation/name) nor a path"
-            help_ = Help("write the id as the Hub shows it, or a path that starts with `/` or `./`")
+        model = service.model
+        is_relative = model.startswith(("./", "../"))
+        if is_relative or (not model.startswith("/") and model.count("/") != 1):
+            message = f"`{model}` is neither a Hub id (organisation/name) nor an absolute path"
+            help_ = Help("write the id as the Hub shows it, or the path that the folder has on the server")
             yield Diagnostic("E0203", message, file.at("services", name, "model"), helps=(help_,))
 
 

@@ -152,6 +152,19 @@ def test_compose_file_follows_the_schema(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STACKS)
+def test_systemd_accepts_the_units(name: str, tmp_path: Path) -> None:
+    """The units as they are, but for the folder that the tree is copied to: that one has to exist here."""
+    installed = plan_of(name)["paths"]["install"]
+    shutil.copytree(ROOT / "generated" / name, tmp_path / "tree")
+    units = sorted((tmp_path / "tree" / "systemd").iterdir())
+    for unit in units:
+        unit.write_text(unit.read_text().replace(f"{installed}/", f"{tmp_path}/tree/"))
+    command = [tool("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no", *map(str, units)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", STACKS)
 def test_nothing_generated_speaks_of_the_machine_that_made_it(name: str) -> None:
     for path in (ROOT / "generated" / name).rglob("*"):
         if path.is_file():

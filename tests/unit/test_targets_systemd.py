@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from configparser import RawConfigParser
@@ -13,6 +12,7 @@ import pytest
 
 from compiler.plan.ir import Paths, Plan, Secrets
 from compiler.targets.systemd import emit_systemd, service_unit
+from tests.conftest import tool
 from tests.unit.plan_samples import (
     one_on_cpu,
     one_on_two_gpus,
@@ -23,7 +23,6 @@ from tests.unit.plan_samples import (
 )
 
 PLANS = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
 
 def unit(plan: Plan, name: str) -> dict[str, list[str]]:
@@ -44,20 +43,18 @@ def installed(plan: Plan, tmp_path: Path) -> list[Path]:
     return sorted(write_tree(replace(plan, paths=paths), tmp_path / "tree").glob("systemd/*"))
 
 
-@needs_systemd
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stack)
 def test_systemd_has_nothing_to_say(plan: Plan, tmp_path: Path) -> None:
-    command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *installed(plan, tmp_path)]
+    command = [tool("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no", *installed(plan, tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-@needs_systemd
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stack)
 def test_the_sandbox_does_not_get_weaker(plan: Plan, tmp_path: Path) -> None:
     for path in installed(plan, tmp_path):
         if path.suffix == ".service":
-            command = ["systemd-analyze", "security", "--offline=true", "--threshold=45", path]
+            command = [tool("systemd-analyze"), "security", "--offline=true", "--threshold=45", path]
             assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
