@@ -87,6 +87,10 @@ def _problem(folder: Path, weights_bytes: int | None) -> str | None:
     dangling = sorted(path.name for path in folder.rglob("*") if path.is_symlink() and not path.exists())
     if dangling:
         return f"{folder} has links to files that are gone: {', '.join(dangling[:3])}"
+    # A download by another user is there, and still of no use to the server.
+    closed = sorted(path.name for path in folder.rglob("*") if not os.access(path, os.R_OK))
+    if closed:
+        return f"{folder} has files that user {os.geteuid()} may not read: {', '.join(closed[:3])}"
     if not (folder / "config.json").exists() and not (folder / "params.json").exists():
         return f"{folder} has no config.json"
     return _weights_problem(folder, weights_bytes)
