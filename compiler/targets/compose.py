@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from compiler.plan.ir import GpuNode, Plan, Service
+from compiler.plan.ir import CpuNode, GpuNode, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
@@ -44,6 +44,7 @@ class Container:
     secrets: tuple[str, ...]
     volumes: tuple[tuple[str, str], ...]
     binds: tuple[str, ...]
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ def _server_container(plan: Plan, service: Service) -> Container:
         ),
         secrets=tuple("api-key" for _ in key),
         volumes=(*_CACHES, *locks),
+        # The CPU build binds its memory to a NUMA node; Docker's seccomp profile allows that with this capability.
+        capabilities=("SYS_NICE",) if isinstance(plan.node, CpuNode) else (),
         binds=(service.model.folder,) if service.model.folder is not None else (),
     )
 

@@ -125,3 +125,9 @@ def test_a_model_folder_is_mounted_where_the_launch_script_looks() -> None:
 def test_compose_puts_no_variable_into_a_value() -> None:
     plan = replace(two_on_one_gpu(), engine=Engine("0.33.0", "registry/$HOME/vllm"))
     assert load(plan)["services"]["coder"]["image"] == "registry/$$HOME/vllm"
+
+
+def test_a_cpu_server_may_bind_its_memory() -> None:
+    """Without the capability, Docker's seccomp profile refuses set_mempolicy, which vLLM's CPU build calls."""
+    assert load(one_on_cpu())["services"]["tiny"]["cap_add"] == ["SYS_NICE"]
+    assert "cap_add" not in load(two_on_one_gpu())["services"]["coder"]
