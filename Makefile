@@ -32,7 +32,7 @@ lint: setup  ## ruff, mypy and the layer contract
 	$(BIN)/lint-imports --no-logo
 
 test-fast: setup lint  ## everything but the tests that start a real vLLM
-	$(BIN)/python -m pytest -m "not engine"
+	$(BIN)/python -m pytest -m "not engine" --numprocesses auto
 
 engine: setup  ## make .engine with vLLM's CPU build (2.5 GB on disk)
 	$(PYTHON) tools/setup_engine.py

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.catalog.releases import RELEASES, Release
-from compiler.diagnostics import Diagnostic, Help, Label, SourceText, has_errors
+from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
 from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.ir import Plan
 from compiler.plan.lower import lower_plan
 from compiler.render.artifact import Artifact
+from compiler.solve.judgements import Judgement, judge_stack
 from compiler.solve.solve import solve
-from compiler.spec.checks import check_spec
-from compiler.spec.load import SpecFile, load_spec
+from compiler.spec.load import SpecFile
+from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd
-
-LOCK_SUFFIX = ".lock.yaml"
 
 # Scripts are always emitted: the units and the compose file run them.
 TARGETS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {"systemd": emit_systemd, "compose": emit_compose}
@@ -37,32 +36,6 @@ class Compiled:
     artifacts: tuple[Artifact, ...]
 
 
-def lock_path(spec_path: Path) -> Path:
-    """Where the lock of a spec lies."""
-    return spec_path.with_name(spec_path.stem + LOCK_SUFFIX)
-
-
-def read_spec(path: Path, name: str) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
-    """Load and check.
-
-    Args:
-        path: of the spec.
-        name: what diagnostics call it.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        return None, (Diagnostic("E0101", f"{name} is not UTF-8 text: byte {error.start}"),)
-    file, problems = load_spec(SourceText(name, text))
-    if file is None:
-        return None, problems
-    problems = check_spec(file)
-    return (None if has_errors(problems) else file), problems
-
-
 def compile_stack(path: Path, name: str) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to artifacts; nothing is written."""
     plan, diagnostics = plan_stack(path, name)
@@ -73,6 +46,40 @@ def compile_stack(path: Path, name: str) -> tuple[Compiled | None, tuple[Diagnos
 
 def plan_stack(path: Path, name: str) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to the plan."""
+    inputs, diagnostics = _read_inputs(path, name)
+    return (None, diagnostics) if inputs is None else _plan(inputs, diagnostics)
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A stack and the candidates of each of its services; `plan` is None where it does not compile."""
+
+    plan: Plan | None
+    candidates: Mapping[str, tuple[Judgement, ...]]
+
+
+def explain_stack(path: Path, name: str) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
+    """Like `plan_stack`, with what became of every candidate; None where spec or lock cannot be used."""
+    inputs, diagnostics = _read_inputs(path, name)
+    if inputs is None:
+        return None, diagnostics
+    plan, diagnostics = _plan(inputs, diagnostics)
+    return Explained(plan, judge_stack(inputs.file.spec, inputs.lock, inputs.release)), diagnostics
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """A spec that passed its checks, and a lock that answers it."""
+
+    file: SpecFile
+    lock: Lock
+
+    @property
+    def release(self) -> Release:
+        return RELEASES[self.file.spec.engine.vllm]
+
+
+def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
     file, diagnostics = read_spec(path, name)
     if file is None:
         return None, diagnostics
@@ -82,20 +89,16 @@ def plan_stack(path: Path, name: str) -> tuple[Plan | None, tuple[Diagnostic, ..
     if lock is None:
         return None, diagnostics
     diagnostics += tuple(_stale(staleness, file) for staleness in stale_services(file.spec, lock))
-    if has_errors(diagnostics):
-        return None, diagnostics
-    return _plan(file, lock, RELEASES[file.spec.engine.vllm], diagnostics)
+    return (None if has_errors(diagnostics) else _Inputs(file, lock)), diagnostics
 
 
-def _plan(
-    file: SpecFile, lock: Lock, release: Release, diagnostics: tuple[Diagnostic, ...]
-) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
-    solution, problems = solve(file, lock, release)
+def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
+    solution, problems = solve(inputs.file, inputs.lock, inputs.release)
     diagnostics += problems
     if solution is None:
         return None, diagnostics
-    plan = lower_plan(file, solution, release)
-    return plan, (*diagnostics, *_warnings(file, plan))
+    plan = lower_plan(inputs.file, solution, inputs.release)
+    return plan, (*diagnostics, *_warnings(inputs.file, plan))
 
 
 def _warnings(file: SpecFile, plan: Plan) -> tuple[Diagnostic, ...]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from compiler.cli.report import FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
-from compiler.pipeline import plan_stack
+from compiler.diagnostics.render import printable
+from compiler.pipeline import explain_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
+from compiler.solve.judgements import Judgement
 from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
 
@@ -30,17 +33,58 @@ def command(what: str | None, *, form: str) -> None:
     path, _, service = what.partition(":")
     if not Path(path).is_file():
         raise click.UsageError(f"{what} is neither a code nor a spec")
+    _explain_spec(path, service, form)
+
+
+def _explain_spec(path: str, service: str, form: str) -> NoReturn:
     try:
-        plan, diagnostics = plan_stack(Path(path), path)
+        explained, diagnostics = explain_stack(Path(path), path)
     except OSError as error:
         finish(form, (unreadable(path, error),), result={}, lines=())
-    if plan is None:
+    if explained is None:
         finish(form, diagnostics, result={}, lines=())
-    names = [known.name for known in plan.services]
+    names = list(explained.candidates)
     if service and service not in names:
         raise click.UsageError(f"{path} has no service {service}; it has {', '.join(names)}")
-    lines = [line for known in plan.services if service in ("", known.name) for line in service_lines(plan, known)]
-    finish(form, diagnostics, result={"plan": plan_object(plan)}, lines=lines)
+    shown = {name: rows for name, rows in explained.candidates.items() if service in ("", name)}
+    result: dict[str, Any] = {"candidates": {name: list(map(judgement_object, rows)) for name, rows in shown.items()}}
+    if explained.plan is not None:
+        result["plan"] = plan_object(explained.plan)
+    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained.plan, shown)))
+
+
+def _stack_lines(plan: Plan | None, shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
+    """Services in start order; only their candidates where there is no plan."""
+    if plan is None:
+        for name, rows in shown.items():
+            yield f"{name}: does not compile"
+            yield from candidate_lines(rows)
+        return
+    for service in plan.services:
+        if service.name in shown:
+            yield from service_lines(plan, service)
+            yield from candidate_lines(shown[service.name])
+
+
+def candidate_lines(rows: Iterable[Judgement]) -> Iterator[str]:
+    """The table of candidates for people. Names are the Hub's, so control characters are replaced."""
+    yield "  candidates:"
+    for row in rows:
+        method = f" ({row.method})" if row.method is not None else ""
+        code = f" [{row.code}]" if row.code is not None else ""
+        yield printable(f"    {row.standing.value:<10}  {row.candidate}{method}: {row.reason}{code}")
+
+
+def judgement_object(row: Judgement) -> dict[str, Any]:
+    """A row of the table for machines."""
+    return {
+        "candidate": row.candidate,
+        "method": row.method,
+        "standing": row.standing.value,
+        "reason": row.reason,
+        "code": row.code,
+        "short_bytes": row.short_bytes,
+    }
 
 
 def page_of(code: str) -> str:

@@ -11,11 +11,12 @@ import click
 
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
-from compiler.cli.explain import service_lines
+from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
 from compiler.cli.report import FORMAT, finish
 from compiler.diagnostics import has_errors
-from compiler.pipeline import plan_stack
+from compiler.pipeline import explain_stack
+from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
 from compiler.targets.plan_json import plan_object
 
@@ -49,10 +50,17 @@ def _answer(question: dict[str, Any], form: str) -> None:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
         path = Path(folder) / "fit.yaml"
         path.write_text(json.dumps(question, indent=1), encoding="utf-8")  # JSON is YAML
-        diagnostics, _ = lock_spec(path, "fit.yaml", Hub())
+        hub = Hub()
+        diagnostics, _ = lock_spec(path, "fit.yaml", hub, cache=Cache(cache_folder(), hub.endpoint))
         if has_errors(diagnostics):
             finish(form, diagnostics, result={}, lines=())
-        plan, found = plan_stack(path, "fit.yaml")
-    if plan is None:
+        explained, found = explain_stack(path, "fit.yaml")
+    if explained is None:
         finish(form, found, result={}, lines=())
-    finish(form, found, result={"plan": plan_object(plan)}, lines=list(service_lines(plan, plan.services[0])))
+    rows = explained.candidates["server"]
+    result: dict[str, Any] = {"candidates": [judgement_object(row) for row in rows]}
+    lines = list(candidate_lines(rows))
+    if explained.plan is not None:
+        result["plan"] = plan_object(explained.plan)
+        lines = [*service_lines(explained.plan, explained.plan.services[0]), *lines]
+    finish(form, found, result=result, lines=lines)

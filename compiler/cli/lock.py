@@ -2,65 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from compiler.cli.progress import Progress
 from compiler.cli.report import FORMAT, finish, spec_paths, unreadable
 from compiler.diagnostics import Diagnostic, Help, Span
+from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
-from compiler.pipeline import lock_path, read_spec
+from compiler.resolve.answers import plain
+from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
 from compiler.resolve.problems import Locate
 from compiler.resolve.resolve import resolve_lock
 from compiler.spec.load import SpecFile
+from compiler.spec.read import lock_path, read_spec
+from compiler.units import format_gib
+
+_COMMIT_SHOWN = 12
 
 
 @click.command("lock")
 @click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--upgrade", is_flag=True, help="Move every model to its newest commit and search variants anew.")
+@click.option("--upgrade-service", "services", multiple=True, metavar="NAME", help="Do so for one; may be repeated.")
 @FORMAT
-def command(specs: tuple[Path, ...], *, upgrade: bool, form: str) -> None:
+def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], form: str) -> None:
     """Resolve the models of SPECS (default: every stacks/*.yaml) and write NAME.lock.yaml beside each.
 
     HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. Weights are never downloaded.
     """
-    hub = Hub()
+    paths = spec_paths(specs)
+    _check_services(paths, services)
     diagnostics: tuple[Diagnostic, ...] = ()
-    lines: list[str] = []
-    for path in spec_paths(specs):
-        found, line = lock_spec(path, str(path), hub, upgrade=upgrade)
-        diagnostics += found
-        lines += line
-    finish(form, diagnostics, result={"locks": lines}, lines=lines)
+    reports: list[LockReport] = []
+    with Progress(is_silent=form == "json") as progress:
+        hub = Hub(report=progress.say)
+        cache = Cache(cache_folder(), hub.endpoint)
+        for path in paths:
+            found, report = lock_spec(path, str(path), hub, cache=cache, upgrade=upgrade or services)
+            diagnostics += found
+            reports += [report] if report is not None else []
+    lines = [line for report in reports for line in report.lines]
+    changes = {str(report.path): [_change_object(change) for change in report.changes] for report in reports}
+    finish(
+        form, diagnostics, result={"locks": [report.lines[0] for report in reports], "changes": changes}, lines=lines
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LockReport:
+    """A lock that is as its spec asks.
+
+    Attributes:
+        is_written: False where the file said so already.
+        changes: against the lock so far; nothing where there was none.
+    """
+
+    path: Path
+    is_written: bool
+    models: int
+    changes: tuple[Change, ...]
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """For people: the file, then what moved."""
+        verdict = "written" if self.is_written else "unchanged"
+        return [f"{self.path}: {verdict}, {self.models} models", *(f"  {_told(change)}" for change in self.changes)]
 
 
 def lock_spec(
-    path: Path, name: str, hub: Hub, *, upgrade: bool = False
-) -> tuple[tuple[Diagnostic, ...], Sequence[str]]:
-    """Write the lock of one spec; what was found, and a line for people."""
+    path: Path, name: str, hub: Hub, *, cache: Cache | None = None, upgrade: bool | Collection[str] = False
+) -> tuple[tuple[Diagnostic, ...], LockReport | None]:
+    """Write the lock of one spec; what was found, and what was written."""
     try:
         file, diagnostics = read_spec(path, name)
     except OSError as error:
-        return (unreadable(name, error),), ()
+        return (unreadable(name, error),), None
     if file is None:
-        return diagnostics, ()
+        return diagnostics, None
     target = lock_path(path)
+    previous = _previous(target)
     lock, problems = resolve_lock(
-        file.spec, hub=hub, previous=_previous(target), upgrade=upgrade, locate=_locator(file)
+        file.spec, hub=hub, cache=cache, previous=previous, upgrade=upgrade, locate=_locator(file)
     )
     diagnostics += problems
     if lock is None:
-        return diagnostics, ()
+        return diagnostics, None
     try:
-        changed = write_lock(target, lock)
+        is_written = write_lock(target, lock)
     except OSError as error:
         help_ = Help("the lock on disk is as it was; repeat when the cause is mended")
         message = f"cannot write {target}: {error.strerror or error}"
-        return (*diagnostics, Diagnostic("E0601", message, helps=(help_,))), ()
-    return diagnostics, [f"{target}: {'written' if changed else 'unchanged'}, {len(lock.models)} models"]
+        return (*diagnostics, Diagnostic("E0601", message, helps=(help_,))), None
+    changes = lock_changes(previous, lock) if previous is not None else ()
+    return diagnostics, LockReport(target, is_written, len(lock.models), changes)
+
+
+def _check_services(paths: Sequence[Path], services: Sequence[str]) -> None:
+    """Refuse a service that no spec has, before anything is asked. Specs that cannot be read are told later."""
+    if not services:
+        return
+    known: set[str] = set()
+    for path in paths:
+        try:
+            file, _ = read_spec(path, str(path))
+        except OSError:
+            return
+        if file is None:
+            return
+        known |= file.spec.services.keys()
+    unknown = [name for name in services if name not in known]
+    if unknown:
+        raise click.UsageError(f"no such service: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
 
 
 def _previous(path: Path) -> Lock | None:
@@ -73,3 +132,31 @@ def _locator(file: SpecFile) -> Locate:
         return file.document.value(path)
 
     return locate
+
+
+def _told(change: Change) -> str:
+    facts = ", ".join(_fact(fact) for fact in change.facts)
+    if change.kind == "renamed":
+        return f"{change.was} is named {change.model} now" + (f": {facts}" if facts else "")
+    if change.kind == "moved":
+        return f"{change.model}: {facts}"
+    return f"{change.model}: {'new' if change.kind == 'new' else 'no longer a candidate'}"
+
+
+def _fact(change: FactChange) -> str:
+    if change.fact in ("config", "tensors"):
+        return f"another {change.fact}" if change.fact == "config" else "other tensors"
+    return f"{change.fact} {_value(change.fact, change.old)} → {_value(change.fact, change.new)}"
+
+
+def _value(fact: str, value: Value) -> str:
+    if value is None:
+        return "no" if fact == "gated" else "none"
+    if isinstance(value, int):
+        return f"{format_gib(value)} GiB ({value} bytes)"
+    return value[:_COMMIT_SHOWN] if fact == "commit" else plain(value)
+
+
+def _change_object(change: Change) -> dict[str, Any]:
+    facts = {fact.fact: {"old": fact.old, "new": fact.new} for fact in change.facts}
+    return {"model": change.model, "kind": change.kind, "was": change.was, "facts": facts}

@@ -15,7 +15,22 @@ HUB = "https://huggingface.co"
 CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
+# Names of repositories that a service's entry lists as not read.
+MAX_UNREAD: Final = 20
+
+Kind = Literal["model", "adapter", "gguf"]
+
 Unconfirmed = Literal["chat_template", "commit", "config", "files", "license", "tensors"]
+
+
+def lock_key(repository: str, branch: str | None) -> str:
+    """The name under which the lock keeps a repository's branch."""
+    return repository if branch is None else f"{repository}@{branch}"
+
+
+def repository_of(key: str) -> str:
+    """The repository, or the folder, that a key of the lock names."""
+    return key if key.startswith("/") else key.partition("@")[0]
 
 
 class LockModel(BaseModel):
@@ -61,11 +76,28 @@ class WeightFile(LockModel):
     sha256: str | None = None
 
 
+class AdapterFacts(LockModel):
+    """What adapter_config.json says of a LoRA adapter.
+
+    Attributes:
+        rank: `r`; None where it is not a positive integer.
+        target_modules: names or one regular expression, sorted.
+        base_model: the model that it was trained on, as the adapter names it.
+    """
+
+    rank: int | None = Field(default=None, ge=1)
+    target_modules: tuple[str, ...] = ()
+    base_model: str | None = None
+
+
 class ModelFacts(LockModel):
-    """One repository at one commit, or one local folder.
+    """One repository at one commit of one branch, or one local folder.
 
     Attributes:
         source: where the facts were read: `https://huggingface.co`, another endpoint, `loopback` or `folder`.
+        branch: a branch of the repository; None is `main`. The lock's key is then `publisher/model@branch`.
+        kind: what the repository holds; vLLM loads a `model`, and stackc refuses the others with what they are.
+        adapter: set for the kind `adapter`.
         commit: full hash; a shorter one, or None, where the source did not give it (then `commit` is unconfirmed).
         license: Hub licence identifier, or `license_name` where the identifier is `other`; None where not stated.
         gated: False, `auto` or `manual`, as the Hub has it.
@@ -84,7 +116,10 @@ class ModelFacts(LockModel):
     """
 
     source: str
+    branch: str | None = None
     commit: CommitHash | None = None
+    kind: Kind = "model"
+    adapter: AdapterFacts | None = None
     license: str | None = None
     gated: Literal[False, "auto", "manual"] = False
     base_models: tuple[str, ...] = ()
@@ -113,12 +148,15 @@ class LockedService(LockModel):
         quantization: methods in order of preference, as the spec has them.
         publishers: the policy's trusted publishers when candidates were searched, sorted.
         candidates: keys of `Lock.models`, sorted; which one is served is decided when compiling.
+        unread: repositories that the Hub lists as quantized from the model and that were not read, because nobody
+            trusts their publisher; sorted, and no more than MAX_UNREAD.
     """
 
     model: str
     quantization: tuple[str, ...]
     publishers: tuple[str, ...] = ()
     candidates: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
 
 class Lock(LockModel):

@@ -54,6 +54,12 @@ def answers_quantization(facts: ModelFacts, asked: tuple[str, ...]) -> bool:
     return "auto" in asked or not quantization_names(facts).isdisjoint(asked)
 
 
+def orders_over_groups(facts: ModelFacts) -> bool:
+    """GPTQ with activation ordering over groups, which the engine refuses; other branches often do without."""
+    block = facts.quantization or {}
+    return checkpoint_format(facts) == "gptq" and block.get("desc_act") is True and block.get("group_size") != -1
+
+
 def _compressed_tensors_method(block: Mapping[str, Any]) -> str:
     weights = list(_group_weights(block))
     if weights and all(group.get("num_bits") == _BYTE for group in weights):

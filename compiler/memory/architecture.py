@@ -173,7 +173,7 @@ def _rope_factor(config: Mapping[str, Any]) -> float:
         return 1.0
     if not isinstance(rope, Mapping):
         raise ConfigError("`rope_scaling` must be a map")
-    if rope.get("rope_type", rope.get("type", "default")) in _LENGTH_ALREADY_SCALED:
+    if str(rope.get("rope_type", rope.get("type", "default"))) in _LENGTH_ALREADY_SCALED:
         return 1.0
     factor = rope.get("factor") or 1.0
     if not isinstance(factor, int | float) or isinstance(factor, bool) or not 1 <= factor <= 1024:  # noqa: PLR2004

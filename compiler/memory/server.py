@@ -14,7 +14,7 @@ from compiler.memory.architecture import Architecture
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.tensors import Packing
-from compiler.memory.weights import rank_weights
+from compiler.memory.weights import rank_weights, second_head_bytes
 from compiler.units import ByteRange
 
 _GRAPH_LIMIT = 512  # vllm/config/vllm.py:_set_cudagraph_sizes
@@ -37,44 +37,42 @@ class ServerShape:
     enforce_eager: bool = False
 
 
-def fixed_rows(
-    release: Release,
-    architecture: Architecture,
-    kinds: tuple[TensorKind, ...],
-    *,
-    packing: Packing | None,
-    tensors_basis: Basis,
-    tensors_source: str,
-    shape: ServerShape,
-    layout: KvLayout,
-) -> tuple[LedgerRow, ...]:
-    """Every row but the KV cache.
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint as the arithmetic sees it.
 
-    Args:
-        kinds, packing: tensors of the checkpoint, and how they are quantized.
-        tensors_basis, tensors_source: how `kinds` are known and where they come from, for the weights row.
-        layout: of the KV cache, for the block tables.
+    Attributes:
+        tensors: from its headers, or derived from its config.
+        basis, source: how `tensors` are known and where they come from.
     """
-    weights = LedgerRow(
-        RowKind.WEIGHTS,
-        "weights",
-        ByteRange.exact(
-            rank_weights(
-                kinds,
-                architecture,
-                packing,
-                tensor_parallel_size=shape.tensor_parallel_size,
-                served_dtype=shape.served_dtype,
-            )
-        ),
-        tensors_basis,
-        tensors_source,
-    )
+
+    architecture: Architecture
+    packing: Packing | None
+    tensors: tuple[TensorKind, ...]
+    basis: Basis
+    source: str
+
+
+def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
+    """Every row but the KV cache; `layout` is for the block tables."""
+    architecture = checkpoint.architecture
+    weights = _weights_row(checkpoint, shape)
     if release.gpu is not None:
         return _gpu_rows(release.gpu, architecture, shape, layout, weights)
     if release.cpu is not None:
         return _cpu_rows(release.cpu, architecture, shape, weights)
     raise ValueError(f"vLLM {release.version} has no overheads")
+
+
+def _weights_row(checkpoint: Checkpoint, shape: ServerShape) -> LedgerRow:
+    tensors, architecture, source = checkpoint.tensors, checkpoint.architecture, checkpoint.source
+    ranks, dtype = shape.tensor_parallel_size, shape.served_dtype
+    size = rank_weights(tensors, architecture, checkpoint.packing, tensor_parallel_size=ranks, served_dtype=dtype)
+    head = second_head_bytes(tensors, architecture, tensor_parallel_size=ranks, served_dtype=dtype)
+    if head == 0:
+        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), checkpoint.basis, source)
+    source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
+    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size, size + head), Basis.ESTIMATE, source)
 
 
 def _gpu_rows(

@@ -13,6 +13,12 @@ from typing import Any
 from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture, ConfigError
 
+
+class UnknownLayoutError(ConfigError):
+    """A quantization whose tensors stackc cannot lay out, although an engine may run it."""
+
+
+_LARGEST_GROUP = 65536
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 
@@ -136,7 +142,8 @@ def read_packing(method: str | None, quantization: Mapping[str, Any] | None) -> 
         quantization: the block itself.
 
     Raises:
-        ConfigError: a block that is malformed, or a method without a layout here.
+        UnknownLayoutError: a method without a layout here.
+        ConfigError: a block that is malformed.
     """
     if quantization is None or method is None:
         return None
@@ -146,7 +153,7 @@ def read_packing(method: str | None, quantization: Mapping[str, Any] | None) -> 
         return _fp8_packing(quantization)
     if method == "compressed-tensors":
         return _compressed_packing(quantization)
-    raise ConfigError(f"quantization method `{method[:40]}` has no layout that stackc knows")
+    raise UnknownLayoutError(f"quantization method `{method[:40]}` has no layout that stackc knows")
 
 
 def _integer_packing(block: Mapping[str, Any], style: str) -> Packing:
@@ -154,7 +161,7 @@ def _integer_packing(block: Mapping[str, Any], style: str) -> Packing:
     group = block.get("group_size", block.get("q_group_size"))
     if bits not in (2, 3, 4, 8):
         raise ConfigError(f"quantization `bits` must be 2, 3, 4 or 8, not {str(bits)[:40]}")
-    if not isinstance(group, int) or isinstance(group, bool) or not (group == -1 or 0 < group <= 65536):  # noqa: PLR2004
+    if not isinstance(group, int) or isinstance(group, bool) or not (group == -1 or 0 < group <= _LARGEST_GROUP):
         raise ConfigError(f"quantization `group_size` must be -1 or a positive number, not {str(group)[:40]}")
     return Packing(style, int(bits), None if group == -1 else group, zero_point=bool(block.get("zero_point", True)))
 
@@ -173,21 +180,35 @@ def _fp8_packing(block: Mapping[str, Any]) -> Packing:
 
 def _compressed_packing(block: Mapping[str, Any]) -> Packing:
     groups = block.get("config_groups")
-    if not isinstance(groups, Mapping) or len(groups) != 1:
-        raise ConfigError("quantization `config_groups` must hold exactly one group")
+    if not isinstance(groups, Mapping) or not groups:
+        raise ConfigError("quantization `config_groups` must hold a group")
+    if len(groups) > 1:
+        raise UnknownLayoutError("compressed-tensors with several groups has no layout that stackc knows")
     group = next(iter(groups.values()))
     weights = group.get("weights") if isinstance(group, Mapping) else None
     if not isinstance(weights, Mapping):
         raise ConfigError("quantization `config_groups.*.weights` is missing")
-    bits, size = weights.get("num_bits"), weights.get("group_size")
+    bits, size = weights.get("num_bits"), _compressed_group_size(weights)
     scales = _ATTENTION_SCALES
-    if weights.get("type") == "float" and bits == 8:  # noqa: PLR2004
+    if weights.get("type") == "float" and bits == 8 and not size:  # noqa: PLR2004
         return Packing("fp8", 8, None, zero_point=False, attention_scales=scales)
     if weights.get("type") != "int" or bits not in (4, 8):
-        scheme = f"{weights.get('type')} {str(bits)[:20]} bit"
-        raise ConfigError(f"quantization scheme {scheme} has no layout that stackc knows")
+        grouped = f" in groups of {str(size)[:20]}" if size else ""
+        scheme = f"{str(weights.get('type'))[:20]} {str(bits)[:20]} bit{grouped}"
+        raise UnknownLayoutError(f"quantization scheme {scheme} has no layout that stackc knows")
     if not weights.get("symmetric", True):
-        raise ConfigError("asymmetric compressed-tensors weights have no layout that stackc knows")
+        raise UnknownLayoutError("asymmetric compressed-tensors weights have no layout that stackc knows")
+    if bits == 4 and group.get("input_activations"):  # noqa: PLR2004
+        raise UnknownLayoutError("4-bit weights with quantized activations have no layout that stackc knows")
     if bits == 8 and not size and group.get("input_activations"):  # noqa: PLR2004
         return Packing("int8", 8, None, zero_point=False, attention_scales=scales)
-    return Packing("pack-quantized", int(bits), size or None, zero_point=False, attention_scales=scales)
+    return Packing("pack-quantized", int(bits), size, zero_point=False, attention_scales=scales)
+
+
+def _compressed_group_size(weights: Mapping[str, Any]) -> int | None:
+    size = weights.get("group_size")
+    if size in (None, 0, -1):
+        return None
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= _LARGEST_GROUP:
+        raise ConfigError(f"quantization `group_size` must be a positive number, not {str(size)[:40]}")
+    return size

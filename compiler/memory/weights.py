@@ -6,11 +6,12 @@ Which dimension is split follows the module, how a parameter is stored follows i
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import Architecture
+from compiler.memory.architecture import Architecture, ConfigError
 from compiler.memory.tensors import Linear, Packing, linears
 
 VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py:DEFAULT_VOCAB_PADDING_SIZE
@@ -72,6 +73,42 @@ def rank_weights(
     return total
 
 
+def second_head_bytes(
+    kinds: Iterable[TensorKind], architecture: Architecture, *, tensor_parallel_size: int, served_dtype: str
+) -> int:
+    """Bytes of an lm_head in a checkpoint whose config ties it to the embeddings; `rank_weights` leaves it out.
+
+    vLLM loads it and gives it up only if it equals the embeddings (vllm/model_executor/model_loader/weight_tying.py).
+    """
+    untied = dataclasses.replace(architecture, tie_word_embeddings=False)
+    heads = [kind for kind in kinds if architecture.tie_word_embeddings and _module(kind) == "lm_head"]
+    return rank_weights(heads, untied, None, tensor_parallel_size=tensor_parallel_size, served_dtype=served_dtype)
+
+
+def check_tensors(kinds: Iterable[TensorKind]) -> None:
+    """Refuse tensors that no arithmetic here can follow.
+
+    Raises:
+        ConfigError: a dtype that is not known, or an embedding that is no table.
+    """
+    for kind in kinds:
+        if kind.dtype not in _BYTES:
+            raise ConfigError(f"tensor `{kind.name}` has dtype {kind.dtype}, which is not known")
+        if (
+            _module(kind) in _VOCAB
+            and kind.name.endswith(".weight")
+            and (len(kind.shape) != _TABLE or not kind.shape[0])
+        ):
+            raise ConfigError(f"tensor `{kind.name}` should be a table, its shape is {list(kind.shape)}")
+
+
+_TABLE = 2
+
+
+def _module(kind: TensorKind) -> str:
+    return kind.name.rpartition(".")[0].rpartition(".")[2]
+
+
 def _element_bytes(kind: TensorKind, served_dtype: str) -> int:
     # Scales of FP8 checkpoints stay float32; every other floating-point tensor takes the served dtype.
     keeps_dtype = kind.name.endswith(("weight_scale_inv", "input_scale")) or kind.dtype not in _FLOATS
@@ -79,12 +116,11 @@ def _element_bytes(kind: TensorKind, served_dtype: str) -> int:
 
 
 def _rank_elements(kind: TensorKind, architecture: Architecture, ranks: int) -> int:
-    module, _, suffix = kind.name.rpartition(".")
-    module = module.rpartition(".")[2]
+    module, suffix = _module(kind), kind.name.rpartition(".")[2]
     if suffix in _NOT_KEPT or (module == "lm_head" and architecture.tie_word_embeddings):
         return 0
     elements = math.prod(kind.shape)
-    if module in _VOCAB:
+    if module in _VOCAB and suffix == "weight":
         rows = math.ceil(kind.shape[0] / VOCAB_PADDING) * VOCAB_PADDING
         return elements // kind.shape[0] * rows // ranks
     if suffix not in _DIMENSIONS:

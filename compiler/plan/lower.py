@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from compiler.catalog.flags import load_flags, render
 from compiler.catalog.releases import Release
+from compiler.lock.models import repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.ledger import RowKind
 from compiler.plan.ir import (
@@ -113,7 +114,7 @@ def _model(spec: ServiceSpec, variant: Variant) -> ServedModel:
     known = [size for size in sizes if size is not None]
     return ServedModel(
         requested=spec.model,
-        repository=None if is_folder else variant.name,
+        repository=None if is_folder else repository_of(variant.name),
         folder=variant.name if is_folder else None,
         commit=facts.commit,
         is_pinned=facts.is_pinned,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 # C0, C1 and bidirectional controls: a repository must not be able to move a terminal's cursor.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _SHOWN = 200
 
 
@@ -27,6 +27,7 @@ class Repository:
     Attributes:
         name: its own name, which differs from the one asked for where the repository was renamed.
         source: as the lock records it.
+        branch: None is `main`.
         commit: as answered; None for a folder.
         files: None where the source did not list them.
         license_name: the card's name of a licence whose identifier is `other`.
@@ -34,6 +35,7 @@ class Repository:
 
     name: str
     source: str
+    branch: str | None = None
     commit: str | None = None
     gated: Literal[False, "auto", "manual"] = False
     license: str | None = None
@@ -86,6 +88,10 @@ class MissingError(SourceError):
     """There is no such repository, revision or folder."""
 
     code: ClassVar[str] = "E0310"
+
+
+class GoneError(MissingError):
+    """The repository exists, and this commit or branch of it does not."""
 
 
 class UnknownNameError(MissingError):

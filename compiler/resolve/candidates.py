@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import quantization_method
+from compiler.resolve.limits import BRANCHES
 
 # How publishers name variants. A name only leads to a repository; what it is, its configuration says.
 _SUFFIXES = {
@@ -42,6 +43,16 @@ def leads(model: str, publishers: Iterable[str], asked: tuple[str, ...]) -> tupl
         if publisher
         for suffix in suffixes
     )
+
+
+def likely_branches(names: Iterable[str]) -> tuple[str, ...]:
+    """Branches worth reading, at most BRANCHES of them: first those whose name promises no ordering over groups."""
+
+    def order(name: str) -> tuple[bool, str]:
+        lower = name.lower()
+        return not ("actorder_false" in lower or "--1g" in lower), name
+
+    return tuple(sorted(names, key=order)[:BRANCHES])
 
 
 def is_variant(facts: ModelFacts, of: ModelFacts) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from compiler.lock.models import FULL_COMMIT, ModelFacts, TensorFacts, Unconfirmed, WeightFile
+from compiler.lock.models import FULL_COMMIT, AdapterFacts, Kind, ModelFacts, TensorFacts, Unconfirmed, WeightFile
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, MODELOPT_FILE
 from compiler.resolve.answers import (
     ConfigError,
@@ -20,18 +19,17 @@ from compiler.resolve.answers import (
     plain,
     without_controls,
 )
+from compiler.resolve.kinds import ADAPTER_CONFIG, CONFIG, kind_of, parse_adapter
+from compiler.resolve.limits import MAX_CONFIG, SHARDS_AT_ONCE
+from compiler.resolve.parallel import in_parallel
 from compiler.resolve.safetensors import aggregate, read_tensors
 
 LOOPBACK = "loopback"
 FOLDER = "folder"
 
-CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 INDEX = "model.safetensors.index.json"
-
-# Requests for one model's shards that are under way at once.
-SHARDS_AT_ONCE = 8
 
 # No engine reads these, and the last names a folder of whoever converted the checkpoint.
 _NOT_CONFIG = frozenset({"id2label", "label2id", "task_specific_params", "transformers.js_config", "_name_or_path"})
@@ -52,6 +50,9 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
     Raises:
         SourceError: there is no configuration, or an answer is malformed.
     """
+    kind = kind_of(repository)
+    if kind != "model":
+        return _unserved(repository, reader, kind)
     config = _read_config(repository, reader)
     quantization, quantization_file = _quantization(repository, config, reader)
     chat_template, template_is_sure = _chat_template(repository, reader)
@@ -59,10 +60,11 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
     tensors = _tensors(weights, reader)
     return ModelFacts(
         source=repository.source,
+        branch=repository.branch,
         commit=repository.commit if _is_commit(repository.commit) else None,
         license=_license(repository),
         gated=repository.gated,
-        base_models=tuple(sorted({plain(name) for name in repository.base_models} | _bases(repository.tags))),
+        base_models=_base_models(repository),
         base_relation=_relation(repository.tags),
         pipeline_tag=plain(repository.pipeline_tag) if repository.pipeline_tag else None,
         chat_template=chat_template,
@@ -74,6 +76,28 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
         tensors=tensors,
         unconfirmed=_unconfirmed(repository, weights, tensors, template_is_sure=template_is_sure),
     )
+
+
+def _unserved(repository: Repository, reader: Reader, kind: Kind) -> ModelFacts:
+    """What a repository is that no engine loads as a model: enough to tell the user."""
+    return ModelFacts(
+        source=repository.source,
+        branch=repository.branch,
+        commit=repository.commit if _is_commit(repository.commit) else None,
+        kind=kind,
+        adapter=_adapter(repository, reader) if kind == "adapter" else None,
+        license=_license(repository),
+        gated=repository.gated,
+        base_models=_base_models(repository),
+        config={},
+    )
+
+
+def _adapter(repository: Repository, reader: Reader) -> AdapterFacts:
+    content = reader.read(ADAPTER_CONFIG)
+    if content is None:
+        raise MalformedError(f"`{plain(repository.name)}` lists {ADAPTER_CONFIG} and does not give it")
+    return parse_adapter(_parse_config(content, f"{repository.name}/{ADAPTER_CONFIG}"))
 
 
 def _unconfirmed(
@@ -100,10 +124,16 @@ def _read_config(repository: Repository, reader: Reader) -> dict[str, Any]:
     content = reader.read(CONFIG)
     if content is None:
         raise ConfigError(f"`{plain(repository.name)}` has no {CONFIG}", ("vLLM reads the architecture from it",))
-    config = parse_object(content, f"{repository.name}/{CONFIG}")
+    config = _parse_config(content, f"{repository.name}/{CONFIG}")
     if not config:
         raise ConfigError(f"the {CONFIG} of `{plain(repository.name)}` is empty")
     return config
+
+
+def _parse_config(content: bytes, name: str) -> dict[str, Any]:
+    if len(content) > MAX_CONFIG:
+        raise MalformedError(f"`{plain(name)}` is longer than {MAX_CONFIG} bytes, and no configuration")
+    return parse_object(content, name)
 
 
 def parse_object(content: bytes, name: str) -> dict[str, Any]:
@@ -150,7 +180,7 @@ def _quantization(
     for name in _SIDECARS:
         content = reader.read(name) if _is_listed(repository, name, unlisted=False) else None
         if content is not None:
-            return parse_object(content, f"{repository.name}/{name}"), name
+            return _parse_config(content, f"{repository.name}/{name}"), name
     return None, None
 
 
@@ -200,7 +230,8 @@ def _indexed(repository: Repository, reader: Reader, files: Iterable[ListedFile]
     if content is None:
         return shards or files
     weight_map = parse_object(content, f"{repository.name}/{INDEX}").get("weight_map")
-    named = set(weight_map.values()) if isinstance(weight_map, dict) else set()
+    values = weight_map.values() if isinstance(weight_map, dict) else ()
+    named = {value for value in values if isinstance(value, str)}
     return [file for file in files if file.path in named] or shards or files
 
 
@@ -211,17 +242,10 @@ def _tensors(weights: tuple[ListedFile, ...], reader: Reader) -> TensorFacts | N
     def read(file: ListedFile) -> Any:
         return read_tensors(partial(reader.read_range, file.path), file.path, file.size)
 
-    shards = _in_parallel(read, weights)
+    shards = in_parallel(read, weights, SHARDS_AT_ONCE)
     if any(shard is None for shard in shards):
         return None
     return aggregate(tensor for shard in shards for tensor in shard)
-
-
-def _in_parallel(read: Callable[[ListedFile], Any], files: tuple[ListedFile, ...]) -> list[Any]:
-    if len(files) == 1:
-        return [read(files[0])]
-    with ThreadPoolExecutor(min(SHARDS_AT_ONCE, len(files))) as pool:
-        return list(pool.map(read, files))
 
 
 def _license(repository: Repository) -> str | None:
@@ -238,5 +262,6 @@ def _relation(tags: tuple[str, ...]) -> str | None:
     return next((relation for relation in _RELATIONS if relation in found), None)
 
 
-def _bases(tags: tuple[str, ...]) -> set[str]:
-    return {plain(match["base"]) for tag in tags if (match := _RELATION.fullmatch(tag))}
+def _base_models(repository: Repository) -> tuple[str, ...]:
+    tagged = {plain(match["base"]) for tag in repository.tags if (match := _RELATION.fullmatch(tag))}
+    return tuple(sorted({plain(name) for name in repository.base_models} | tagged))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 
 from compiler.diagnostics import Diagnostic, Edit, Help, Label, Span
@@ -20,6 +21,7 @@ Locate = Callable[[SpecPath], Span | None]
 # Methods that a spec can ask for by name.
 _METHODS = ("none", "fp8", "int8", "awq", "gptq", "compressed-tensors")
 _SHOWN = 3
+_HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
 def source_problem(service: str, asked: str, error: SourceError, hub: Hub, locate: Locate) -> Diagnostic:
@@ -32,6 +34,30 @@ def source_problem(service: str, asked: str, error: SourceError, hub: Hub, locat
     return Diagnostic(error.code, error.message, _label(locate, path), error.notes, tuple(helps))
 
 
+def not_a_model(service: str, asked: str, facts: ModelFacts, locate: Locate) -> Diagnostic:
+    """The repository was read, and what it holds is not served."""
+    path: SpecPath = ("services", service, "model")
+    adapter = facts.adapter
+    if adapter is None:
+        notes: tuple[str, ...] = (
+            "vLLM 0.33.0 reads GGUF only with the plugin `vllm-gguf-plugin`, which is not planned",
+        )
+        helps = [Help("name the model that it was made from, or a variant in safetensors")]
+        helps += [_serving(path, base) for base in facts.base_models]
+        return Diagnostic("E0309", f"`{asked}` holds GGUF files only", _label(locate, path), notes, tuple(helps))
+    base = adapter.base_model or "a model that it does not name"
+    rank = f"rank {adapter.rank}" if adapter.rank else "unknown rank"
+    modules = ", ".join(adapter.target_modules) or "unknown modules"
+    notes = (f"{rank}, on {modules}", "stackc does not serve adapters yet")
+    helps = [_serving(path, adapter.base_model)] if _HUB_NAME.fullmatch(adapter.base_model or "") else []
+    message = f"`{asked}` is a LoRA adapter of {base if adapter.base_model is None else f'`{base}`'}, and no model"
+    return Diagnostic("E0309", message, _label(locate, path), notes, tuple(helps))
+
+
+def _serving(path: SpecPath, base: str | None) -> Help:
+    return Help(f"serve `{base}`", (Edit(path, str(base)),))
+
+
 def no_variant(service: str, ask: Ask, found: Search, locate: Locate) -> Diagnostic:
     """Nothing has the quantization that was asked for: say what there is instead."""
     path: SpecPath = ("services", service, "quantization")
@@ -41,7 +67,7 @@ def no_variant(service: str, ask: Ask, found: Search, locate: Locate) -> Diagnos
     helps = [
         Help(f"`quantization: {method}`", (Edit(path, method),)) for method in _METHODS if method in methods.values()
     ]
-    if _others(found):
+    if found.unread():
         helps.append(Help("add a publisher that you trust to `policy.publishers`"))
     message = (
         f"no variant of `{ask.model}` has the quantization {' or '.join(f'`{name}`' for name in ask.quantization)}"
@@ -60,15 +86,11 @@ def _existing(found: Search) -> dict[str, ModelFacts]:
 def _untried(found: Search) -> list[str]:
     failed = {name: item for name, item in found.tried.items() if isinstance(item, SourceError)}
     notes = [f"`{name}`: {item.message}" for name, item in failed.items() if not isinstance(item, MissingError)]
-    others = _others(found)
+    others = found.unread()
     if others:
         shown = [f"`{name}`" for name in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
         notes.append(f"{len(others)} by publishers that `policy.publishers` does not name: {', '.join(shown)}")
     return notes
-
-
-def _others(found: Search) -> list[str]:
-    return [name for name in found.listed if name not in found.tried]
 
 
 def _said(method: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from compiler.diagnostics import Diagnostic
-from compiler.lock.models import Lock, LockedService, ModelFacts
+from compiler.lock.models import MAX_UNREAD, Lock, LockedService, ModelFacts
 from compiler.lock.quantization import answers_quantization
 from compiler.lock.staleness import Ask, asked_of, differences
 from compiler.resolve.answers import SourceError, UnavailableError
+from compiler.resolve.cache import Cache
 from compiler.resolve.hub import Hub
-from compiler.resolve.problems import Locate, no_variant, source_problem
-from compiler.resolve.search import Found, Search, Source, by_name, search
+from compiler.resolve.problems import Locate, no_variant, not_a_model, source_problem
+from compiler.resolve.search import Search, by_name, search
+from compiler.resolve.source import Found, Source
 from compiler.spec.models import Spec
 
 
@@ -20,8 +22,9 @@ def resolve_lock(
     spec: Spec,
     *,
     hub: Hub,
+    cache: Cache | None = None,
     previous: Lock | None = None,
-    upgrade: bool = False,
+    upgrade: bool | Collection[str] = False,
     locate: Locate = lambda _: None,
 ) -> tuple[Lock | None, tuple[Diagnostic, ...]]:
     """Answer everything that a spec asks about models.
@@ -29,27 +32,37 @@ def resolve_lock(
     Args:
         spec: what is asked.
         hub: who is asked.
+        cache: what earlier runs were told; None for nothing.
         previous: the lock so far. Its commits stay, and what it confirmed is not asked again.
-        upgrade: move every model to its newest commit, and search variants anew.
+        upgrade: move the models of all services, or of these, to their newest commits, and search variants anew.
         locate: gives the place in the spec's file of a path such as `("services", "coder", "model")`.
 
     Returns:
         The lock and nothing, or None and every error of this run.
     """
     asks = {name: asked_of(service, spec.policy.publishers) for name, service in spec.services.items()}
-    kept = {} if previous is None or upgrade else _kept(asks, previous)
-    source = Source(hub, previous.models if previous is not None else {}, upgrade)
-    searches = search({name: ask for name, ask in asks.items() if name not in kept}, source)
-    reread = by_name(source.find, (name for entry in kept.values() for name in entry.candidates))
-    outcomes = {
-        name: _reread(kept[name], reread) if name in kept else _chosen(ask, searches[name])
-        for name, ask in asks.items()
-    }
-    failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, _Failure)}
-    problems = [_diagnostic(name, asks[name], failure, hub, locate) for name, failure in failed.items()]
-    if problems:
-        return None, tuple(dict.fromkeys(problems))
-    return _lock(asks, {name: found for name, found in outcomes.items() if not isinstance(found, _Failure)}), ()
+    moving = {name for name in asks if upgrade is True or (upgrade and name in upgrade)}
+    source = Source(hub, cache or Cache(None, hub.endpoint), previous.models if previous is not None else {})
+    try:
+        outcomes = _outcomes(asks, moving, source, _kept(asks, previous))
+    except BaseException:
+        hub.stop()  # or other threads would go on waiting for it
+        raise
+    found = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, _Chosen)}
+    problems = [
+        _diagnostic(name, asks[name], outcome, hub, locate)
+        for name, outcome in outcomes.items()
+        if isinstance(outcome, _Failure)
+    ]
+    return (None, tuple(dict.fromkeys(problems))) if problems else (_lock(asks, found, moving), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Candidates of a service, and names of what was not read."""
+
+    models: dict[str, ModelFacts]
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +72,29 @@ class _Failure:
     reason: SourceError | Search
 
 
-_Outcome = dict[str, ModelFacts] | _Failure
+_Outcome = _Chosen | _Failure
 
 
-def _kept(asks: Mapping[str, Ask], previous: Lock) -> dict[str, LockedService]:
+def _kept(asks: Mapping[str, Ask], previous: Lock | None) -> dict[str, LockedService]:
     """Services of the previous lock whose ask is the same."""
-    entries = ((name, ask, previous.services.get(name)) for name, ask in asks.items())
+    services = {} if previous is None else previous.services
+    entries = ((name, ask, services.get(name)) for name, ask in asks.items())
     return {name: entry for name, ask, entry in entries if entry is not None and not any(differences(name, ask, entry))}
+
+
+def _outcomes(
+    asks: Mapping[str, Ask], moving: Collection[str], source: Source, kept: Mapping[str, LockedService]
+) -> dict[str, _Outcome]:
+    """Per service, in the spec's order: what it has already, what is searched, and what is searched anew."""
+    reread = {name: entry for name, entry in kept.items() if name not in moving}
+    changed = {name: ask for name, ask in asks.items() if name not in reread and name not in moving}
+    searches = search(changed, source)
+    searches |= search({name: asks[name] for name in asks if name in moving}, replace(source, upgrade=True))
+    found = by_name(source.find, (name for entry in reread.values() for name in entry.candidates))
+    return {
+        name: _reread(reread[name], found) if name in reread else _chosen(ask, searches[name])
+        for name, ask in asks.items()
+    }
 
 
 def _reread(entry: LockedService, found: Mapping[str, Found]) -> _Outcome:
@@ -75,8 +104,8 @@ def _reread(entry: LockedService, found: Mapping[str, Found]) -> _Outcome:
         item = found[candidate]
         if isinstance(item, SourceError):
             return _Failure(item)
-        models[candidate] = item[1]
-    return models
+        models[item[0]] = item[1]
+    return _Chosen(models, entry.unread)
 
 
 def _chosen(ask: Ask, found: Search) -> _Outcome:
@@ -89,26 +118,32 @@ def _chosen(ask: Ask, found: Search) -> _Outcome:
         return _Failure(found.failure or unseen[0])
     models = found.variants(ask.quantization)
     name, facts = found.main
-    if answers_quantization(facts, ask.quantization):
+    if facts.kind == "model" and answers_quantization(facts, ask.quantization):
         models[name] = facts
-    return models or _Failure(found)
+    return _Chosen(models, found.unread()[:MAX_UNREAD]) if models else _Failure(found)
 
 
 def _diagnostic(service: str, ask: Ask, failure: _Failure, hub: Hub, locate: Locate) -> Diagnostic:
-    if isinstance(failure.reason, Search):
-        return no_variant(service, ask, failure.reason, locate)
-    return source_problem(service, ask.model, failure.reason, hub, locate)
+    reason = failure.reason
+    if isinstance(reason, SourceError):
+        return source_problem(service, ask.model, reason, hub, locate)
+    if not isinstance(reason.main, SourceError) and reason.main[1].kind != "model":
+        return not_a_model(service, ask.model, reason.main[1], locate)
+    return no_variant(service, ask, reason, locate)
 
 
-def _lock(asks: Mapping[str, Ask], found: Mapping[str, Mapping[str, ModelFacts]]) -> Lock:
+def _lock(asks: Mapping[str, Ask], found: Mapping[str, _Chosen], moving: Collection[str]) -> Lock:
     services = {
         name: LockedService(
             model=ask.model,
             quantization=ask.quantization,
             publishers=ask.publishers,
-            candidates=tuple(sorted(found[name])),
+            candidates=tuple(sorted(found[name].models)),
+            unread=found[name].unread,
         )
         for name, ask in sorted(asks.items())
     }
-    models = {name: facts for group in found.values() for name, facts in group.items()}
+    # A model that one service moves has moved for all that share it.
+    in_order = sorted(found.items(), key=lambda item: item[0] in moving)
+    models = {name: facts for _, chosen in in_order for name, facts in chosen.models.items()}
     return Lock(services=services, models=dict(sorted(models.items())))

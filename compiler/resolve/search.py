@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from compiler.lock.models import ModelFacts
-from compiler.lock.quantization import answers_quantization
+from compiler.lock.models import ModelFacts, lock_key
+from compiler.lock.quantization import answers_quantization, orders_over_groups
 from compiler.lock.staleness import Ask
-from compiler.resolve.answers import SourceError
-from compiler.resolve.candidates import is_variant, leads, may_have_variants, trusted_names
-from compiler.resolve.facts import read_facts
-from compiler.resolve.folder import folder_facts, is_folder
-from compiler.resolve.hub import Hub
+from compiler.resolve.answers import AccessError, SourceError, UnavailableError
+from compiler.resolve.candidates import (
+    is_variant,
+    leads,
+    likely_branches,
+    may_have_variants,
+    publisher_of,
+    trusted_names,
+)
+from compiler.resolve.folder import is_folder
 from compiler.resolve.limits import REPOSITORIES_AT_ONCE
+from compiler.resolve.parallel import in_parallel
+from compiler.resolve.source import Found, Source
 
 _Result = TypeVar("_Result")
-
-# A repository by its own name with its facts, or why there are none.
-Found = tuple[str, ModelFacts] | SourceError
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where facts come from: a folder, the previous lock, or the Hub.
-
-    Attributes:
-        known: models of the previous lock. Their commits stay, and what they confirm is not asked again.
-        upgrade: move to the newest commits instead.
-    """
-
-    hub: Hub
-    known: Mapping[str, ModelFacts] = field(default_factory=dict)
-    upgrade: bool = False
-
-    def find(self, name: str) -> Found:
-        """Facts of one repository or folder."""
-        try:
-            return (name, folder_facts(name)) if is_folder(name) else self._on_hub(name)
-        except SourceError as error:
-            return error
-
-    def variants(self, name: str) -> tuple[str, ...] | SourceError:
-        """Names that the Hub lists as quantized from a model."""
-        try:
-            return self.hub.quantized_variants(name)
-        except SourceError as error:
-            return error
-
-    def _on_hub(self, name: str) -> tuple[str, ModelFacts]:
-        known = self.known.get(name)
-        if known is None:
-            repository = self.hub.repository(name)
-            return repository.name, read_facts(repository, self.hub.reader(repository))
-        is_sure = not known.unconfirmed and known.source == self.hub.source
-        if is_sure and not self.upgrade:
-            return name, known
-        repository = self.hub.repository(name, known.commit if known.is_pinned and not self.upgrade else None)
-        if is_sure and repository.commit == known.commit:
-            # All but the gate belongs to the commit, and that has not moved.
-            return name, known.model_copy(update={"gated": repository.gated})
-        return name, read_facts(repository, self.hub.reader(repository))
 
 
 @dataclass(slots=True)
@@ -72,7 +33,7 @@ class Search:
     Attributes:
         main: the model that the spec names.
         listed: everything that the Hub lists as quantized from it.
-        tried: trusted repositories that were asked about, by the name they were asked by.
+        tried: trusted repositories that were asked about, by the name they were asked by, and their branches.
         failure: why there is no listing, where one was wanted.
     """
 
@@ -86,15 +47,46 @@ class Search:
         if isinstance(self.main, SourceError):
             return {}
         _, main = self.main
-        found = (item for item in self.tried.values() if not isinstance(item, SourceError))
-        return {name: facts for name, facts in found if answers_quantization(facts, asked) and is_variant(facts, main)}
+        return {
+            name: facts
+            for name, facts in self._found()
+            if facts.kind == "model" and answers_quantization(facts, asked) and is_variant(facts, main)
+        }
+
+    def unread(self) -> tuple[str, ...]:
+        """Listed repositories that were not asked about, sorted."""
+        asked = {*self.tried, *(() if isinstance(self.main, SourceError) else (self.main[0],))}
+        return tuple(name for name in self.listed if name not in asked)
+
+    def over_groups(self, asked: tuple[str, ...]) -> set[str]:
+        """Repositories whose `main` the engine refuses for its activation ordering, and that would do otherwise."""
+        mains = [] if isinstance(self.main, SourceError) else [self.main]
+        return {
+            name
+            for name, facts in (*mains, *self._found())
+            if facts.branch is None and orders_over_groups(facts) and answers_quantization(facts, asked)
+        }
+
+    def _found(self) -> list[tuple[str, ModelFacts]]:
+        return [item for item in self.tried.values() if not isinstance(item, SourceError)]
 
 
 def search(asks: Mapping[str, Ask], source: Source) -> dict[str, Search]:
-    """For every service: the model, the listing of its variants, the trusted ones of these, and if need be leads."""
+    """For every service: the model, the listing of its variants, the trusted ones of these, if need be leads; branches.
+
+    Each of the steps asks for all services at once.
+    """
     mains = by_name(source.find, (ask.model for ask in asks.values()))
     searches = {service: Search(mains[ask.model]) for service, ask in asks.items()}
-    wanted = {service: name for service, ask in asks.items() if (name := _to_search(ask, mains[ask.model])) is not None}
+    _search_variants(asks, searches, source)
+    _search_branches(asks, searches, source)
+    return searches
+
+
+def _search_variants(asks: Mapping[str, Ask], searches: Mapping[str, Search], source: Source) -> None:
+    wanted = {
+        service: name for service, ask in asks.items() if (name := _to_search(ask, searches[service].main)) is not None
+    }
     listings = by_name(source.variants, wanted.values())
     for service, name in wanted.items():
         listing = listings[name]
@@ -107,22 +99,65 @@ def search(asks: Mapping[str, Ask], source: Source) -> dict[str, Search]:
         for service, name in wanted.items()
     }
     _try(listed, searches, source)
+    _drop_strangers(listed, asks, searches)
     likely = {
         service: leads(name, asks[service].publishers, asks[service].quantization)
         for service, name in wanted.items()
         if not searches[service].variants(asks[service].quantization)
     }
     _try(likely, searches, source)
-    return searches
+    _drop_strangers(likely, asks, searches)
+
+
+def _drop_strangers(
+    names: Mapping[str, tuple[str, ...]], asks: Mapping[str, Ask], searches: Mapping[str, Search]
+) -> None:
+    """A repository that was handed over to another publisher is trusted no more, though its old name leads to it."""
+    for service, group in names.items():
+        search, ask = searches[service], asks[service]
+        owner = ask.model if isinstance(search.main, SourceError) else search.main[0]
+        for name in group:
+            found = search.tried[name]
+            if isinstance(found, SourceError) or trusted_names([found[0]], "", (*ask.publishers, publisher_of(owner))):
+                continue
+            search.tried[name] = AccessError(f"it is `{found[0]}` now, by a publisher that nobody trusts")
+
+
+def _search_branches(asks: Mapping[str, Ask], searches: Mapping[str, Search], source: Source) -> None:
+    """Other branches of repositories whose `main` orders activations over groups; those that do too are left out."""
+    refused = {
+        service: {name for name in search.over_groups(asks[service].quantization) if not is_folder(name)}
+        for service, search in searches.items()
+    }
+    listings = by_name(source.branches, (name for names in refused.values() for name in names))
+    keys: dict[str, tuple[str, ...]] = {}
+    for service, names in refused.items():
+        lists = {name: listings[name] for name in sorted(names)}
+        searches[service].failure = searches[service].failure or next(
+            (listing for listing in lists.values() if isinstance(listing, UnavailableError)), None
+        )
+        keys[service] = tuple(
+            lock_key(name, branch)
+            for name, listing in lists.items()
+            if not isinstance(listing, SourceError)
+            for branch in likely_branches(listing)
+        )
+    _try(keys, searches, source)
+    for service, group in keys.items():
+        _drop_over_groups(searches[service], group)
+
+
+def _drop_over_groups(search: Search, keys: Iterable[str]) -> None:
+    for key in keys:
+        found = search.tried[key]
+        if not isinstance(found, SourceError) and orders_over_groups(found[1]):
+            del search.tried[key]
 
 
 def by_name(ask: Callable[[str], _Result], names: Iterable[str]) -> dict[str, _Result]:
     """Ask once for every different name, several at a time."""
     different = sorted(set(names))
-    if not different:
-        return {}
-    with ThreadPoolExecutor(min(REPOSITORIES_AT_ONCE, len(different))) as pool:
-        return dict(zip(different, pool.map(ask, different), strict=True))
+    return dict(zip(different, in_parallel(ask, different, REPOSITORIES_AT_ONCE), strict=True))
 
 
 def _to_search(ask: Ask, main: Found) -> str | None:
@@ -130,7 +165,7 @@ def _to_search(ask: Ask, main: Found) -> str | None:
     if isinstance(main, SourceError) or is_folder(ask.model):
         return None
     name, facts = main
-    return name if may_have_variants(facts, ask.quantization) else None
+    return name if facts.kind == "model" and may_have_variants(facts, ask.quantization) else None
 
 
 def _try(names: Mapping[str, tuple[str, ...]], searches: Mapping[str, Search], source: Source) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
 from compiler.memory.kv_cache import KvLayout, kv_layout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
-from compiler.memory.server import ServerShape, fixed_rows
-from compiler.solve.support import BFLOAT16_CAPABILITY
+from compiler.memory.server import Checkpoint, ServerShape, fixed_rows
 from compiler.solve.variants import Variant
 from compiler.spec.models import ServiceSpec
 from compiler.units import ByteRange, total
@@ -89,16 +89,10 @@ def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Settin
         tensor_parallel_size=degree,
         max_num_batched_tokens=shape.max_num_batched_tokens,
     )
-    rows = fixed_rows(
-        setting.release,
-        variant.architecture,
-        variant.tensors,
-        packing=variant.packing,
-        tensors_basis=variant.tensors_basis,
-        tensors_source=variant.tensors_source,
-        shape=shape,
-        layout=layout,
+    checkpoint = Checkpoint(
+        variant.architecture, variant.packing, variant.tensors, variant.tensors_basis, variant.tensors_source
     )
+    rows = fixed_rows(setting.release, checkpoint, shape, layout)
     required = layout.blocks_for(concurrency=service.concurrency, length=service.context)
     useful = layout.blocks_for(concurrency=max(shape.max_num_seqs, service.concurrency), length=service.context)
     return Demand(name, variant, shape, layout, rows, required, useful)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from compiler.memory.weights import SplitError, check_split
 from compiler.solve.demand import Demand, Setting, demand_of
 from compiler.solve.variants import Variant
 from compiler.spec.models import ServiceSpec
@@ -41,13 +40,9 @@ class Shortfall:
     before: tuple[Demand, ...]
     after: tuple[Demand, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class NoSplit:
-    """A service for which no number of GPUs that it may use is legal."""
-
-    service: str
-    reasons: tuple[str, ...]
+    def short(self, measure: Measure) -> int:
+        """Bytes that are missing."""
+        return measure(self.demand.required) - self.free
 
 
 @dataclass(slots=True)
@@ -58,19 +53,37 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is placed: every service with its variant, the setting they share, and how bytes are counted."""
+    """What is placed: every service with its variant, the setting they share, and how bytes are counted.
+
+    Attributes:
+        known: demands that were worked out already, by service, variant and degree. They belong to one setting; choices
+            that differ in variants only share them.
+    """
 
     services: Mapping[str, ServiceSpec]
     variants: Mapping[str, Variant]
     setting: Setting
     measure: Measure
+    known: dict[tuple[str, str, int], Demand] = field(default_factory=dict, compare=False, repr=False)
 
     def demand(self, name: str, degree: int) -> Demand:
         """The demand of a service on each of `degree` devices."""
-        return demand_of(name, self.services[name], self.variants[name], self.setting, degree)
+        variant = self.variants[name]
+        key = (name, variant.name, degree)
+        if key not in self.known:
+            self.known[key] = demand_of(name, self.services[name], variant, self.setting, degree)
+        return self.known[key]
+
+    def exchanged(self, variants: Mapping[str, Variant]) -> Choice:
+        """The same with other variants."""
+        return replace(self, variants=variants)
+
+    def seating(self, max_num_seqs: int) -> Choice:
+        """The same with another limit of sequences where the spec has none."""
+        return replace(self, setting=replace(self.setting, max_num_seqs=max_num_seqs), known={})
 
 
-def place(choice: Choice) -> tuple[Assignment, ...] | Shortfall | NoSplit:
+def place(choice: Choice) -> tuple[Assignment, ...] | Shortfall:
     """Place every service with its smallest KV cache, or say which one found no place.
 
     Spreading is tried first because it leaves each service the most KV cache; packing second.
@@ -82,17 +95,13 @@ def place(choice: Choice) -> tuple[Assignment, ...] | Shortfall | NoSplit:
     return packed if isinstance(packed, tuple) else spread
 
 
-def _place_all(choice: Choice, *, emptiest_first: bool) -> tuple[Assignment, ...] | Shortfall | NoSplit:
+def _place_all(choice: Choice, *, emptiest_first: bool) -> tuple[Assignment, ...] | Shortfall:
     state = _State([device.usable for device in choice.setting.devices], [])
     order = sorted(choice.services, key=lambda name: _weight(name, choice))
     for position, name in enumerate(order):
-        options = _demands(name, choice)
-        if isinstance(options, NoSplit):
-            return options
-        found = _place_one(choice, options, state, emptiest_first=emptiest_first)
+        found = _place_one(choice, _demands(name, choice), state, emptiest_first=emptiest_first)
         if isinstance(found, Shortfall):
-            waiting = (_demands(other, choice) for other in order[position + 1 :])
-            return replace(found, after=tuple(demands[0] for demands in waiting if isinstance(demands, tuple)))
+            return replace(found, after=tuple(_demands(other, choice)[0] for other in order[position + 1 :]))
         state.assignments.append(found)
         for index in found.devices:
             state.free[index] -= choice.measure(found.demand.required)
@@ -104,26 +113,8 @@ def _weight(name: str, choice: Choice) -> tuple[bool, int, str]:
     return not choice.services[name].gpus, -choice.measure(choice.demand(name, 1).required), name
 
 
-def _demands(name: str, choice: Choice) -> tuple[Demand, ...] | NoSplit:
-    demands: list[Demand] = []
-    reasons: list[str] = []
-    variant = choice.variants[name]
-    for degree in _degrees(choice.services[name], len(choice.setting.devices)):
-        try:
-            check_split(variant.architecture, variant.packing, degree)
-        except SplitError as error:
-            reasons.append(f"over {degree}: {error}")
-            continue
-        demands.append(choice.demand(name, degree))
-    return tuple(demands) or NoSplit(name, tuple(reasons))
-
-
-def _degrees(service: ServiceSpec, count: int) -> tuple[int, ...]:
-    if service.gpus:
-        return (len(service.gpus),)
-    if service.tensor_parallel_size is not None:
-        return (service.tensor_parallel_size,)
-    return tuple(range(1, count + 1))
+def _demands(name: str, choice: Choice) -> tuple[Demand, ...]:
+    return tuple(choice.demand(name, degree) for degree in choice.variants[name].degrees)
 
 
 def _place_one(
@@ -139,7 +130,7 @@ def _place_one(
             return Assignment(demand, tuple(sorted(indices)))
         before = tuple(a.demand for a in state.assignments if tightest in a.devices)
         shortfalls.append(Shortfall(demand, tightest, state.free[tightest], before))
-    return min(shortfalls, key=lambda shortfall: choice.measure(shortfall.demand.required) - shortfall.free)
+    return min(shortfalls, key=lambda shortfall: shortfall.short(choice.measure))
 
 
 def _indices(

@@ -56,9 +56,8 @@ def _smaller_batch(name: str, service: ServiceSpec, shape: ServerShape) -> Itera
 
 
 def _less_concurrency(name: str, service: ServiceSpec) -> Iterator[Remedy]:
-    few = service.concurrency <= _STEPS
-    values = range(service.concurrency - 1, 0, -1) if few else _halves(service.concurrency, 1)
-    for value in values:
+    step = max(1, service.concurrency // _STEPS)
+    for value in range((service.concurrency - 1) // step * step, 0, -step):
         yield _set(name, "concurrency", value)
 
 

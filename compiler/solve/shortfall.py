@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from compiler.diagnostics import Edit
 from compiler.memory.kv_cache import NULL_BLOCKS
 from compiler.memory.ledger import RowKind
 from compiler.solve.demand import Demand, Device
-from compiler.solve.place import NoSplit, Shortfall
-from compiler.solve.problem import Problem, Remedy
+from compiler.solve.place import Shortfall
+from compiler.solve.problem import Problem
 from compiler.solve.remedies import remedies_for
 from compiler.spec.models import ServiceSpec, Spec
 from compiler.units import MIB, format_gib
@@ -23,17 +22,6 @@ def shortfall_problem(shortfall: Shortfall, spec: Spec, devices: Sequence[Device
 def margin_problem(shortfall: Shortfall, spec: Spec, devices: Sequence[Device]) -> Problem:
     """E0402: only the high ends of the estimates do not fit."""
     return _problem("E0402", "fits only within the margin of error", shortfall, spec, devices)
-
-
-def split_problem(failure: NoSplit, spec: Spec) -> Problem:
-    """E0404: no legal number of GPUs."""
-    service = spec.services[failure.service]
-    key = "tensor_parallel_size" if service.tensor_parallel_size is not None else "gpus" if service.gpus else "model"
-    message = f"service `{failure.service}` cannot be split over the GPUs it asks for"
-    edit = Edit(("services", failure.service, key), None)
-    remedy = Remedy(f"remove `{key}` and let the GPUs be chosen", (edit,), kind=key)
-    remedies = (remedy,) if key != "model" else ()
-    return Problem("E0404", failure.service, (key,), message, notes=failure.reasons, remedies=remedies)
 
 
 def _problem(code: str, verdict: str, shortfall: Shortfall, spec: Spec, devices: Sequence[Device]) -> Problem:

@@ -1,77 +1,133 @@
-"""What a vLLM release can run on a device: quantization methods by compute capability, and their own conditions."""
+"""What a vLLM release can run on a device: compiler/catalog/quantization.py, and each method's own terms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
-from compiler.memory.tensors import Packing
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """The least compute capability for a packing style, and whether the CPU build has kernels for it."""
-
-    capability: tuple[int, int]
-    on_cpu: bool
-
-
-# vllm/model_executor/layers/quantization/*.py:get_min_capability and the kernels' own, 0.33.0. FP8 runs as W8A8 from
-# 8.9 and as Marlin weight-only from 7.5. CPU: vllm/platforms/cpu.py, 0.32.0.
-_REQUIREMENTS = {
-    "awq": Requirement((7, 5), on_cpu=True),
-    "gptq": Requirement((7, 5), on_cpu=True),
-    "pack-quantized": Requirement((7, 5), on_cpu=False),
-    "int8": Requirement((7, 5), on_cpu=True),
-    "fp8": Requirement((7, 5), on_cpu=False),
-}
-
-BFLOAT16_CAPABILITY = (8, 0)  # vllm/platforms/cuda.py:check_if_supports_dtype
+from compiler.solve.schemes import schemes_of
 
 
 def why_not_served(
-    packing: Packing | None,
-    quantization: Mapping[str, Any] | None,
+    method: str | None,
+    block: Mapping[str, Any] | None,
     *,
     release: Release,
-    capability: tuple[int, int] | None,
+    capability: Capability | None,
+    dtype: str | None,
 ) -> str | None:
     """Why the release cannot run a checkpoint quantized like this on this device; None if it can.
 
     Args:
-        quantization: the checkpoint's own block.
+        method: as the checkpoint spells it; None for an unquantized one.
+        block: the checkpoint's own quantization block.
         capability: of the GPU; None on a CPU.
+        dtype: that activations would have; None where it is not known.
     """
-    if packing is None:
+    if method is None or block is None:
         return None
-    needs = _REQUIREMENTS[packing.style]
-    if capability is None and not needs.on_cpu:
-        return f"vLLM {release.version} has no {packing.style} kernels for the CPU"
-    if capability is not None and capability < needs.capability:
-        return (
-            f"{packing.style} needs compute capability {_dotted(needs.capability)}, this GPU has {_dotted(capability)}"
-        )
-    return _own_conditions(packing, quantization or {})
+    reasons = (_scheme_refusal(name, release, capability, dtype) for name in schemes_of(method, block))
+    return next((reason for reason in (*reasons, *_own_refusals(method, block)) if reason is not None), None)
 
 
-def _own_conditions(packing: Packing, quantization: Mapping[str, Any]) -> str | None:
-    """What vllm/model_executor/layers/quantization/auto_{awq,gptq}.py refuse whatever the GPU."""
-    if packing.style == "awq" and packing.bits != 4:  # noqa: PLR2004
-        return f"AWQ is served with 4 bits only, this checkpoint has {packing.bits}"
-    if packing.style != "gptq":
-        return None
-    if packing.bits not in (4, 8):
-        return f"GPTQ is served with 4 or 8 bits only, this checkpoint has {packing.bits}"
-    if quantization.get("sym") is False:
-        return "asymmetric GPTQ (`sym: false`) is not served"
-    if quantization.get("desc_act") is True and packing.group_size is not None:
-        return "GPTQ with activation ordering over groups (`desc_act: true` with a group size) is not served"
+def is_weight_only(
+    method: str | None, block: Mapping[str, Any] | None, *, release: Release, capability: Capability | None
+) -> bool:
+    """Whether a format that some GPUs compute in is only unpacked on this one."""
+    if method is None or block is None or capability is None:
+        return False
+    rows = [SCHEMES[release.version].get(name) for name in schemes_of(method, block)]
+    return any(row is not None and bool(row.native) and not row.is_native(capability) for row in rows)
+
+
+def _scheme_refusal(name: str, release: Release, capability: Capability | None, dtype: str | None) -> str | None:
+    scheme = SCHEMES[release.version].get(name)
+    if scheme is None:
+        return _unknown(name, release)
+    if scheme.flag is not None:
+        return f"{scheme.title} is deprecated in vLLM {release.version}, which refuses it without `{scheme.flag}`"
+    if capability is not None and (refusal := _capability_refusal(scheme, capability)) is not None:
+        return refusal
+    if dtype is not None and dtype not in scheme.dtypes:
+        return f"{scheme.title} is served with {' or '.join(scheme.dtypes)} activations only, here they are {dtype}"
     return None
 
 
-def fp8_cache_refusal(capability: tuple[int, int] | None, head_dim: int) -> str | None:
+def _unknown(name: str, release: Release) -> str:
+    if name in PLUGINS:
+        return (
+            f"vLLM {release.version} reads {name} only with the plugin {PLUGINS[name]}, which stackc does not install"
+        )
+    if release.build == "cpu" and any(name in schemes for schemes in SCHEMES.values()):
+        return f"vLLM {release.version} has no {name} kernels for the CPU"
+    return f"vLLM {release.version} does not know the quantization method `{name}`"
+
+
+def _capability_refusal(scheme: Scheme, capability: Capability) -> str | None:
+    if capability < scheme.capability:
+        return (
+            f"{scheme.title} needs compute capability {_dotted(scheme.capability)}, this GPU has {_dotted(capability)}"
+        )
+    if scheme.below is not None and capability >= scheme.below:
+        return f"{scheme.title} has no kernels from compute capability {_dotted(scheme.below)} on, {_this(capability)}"
+    return None
+
+
+def _this(capability: Capability) -> str:
+    return f"this GPU has {_dotted(capability)}"
+
+
+def _own_refusals(method: str, block: Mapping[str, Any]) -> Iterator[str]:
+    """What the method's own configuration class refuses whatever the GPU."""
+    terms = {"awq": _awq_refusals, "gptq": _gptq_refusals, "compressed-tensors": _compressed_refusals}
+    known: Callable[[Mapping[str, Any]], Iterator[str]] | None = terms.get(method)
+    if known is not None:
+        yield from known(block)
+
+
+def _awq_refusals(block: Mapping[str, Any]) -> Iterator[str]:
+    """auto_awq.py:AutoAWQConfig."""
+    bits = block.get("w_bit", block.get("bits"))
+    if isinstance(bits, int) and bits != 4:  # noqa: PLR2004
+        yield f"AWQ is served with 4 bits only, this checkpoint has {bits}"
+    version = str(block.get("version", "gemm")).lower()
+    if version in ("gemv", "gemv_fast", "marlin"):
+        yield f"AWQ is served as version gemm only, this checkpoint is packed as {version}"
+    if block.get("zero_point") is None:
+        yield "AWQ is not served where the checkpoint does not state `zero_point`"
+
+
+def _gptq_refusals(block: Mapping[str, Any]) -> Iterator[str]:
+    """auto_gptq.py:AutoGPTQConfig and utils/gptq_utils.py:normalize_and_validate_gptq_desc_act."""
+    bits, size, ordered = block.get("bits"), block.get("group_size"), block.get("desc_act")
+    if isinstance(bits, int) and bits not in (4, 8):
+        yield f"GPTQ is served with 4 or 8 bits only, this checkpoint has {bits}"
+    if block.get("sym") is False:
+        yield "asymmetric GPTQ (`sym: false`) is not served"
+    if ordered is True and size != -1:
+        yield "GPTQ with activation ordering over groups (`desc_act: true` with a group size) is not served"
+    if block.get("checkpoint_format") == "marlin" or block.get("is_marlin_format") is True:
+        yield "GPTQ weights that were repacked for Marlin are not served, vLLM repacks by itself"
+    missing = [f"`{key}`" for key in ("sym", "desc_act") if block.get(key) is None]
+    if missing:
+        yield f"GPTQ is not served where the checkpoint does not state {' and '.join(missing)}"
+    dynamic = block.get("dynamic")
+    for pattern, rule in dynamic.items() if isinstance(dynamic, Mapping) else ():
+        applies = isinstance(rule, Mapping) and not str(pattern).startswith("-:")
+        if applies and rule.get("desc_act", ordered) and rule.get("group_size", size) != -1:
+            yield "GPTQ with activation ordering over groups (a rule of `dynamic`) is not served"
+
+
+def _compressed_refusals(block: Mapping[str, Any]) -> Iterator[str]:
+    """compressed_tensors.py:_get_scheme_from_parts serves weight-only integers in one format."""
+    form = block.get("format")
+    if "wna16" in schemes_of("compressed-tensors", block) and form not in ("pack-quantized", "mixed-precision", None):
+        yield f"compressed-tensors WNA16 is served in the format pack-quantized only, not in {str(form)[:40]}"
+
+
+def fp8_cache_refusal(capability: Capability | None, head_dim: int) -> str | None:
     """Why an fp8 KV cache cannot be served here; None if it can (vllm/v1/attention/backends, 0.33.0).
 
     FlashAttention takes fp8 caches on 9.0 and 10.x, FlashInfer from 8.0 with head sizes of 64, 128, 256 and 512.
@@ -79,11 +135,11 @@ def fp8_cache_refusal(capability: tuple[int, int] | None, head_dim: int) -> str 
     if capability is None:
         return "the CPU build is not compiled for here with an fp8 KV cache"
     if capability < (8, 0):
-        return f"an fp8 KV cache needs compute capability 8.0, this GPU has {_dotted(capability)}"
+        return f"an fp8 KV cache needs compute capability 8.0, {_this(capability)}"
     if capability[0] not in (9, 10) and head_dim not in (64, 128, 256, 512):
         return f"an fp8 KV cache on this GPU needs a head size of 64, 128, 256 or 512, the model has {head_dim}"
     return None
 
 
-def _dotted(capability: tuple[int, int]) -> str:
+def _dotted(capability: Capability) -> str:
     return ".".join(map(str, capability))

@@ -1,26 +1,42 @@
-"""Which of a service's candidates may serve it: the policy, then the engine, then the model's own limits."""
+"""Which of a service's candidates may serve it: by policy, engine, known formulas, and the model's own limits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.catalog.releases import Release
-from compiler.diagnostics import Edit
 from compiler.lock.models import Lock, ModelFacts, TensorKind
-from compiler.lock.quantization import checkpoint_format, quantization_method, quantization_names
+from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import (
-    FAMILIES,
     Architecture,
     ConfigError,
     UnsupportedArchitectureError,
     read_architecture,
+    served_dtype,
 )
 from compiler.memory.ledger import Basis
-from compiler.memory.tensors import Packing, expected_tensors, read_packing
-from compiler.solve.problem import Problem, Remedy
+from compiler.memory.tensors import Packing, UnknownLayoutError, expected_tensors, read_packing
+from compiler.memory.weights import SplitError, check_split, check_tensors
+from compiler.solve.refusals import (
+    Candidate,
+    Refusal,
+    chat_refusal,
+    config_refusal,
+    engine_refusal,
+    formula_refusal,
+    kind_refusal,
+    layout_refusal,
+    length_refusal,
+    policy_refusal,
+    split_refusal,
+)
 from compiler.solve.support import why_not_served
 from compiler.spec.models import PolicySpec, ServiceSpec
-from compiler.units import format_tokens
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,7 @@ class Variant:
         name: key of `Lock.models`.
         method: quantization method, or `none`.
         tensors_basis, tensors_source: how `tensors` are known, as the ledger says it.
+        degrees: tensor-parallel sizes that are legal for it and allowed by the spec, ascending.
     """
 
     name: str
@@ -41,68 +58,93 @@ class Variant:
     tensors: tuple[TensorKind, ...]
     tensors_basis: Basis
     tensors_source: str
+    degrees: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a candidate is judged by: the spec's policy, the engine, and the device's compute capability (None: CPU)."""
+    """What a candidate is judged by: the spec's policy, the engine, and the devices.
+
+    Attributes:
+        capability: of each GPU; None on a CPU.
+        devices: how many there are.
+    """
 
     policy: PolicySpec
     release: Release
-    capability: tuple[int, int] | None
+    capability: Capability | None
+    devices: int
 
 
-# Best first. Fewer bits lose quality; at equal bits, activation-aware rounding loses least.
-_QUALITY = ("none", "fp8", "int8", "compressed-tensors", "awq", "gptq")
-
-
-def usable_variants(
+def judge_candidates(
     name: str, service: ServiceSpec, lock: Lock, rules: Rules
-) -> tuple[tuple[Variant, ...], tuple[Problem, ...]]:
-    """Candidates that may serve, best first; where there are none, every candidate's reason."""
+) -> tuple[tuple[Variant, ...], tuple[Refusal, ...]]:
+    """Candidates that may serve, and the others with their reasons; the model that was asked for comes first."""
     variants: list[Variant] = []
-    problems: list[Problem] = []
-    for candidate in lock.services[name].candidates:
-        found = _judge(name, service, candidate, lock.models[candidate], rules)
-        if isinstance(found, Problem):
-            problems.append(found)
+    refusals: list[Refusal] = []
+    names = sorted(lock.services[name].candidates, key=lambda candidate: (candidate != service.model, candidate))
+    for candidate in names:
+        found = _judge(Candidate(name, service, candidate, lock.models[candidate]), rules)
+        if isinstance(found, Refusal):
+            refusals.append(found)
         else:
             variants.append(found)
-    variants.sort(key=lambda variant: (_preference(variant, service), variant.name))
-    return tuple(variants), () if variants else tuple(problems)
+    return tuple(variants), tuple(refusals)
 
 
-def _preference(variant: Variant, service: ServiceSpec) -> tuple[int, int]:
-    names = quantization_names(variant.facts)
-    order = next((place for place, asked in enumerate(service.quantization) if asked in names), len(_QUALITY))
-    quality = _QUALITY.index(variant.method) if variant.method in _QUALITY else len(_QUALITY)
-    return order, quality
-
-
-def _judge(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts, rules: Rules) -> Variant | Problem:
-    release = rules.release
-    refusal = _policy_refusal(facts, rules.policy)
+def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
+    """Refused for what can be helped least: the user's policy first, the spec's own wishes last."""
+    facts = candidate.facts
+    refusal = policy_refusal(candidate, rules.policy) or kind_refusal(candidate, rules.release)
     if refusal is not None:
-        remedy = _license_remedy(facts, rules.policy)
-        message = f"the policy does not allow `{candidate}`: {refusal}"
-        return Problem("E0305", name, ("model",), message, remedies=remedy)
-    try:
-        architecture = read_architecture(facts.config)
-        packing = read_packing(checkpoint_format(facts), facts.quantization)
-    except UnsupportedArchitectureError as error:
-        message = f"stackc cannot account for the memory of `{candidate}`: {error}"
-        notes = (f"accounted for: {', '.join(FAMILIES)}",)
-        return Problem("E0307", name, ("model",), message, notes=notes)
-    except ConfigError as error:
-        return Problem("E0309", name, ("model",), f"config.json of `{candidate}` cannot be used: {error}")
-    reason = why_not_served(packing, facts.quantization, release=release, capability=rules.capability)
+        return refusal
+    architecture = _read(candidate, lambda: read_architecture(facts.config))
+    dtype = None if isinstance(architecture, Refusal) else _dtype(architecture, rules)
+    reason = why_not_served(
+        checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
+    )
     if reason is not None:
-        return Problem("E0308", name, ("quantization",), f"`{candidate}` cannot run here: {reason}")
-    problem = _chat_problem(name, service, candidate, facts) or _length_problem(name, service, candidate, architecture)
-    if problem is not None:
-        return problem
-    tensors, basis, source = _tensors(facts, architecture, packing)
-    return Variant(candidate, facts, architecture, packing, quantization_method(facts), tensors, basis, source)
+        return engine_refusal(candidate, reason)
+    if isinstance(architecture, Refusal):
+        return architecture
+    packing = _read(candidate, lambda: read_packing(checkpoint_format(facts), facts.quantization))
+    if isinstance(packing, Refusal):
+        return packing
+    return _limited(candidate, architecture, packing, rules)
+
+
+def _limited(
+    candidate: Candidate, architecture: Architecture, packing: Packing | None, rules: Rules
+) -> Variant | Refusal:
+    """A checkpoint that the engine runs, against what the service asks of it."""
+    degrees, reasons = _degrees(candidate.spec, architecture, packing, rules.devices)
+    refusal = None if degrees else split_refusal(candidate, reasons)
+    refusal = refusal or chat_refusal(candidate) or length_refusal(candidate, architecture)
+    if refusal is not None:
+        return refusal
+    tensors, basis, source = _tensors(candidate.facts, architecture, packing)
+    malformed = _read(candidate, lambda: check_tensors(tensors))
+    if isinstance(malformed, Refusal):
+        return malformed
+    return Variant(
+        candidate.name, candidate.facts, architecture, packing, candidate.method, tensors, basis, source, degrees
+    )
+
+
+def _read(candidate: Candidate, reading: Callable[[], _T]) -> _T | Refusal:
+    try:
+        return reading()
+    except UnsupportedArchitectureError as error:
+        return formula_refusal(candidate, str(error))
+    except UnknownLayoutError as error:
+        return layout_refusal(candidate, str(error))
+    except ConfigError as error:
+        return config_refusal(candidate, str(error))
+
+
+def _dtype(architecture: Architecture, rules: Rules) -> str:
+    runs = rules.capability is None or rules.capability >= BFLOAT16_CAPABILITY
+    return served_dtype(architecture.checkpoint_dtype, bfloat16_runs=runs)
 
 
 def _tensors(
@@ -114,44 +156,25 @@ def _tensors(
     return expected_tensors(architecture, packing), Basis.DERIVED, source
 
 
-def _policy_refusal(facts: ModelFacts, policy: PolicySpec) -> str | None:
-    if facts.gated and policy.gated == "deny":
-        return f"its repository is gated ({facts.gated}) and `policy.gated` is deny"
-    if facts.remote_code and policy.trust_remote_code == "deny":
-        return "it needs code from its repository and `policy.trust_remote_code` is deny"
-    if facts.source == "folder" or not policy.licenses:
-        return None
-    allowed = ", ".join(policy.licenses)
-    if facts.license is None:
-        return f"its licence is not known, allowed are {allowed}"
-    return None if facts.license in policy.licenses else f"its licence is {facts.license}, allowed are {allowed}"
+def _degrees(
+    service: ServiceSpec, architecture: Architecture, packing: Packing | None, devices: int
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Legal numbers of GPUs among those that the spec allows; why the others are not."""
+    degrees: list[int] = []
+    reasons: list[str] = []
+    for degree in _allowed_degrees(service, devices):
+        try:
+            check_split(architecture, packing, degree)
+        except SplitError as error:
+            reasons.append(f"over {degree}: {error}")
+        else:
+            degrees.append(degree)
+    return tuple(degrees), tuple(reasons)
 
 
-def _license_remedy(facts: ModelFacts, policy: PolicySpec) -> tuple[Remedy, ...]:
-    if facts.license is None:
-        return ()
-    allowed = (*policy.licenses, facts.license)
-    text = f"allow `{facts.license}` in `policy.licenses`"
-    return (Remedy(text, (Edit(("policy", "licenses"), allowed),), kind="licence"),)
-
-
-def _chat_problem(name: str, service: ServiceSpec, candidate: str, facts: ModelFacts) -> Problem | None:
-    has_template = facts.chat_template is not None or service.brings_chat_template
-    if service.task != "chat" or has_template or "chat_template" in facts.unconfirmed:
-        return None
-    message = f"service `{name}` is for chat, and `{candidate}` has no chat template"
-    notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
-    edit = Edit(("services", name, "task"), "completion")
-    remedy = Remedy("`task: completion`, if clients send no chats", (edit,), kind="task")
-    return Problem("E0306", name, ("model",), message, "has no chat template", notes, (remedy,))
-
-
-def _length_problem(name: str, service: ServiceSpec, candidate: str, architecture: Architecture) -> Problem | None:
-    limit = architecture.max_model_len
-    if service.context <= limit:
-        return None
-    message = f"service `{name}` asks for {service.context} tokens of context, `{candidate}` has {limit}"
-    note = f"{service.context} − {limit} = {service.context - limit} tokens more than vLLM accepts for this config.json"
-    shorter = format_tokens(limit)
-    remedy = Remedy(f"`context: {shorter}`", (Edit(("services", name, "context"), shorter),), kind="context")
-    return Problem("E0403", name, ("context",), message, f"at most {limit}", (note,), (remedy,))
+def _allowed_degrees(service: ServiceSpec, devices: int) -> tuple[int, ...]:
+    if service.gpus:
+        return (len(service.gpus),)
+    if service.tensor_parallel_size is not None:
+        return (service.tensor_parallel_size,)
+    return tuple(range(1, devices + 1))

@@ -1,23 +1,26 @@
-"""Which variant is served: the best quality that fits, among what the lock found."""
+"""Which variant is served, and why not the others: the best quality that fits, among what the lock found."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from compiler.cli.lock import lock_spec
-from compiler.memory.architecture import read_architecture
-from compiler.memory.tensors import expected_tensors
+from compiler.cli.main import cli
+from compiler.memory.architecture import ConfigError, read_architecture
+from compiler.memory.tensors import expected_tensors, read_packing
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Basis, Plan
 from compiler.resolve.hub import Hub
-from tests.hub.builders import header
+from tests.hub.builders import AWQ, FP8, GPTQ, header, repository
+from tests.hub.recordings import Recording
 from tests.hub.server import LoopbackHub, serve
 
 
@@ -95,3 +98,181 @@ def test_a_local_folder_is_served_as_it_lies_there(tmp_path: Path, hub: Loopback
     (weights,) = [row for row in made.devices[0].servers[0].rows if row.title == "weights"]
     assert weights.basis is Basis.EXACT, "headers were read"
     assert weights.bytes.high == sum(size for _, _, size in each.values()) + 2 * 2 * 24 * 512, "two tables are padded"
+
+
+LLAMA_8B = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+    "max_position_embeddings": 131072, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
+MODEL = "example/llama"
+
+
+def checkpoint(name: str, block: dict[str, Any] | None = None, **changes: Any) -> Recording:
+    """A repository whose headers hold what its quantization block implies; a few tensors where nobody knows."""
+    config = LLAMA_8B | ({} if block is None else {"quantization_config": block})
+    related = {} if block is None else {"base_model": MODEL, "base_relation": "quantized"}
+    try:
+        packing = read_packing(block["quant_method"] if block else None, block)
+    except ConfigError:
+        return repository(name, config, **related | changes)
+    widths = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1}
+    tensors = {
+        kind.name.replace("*", str(number)): (
+            kind.dtype, list(kind.shape), widths[kind.dtype] * math.prod(kind.shape),
+        )
+        for kind in expected_tensors(read_architecture(config), packing)
+        for number in range(kind.count)
+    }  # fmt: skip
+    data = header(tensors)
+    size = len(data) + sum(size for _, _, size in tensors.values())
+    contents, sizes = {"model.safetensors": data}, {"model.safetensors": size}
+    return repository(name, config, **related | {"contents": contents, "sizes": sizes} | changes)
+
+
+MXFP4 = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+SERVED = (
+    checkpoint(MODEL),
+    checkpoint("example/llama-FP8", FP8),
+    checkpoint("example/llama-AWQ", AWQ),
+    checkpoint("example/llama-GPTQ", GPTQ),
+)
+# What no card serves, or no Turing card, with the reason in the table.
+REFUSED = {
+    "example/mx": (MXFP4, "E0308", "MXFP4 needs compute capability 8.0, this GPU has 7.5"),
+    "example/asymmetric": (GPTQ | {"sym": False}, "E0308", "asymmetric GPTQ"),
+    "example/act-order": (GPTQ | {"desc_act": True}, "E0308", "activation ordering over groups"),
+    "example/awq-3": (AWQ | {"bits": 3}, "E0308", "AWQ is served with 4 bits only, this checkpoint has 3"),
+    "example/hqq": ({"quant_method": "hqq"}, "E0308", "does not know the quantization method `hqq`"),
+    "example/exl2": ({"quant_method": "exl2", "bits": 6.5}, "E0308", "does not know the quantization method `exl2`"),
+    "example/bnb": ({"quant_method": "bitsandbytes"}, "E0308", "only with the plugin vllm-bnb-plugin"),
+    "example/fbgemm": ({"quant_method": "fbgemm_fp8"}, "E0308", "without `--allow-deprecated-quantization`"),
+    "example/nvfp4": ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "E0307", "no layout that stackc knows"),
+}
+REFUSED_REPOSITORIES = tuple(checkpoint(name, block) for name, (block, _, _) in REFUSED.items())
+
+
+def explained(folder: Path, recordings: Iterable[Recording], gpus: dict[str, Any], **service: Any) -> dict[str, Any]:
+    """What `stackc explain` says of a service, as JSON."""
+    asked = {"model": MODEL, "context": "8K", "port": 8000} | service
+    spec = {
+        "stack": "choice", "engine": {"vllm": "0.33.0"}, "nodes": {"n": {"gpus": gpus}}, "services": {"chat": asked},
+        "policy": {"publishers": ["trusted"], "licenses": ["apache-2.0"]},
+    }  # fmt: skip
+    path = folder / "choice.yaml"
+    path.write_text(json.dumps(spec))
+    with serve(recordings) as server:
+        found, _ = lock_spec(path, "choice.yaml", Hub(server.url))
+    assert not found
+    result = CliRunner().invoke(cli, ["explain", f"{path}:chat", "--format", "json"])
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def table(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["candidate"]: row for row in answer["candidates"]["chat"]}
+
+
+def chosen(answer: dict[str, Any]) -> str:
+    (name,) = [row["candidate"] for row in answer["candidates"]["chat"] if row["standing"] == "chosen"]
+    assert answer["plan"]["services"][0]["model"]["repository"] == name
+    return str(name)
+
+
+@pytest.mark.parametrize(
+    ("memory", "capability", "served"),
+    [
+        ("22GiB", "8.9", "example/llama"),
+        ("22GiB", "7.5", "example/llama"),
+        ("16GiB", "8.9", "example/llama-FP8"),
+        ("16GiB", "12.0", "example/llama-FP8"),
+        ("16GiB", "8.6", "example/llama-FP8"),  # weight-only
+        ("16GiB", "7.5", "example/llama-FP8"),
+        ("11GiB", "8.9", "example/llama-AWQ"),
+        ("11GiB", "7.5", "example/llama-AWQ"),
+    ],
+)
+def test_auto_serves_the_most_bits_that_fit(tmp_path: Path, memory: str, capability: str, served: str) -> None:
+    answer = explained(tmp_path, SERVED, {"memory": memory, "compute_capability": capability})
+    assert chosen(answer) == served
+    rows = answer["candidates"]["chat"]
+    names = [recording.repo for recording in SERVED]
+    assert [row["candidate"] for row in rows] == [served, *(name for name in names if name != served)]
+    for row in rows[1:]:
+        assert row["standing"] == "not chosen"
+        too_large = names.index(row["candidate"]) < names.index(served)
+        assert (row["short_bytes"] is not None) == too_large, row
+        assert ("not fit" in row["reason"]) == too_large, row
+
+
+def test_what_does_not_fit_says_by_how_many_bytes(tmp_path: Path) -> None:
+    gpus = {"memory": "16GiB", "compute_capability": "8.9"}
+    row = table(explained(tmp_path, SERVED, gpus))[MODEL]
+    alone = explained(tmp_path, SERVED, gpus, quantization="none")
+    (error,) = alone["diagnostics"]
+    assert error["code"] == "E0401"
+    assert any(f"({row['short_bytes']} bytes) short" in note for note in error["notes"])
+
+
+def test_fp8_is_weight_only_before_ada(tmp_path: Path) -> None:
+    for capability, unpacked in (("8.9", False), ("8.6", True)):
+        answer = explained(tmp_path, SERVED, {"memory": "16GiB", "compute_capability": capability})
+        assert ("unpacked here" in table(answer)["example/llama-FP8"]["reason"]) == unpacked
+
+
+def test_every_refusal_has_its_reason_in_the_table(tmp_path: Path) -> None:
+    answer = explained(tmp_path, (*SERVED, *REFUSED_REPOSITORIES), {"model": "t4"})
+    assert chosen(answer) == "example/llama-FP8"
+    rows = table(answer)
+    for name, (_, code, reason) in REFUSED.items():
+        assert rows[name]["standing"] == "refused"
+        assert rows[name]["code"] == code
+        assert reason in rows[name]["reason"]
+
+
+def test_gptq_with_activation_ordering_and_no_groups_is_served(tmp_path: Path) -> None:
+    ordered = checkpoint("example/ordered", GPTQ | {"desc_act": True, "group_size": -1})
+    answer = explained(tmp_path, (checkpoint(MODEL), ordered), {"model": "t4"})
+    assert chosen(answer) == "example/ordered"
+
+
+def test_the_model_s_own_publisher_comes_before_a_trusted_one(tmp_path: Path) -> None:
+    trusted = checkpoint("trusted/a-llama-AWQ", AWQ)
+    answer = explained(tmp_path, (*SERVED, trusted), {"model": "t4"}, quantization="awq")
+    assert chosen(answer) == "example/llama-AWQ"
+    assert table(answer)["trusted/a-llama-AWQ"]["reason"] == "example comes before trusted"
+
+
+def test_the_order_of_the_spec_comes_before_quality(tmp_path: Path) -> None:
+    answer = explained(tmp_path, SERVED, {"model": "h100-80gb"}, quantization=["gptq", "fp8"])
+    assert chosen(answer) == "example/llama-GPTQ"
+    assert table(answer)["example/llama-FP8"]["reason"] == "the spec asks for gptq before fp8"
+
+
+def test_a_stack_that_does_not_compile_has_a_table_too(tmp_path: Path) -> None:
+    licensed = checkpoint("example/licensed", AWQ, license="cc-by-nc-4.0")
+    answer = explained(tmp_path, (checkpoint(MODEL), licensed, *REFUSED_REPOSITORIES), {"model": "t4"}, task="chat")
+    assert not answer["ok"]
+    assert "plan" not in answer
+    rows = table(answer)
+    assert "not fit" in rows[MODEL]["reason"]
+    assert rows["example/licensed"]["code"] == "E0305"
+    text = CliRunner().invoke(cli, ["explain", f"{tmp_path / 'choice.yaml'}:chat"])
+    assert text.exit_code == 1
+    assert "chat: does not compile\n  candidates:\n    not chosen  example/llama (none): it does not fit" in text.stdout
+    assert f"refused     example/licensed (awq): {rows['example/licensed']['reason']} [E0305]" in text.stdout
+
+
+def test_where_nothing_may_be_served_each_cause_is_one_error_with_all_reasons(tmp_path: Path) -> None:
+    licensed = checkpoint("example/licensed", AWQ, license="cc-by-nc-4.0")
+    plain = checkpoint(MODEL)
+    answer = explained(
+        tmp_path, (plain, licensed, *REFUSED_REPOSITORIES), {"model": "t4"},
+        quantization=["awq", "gptq"],
+    )  # fmt: skip
+    by_code = {error["code"]: error for error in answer["diagnostics"]}
+    assert by_code.keys() == {"E0305", "E0308"}
+    assert by_code["E0305"]["message"].startswith("the policy does not allow `example/licensed`")
+    assert by_code["E0308"]["message"] == "3 candidates of service `chat` cannot run here"
+    for name in ("example/asymmetric", "example/act-order", "example/awq-3"):
+        assert any(f"`{name}`" in note and REFUSED[name][2] in note for note in by_code["E0308"]["notes"])

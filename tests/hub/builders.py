@@ -30,6 +30,10 @@ def spec_of(services: Mapping[str, Mapping[str, Any]], publishers: tuple[str, ..
     )
 
 
+def service(model: str, quantization: str | list[str] = "auto") -> dict[str, Any]:
+    return {"model": model, "quantization": quantization}
+
+
 def header(tensors: Mapping[str, tuple[str, list[int], int]], metadata: Mapping[str, str] | None = None) -> bytes:
     """The start of a safetensors file: everything but its data. A tensor is its dtype, shape and bytes."""
     entries: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -66,3 +70,21 @@ def quantized(repo: str, of: str, block: Mapping[str, Any], **changes: Any) -> R
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3"}
+
+
+class FakeClock:
+    """Sleeping takes no time, and is remembered."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.slept.append(seconds)
+
+    def wake(self) -> None:
+        """Nobody sleeps."""

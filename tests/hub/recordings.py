@@ -20,6 +20,9 @@ class Recording:
     Attributes:
         files: sizes by path, None where a size is not known; no listing at all where `files` is None.
         contents: what the files hold; a listed file without content answers 404.
+        branches: beside main, by name.
+        secret: a token without which the repository is not given out: its files where it is gated, all of it where
+            it is not (then it is private).
     """
 
     repo: str
@@ -34,6 +37,23 @@ class Recording:
     renamed_from: tuple[str, ...] = ()
     files: Mapping[str, int | None] | None = None
     contents: Mapping[str, bytes] = field(default_factory=dict)
+    branches: Mapping[str, Recording] = field(default_factory=dict)
+    secret: str | None = None
+
+    def refs(self) -> dict[str, Any]:
+        """The answer to /api/models/{repo}/refs."""
+        commits = {"main": self.commit, **{name: branch.commit for name, branch in self.branches.items()}}
+        branches = [
+            {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit} for name, commit in commits.items()
+        ]
+        return {"tags": [], "branches": branches, "converts": []}
+
+    def at(self, revision: str | None) -> Recording | None:
+        """The repository at a commit or branch."""
+        if revision in (None, "main", self.commit):
+            return self
+        found = (branch for name, branch in self.branches.items() if revision in (name, branch.commit))
+        return next(found, None)
 
     def info(self, *, blobs: bool) -> dict[str, Any]:
         """The answer to /api/models/{repo}."""

@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.hub.recordings import RECORDED, Recording, read_recordings
 
 FaultKind = Literal[
+    "bad_date",  # a rate limit that ends at a date, from a server whose clock is years off
     "cut",  # the connection ends in the middle of the body
+    "disabled",
     "gated",
     "html",  # 200, and a page where JSON should be
     "ignore_range",  # 200 with the whole file
@@ -31,13 +34,15 @@ FaultKind = Literal[
     "rate_limit",
     "reset",  # the connection ends before an answer
     "server_error",
+    "slow",  # a byte, and then silence
     "unauthorised",
     "wrong_range",  # 206 with another part of the file
 ]
 
 _RESOLVE = re.compile(r"/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
-_CDN = re.compile(r"/cdn/(?P<repo>[^/]+(?:/[^/]+)?)/-/(?P<path>.+)")
-_INFO = re.compile(r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)(?:/revision/(?P<revision>[^/]+))?")
+_CDN = re.compile(r"/cdn/(?P<repo>[^/]+(?:/[^/@]+)?)(?:@(?P<revision>[^/]+))?/-/(?P<path>.+)")
+_INFO = re.compile(r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)(?:/revision/(?P<revision>.+))?")
+_REFS = re.compile(r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/refs")
 _RANGE = re.compile(r"bytes=(?P<start>\d+)-(?P<last>\d+)")
 
 
@@ -72,11 +77,14 @@ class LoopbackHub(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, recordings: Iterable[Recording], faults: Iterable[Fault] = (), port: int = 0) -> None:
+    def __init__(
+        self, recordings: Iterable[Recording], faults: Iterable[Fault] = (), port: int = 0, *, latency: float = 0.0
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.repositories = {recording.repo: recording for recording in recordings}
         self.renamed = {old: new.repo for new in self.repositories.values() for old in new.renamed_from}
         self.faults = list(faults)
+        self.latency = latency
         self.requests: list[Request] = []
         self.lock = threading.Lock()
 
@@ -106,11 +114,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body leave in one packet, or every answer waits 40 ms for an acknowledgement.
     wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         with self.server.lock:
             self.server.requests.append(Request(self.path, dict(self.headers.items())))
             fault = next((fault for fault in self.server.faults if fault.take(self.path)), None)
+        time.sleep(self.server.latency)
         if fault is not None:
             _FAULTS[fault.kind](self, fault)
         else:
@@ -124,12 +134,18 @@ class _Handler(BaseHTTPRequestHandler):
         path, query = unquote(parts.path), parse_qs(parts.query)
         if path == "/api/models":
             self.send_json(200, self._listing(query))
+        elif match := _REFS.fullmatch(path):
+            recording = self._repository(match["repo"], None)
+            if recording is not None:
+                self.send_json(200, recording.refs())
         elif match := _INFO.fullmatch(path):
             self._info(match["repo"], match["revision"], blobs=query.get("blobs") is not None)
         elif match := _RESOLVE.fullmatch(path):
             self._resolve(match["repo"], match["revision"], match["path"])
         elif match := _CDN.fullmatch(path):
-            self.send_file(self.server.repositories[match["repo"]].contents[match["path"]])
+            # The CDN asks for no token: its addresses are secret and short-lived.
+            recording = self.server.repositories[match["repo"]].at(match["revision"])
+            self.send_file(recording.contents[match["path"]] if recording else b"")
         else:
             self.send_error_code(404, "", "not found")
 
@@ -153,19 +169,28 @@ class _Handler(BaseHTTPRequestHandler):
         recording = self._repository(repo, revision)
         if recording is None:
             return
-        if path not in recording.contents:
+        if recording.gated and not self._may_read(recording):
+            self.send_error_code(
+                401 if "Authorization" not in self.headers else 403, "GatedRepo", "Access is restricted"
+            )
+        elif path not in recording.contents:
             self.send_error_code(404, "EntryNotFound", "Entry not found")
         else:
-            self.redirect(302, f"/cdn/{repo}/-/{path}", {"X-Repo-Commit": recording.commit or ""})
+            at = "" if recording is self.server.repositories[repo] else f"@{recording.commit}"
+            self.redirect(302, f"/cdn/{repo}{at}/-/{path}", {"X-Repo-Commit": recording.commit or ""})
+
+    def _may_read(self, recording: Recording) -> bool:
+        return recording.secret is None or self.headers.get("Authorization") == f"Bearer {recording.secret}"
 
     def _repository(self, repo: str, revision: str | None) -> Recording | None:
         recording = self.server.repositories.get(repo)
-        if recording is None:
+        if recording is None or not (recording.gated or self._may_read(recording)):
             self.send_error_code(404, "RepoNotFound", "Repository not found")
-        elif revision not in (None, "main", recording.commit):
-            self.send_error_code(404, "RevisionNotFound", "Invalid rev id: " + str(revision))
             return None
-        return recording
+        found = recording.at(revision)
+        if found is None:
+            self.send_error_code(404, "RevisionNotFound", "Invalid rev id: " + str(revision))
+        return found
 
     def send_file(self, content: bytes) -> None:
         wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
@@ -208,8 +233,30 @@ def _server_error(handler: _Handler, fault: Fault) -> None:
 
 
 def _rate_limit(handler: _Handler, fault: Fault) -> None:
-    headers = {"RateLimit": '"api";r=0;t=55', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    headers = {"RateLimit": f'"api";r=0;t={fault.detail or 55}', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
     handler.send_body(429, _Body(b'{"error": "We had to rate limit you"}', headers=headers))
+
+
+def _bad_date(handler: _Handler, fault: Fault) -> None:
+    # The client must take the difference of the two.
+    body = b'{"error": "We had to rate limit you"}'
+    handler.send_response_only(429)
+    handler.send_header("Date", "Thu, 01 Jan 2004 00:00:00 GMT")
+    handler.send_header("Retry-After", "Thu, 01 Jan 2004 00:00:09 GMT")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def _slow(handler: _Handler, fault: Fault) -> None:
+    handler.send_body(200, _Body(b"{"), length=4096)
+    handler.wfile.flush()
+    time.sleep(float(fault.detail or 1))
+    handler.close_connection = True
+
+
+def _disabled(handler: _Handler, fault: Fault) -> None:
+    handler.send_error_code(403, "", "Access to this resource is disabled.")
 
 
 def _gated(handler: _Handler, fault: Fault) -> None:
@@ -250,7 +297,9 @@ def _wrong_range(handler: _Handler, fault: Fault) -> None:
 
 
 _FAULTS: dict[FaultKind, Callable[[_Handler, Fault], None]] = {
+    "bad_date": _bad_date,
     "cut": _cut,
+    "disabled": _disabled,
     "gated": _gated,
     "html": _html,
     "ignore_range": _ignore_range,
@@ -258,6 +307,7 @@ _FAULTS: dict[FaultKind, Callable[[_Handler, Fault], None]] = {
     "rate_limit": _rate_limit,
     "reset": _reset,
     "server_error": _server_error,
+    "slow": _slow,
     "unauthorised": _unauthorised,
     "wrong_range": _wrong_range,
 }
@@ -265,11 +315,15 @@ _FAULTS: dict[FaultKind, Callable[[_Handler, Fault], None]] = {
 
 @contextmanager
 def serve(
-    recordings: Path | Iterable[Recording] = RECORDED, faults: Iterable[Fault] = (), port: int = 0
+    recordings: Path | Iterable[Recording] = RECORDED,
+    faults: Iterable[Fault] = (),
+    port: int = 0,
+    *,
+    latency: float = 0.0,
 ) -> Iterator[LoopbackHub]:
-    """Run a loopback Hub; its `url` is the endpoint."""
+    """Run a loopback Hub; its `url` is the endpoint, and every answer comes `latency` seconds late."""
     known = read_recordings(recordings) if isinstance(recordings, Path) else recordings
-    with LoopbackHub(known, faults, port) as hub:
+    with LoopbackHub(known, faults, port, latency=latency) as hub:
         thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

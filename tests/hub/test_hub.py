@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
 from compiler.lock.models import ModelFacts
+from compiler.resolve import client
 from compiler.resolve.answers import (
     AccessError,
     MalformedError,
@@ -21,7 +24,8 @@ from compiler.resolve.answers import (
 )
 from compiler.resolve.facts import read_facts
 from compiler.resolve.hub import Hub, source_name
-from tests.hub.builders import COMMIT, header, repository
+from compiler.resolve.patience import Patience
+from tests.hub.builders import COMMIT, FakeClock, header, repository
 from tests.hub.recordings import Recording
 from tests.hub.server import Fault, FaultKind, LoopbackHub, serve
 
@@ -40,7 +44,7 @@ def facts_of(hub: Hub) -> ModelFacts:
 def failure(faults: list[Fault], recording: Recording | None = None) -> SourceError:
     """What reading a repository fails with."""
     with serve([recording or repository("acme/base")], faults) as server, pytest.raises(SourceError) as caught:
-        facts_of(Hub(server.url, TOKEN, pause=0))
+        facts_of(Hub(server.url, TOKEN, clock=FakeClock()))
     error = caught.value
     assert TOKEN not in f"{error.message}{error.notes}{error.helps}"
     assert all("\n" not in line and "\x1b" not in line for line in (error.message, *error.notes, *error.helps))
@@ -51,6 +55,7 @@ def failure(faults: list[Fault], recording: Recording | None = None) -> SourceEr
     ("kind", "expected", "code"),
     [
         ("gated", AccessError, "E0312"),
+        ("disabled", AccessError, "E0312"),
         ("unauthorised", AccessError, "E0312"),
         ("rate_limit", UnavailableError, "E0311"),
         ("server_error", UnavailableError, "E0311"),
@@ -85,12 +90,73 @@ def test_missing_models_say_that_private_ones_look_the_same() -> None:
     assert any("private" in note for note in caught.value.notes)
 
 
-def test_a_rate_limit_says_when_and_is_not_waited_for() -> None:
-    with serve([repository("acme/base")], [Fault("/api/", "rate_limit")]) as server:
+def test_a_rate_limit_is_waited_for_as_told() -> None:
+    clock, lines = FakeClock(), []
+    with serve([repository("acme/base")], [Fault("/api/", "rate_limit", times=1)]) as server:
+        assert Hub(server.url, report=lines.append, clock=clock).repository("acme/base").commit == COMMIT
+    assert clock.slept == [56]
+    assert lines == ["the Hub limits the rate of requests; waiting 56 s, as it asks"]
+
+
+def test_waits_are_bounded_in_all_and_then_told() -> None:
+    clock = FakeClock()
+    with serve([repository("acme/base")], [Fault("/api/", "rate_limit", detail="25")]) as server:
         with pytest.raises(UnavailableError) as caught:
-            ask(server)
-        assert len(server.requests) == 1
-    assert caught.value.helps[0] == "try again in 55 s"
+            Hub(server.url, clock=clock).repository("acme/base")
+        assert len(server.requests) == 3
+    assert clock.slept == [26, 26]
+    assert caught.value.helps[0] == "try again in 26 s"
+
+
+def test_a_date_counts_by_the_servers_own_clock() -> None:
+    clock = FakeClock()
+    with serve([repository("acme/base")], [Fault("/api/", "bad_date", times=1)]) as server:
+        Hub(server.url, clock=clock).repository("acme/base")
+    assert clock.slept == [10]
+
+
+def test_waits_at_the_same_time_count_once() -> None:
+    class Stopped(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            self.slept.append(seconds)
+
+    lines: list[str] = []
+    patience = Patience(lines.append, Stopped(), budget=60)
+    assert [patience.wait(50), patience.wait(50), patience.wait(60), patience.wait(61)] == [True, True, True, False]
+    assert len(lines) == 2
+
+
+def test_an_interrupt_ends_waits() -> None:
+    patience = Patience(lambda _: None)
+    threading.Timer(0.05, patience.stop).start()
+    started = time.monotonic()
+    assert not patience.wait(30)
+    assert time.monotonic() - started < 10
+
+
+def test_a_hub_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "TIMEOUT", 0.1)
+    error = failure([Fault("/api/", "slow")])
+    assert isinstance(error, UnavailableError)
+    assert "ReadTimeout" in error.notes[1]
+
+
+def test_a_hub_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SLOWEST", -1.0)
+    assert failure([]).message == "the Hub answers too slowly"
+
+
+@pytest.mark.parametrize(("token", "fine"), [(None, False), ("hf_wrong", False), (TOKEN, True)])
+@pytest.mark.parametrize("gated", [False, "manual"])
+def test_a_token_opens_what_it_may(token: str | None, gated: bool | str, fine: bool) -> None:
+    with serve([repository("acme/base", gated=gated, secret=TOKEN)]) as server:
+        if fine:
+            assert facts_of(Hub(server.url, token)).gated == gated
+            return
+        with pytest.raises(SourceError) as caught:
+            facts_of(Hub(server.url, token))
+    assert caught.value.code == ("E0312" if gated else "E0310")
+    assert str(token) not in str((caught.value.message, caught.value.notes, caught.value.helps))
 
 
 def test_a_passing_failure_is_tried_again() -> None:

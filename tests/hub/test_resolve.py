@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from compiler.diagnostics import Diagnostic, Edit, Position, SourceText, Span
+from compiler.diagnostics import Edit, Position, SourceText, Span
 from compiler.lock.file import format_lock, read_lock, write_lock
 from compiler.lock.models import Lock
 from compiler.lock.staleness import stale_services
 from compiler.resolve.hub import Hub
 from compiler.resolve.resolve import resolve_lock
-from compiler.spec.models import Spec
-from tests.hub.builders import AWQ, COMMIT, FP8, GPTQ, LLAMA, quantized, repository, spec_of
+from tests.hub.builders import AWQ, COMMIT, FP8, GPTQ, LLAMA, quantized, repository, service, spec_of
 from tests.hub.recordings import Recording
+from tests.hub.resolving import locked, problem
 from tests.hub.server import Fault, LoopbackHub, serve
-
-
-def locked(spec: Spec, hub: LoopbackHub, **options: Any) -> Lock:
-    lock, problems = resolve_lock(spec, hub=Hub(hub.url, pause=0), **options)
-    assert problems == ()
-    assert lock is not None
-    return lock
-
-
-def problem(spec: Spec, hub: LoopbackHub, **options: Any) -> Diagnostic:
-    lock, problems = resolve_lock(spec, hub=Hub(hub.url, pause=0), **options)
-    assert lock is None
-    assert len(problems) == 1
-    return problems[0]
-
-
-def service(model: str, quantization: str | list[str] = "auto") -> dict[str, Any]:
-    return {"model": model, "quantization": quantization}
-
 
 CODER = spec_of({"coder": service("deepseek-ai/deepseek-coder-33b-instruct", "awq")}, publishers=("TheBloke",))
 
@@ -201,6 +181,18 @@ def test_a_renamed_model_is_locked_by_its_new_name() -> None:
         lock = locked(spec_of({"s": service("acme/old")}), hub)
     assert lock.services["s"].model == "acme/old"
     assert lock.services["s"].candidates == ("acme/new",)
+
+
+def test_a_variant_that_went_to_a_stranger_is_no_candidate() -> None:
+    moved = quantized("stranger/base-AWQ", "acme/base", AWQ, renamed_from=("trusted/base-AWQ",), base_model=None)
+    with serve([BASE, moved]) as hub:
+        error = problem(spec_of({"s": service("acme/base", "awq")}, ("trusted",)), hub)
+    assert "`trusted/base-AWQ`: it is `stranger/base-AWQ` now, by a publisher that nobody trusts" in error.notes
+
+
+def test_a_configuration_that_is_too_long() -> None:
+    with serve([repository("acme/base", {**LLAMA, "x": "y" * (1 << 20)})]) as hub:
+        assert problem(spec_of({"s": service("acme/base")}), hub).code == "E0311"
 
 
 def test_a_gated_candidate_is_left_out_and_named() -> None:

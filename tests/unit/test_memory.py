@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from compiler.lock.models import TensorKind
 from compiler.memory.architecture import (
     ConfigError,
     UnsupportedArchitectureError,
@@ -15,7 +16,7 @@ from compiler.memory.architecture import (
 from compiler.memory.kv_cache import kv_layout
 from compiler.memory.server import capture_sizes
 from compiler.memory.tensors import expected_tensors, read_packing
-from compiler.memory.weights import SplitError, check_split, rank_weights
+from compiler.memory.weights import SplitError, check_split, check_tensors, rank_weights, second_head_bytes
 
 QWEN_32B = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 5120, "intermediate_size": 27648,
@@ -170,6 +171,30 @@ def test_a_split_that_vllm_refuses_is_refused(
 def test_tied_embeddings_are_held_once() -> None:
     table = 128256 * 4096 * 2
     assert weights(LLAMA_8B) - weights(LLAMA_8B | {"tie_word_embeddings": True}) == table
+
+
+def test_a_second_head_that_the_config_calls_tied_may_stay() -> None:
+    tied = read_architecture(LLAMA_8B | {"tie_word_embeddings": True})
+    kinds = expected_tensors(read_architecture(LLAMA_8B), None)
+    sizes = {
+        count(kinds, tied, tensor_parallel_size=2, served_dtype="bfloat16")
+        for count in (lambda *a, **k: rank_weights(a[0], a[1], None, **k), second_head_bytes)
+    }
+    assert sizes == {weights(LLAMA_8B | {"tie_word_embeddings": True}, None, 2), 128256 * 4096}
+    assert second_head_bytes(kinds, read_architecture(LLAMA_8B), tensor_parallel_size=1, served_dtype="bfloat16") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (TensorKind(name="model.norm.weight", dtype="ZZ", shape=(4,), count=1), "ZZ"),
+        (TensorKind(name="model.embed_tokens.weight", dtype="F16", shape=(), count=1), "table"),
+        (TensorKind(name="lm_head.weight", dtype="F16", shape=(0, 4), count=1), "table"),
+    ],
+)
+def test_tensors_that_no_arithmetic_can_follow_are_refused(kind: TensorKind, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        check_tensors([kind])
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_the_index_decides_between_shards_and_a_stray_copy() -> None:
 
 def test_a_repository_without_weights() -> None:
     with pytest.raises(ConfigError, match="holds no weights"):
-        facts(names=("model.gguf",))
+        facts(names=("model.onnx",))
 
 
 def test_a_repository_without_a_listing_claims_nothing() -> None:

@@ -1,0 +1,161 @@
+"""Where facts come from: a folder, the previous lock, the cache, or the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from compiler.lock.models import ModelFacts, lock_key, repository_of
+from compiler.resolve.answers import (
+    AccessError,
+    GoneError,
+    MalformedError,
+    MissingError,
+    Repository,
+    SourceError,
+    UnavailableError,
+    UnknownNameError,
+    plain,
+)
+from compiler.resolve.cache import Cache, Listing
+from compiler.resolve.facts import read_facts
+from compiler.resolve.folder import folder_facts, is_folder
+from compiler.resolve.hub import Hub
+
+# A key of the lock with its facts, or why there are none.
+Found = tuple[str, ModelFacts] | SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Answers what a repository, or one branch of it, is.
+
+    Attributes:
+        known: models of the previous lock. Their commits stay, and what they confirm is not asked again.
+        upgrade: move to the newest commits instead.
+    """
+
+    hub: Hub
+    cache: Cache
+    known: Mapping[str, ModelFacts] = field(default_factory=dict)
+    upgrade: bool = False
+
+    def find(self, key: str) -> Found:
+        """Facts of one repository, `repository@branch` or folder."""
+        try:
+            if is_folder(key):
+                return key, folder_facts(key)
+            return self._offline(key) if self.hub.is_offline else self._on_hub(key)
+        except SourceError as error:
+            return _told_with_lock(key, error, self.known.get(key))
+
+    def variants(self, name: str) -> tuple[str, ...] | SourceError:
+        """Names that the Hub lists as quantized from a model."""
+        return self._listing("variants", name, self.hub.quantized_variants)
+
+    def branches(self, name: str) -> tuple[str, ...] | SourceError:
+        """Branches of a repository beside `main`."""
+        return self._listing("branches", name, self.hub.branches)
+
+    def _listing(
+        self, kind: Listing, name: str, ask: Callable[[str], tuple[str, ...]]
+    ) -> tuple[str, ...] | SourceError:
+        if self.hub.is_offline:
+            known = self.cache.listing(kind, name)
+            return _not_here(f"the list of {kind} of `{plain(name)}`") if known is None else known
+        try:
+            found = ask(name)
+        except SourceError as error:
+            return error
+        self.cache.keep_listing(kind, name, found)
+        return found
+
+    def _offline(self, key: str) -> tuple[str, ModelFacts]:
+        if self.upgrade:
+            raise _not_here(f"a newer commit of `{plain(key)}`")
+        if key in self.known:
+            return key, self.known[key]
+        head = self.cache.head(key)
+        if head is None:
+            raise _not_here(f"`{plain(key)}`")
+        if head.name is None:
+            raise UnknownNameError(f"the Hub had no model `{plain(key)}` when it was last asked")
+        branch = _branch_of(key)
+        facts = self.cache.facts(head.name, branch, head.commit)
+        if facts is None:
+            raise _not_here(f"`{plain(key)}` at commit {plain(head.commit)}")
+        return lock_key(head.name, branch), facts
+
+    def _on_hub(self, key: str) -> tuple[str, ModelFacts]:
+        known = self.known.get(key)
+        if known is not None and self._is_sure(known) and not self.upgrade:
+            return key, known
+        repository = self._repository(key, known)
+        return lock_key(repository.name, repository.branch), self._facts(repository, known)
+
+    def _is_sure(self, known: ModelFacts) -> bool:
+        return not known.unconfirmed and known.source == self.hub.source
+
+    def _repository(self, key: str, known: ModelFacts | None) -> Repository:
+        """What the Hub lists, at the commit of the lock unless that is to move."""
+        name, branch = repository_of(key), _branch_of(key)
+        pinned = known.commit if known is not None and known.is_pinned and not self.upgrade else None
+        self.hub.report(f"reading {plain(key)}")
+        try:
+            repository = self.hub.repository(name, pinned or branch, branch=branch)
+        except UnknownNameError:
+            self.cache.keep_head(key, None)
+            raise
+        if pinned is not None and repository.commit not in (None, pinned):
+            raise MalformedError(
+                f"the Hub answered about another commit of `{plain(name)}`",
+                (f"asked for {pinned}, and it answered {plain(repository.commit)}",),
+                ("try again; if it persists, check HF_ENDPOINT",),
+            )
+        if pinned is None:
+            self.cache.keep_head(key, repository)
+        return repository
+
+    def _facts(self, repository: Repository, known: ModelFacts | None) -> ModelFacts:
+        if known is not None and self._is_sure(known) and known.commit == repository.commit:
+            facts: ModelFacts | None = known
+        else:
+            facts = self.cache.facts(repository.name, repository.branch, repository.commit)
+        if facts is None:
+            facts = read_facts(repository, self.hub.reader(repository))
+            self.cache.keep_facts(repository.name, facts)
+        # All but the gate belongs to the commit.
+        return facts.model_copy(update={"gated": repository.gated})
+
+
+def _told_with_lock(key: str, error: SourceError, known: ModelFacts | None) -> SourceError:
+    """A failure about a model that an earlier lock has: what changed since."""
+    if known is None or known.source == "folder":
+        return error
+    commit = f"commit {known.commit}" if known.commit else "its facts"
+    if isinstance(error, UnknownNameError):
+        note = f"the lock has {commit}: it was removed, made private, or renamed without a trace since"
+        helps = (
+            "nodes that hold its files in their caches can go on serving it",
+            "for new nodes name another model, or look for other variants with `stackc lock --upgrade`",
+        )
+        return MissingError(f"the Hub has no model `{plain(key)}` any more", (*error.notes, note), helps)
+    if isinstance(error, GoneError):
+        note = f"the lock has {commit}; the repository's history was rewritten, or the branch deleted, since"
+        return GoneError(error.message, (*error.notes, note), error.helps)
+    if isinstance(error, AccessError) and not known.gated:
+        note = "it was open to everybody when the lock was written"
+        return AccessError(error.message, (*error.notes, note), error.helps)
+    return error
+
+
+def _branch_of(key: str) -> str | None:
+    return key.partition("@")[2] or None
+
+
+def _not_here(what: str) -> UnavailableError:
+    return UnavailableError(
+        f"{what} is not known here, and HF_HUB_OFFLINE is set",
+        ("it is neither in the lock nor in the cache",),
+        ("run `stackc lock` once without HF_HUB_OFFLINE",),
+    )

@@ -1,0 +1,142 @@
+"""Every service's candidates, judged: what the solver may choose from, and what it tries, best first."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from compiler.catalog.releases import Release
+from compiler.diagnostics import Edit
+from compiler.lock.models import Lock
+from compiler.solve.demand import Device
+from compiler.solve.place import Choice
+from compiler.solve.problem import Problem, Remedy
+from compiler.solve.ranking import Asked, rank
+from compiler.solve.refusals import Refusal, refused_problems
+from compiler.solve.support import fp8_cache_refusal
+from compiler.solve.variants import Rules, Variant, judge_candidates
+from compiler.spec.models import Spec
+
+# Combinations of variants that are tried in order of quality before all services are lowered together.
+MAX_COMBINATIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The candidates of all services.
+
+    Attributes:
+        variants: what may be served, best first.
+        refusals: what may not.
+    """
+
+    variants: Mapping[str, tuple[Variant, ...]]
+    refusals: Mapping[str, tuple[Refusal, ...]]
+
+
+def judge_field(spec: Spec, lock: Lock, release: Release, devices: tuple[Device, ...]) -> Field:
+    """Judge and rank the candidates of every service."""
+    rules = Rules(spec.policy, release, devices[0].capability, len(devices))
+    variants: dict[str, tuple[Variant, ...]] = {}
+    refusals: dict[str, tuple[Refusal, ...]] = {}
+    for name, service in spec.services.items():
+        usable, refusals[name] = judge_candidates(name, service, lock, rules)
+        variants[name] = rank(usable, Asked(service, spec.policy))
+    return Field(variants, refusals)
+
+
+def field_problems(field: Field, spec: Spec, lock: Lock, device: Device) -> tuple[Problem, ...]:
+    """What no choice among the candidates can help."""
+    problems: list[Problem] = []
+    for name, service in spec.services.items():
+        usable = field.variants[name]
+        if not usable:
+            found = refused_problems(field.refusals[name], lock.services[name].unread)
+            problems.extend(_with_siblings(problem, field.refusals[name], lock) for problem in found)
+        elif service.kv_cache_dtype == "fp8":
+            problems.extend(_cache_problems(name, usable[0], device))
+    return tuple(problems)
+
+
+def _with_siblings(problem: Problem, refusals: tuple[Refusal, ...], lock: Lock) -> Problem:
+    """E0306 names models of the lock that were made from the base model and have a template."""
+    if problem.code != "E0306":
+        return problem
+    bases = {refusal.candidate for refusal in refusals}
+    notes = tuple(
+        f"`{name}` was made from it and has a chat template"
+        for name, facts in lock.models.items()
+        if facts.chat_template and not bases.isdisjoint(facts.base_models)
+    )
+    return replace(problem, notes=(*problem.notes, *notes))
+
+
+def _cache_problems(name: str, variant: Variant, device: Device) -> Iterator[Problem]:
+    refusal = fp8_cache_refusal(device.capability, variant.architecture.head_dim)
+    if refusal is not None:
+        edit = Edit(("services", name, "kv_cache_dtype"), None)
+        remedy = Remedy("remove `kv_cache_dtype`", (edit,), kind="kv_cache_dtype")
+        yield Problem("E0308", name, ("kv_cache_dtype",), refusal, remedies=(remedy,))
+
+
+def worth_trying(field: Field, least: Choice) -> dict[str, tuple[Variant, ...]]:
+    """Variants without those that need no less memory than a better one: where that does not fit, they do not.
+
+    Args:
+        least: the services in the setting in which each takes least.
+    """
+    return {name: _smaller_and_smaller(name, variants, least) for name, variants in field.variants.items()}
+
+
+def _smaller_and_smaller(name: str, variants: tuple[Variant, ...], least: Choice) -> tuple[Variant, ...]:
+    kept: list[tuple[Variant, dict[int, int]]] = []
+    for variant in variants:
+        sizes = {degree: _high(least.exchanged({name: variant}), name, degree) for degree in variant.degrees}
+        if not any(all(better.get(degree, size + 1) <= size for degree, size in sizes.items()) for _, better in kept):
+            kept.append((variant, sizes))
+    return tuple(variant for variant, _ in kept)
+
+
+def smallest(variants: Mapping[str, tuple[Variant, ...]], least: Choice) -> Choice | None:
+    """Every service's last variant, if no other needs less on any number of GPUs: where these do not fit, none do."""
+    for name, tried in variants.items():
+        *others, last = (least.exchanged({name: variant}) for variant in tried)
+        for other in others:
+            for degree in other.variants[name].degrees:
+                if degree not in last.variants[name].degrees or _high(other, name, degree) < _high(last, name, degree):
+                    return None
+    return least.exchanged({name: tried[-1] for name, tried in variants.items()})
+
+
+def _high(choice: Choice, name: str, degree: int) -> int:
+    return choice.demand(name, degree).required.high
+
+
+def combinations(variants: Mapping[str, tuple[Variant, ...]]) -> Iterator[dict[str, Variant]]:
+    """Choices of one variant per service, least loss of quality over all services first; last, everything at its end.
+
+    After MAX_COMBINATIONS of them, all services are lowered together, one step at a time: a stack whose services must
+    all be small is found too.
+    """
+    names = sorted(variants)
+    lengths = tuple(len(variants[name]) for name in names)
+    ordered = itertools.islice(_by_sum(lengths), MAX_COMBINATIONS)
+    lowered = (tuple(min(step, length - 1) for length in lengths) for step in range(max(lengths)))
+    for ranks in dict.fromkeys(itertools.chain(ordered, lowered)):
+        yield {name: variants[name][rank] for name, rank in zip(names, ranks, strict=True)}
+
+
+def _by_sum(lengths: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Tuples of ranks by their sum, then by themselves, without making them all."""
+    start = (0,) * len(lengths)
+    queue, seen = [(0, start)], {start}
+    while queue:
+        total, ranks = heapq.heappop(queue)
+        yield ranks
+        for index, length in enumerate(lengths):
+            step = (*ranks[:index], ranks[index] + 1, *ranks[index + 1 :])
+            if step[index] < length and step not in seen:
+                seen.add(step)
+                heapq.heappush(queue, (total + 1, step))

@@ -1,0 +1,206 @@
+"""Why a candidate may not serve: a short reason for the table of candidates, and the problem that it is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from compiler.catalog.quantization import PLUGINS
+from compiler.catalog.releases import Release
+from compiler.diagnostics import Edit
+from compiler.lock.models import ModelFacts, repository_of
+from compiler.lock.quantization import quantization_method
+from compiler.memory.architecture import FAMILIES, Architecture
+from compiler.solve.problem import Problem, Remedy
+from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.units import format_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One name from the lock, asked to serve one service."""
+
+    service: str
+    spec: ServiceSpec
+    name: str
+    facts: ModelFacts
+
+    @property
+    def method(self) -> str:
+        """Its quantization method, or `none`."""
+        return quantization_method(self.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A candidate that may not serve.
+
+    Attributes:
+        reason: for a row of the table, without the candidate's name.
+        problem: as it is reported where this is the only candidate.
+    """
+
+    candidate: str
+    method: str
+    reason: str
+    problem: Problem
+
+
+# Headlines where several candidates are refused for one cause; each has its own reason in the notes.
+_OF_SEVERAL: Mapping[str, str] = {
+    "E0305": "the policy allows none of {count} candidates of service `{service}`",
+    "E0306": "service `{service}` is for chat, and none of {count} candidates has a chat template",
+    "E0307": "stackc cannot account for the memory of {count} candidates of service `{service}`",
+    "E0308": "{count} candidates of service `{service}` cannot run here",
+    "E0309": "the configuration of {count} candidates of service `{service}` cannot be used",
+    "E0403": "service `{service}` asks for more context than {count} candidates have",
+    "E0404": "service `{service}` cannot be split over the GPUs it asks for",
+}
+_SHOWN_UNREAD = 5
+
+
+def refused_problems(refusals: Iterable[Refusal], unread: tuple[str, ...] = ()) -> tuple[Problem, ...]:
+    """One problem for each cause, where no candidate is left."""
+    causes: dict[str, list[Refusal]] = {}
+    for refusal in refusals:
+        causes.setdefault(refusal.problem.code, []).append(refusal)
+    problems = [_one_cause(code, group) for code, group in causes.items()]
+    if unread and problems:
+        problems[0] = replace(problems[0], notes=(*problems[0].notes, _unread_note(unread)))
+    return tuple(problems)
+
+
+def _one_cause(code: str, refusals: list[Refusal]) -> Problem:
+    first = refusals[0].problem
+    if len(refusals) == 1:
+        return first
+    reasons = tuple(f"`{refusal.candidate}` ({refusal.method}): {refusal.reason}" for refusal in refusals)
+    shared = tuple(note for note in first.notes if all(note in refusal.problem.notes for refusal in refusals))
+    remedies = tuple(dict.fromkeys(remedy for refusal in refusals for remedy in refusal.problem.remedies))
+    message = _OF_SEVERAL[code].format(count=len(refusals), service=first.service)
+    return replace(first, message=message, notes=(*reasons, *shared), remedies=remedies)
+
+
+def _unread_note(unread: tuple[str, ...]) -> str:
+    shown = ", ".join(f"`{name}`" for name in unread[:_SHOWN_UNREAD])
+    more = f" and {len(unread) - _SHOWN_UNREAD} more" if len(unread) > _SHOWN_UNREAD else ""
+    return f"not read, because their publishers are not in policy.publishers: {shown}{more}"
+
+
+def policy_refusal(candidate: Candidate, policy: PolicySpec) -> Refusal | None:
+    """E0305: the licence, gating, or code from the repository."""
+    facts = candidate.facts
+    reason = _policy_reason(facts, policy)
+    if reason is None:
+        return None
+    message = f"the policy does not allow `{candidate.name}`: {reason}"
+    problem = Problem("E0305", candidate.service, ("model",), message, remedies=_license_remedy(facts, policy))
+    return Refusal(candidate.name, candidate.method, reason, problem)
+
+
+def _policy_reason(facts: ModelFacts, policy: PolicySpec) -> str | None:
+    if facts.gated and policy.gated == "deny":
+        return f"its repository is gated ({facts.gated}) and `policy.gated` is deny"
+    if facts.remote_code and policy.trust_remote_code == "deny":
+        return "it needs code from its repository and `policy.trust_remote_code` is deny"
+    if facts.source == "folder" or not policy.licenses:
+        return None
+    allowed = ", ".join(policy.licenses)
+    if facts.license is None:
+        return f"its licence is not known, allowed are {allowed}"
+    return None if facts.license in policy.licenses else f"its licence is {facts.license}, allowed are {allowed}"
+
+
+def _license_remedy(facts: ModelFacts, policy: PolicySpec) -> tuple[Remedy, ...]:
+    if facts.license is None:
+        return ()
+    allowed = (*policy.licenses, facts.license)
+    text = f"allow `{facts.license}` in `policy.licenses`"
+    return (Remedy(text, (Edit(("policy", "licenses"), allowed),), kind="licence"),)
+
+
+def kind_refusal(candidate: Candidate, release: Release) -> Refusal | None:
+    """E0308 or E0309: not a checkpoint that vLLM loads by itself, or a branch that cannot be fetched as it was."""
+    facts = candidate.facts
+    if facts.kind == "gguf":
+        plugin = PLUGINS["gguf"]
+        reason = f"vLLM {release.version} reads GGUF only with the plugin {plugin}, which stackc does not install"
+        return engine_refusal(candidate, reason)
+    if facts.kind == "adapter":
+        return _unusable(candidate, f"`{candidate.name}` is a LoRA adapter, not a whole checkpoint", "it is an adapter")
+    if facts.branch is not None and not facts.is_pinned:
+        reason = f"its branch {facts.branch} is not pinned to a commit, and downloads follow main only"
+        where = repository_of(candidate.name)
+        return _unusable(candidate, f"`{where}` cannot be fetched as it was: {reason}", reason)
+    return None
+
+
+def engine_refusal(candidate: Candidate, reason: str) -> Refusal:
+    """E0308: the engine does not run it, or not on this device."""
+    message = f"`{candidate.name}` cannot run here: {reason}"
+    problem = Problem("E0308", candidate.service, ("quantization",), message)
+    return Refusal(candidate.name, candidate.method, reason, problem)
+
+
+def formula_refusal(candidate: Candidate, error: str) -> Refusal:
+    """E0307: an architecture without formulas."""
+    message = f"stackc cannot account for the memory of `{candidate.name}`: {error}"
+    notes = (f"accounted for: {', '.join(FAMILIES)}",)
+    problem = Problem("E0307", candidate.service, ("model",), message, notes=notes)
+    return Refusal(candidate.name, candidate.method, f"stackc cannot account for its memory: {error}", problem)
+
+
+def layout_refusal(candidate: Candidate, error: str) -> Refusal:
+    """E0307: the engine runs it, but how its tensors lie is not known here."""
+    message = f"stackc cannot account for the memory of `{candidate.name}`: {error}"
+    problem = Problem("E0307", candidate.service, ("quantization",), message)
+    return Refusal(candidate.name, candidate.method, error, problem)
+
+
+def config_refusal(candidate: Candidate, error: str) -> Refusal:
+    """E0309: config.json is malformed or contradicts itself."""
+    reason = f"its config.json cannot be used: {error}"
+    return _unusable(candidate, f"config.json of `{candidate.name}` cannot be used: {error}", reason)
+
+
+def _unusable(candidate: Candidate, message: str, reason: str) -> Refusal:
+    return Refusal(candidate.name, candidate.method, reason, Problem("E0309", candidate.service, ("model",), message))
+
+
+def split_refusal(candidate: Candidate, reasons: tuple[str, ...]) -> Refusal:
+    """E0404: no legal number of GPUs."""
+    service = candidate.spec
+    key = "tensor_parallel_size" if service.tensor_parallel_size is not None else "gpus" if service.gpus else "model"
+    edit = Edit(("services", candidate.service, key), None)
+    remedy = Remedy(f"remove `{key}` and let the GPUs be chosen", (edit,), kind=key)
+    message = f"service `{candidate.service}` cannot be split over the GPUs it asks for"
+    remedies = (remedy,) if key != "model" else ()
+    problem = Problem("E0404", candidate.service, (key,), message, notes=reasons, remedies=remedies)
+    return Refusal(candidate.name, candidate.method, f"it cannot be split: {'; '.join(reasons)}", problem)
+
+
+def chat_refusal(candidate: Candidate) -> Refusal | None:
+    """E0306: chats need a template."""
+    facts, name = candidate.facts, candidate.service
+    has_template = facts.chat_template is not None or candidate.spec.brings_chat_template
+    if candidate.spec.task != "chat" or has_template or "chat_template" in facts.unconfirmed:
+        return None
+    message = f"service `{name}` is for chat, and `{candidate.name}` has no chat template"
+    notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
+    edit = Edit(("services", name, "task"), "completion")
+    remedy = Remedy("`task: completion`, if clients send no chats", (edit,), kind="task")
+    problem = Problem("E0306", name, ("model",), message, "has no chat template", notes, (remedy,))
+    return Refusal(candidate.name, candidate.method, "it has no chat template", problem)
+
+
+def length_refusal(candidate: Candidate, architecture: Architecture) -> Refusal | None:
+    """E0403: the model's longest request is shorter than the service's."""
+    asked, limit, name = candidate.spec.context, architecture.max_model_len, candidate.service
+    if asked <= limit:
+        return None
+    message = f"service `{name}` asks for {asked} tokens of context, `{candidate.name}` has {limit}"
+    note = f"{asked} − {limit} = {asked - limit} tokens more than vLLM accepts for this config.json"
+    shorter = format_tokens(limit)
+    remedy = Remedy(f"`context: {shorter}`", (Edit(("services", name, "context"), shorter),), kind="context")
+    problem = Problem("E0403", name, ("context",), message, f"at most {limit}", (note,), (remedy,))
+    return Refusal(candidate.name, candidate.method, f"its context is {limit} tokens, asked are {asked}", problem)

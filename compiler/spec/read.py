@@ -1,0 +1,37 @@
+"""From a file to a spec that passed its checks, and where its lock lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiler.diagnostics import Diagnostic, SourceText, has_errors
+from compiler.spec.checks import check_spec
+from compiler.spec.load import SpecFile, load_spec
+
+LOCK_SUFFIX = ".lock.yaml"
+
+
+def lock_path(spec_path: Path) -> Path:
+    """Where the lock of a spec lies."""
+    return spec_path.with_name(spec_path.stem + LOCK_SUFFIX)
+
+
+def read_spec(path: Path, name: str) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
+    """Load and check.
+
+    Args:
+        path: of the spec.
+        name: what diagnostics call it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        return None, (Diagnostic("E0101", f"{name} is not UTF-8 text: byte {error.start}"),)
+    file, problems = load_spec(SourceText(name, text))
+    if file is None:
+        return None, problems
+    problems = check_spec(file)
+    return (None if has_errors(problems) else file), problems

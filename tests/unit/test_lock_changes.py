@@ -1,0 +1,60 @@
+"""What differs between two locks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from compiler.lock.changes import Change, FactChange, lock_changes, weight_bytes
+from compiler.lock.models import Lock, ModelFacts, WeightFile, lock_key, repository_of
+
+A, B = "a" * 40, "b" * 40
+
+
+def facts(**changes: Any) -> ModelFacts:
+    return ModelFacts(**{"source": "loopback", "commit": A, "config": {"torch_dtype": "bfloat16"}, **changes})
+
+
+def lock(**models: ModelFacts) -> Lock:
+    return Lock(schema=1, services={}, models=models)
+
+
+def test_equal_locks_have_no_changes() -> None:
+    assert lock_changes(lock(a=facts()), lock(a=facts())) == ()
+
+
+def test_what_moved() -> None:
+    new = facts(commit=B, license="mit", config={"dtype": "float16"})
+    (change,) = lock_changes(lock(a=facts()), lock(a=new))
+    assert (change.model, change.kind) == ("a", "moved")
+    assert change.facts[:3] == (
+        FactChange("commit", A, B),
+        FactChange("licence", None, "mit"),
+        FactChange("dtype", "bfloat16", "float16"),
+    )
+    assert change.facts[3].fact == "config"
+
+
+def test_came_went_and_renamed() -> None:
+    old, new = lock(gone=facts(commit=None), old=facts()), lock(came=facts(commit=B), new=facts(license="mit"))
+    assert lock_changes(old, new) == (
+        Change("came", "new"),
+        Change("gone", "gone"),
+        Change("new", "renamed", (FactChange("licence", None, "mit"),), "old"),
+    )
+
+
+@pytest.mark.parametrize(("sizes", "total"), [((), None), ((1, None), None), ((1, 2), 3)])
+def test_bytes_are_known_or_not(sizes: tuple[int | None, ...], total: int | None) -> None:
+    files = tuple(WeightFile(path=str(index), size=size) for index, size in enumerate(sizes))
+    assert weight_bytes(facts(weights=files)) == total
+
+
+@pytest.mark.parametrize(
+    ("repository", "branch", "key"),
+    [("a/b", None, "a/b"), ("a/b", "x/y", "a/b@x/y"), ("/models/a@b", None, "/models/a@b")],
+)
+def test_keys(repository: str, branch: str | None, key: str) -> None:
+    assert lock_key(repository, branch) == key
+    assert repository_of(key) == repository
