@@ -1,4 +1,4 @@
-"""`stackc lock`: the only command that goes online."""
+"""`stackc lock`: asks the Hub, and writes what it said beside the spec."""
 
 from __future__ import annotations
 

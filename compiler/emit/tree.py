@@ -115,12 +115,34 @@ def _swap(staged: Path, root: Path) -> None:
 
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
 def _exchange(first: Path, second: Path) -> None:
-    """Swap two names atomically: renameat2(2), Linux 3.15 and glibc 2.28, which the standard library does not wrap."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    """Swap two names atomically: renameat2(2), Linux 3.15 and glibc 2.28, which the standard library does not wrap.
+
+    Other systems, and file systems without it, get two renames: there alone a crash between them leaves the old tree
+    under another name.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        _rename_in_turn(first, second)
+        return
     paths = (os.fsencode(first), os.fsencode(second))
-    if libc.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) != 0:
-        number = ctypes.get_errno()
+    if renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in _NOT_OFFERED:
         raise OSError(number, os.strerror(number), str(second))
+    _rename_in_turn(first, second)
+
+
+def _rename_in_turn(first: Path, second: Path) -> None:
+    aside = first.with_name(f"{first.name}.old")
+    second.rename(aside)
+    try:
+        first.rename(second)
+    except BaseException:  # an interrupt too must find the old tree in its place
+        aside.rename(second)
+        raise
+    aside.rename(first)

@@ -150,6 +150,30 @@ def test_an_interrupt_in_the_middle_leaves_the_old_tree(project: Path, monkeypat
     assert snapshot(project / "generated") == before
 
 
+def test_without_an_atomic_exchange_the_tree_is_replaced_or_kept(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on systems other than Linux, and on file systems that do not offer it."""
+    monkeypatch.setattr(tree_module.ctypes, "CDLL", lambda *_, **__: object())
+    spec = project / "stacks" / "tiny-cpu.yaml"
+    spec.write_text(spec.read_text().replace("port: 8000", "port: 8100"))
+    before = snapshot(project / "generated")
+    real = Path.rename
+
+    def fail_to_put_the_new_tree(path: Path, target: Path) -> Path:
+        if Path(target).name == "tiny-cpu" and not path.name.endswith(".old"):
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_to_put_the_new_tree)
+    assert run("compile").exit_code != 0
+    assert snapshot(project / "generated") == before
+    monkeypatch.setattr(Path, "rename", real)
+    assert run("compile").exit_code == 0
+    assert run("compile", "--check").exit_code == 0
+    assert sorted(path.name for path in (project / "generated").iterdir()) == sorted(NAMES)
+
+
 def test_an_output_that_is_a_file_is_a_usage_error(project: Path) -> None:
     (project / "taken").write_text("")
     assert run("compile", "--output", "taken").exit_code == 2
