@@ -9,8 +9,15 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+# A slow machine is no bug. CI asks the same questions every time, so that what it says depends on the change alone;
+# everywhere else each run asks new ones.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else "default")
 
 
 @pytest.fixture(autouse=True)

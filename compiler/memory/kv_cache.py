@@ -52,17 +52,6 @@ class KvLayout:
         """VLLM's `GPU KV cache size`: max_concurrency × max_model_len."""
         return int(self.max_concurrency(num_blocks, length) * length)
 
-    def longest_request(self, num_blocks: int, limit: int) -> int:
-        """The longest request, up to `limit` tokens, that fits alone."""
-        low, high = 0, limit
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.blocks_for(concurrency=1, length=middle) <= num_blocks:
-                low = middle
-            else:
-                high = middle - 1
-        return low
-
 
 def kv_layout(
     architecture: Architecture,

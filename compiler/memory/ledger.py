@@ -9,12 +9,11 @@ from compiler.units import ByteRange, total
 
 
 class Basis(StrEnum):
-    """How a figure is known: to the byte; to the byte if config.json is right; within an interval; as the spec says."""
+    """How a figure is known: to the byte; to the byte if config.json is right; within an interval."""
 
     EXACT = "exact"
     DERIVED = "derived"
     ESTIMATE = "estimate"
-    DECLARED = "declared"
 
 
 class RowKind(StrEnum):

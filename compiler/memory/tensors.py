@@ -40,7 +40,6 @@ class Packing:
         style: `awq`, `gptq`, `pack-quantized` (compressed-tensors integers below 8 bits), `int8` or `fp8`.
         bits: per weight.
         group_size: inputs that share a scale; None for one scale per output channel.
-        zero_point: whether zero points are stored.
         block: rows and columns that share a scale (FP8 block checkpoints); None otherwise.
         attention_scales: scalars in the served dtype that the engine adds to each attention layer
             (vllm/model_executor/layers/quantization/kv_cache.py:BaseKVCacheMethod, 0.33.0).
@@ -49,7 +48,6 @@ class Packing:
     style: str
     bits: int
     group_size: int | None
-    zero_point: bool
     block: tuple[int, int] | None = None
     attention_scales: int = 0
 
@@ -163,7 +161,7 @@ def _integer_packing(block: Mapping[str, Any], style: str) -> Packing:
         raise ConfigError(f"quantization `bits` must be 2, 3, 4 or 8, not {str(bits)[:40]}")
     if not isinstance(group, int) or isinstance(group, bool) or not (group == -1 or 0 < group <= _LARGEST_GROUP):
         raise ConfigError(f"quantization `group_size` must be -1 or a positive number, not {str(group)[:40]}")
-    return Packing(style, int(bits), None if group == -1 else group, zero_point=bool(block.get("zero_point", True)))
+    return Packing(style, int(bits), None if group == -1 else group)
 
 
 _ATTENTION_SCALES = 4
@@ -172,10 +170,10 @@ _ATTENTION_SCALES = 4
 def _fp8_packing(block: Mapping[str, Any]) -> Packing:
     size = block.get("weight_block_size")
     if size is None:
-        return Packing("fp8", 8, None, zero_point=False, attention_scales=_ATTENTION_SCALES)
+        return Packing("fp8", 8, None, attention_scales=_ATTENTION_SCALES)
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):  # noqa: PLR2004
         raise ConfigError("quantization `weight_block_size` must be two positive numbers")
-    return Packing("fp8", 8, None, zero_point=False, block=(size[0], size[1]), attention_scales=_ATTENTION_SCALES)
+    return Packing("fp8", 8, None, block=(size[0], size[1]), attention_scales=_ATTENTION_SCALES)
 
 
 def _compressed_packing(block: Mapping[str, Any]) -> Packing:
@@ -191,7 +189,7 @@ def _compressed_packing(block: Mapping[str, Any]) -> Packing:
     bits, size = weights.get("num_bits"), _compressed_group_size(weights)
     scales = _ATTENTION_SCALES
     if weights.get("type") == "float" and bits == 8 and not size:  # noqa: PLR2004
-        return Packing("fp8", 8, None, zero_point=False, attention_scales=scales)
+        return Packing("fp8", 8, None, attention_scales=scales)
     if weights.get("type") != "int" or bits not in (4, 8):
         grouped = f" in groups of {str(size)[:20]}" if size else ""
         scheme = f"{str(weights.get('type'))[:20]} {str(bits)[:20]} bit{grouped}"
@@ -201,8 +199,8 @@ def _compressed_packing(block: Mapping[str, Any]) -> Packing:
     if bits == 4 and group.get("input_activations"):  # noqa: PLR2004
         raise UnknownLayoutError("4-bit weights with quantized activations have no layout that stackc knows")
     if bits == 8 and not size and group.get("input_activations"):  # noqa: PLR2004
-        return Packing("int8", 8, None, zero_point=False, attention_scales=scales)
-    return Packing("pack-quantized", int(bits), size, zero_point=False, attention_scales=scales)
+        return Packing("int8", 8, None, attention_scales=scales)
+    return Packing("pack-quantized", int(bits), size, attention_scales=scales)
 
 
 def _compressed_group_size(weights: Mapping[str, Any]) -> int | None:

@@ -84,6 +84,11 @@ def _span(source: SourceText, line: int, column: int, end_line: int, end_column:
     return Span(source, Position(line + 1, column + 1), Position(end_line + 1, end_column + 1))
 
 
+def _is_text(value: str) -> bool:
+    """Whether it has no lone surrogate: escapes can write one, and no encoding takes it."""
+    return not any("\ud800" <= char <= "\udfff" for char in value)
+
+
 class _Walk:
     """Turns nodes into plain data, collecting places and problems on the way."""
 
@@ -113,6 +118,9 @@ class _Walk:
             return {name: self.convert(value, (*path, name), at) for name, at, value in self._entries(node)}
         if isinstance(node, SequenceNode):
             return [self.convert(item, (*path, index)) for index, item in enumerate(node.value)]
+        if not _is_text(str(node.value)):
+            self._report("E0101", "an escape stands for half a character, which is no text", span)
+            return None
         return self._scalar(node)
 
     def span(self, node: Node) -> Span:
@@ -134,6 +142,9 @@ class _Walk:
                 self._report("E0103", "merge keys are not part of a spec", span)
                 continue
             name = str(key_node.value)
+            if not _is_text(name):
+                self._report("E0101", "an escape stands for half a character, which is no text", span)
+                continue
             if name in first:
                 note = f"first given at {first[name]}"
                 self.problems.append(Diagnostic("E0102", f"key `{name}` is given twice", Label(span), (note,)))

@@ -154,4 +154,3 @@ def test_capacity_falls_as_requests_grow(model: dict[str, Any], blocks: int, len
         read_architecture(model), dtype="bfloat16", block_size=16, tensor_parallel_size=1, max_num_batched_tokens=8192
     )
     assert layout.max_concurrency(blocks, length + longer) <= layout.max_concurrency(blocks, length)
-    assert layout.longest_request(blocks, 131072) <= layout.longest_request(blocks + 1, 131072)

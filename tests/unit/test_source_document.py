@@ -49,6 +49,13 @@ def test_any_text_gives_data_or_diagnostics(text: str) -> None:
     assert (document is None) == bool(problems)
 
 
+@pytest.mark.parametrize("text", ['a: "\\ud800"', '"\\udfff": 1', 'a: ["x\\udc00y"]'])
+def test_half_a_character_is_refused_where_it_stands(text: str) -> None:
+    document, (problem,) = load_document(SourceText("x.yaml", text))
+    assert document is None
+    assert problem.code == "E0101"
+
+
 def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
     document, problems = load_document(SourceText("x.yaml", "a: 1\n" * 300_000))
     assert document is None
