@@ -42,8 +42,6 @@ def hub_process(recordings: Sequence[Recording], latency: float) -> Iterator[Hub
 
 def _run(pipe: Connection, recordings: list[Recording], latency: float) -> None:
     with serve(recordings, latency=latency) as hub:
-        # A body longer than the write buffer would wait another 40 ms for the client's acknowledgement of the head.
-        hub.RequestHandlerClass.disable_nagle_algorithm = True  # type: ignore[attr-defined]
         pipe.send(hub.url)
         taken = 0
         while pipe.recv() == "take":

@@ -28,7 +28,7 @@ class Decided:
 
 _BUDGET = Decided("it is an output: the ledger decides it for each server")
 _SPLIT = Decided("the ledger is worked out for tensor parallelism on one node only")
-_MEMORY = Decided("it changes memory in a way that the ledger does not follow")
+_MEMORY = Decided("it can change memory in a way that the ledger does not follow")
 _PROBES = Decided("the probes and the smoke test expect plain HTTP on the service's port")
 _SECRET = Decided("a secret on the command line shows in `ps`", "secrets")
 _FACTS = Decided("the model's facts come from the lock")
@@ -54,11 +54,20 @@ DECIDED = {
     "--enable-lora": _MEMORY,
     "--enable-sleep-mode": _MEMORY,
     "--gpu-memory-utilization": _BUDGET,
+    "--grpc": _PROBES,
+    "--grpc-port": _PROBES,
     "--headless": _SPLIT,
     "--hf-config-path": _FACTS,
     "--hf-overrides": _FACTS,
     "--hf-token": _SECRET,
     "--host": Decided("the probes and the compose file need it too", "host"),
+    "--lora-modules": _MEMORY,
+    "--enable-scale-out": _SPLIT,
+    "--api-server-count": _SPLIT,
+    "--tokens-only": _PROBES,
+    "--ssl-cert-reqs": _PROBES,
+    "--ssl-ciphers": _PROBES,
+    "--enable-ssl-refresh": _PROBES,
     "--kv-cache-dtype": Decided("it decides the bytes of every block", "kv_cache_dtype"),
     "--kv-cache-memory-bytes": _BUDGET,
     "--kv-offloading-size": _MEMORY,
@@ -91,6 +100,53 @@ DECIDED = {
     "--trust-remote-code": Decided("the policy decides it", "policy.trust_remote_code"),
     "--uds": _PROBES,
 }
+
+
+# vLLM's configuration classes whose options can change memory, the split, or what the server is. Of these, only what is
+# listed as harmless passes: an option that is new in a release is refused until somebody has looked at it.
+_GUARDED_GROUPS = {
+    "CacheConfig",
+    "KernelConfig",
+    "LoRAConfig",
+    "MambaConfig",
+    "ModelConfig",
+    "MultiModalConfig",
+    "OffloadConfig",
+    "ParallelConfig",
+    "SchedulerConfig",
+    "VllmConfig",
+}
+_HARMLESS = {
+    "--allowed-local-media-path",
+    "--allowed-media-domains",
+    "--async-scheduling",
+    "--disable-cascade-attn",
+    "--disable-custom-all-reduce",
+    "--enable-prefix-caching",
+    "--enforce-eager",
+    "--generation-config",
+    "--logprobs-mode",
+    "--long-prefill-token-threshold",
+    "--max-num-queued-reqs",
+    "--max-num-queued-tokens",
+    "--numa-bind",
+    "--numa-bind-cpus",
+    "--numa-bind-nodes",
+    "--override-generation-config",
+    "--prefix-caching-hash-algo",
+    "--scheduling-policy",
+    "--seed",
+    "--stream-interval",
+    "--structured-outputs-config",
+    "--tokenizer-mode",
+}
+
+
+def decided(flag: Flag) -> Decided | None:
+    """Why an option is not the user's to set; None if it is."""
+    if flag.name in DECIDED:
+        return DECIDED[flag.name]
+    return _MEMORY if flag.group in _GUARDED_GROUPS and flag.name not in _HARMLESS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +184,8 @@ def _check_one(given: _Given, catalog: FlagCatalog, seen: dict[str, str]) -> Ite
     if flag is None:
         yield _unknown(given, catalog)
         return
-    if flag.name in DECIDED:
-        yield _decided(given, flag, DECIDED[flag.name])
+    if (why := decided(flag)) is not None:
+        yield _decided(given, flag, why)
     elif flag.name in seen:
         message = f"`{key}` is the same option as `{seen[flag.name]}`"
         yield Diagnostic("E0503", message, label, helps=(given.remove,))
@@ -166,13 +222,14 @@ def _similar(given: _Given, flag: Flag) -> tuple[Help, ...]:
 
 
 def _unknown(given: _Given, catalog: FlagCatalog) -> Diagnostic:
-    nearest = catalog.nearest(given.key)
-    usable = [name for name in nearest if name not in DECIDED]
-    refused = [name for name in nearest if name in DECIDED]
+    nearest = [flag for name in catalog.nearest(given.key) if (flag := catalog.find(name)) is not None]
+    usable = [flag.name for flag in nearest if decided(flag) is None]
     hint = catalog.hint(given.key)
     notes = [hint] if hint else []
     notes += [
-        f"the nearest that exists is `{_key(name)}`, which is not to be given: {DECIDED[name].why}" for name in refused
+        f"the nearest that exists is `{_key(flag.name)}`, which is not to be given: {why.why}"
+        for flag in nearest
+        if (why := decided(flag)) is not None
     ]
     helps = [Help(f"did you mean `{_key(name)}`?") for name in usable]
     message = f"vLLM {catalog.version} has no option `{given.key}`"
