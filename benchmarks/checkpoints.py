@@ -15,8 +15,9 @@ from typing import Any
 
 from compiler.lock.models import ModelFacts, TensorKind
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.architecture import read_architecture
-from compiler.memory.tensors import expected_tensors, read_packing
+from compiler.memory.packing import read_quantization
+from compiler.memory.read import read_architecture
+from compiler.memory.tensors import expected_tensors
 from tests.hub.recordings import Recording
 
 # Publishers cut checkpoints at four to five gigabytes.
@@ -75,7 +76,7 @@ class Shard:
 def kinds_of(config: Mapping[str, Any], quantization: Mapping[str, Any] | None = None) -> tuple[TensorKind, ...]:
     """What a checkpoint of this configuration holds."""
     facts = ModelFacts(source="derived", config=dict(config), quantization=dict(quantization) if quantization else None)
-    return expected_tensors(read_architecture(config), read_packing(checkpoint_format(facts), facts.quantization))
+    return expected_tensors(read_architecture(config), read_quantization(checkpoint_format(facts), facts.quantization))
 
 
 def stored(kinds: Iterable[TensorKind]) -> list[Stored]:

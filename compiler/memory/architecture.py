@@ -1,77 +1,216 @@
-"""config.json → the numbers that decide memory, for dense decoder-only models.
+"""What a model is made of, as the arithmetic needs it: modules with weights, and the caches of each layer.
 
-Field names and rules follow vLLM 0.33.0 (vllm/config/model.py, vllm/transformers_utils/model_arch_config_convertor.py).
-A value that is missing or contradicts another is named, never guessed.
+A family's reader (compiler/memory/families) turns a config.json into these types by the rules of vLLM's own model code.
+Modules carry whole-model sizes; compiler/memory/weights.py splits them over ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum, auto
 
 
-class ConfigError(ValueError):
-    """config.json does not say what the arithmetic needs."""
+class Split(Enum):
+    """Which dimension of a module's weights tensor parallelism divides (vllm/model_executor/layers/linear.py)."""
 
-
-class UnsupportedArchitectureError(ValueError):
-    """The checkpoint's architecture is none that stackc can account for."""
+    REPLICATED = auto()
+    OUTPUTS = auto()
+    INPUTS = auto()
+    KV_HEADS = auto()
+    """Outputs, by KV heads: heads are replicated where there are more ranks than heads."""
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """What config.json does not say about a family, because its model code fixes it.
+class Linear:
+    """A projection: `outputs` × `inputs` weights.
 
     Attributes:
-        qkv_bias: whether q, k and v have a bias; None where `attention_bias` of the config decides.
-        qk_norm: whether each head's q and k are normalised by a learned vector.
+        name: as checkpoints call it, below its layer (`self_attn.q_proj`).
+        fused: the engine's module that holds it with others (`self_attn.qkv_proj`); None where it stands alone.
+        heads: KV heads, for Split.KV_HEADS.
+        quantized: False where the engine never quantizes it, such as a router.
+        dtype: safetensors dtype of its weights where that is fixed; None: what the model is served in.
+        parts: projections that the checkpoint stores as this one tensor, such as gate and up.
     """
 
-    qkv_bias: bool | None
-    qk_norm: bool = False
+    name: str
+    outputs: int
+    inputs: int
+    split: Split
+    bias: bool = False
+    fused: str | None = None
+    heads: int = 1
+    quantized: bool = True
+    dtype: str | None = None
+    parts: int = 1
 
 
-# vllm/model_executor/models/{llama,mistral,qwen2,qwen3}.py of 0.33.0
-FAMILIES = {
-    "LlamaForCausalLM": Family(qkv_bias=None),
-    "MistralForCausalLM": Family(qkv_bias=False),
-    "Qwen2ForCausalLM": Family(qkv_bias=True),
-    "Qwen3ForCausalLM": Family(qkv_bias=None, qk_norm=True),
-}
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A parameter that no quantizer touches: norm weights, sinks, biases of a router, convolutions, state parameters.
 
-# RoPE types whose factor is already in max_position_embeddings (vllm/config/model.py:_get_and_verify_max_len).
-_LENGTH_ALREADY_SCALED = {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"}
+    Attributes:
+        size: elements of all dimensions.
+        split: REPLICATED, OUTPUTS or KV_HEADS.
+        dtype: where it is fixed; None: what the model is served in.
+        stored: False where the engine makes it itself.
+    """
 
-_LENGTH_KEYS = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_seq_len",
-    "seq_length",
-    "model_max_length",
-    "max_target_positions",
-    "max_sequence_length",
-    "max_seq_length",
-    "seq_len",
-)
+    name: str
+    size: int
+    split: Split = Split.REPLICATED
+    dtype: str | None = None
+    heads: int = 1
+    stored: bool = True
 
-_LIMIT = 2**31
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An embedding or an output head over the vocabulary: rows are padded, then divided.
+
+    Attributes:
+        bias: of an output head, one for each row.
+        quantized: whether a quantizer may store it packed (`lm_head: true`).
+    """
+
+    name: str
+    rows: int
+    columns: int
+    bias: bool = False
+    quantized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """The routed experts of a layer, in the engine's fused layout (vllm/model_executor/layers/fused_moe).
+
+    Attributes:
+        name: as checkpoints call it (`mlp.experts`).
+        count: of experts.
+        inputs, intermediate: widths of one expert.
+        gated: whether there is a gate projection beside up.
+        bias: whether projections have biases.
+        top_k: experts that serve one token.
+    """
+
+    name: str
+    count: int
+    inputs: int
+    intermediate: int
+    top_k: int
+    gated: bool = True
+    bias: bool = False
+
+
+Module = Linear | Vector | Table | Experts
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCache:
+    """Keys and values for each KV head.
+
+    Attributes:
+        head_dim, value_dim: widths of a key and of a value.
+        window: tokens that a query sees; None for all.
+        chunk: size of the chunks that tokens attend within; None for no chunks.
+    """
+
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    window: int | None = None
+    chunk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatentCache:
+    """One latent vector for each token, the same on every rank (MLA).
+
+    Attributes:
+        width: kv_lora_rank + qk_rope_head_dim.
+        sparse: whether an indexer picks the tokens that are read (DeepSeek sparse attention).
+    """
+
+    width: int
+    sparse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerCache:
+    """Keys of a sparse-attention indexer: 8-bit values and their scales (vllm's DeepseekV32IndexerCache).
+
+    Attributes:
+        head_dim: of the indexer.
+    """
+
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatePart:
+    """One tensor of a recurrent state: `divided` elements over the ranks, `replicated` on each.
+
+    Attributes:
+        dtype: torch's name; None: what the model is served in.
+        steps: rows that each rank holds of it beyond one, such as a convolution's taps.
+    """
+
+    divided: int
+    dtype: str | None = None
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StateCache:
+    """The recurrent state of one request in one layer (Mamba, gated delta net, …); it does not grow with length.
+
+    Attributes:
+        kind: `mamba1`, `mamba2`, `gdn`, `kda`, `short_conv` or `linear`.
+        groups: of a Mamba 2 state; extended where ranks do not divide them.
+    """
+
+    kind: str
+    parts: tuple[StatePart, ...]
+
+
+Cache = HeadCache | LatentCache | IndexerCache | StateCache
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the decoder; layers that are alike are equal.
+
+    Attributes:
+        caches: that this layer owns: none for one without attention or one that reads another layer's.
+    """
+
+    modules: tuple[Module, ...]
+    caches: tuple[Cache, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A dense decoder.
+    """A model.
 
     Attributes:
         name: as in `architectures`.
+        layers: of the decoder, in order.
+        layer_prefix: path of the layers in checkpoints.
+        first, last: modules of the first and the last pipeline stage.
+        everywhere: modules of every pipeline stage, such as a vision tower.
+        hidden_size, vocab_size: of the language model.
+        intermediate_size: the widest dense projection of a layer.
+        num_attention_heads, num_kv_heads, head_dim: of its widest attention.
+        tie_word_embeddings: the output head is the embedding table.
         max_model_len: longest request in tokens that vLLM accepts for this config.
-        sliding_window: tokens that each layer attends to; None for full attention.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
+        pooling: it gives embeddings or scores, and generates nothing.
     """
 
     name: str
-    family: Family
-    num_layers: int
+    layers: tuple[Layer, ...]
+    first: tuple[Module, ...]
+    last: tuple[Module, ...]
     hidden_size: int
     intermediate_size: int
     num_attention_heads: int
@@ -79,134 +218,22 @@ class Architecture:
     head_dim: int
     vocab_size: int
     tie_word_embeddings: bool
-    attention_bias: bool
-    mlp_bias: bool
     max_model_len: int
-    sliding_window: int | None
     checkpoint_dtype: str
+    everywhere: tuple[Module, ...] = ()
+    layer_prefix: str = "model.layers"
+    pooling: bool = False
 
     @property
-    def qkv_bias(self) -> bool:
-        """Whether the q, k and v projections have a bias."""
-        return self.attention_bias if self.family.qkv_bias is None else self.family.qkv_bias
+    def num_layers(self) -> int:
+        """Layers of the decoder."""
+        return len(self.layers)
 
-
-def read_architecture(config: Mapping[str, Any]) -> Architecture:
-    """The architecture that a config.json describes.
-
-    Raises:
-        UnsupportedArchitectureError: not one of FAMILIES, or it mixes kinds of attention.
-        ConfigError: a key is missing, absurd or contradicts another.
-    """
-    name = _architecture_name(config)
-    heads, hidden = _positive(config, "num_attention_heads"), _positive(config, "hidden_size")
-    kv_heads = _positive(config, "num_key_value_heads", default=heads)
-    if heads % kv_heads:
-        raise ConfigError(f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")
-    return Architecture(
-        name=name,
-        family=FAMILIES[name],
-        num_layers=_positive(config, "num_hidden_layers"),
-        hidden_size=hidden,
-        intermediate_size=_positive(config, "intermediate_size"),
-        num_attention_heads=heads,
-        num_kv_heads=kv_heads,
-        head_dim=_head_dim(config, hidden, heads),
-        vocab_size=_positive(config, "vocab_size"),
-        tie_word_embeddings=_flag(config, "tie_word_embeddings"),
-        attention_bias=_flag(config, "attention_bias"),
-        mlp_bias=_flag(config, "mlp_bias"),
-        max_model_len=_max_model_len(config),
-        sliding_window=_sliding_window(config),
-        checkpoint_dtype=_dtype(config),
-    )
-
-
-def _architecture_name(config: Mapping[str, Any]) -> str:
-    names = config.get("architectures")
-    if not isinstance(names, list) or not names or not isinstance(names[0], str):
-        raise ConfigError("`architectures` is missing")
-    if names[0] not in FAMILIES:
-        raise UnsupportedArchitectureError(names[0])
-    return names[0]
-
-
-def _positive(config: Mapping[str, Any], key: str, *, default: int | None = None) -> int:
-    value = config.get(key)
-    if value is None and default is not None:
-        return default
-    if value is None:
-        raise ConfigError(f"`{key}` is missing")
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LIMIT:
-        raise ConfigError(f"`{key}` must be a positive whole number, not {str(value)[:40]}")
-    return value
-
-
-def _flag(config: Mapping[str, Any], key: str) -> bool:
-    value = config.get(key)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise ConfigError(f"`{key}` must be true or false, not {str(value)[:40]}")
-    return value
-
-
-def _head_dim(config: Mapping[str, Any], hidden: int, heads: int) -> int:
-    if config.get("head_dim") is not None:
-        return _positive(config, "head_dim")
-    if hidden % heads:
-        raise ConfigError(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}, and no head_dim")
-    return hidden // heads
-
-
-def _max_model_len(config: Mapping[str, Any]) -> int:
-    lengths = [_positive(config, key) for key in _LENGTH_KEYS if config.get(key) is not None]
-    if not lengths:
-        return 2048  # vLLM's own fallback
-    length = config["model_max_length"] if config.get("model_max_length") is not None else min(lengths)
-    return int(length * _rope_factor(config))
-
-
-def _rope_factor(config: Mapping[str, Any]) -> float:
-    rope = config.get("rope_parameters") or config.get("rope_scaling")
-    if rope is None:
-        return 1.0
-    if not isinstance(rope, Mapping):
-        raise ConfigError("`rope_scaling` must be a map")
-    if str(rope.get("rope_type", rope.get("type", "default"))) in _LENGTH_ALREADY_SCALED:
-        return 1.0
-    factor = rope.get("factor") or 1.0
-    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 1 <= factor <= 1024:  # noqa: PLR2004
-        raise ConfigError(f"`rope_scaling.factor` must be a number from 1 to 1024, not {str(factor)[:40]}")
-    return float(factor)
-
-
-def _sliding_window(config: Mapping[str, Any]) -> int | None:
-    """The window where all layers share one; transformers' Qwen2 config turns it off by `use_sliding_window`."""
-    kinds = config.get("layer_types")
-    if isinstance(kinds, list) and len(set(map(str, kinds))) > 1:
-        raise UnsupportedArchitectureError(
-            f"layers with different attention: {', '.join(sorted(set(map(str, kinds))))}"
-        )
-    window = config.get("sliding_window")
-    if not window:
-        return None
-    if str(config.get("model_type", "")).startswith("qwen"):
-        if config.get("use_sliding_window") is not True:
-            return None
-        if config.get("max_window_layers", 0) not in (0, None):
-            raise UnsupportedArchitectureError("sliding windows on some layers only (use_sliding_window)")
-    return _positive(config, "sliding_window")
-
-
-_DTYPES = {"bfloat16", "float16", "float32"}
-
-
-def _dtype(config: Mapping[str, Any]) -> str:
-    value = str(config.get("torch_dtype") or config.get("dtype") or "float16").removeprefix("torch.")
-    if value not in _DTYPES:
-        raise ConfigError(f"`torch_dtype` must be one of {', '.join(sorted(_DTYPES))}, not {value[:40]}")
-    return value
+    @property
+    def sliding_window(self) -> int | None:
+        """The window that all layers share; None where one of them has none or they differ."""
+        windows = {cache.window for layer in self.layers for cache in layer.caches if isinstance(cache, HeadCache)}
+        return windows.pop() if len(windows) == 1 else None
 
 
 def served_dtype(checkpoint_dtype: str, *, bfloat16_runs: bool) -> str:

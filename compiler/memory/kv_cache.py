@@ -1,18 +1,79 @@
-"""KV cache by vLLM's page and block arithmetic, for models whose layers share one kind of attention.
+"""KV cache by vLLM's page and block arithmetic.
 
-vllm/v1/kv_cache_interface.py and vllm/v1/core/kv_cache_planning.py of 0.33.0: pages of all layers form one block, the
-pool holds whole blocks, and block 0 is the null block that no request gets.
+vllm/v1/kv_cache_interface.py and vllm/v1/core/kv_cache_planning.py of 0.33.0: the layers' pages are made equal in size,
+layers are put in groups, a block holds a page of each layer of a group, and block 0 is the null block that no request
+gets.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-
-from compiler.memory.architecture import Architecture
-
-_ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1}
+from enum import StrEnum
 
 NULL_BLOCKS = 1
+
+
+class CacheKind(StrEnum):
+    """Kinds of caches, by the name of vLLM's spec."""
+
+    FULL = "FullAttentionSpec"
+    SLIDING = "SlidingWindowSpec"
+    CHUNKED = "ChunkedLocalAttentionSpec"
+    LATENT = "MLAAttentionSpec"
+    STATE = "MambaSpec"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """The cache of one layer on one rank.
+
+    Attributes:
+        block_size: tokens of a block.
+        page_bytes: of one block in this layer.
+        content: what must be equal for layers to share a group although pages are of one size, such as head sizes.
+        window, chunk: tokens; None where attention is not limited.
+        states: blocks that a request holds of a STATE cache.
+    """
+
+    kind: CacheKind
+    block_size: int
+    page_bytes: int
+    content: tuple[int | str, ...] = ()
+    window: int | None = None
+    chunk: int | None = None
+    states: int = 0
+
+    def blocks_per_request(self, length: int, in_flight_tokens: int) -> int:
+        """Blocks that one request of `length` tokens holds at most."""
+        if self.kind is CacheKind.STATE:
+            return self.states
+        if self.window is not None:
+            return _ceil(min(self.window - 1 + in_flight_tokens, length), self.block_size) + 1
+        if self.chunk is not None:
+            return _ceil(min(self.chunk + in_flight_tokens, length), self.block_size)
+        return _ceil(length, self.block_size)
+
+    @property
+    def uniform_key(self) -> tuple[object, ...]:
+        """Layers with equal keys need the same number of tokens, whatever their pages (UniformTypeKVCacheSpecs)."""
+        full = self.kind in (CacheKind.FULL, CacheKind.LATENT)
+        return (CacheKind.FULL if full else self.kind, self.block_size, self.window, self.chunk, self.states)
+
+
+def _ceil(count: int, unit: int) -> int:
+    return -(-count // unit)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheGroup:
+    """Layers that share a block table. `page_bytes` is what a block takes in all of them."""
+
+    spec: CacheSpec
+    layers: int
+    page_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +82,20 @@ class KvLayout:
 
     Attributes:
         dtype: of the cache: a torch dtype, or `fp8`.
-        block_size: tokens of a block.
-        bytes_per_block: over all layers of this rank.
-        window: tokens that stay cached for one request beyond those in flight; None for full attention.
-        max_num_batched_tokens, concurrent_batches: bound the tokens in flight.
+        block_size: tokens of a block of the first group.
+        bytes_per_block: over all layers of the largest group.
+        in_flight_tokens: scheduled and not yet settled.
     """
 
     dtype: str
     block_size: int
     bytes_per_block: int
-    window: int | None
+    groups: tuple[CacheGroup, ...]
     in_flight_tokens: int
 
     def blocks_per_request(self, length: int) -> int:
-        """Blocks that one request of `length` tokens holds at most."""
-        if self.window is None:
-            return -(-length // self.block_size)
-        cached = min(self.window - 1 + self.in_flight_tokens, length)
-        return -(-cached // self.block_size) + 1
+        """Blocks that one request of `length` tokens holds at most, over all groups."""
+        return sum(group.spec.blocks_per_request(length, self.in_flight_tokens) for group in self.groups)
 
     def blocks_for(self, *, concurrency: int, length: int) -> int:
         """Blocks of a pool in which `concurrency` requests of `length` tokens fit at once."""
@@ -52,25 +109,81 @@ class KvLayout:
         """VLLM's `GPU KV cache size`: max_concurrency × max_model_len."""
         return int(self.max_concurrency(num_blocks, length) * length)
 
+    def max_length(self, num_blocks: int, *, limit: int, concurrency: int = 1) -> int:
+        """The longest request of which `concurrency` fit at once in the pool, up to `limit`; 0 if none does."""
+        return largest(limit, lambda length: self.blocks_for(concurrency=concurrency, length=length) <= num_blocks)
 
-def kv_layout(
-    architecture: Architecture,
-    *,
-    dtype: str,
-    block_size: int,
-    tensor_parallel_size: int,
-    max_num_batched_tokens: int,
-) -> KvLayout:
-    """The layout on one rank; KV heads are replicated when there are more ranks than heads.
 
-    Async scheduling, on by default, keeps two batches in flight (vllm/config/vllm.py:max_concurrent_batches).
+def largest(limit: int, holds: Callable[[int], bool]) -> int:
+    """The largest number from 1 to `limit` for which a condition holds that, once false, stays so; 0 if none."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
+
+
+class PagesError(ValueError):
+    """Pages that vLLM cannot make equal; it would refuse to start."""
+
+
+def kv_layout(specs: Sequence[CacheSpec], *, dtype: str, in_flight_tokens: int) -> KvLayout:
+    """The layout that vLLM plans for the layers of one rank, in the order of the model.
+
+    Raises:
+        PagesError: their pages cannot be made equal.
     """
-    heads = max(1, architecture.num_kv_heads // tensor_parallel_size)
-    page = heads * block_size * 2 * architecture.head_dim * _ELEMENT_BYTES[dtype]
-    return KvLayout(
-        dtype=dtype,
-        block_size=block_size,
-        bytes_per_block=page * architecture.num_layers,
-        window=architecture.sliding_window,
-        in_flight_tokens=2 * max_num_batched_tokens,
-    )
+    groups = _groups(specs)
+    largest_group = max((group.page_bytes for group in groups), default=0)
+    block_size = groups[0].spec.block_size if groups else 0
+    return KvLayout(dtype, block_size, largest_group, groups, in_flight_tokens)
+
+
+def _groups(specs: Sequence[CacheSpec]) -> tuple[CacheGroup, ...]:
+    """kv_cache_planning.py:get_kv_cache_groups."""
+    if not specs:
+        return ()
+    if len({spec.uniform_key for spec in specs}) == 1:
+        return (CacheGroup(specs[0], len(specs), sum(spec.page_bytes for spec in specs)),)
+    buckets = _buckets(_equal_pages(specs))
+    fewest, most = min(map(len, buckets)), max(map(len, buckets))
+    # Padding short groups costs less than splitting long ones where they differ by less than half.
+    size = most if most < fewest * 1.5 else fewest
+    return tuple(group for bucket in buckets for group in _split(bucket, size))
+
+
+def _split(bucket: Sequence[CacheSpec], size: int) -> Iterable[CacheGroup]:
+    count = _ceil(len(bucket), size)
+    for index in range(count):
+        layers = bucket[index::count]
+        yield CacheGroup(layers[0], len(layers), sum(spec.page_bytes for spec in layers))
+
+
+def _buckets(specs: Sequence[CacheSpec]) -> list[list[CacheSpec]]:
+    buckets: dict[CacheSpec, list[CacheSpec]] = {}
+    for spec in specs:
+        buckets.setdefault(spec, []).append(spec)
+    return list(buckets.values())
+
+
+def _equal_pages(specs: Sequence[CacheSpec]) -> list[CacheSpec]:
+    """kv_cache_planning.py:unify_kv_cache_spec_page_size."""
+    page = max(spec.page_bytes for spec in specs)
+    return [_with_page(spec, page) for spec in specs]
+
+
+def _with_page(spec: CacheSpec, page: int) -> CacheSpec:
+    if spec.page_bytes == page:
+        return spec
+    if spec.kind is CacheKind.STATE:
+        return dataclasses.replace(spec, page_bytes=page)
+    if page % spec.page_bytes == 0:
+        return dataclasses.replace(spec, page_bytes=page, block_size=spec.block_size * (page // spec.page_bytes))
+    if spec.kind is CacheKind.LATENT:
+        raise PagesError(f"pages of {spec.page_bytes} bytes in an MLA layer do not divide pages of {page} bytes")
+    return dataclasses.replace(spec, page_bytes=page)
+
+
+def common_block(specs: Iterable[CacheSpec]) -> int:
+    """The block size that all of them share, as a least common multiple."""
+    return math.lcm(*(spec.block_size for spec in specs))

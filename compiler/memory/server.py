@@ -12,9 +12,12 @@ from compiler.catalog.releases import CpuOverheads, GpuOverheads, Release
 from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture
 from compiler.memory.kv_cache import KvLayout
+from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
-from compiler.memory.tensors import Packing
-from compiler.memory.weights import rank_weights, second_head_bytes
+from compiler.memory.packing import Quantization
+from compiler.memory.parallelism import Parallelism
+from compiler.memory.tensors import content, expected_tensors, second_head_elements
+from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
 _GRAPH_LIMIT = 512  # vllm/config/vllm.py:_set_cudagraph_sizes
@@ -36,21 +39,23 @@ class ServerShape:
     compute_capability: tuple[int, int] | None
     enforce_eager: bool = False
 
+    @property
+    def parallelism(self) -> Parallelism:
+        """The rank that takes most."""
+        return Parallelism(self.tensor_parallel_size)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A checkpoint as the arithmetic sees it.
 
     Attributes:
-        tensors: from its headers, or derived from its config.
-        basis, source: how `tensors` are known and where they come from.
+        tensors: from its headers; None where none could be read.
     """
 
     architecture: Architecture
-    packing: Packing | None
-    tensors: tuple[TensorKind, ...]
-    basis: Basis
-    source: str
+    quantization: Quantization | None
+    tensors: tuple[TensorKind, ...] | None
 
 
 def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
@@ -65,14 +70,33 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
 
 
 def _weights_row(checkpoint: Checkpoint, shape: ServerShape) -> LedgerRow:
-    tensors, architecture, source = checkpoint.tensors, checkpoint.architecture, checkpoint.source
-    ranks, dtype = shape.tensor_parallel_size, shape.served_dtype
-    size = rank_weights(tensors, architecture, checkpoint.packing, tensor_parallel_size=ranks, served_dtype=dtype)
-    head = second_head_bytes(tensors, architecture, tensor_parallel_size=ranks, served_dtype=dtype)
-    if head == 0:
-        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), checkpoint.basis, source)
-    source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
-    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size, size + head), Basis.ESTIMATE, source)
+    size = rank_weights(
+        checkpoint.architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
+    )
+    if checkpoint.tensors is None:
+        source = "parameters that config.json implies, split as vLLM splits them; no header was read"
+        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
+    more, source = _unexplained(checkpoint, checkpoint.tensors, shape)
+    if more == 0:
+        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.EXACT, source)
+    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size, size + more), Basis.ESTIMATE, source)
+
+
+def _unexplained(checkpoint: Checkpoint, tensors: tuple[TensorKind, ...], shape: ServerShape) -> tuple[int, str]:
+    """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
+    architecture, width = checkpoint.architecture, SERVED_BYTES[shape.served_dtype]
+    tied, ranks = architecture.tie_word_embeddings, shape.tensor_parallel_size
+    found = content(tensors, tied=tied)
+    expected = content(expected_tensors(architecture, checkpoint.quantization), tied=tied)
+    head = second_head_elements(tensors, architecture) * width // ranks
+    source = "safetensors headers and config.json agree; split as vLLM splits them"
+    if head:
+        source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
+    if found == expected:
+        return head, source
+    more = max(0, found.float_elements - expected.float_elements) * width
+    more += max(0, found.packed_bytes - expected.packed_bytes)
+    return head + max(more, 1), f"config.json, split as vLLM splits it; the headers hold {more} bytes more than that"
 
 
 def _gpu_rows(

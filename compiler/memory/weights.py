@@ -1,172 +1,166 @@
-"""Bytes of parameters on one tensor-parallel rank, as vLLM lays them out before any repacking.
+"""Bytes of parameters on one rank, as vLLM lays them out before any repacking.
 
-Which dimension is split follows the module, how a parameter is stored follows its suffix
-(vllm/model_executor/layers/linear.py, vocab_parallel_embedding.py and quantization/ of 0.33.0).
+Which dimension is split follows the module (vllm/model_executor/layers/linear.py, vocab_parallel_embedding.py and
+fused_moe of 0.33.0), how a parameter is stored follows its packing (compiler/memory/layouts.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
-from compiler.lock.models import TensorKind
-from compiler.memory.architecture import Architecture, ConfigError
-from compiler.memory.tensors import Linear, Packing, linears
+from compiler.memory.architecture import (
+    Architecture,
+    Experts,
+    HeadCache,
+    LatentCache,
+    Linear,
+    Module,
+    Split,
+    Table,
+    Vector,
+)
+from compiler.memory.layouts import SERVED_BYTES, Parameter, expert_parameters, linear_parameters
+from compiler.memory.packing import Packing, Quantization
+from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
 
-VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py:DEFAULT_VOCAB_PADDING_SIZE
-
-_COLUMN = {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "qkv_proj", "gate_up_proj"}
-_KEY_VALUE = {"k_proj", "v_proj"}
-_ROW = {"o_proj", "down_proj"}
-_VOCAB = {"embed_tokens", "lm_head"}
-
-# Which dimension of a parameter runs over outputs and which over inputs; None where it has no such dimension.
-_DIMENSIONS: dict[str, tuple[int | None, int | None]] = {
-    "weight": (0, 1),
-    "bias": (0, None),
-    "qweight": (1, 0),
-    "qzeros": (1, 0),
-    "scales": (1, 0),
-    "weight_packed": (0, 1),
-    "weight_scale": (0, 1),
-    "weight_scale_inv": (0, 1),
-    "weight_zero_point": (0, 1),
-}
-
-# Read while loading and not kept, or a handful of bytes that is.
-_NOT_KEPT = {"g_idx", "weight_shape", "rotary_emb", "inv_freq"}
-
-_BYTES = {
-    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
-    "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
-}  # fmt: skip
-_FLOATS = {"F64", "F32", "F16", "BF16"}
-_SERVED_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-
-
-class SplitError(ValueError):
-    """The model cannot be split over that many ranks; vLLM would refuse to start."""
+WHOLE = Parallelism()
 
 
 def rank_weights(
-    kinds: Iterable[TensorKind],
-    architecture: Architecture,
-    packing: Packing | None,
-    *,
-    tensor_parallel_size: int,
-    served_dtype: str,
+    architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism, *, served_dtype: str
 ) -> int:
     """Bytes of all parameters on one rank.
 
     Args:
-        kinds: tensors of the checkpoint, from its headers or derived from its config.
-        architecture, packing: of the same checkpoint.
-        tensor_parallel_size: must be legal; see `check_split`.
+        parallelism: must be legal; see `check_split`.
         served_dtype: what unquantized tensors are loaded as.
-    """
-    scales = packing.attention_scales if packing is not None else 0
-    total = architecture.num_layers * scales * _SERVED_BYTES[served_dtype]
-    for kind in kinds:
-        size = _rank_elements(kind, architecture, tensor_parallel_size) * _element_bytes(kind, served_dtype)
-        total += kind.count * size
-    return total
-
-
-def second_head_bytes(
-    kinds: Iterable[TensorKind], architecture: Architecture, *, tensor_parallel_size: int, served_dtype: str
-) -> int:
-    """Bytes of an lm_head in a checkpoint whose config ties it to the embeddings; `rank_weights` leaves it out.
-
-    vLLM loads it and gives it up only if it equals the embeddings (vllm/model_executor/model_loader/weight_tying.py).
-    """
-    untied = dataclasses.replace(architecture, tie_word_embeddings=False)
-    heads = [kind for kind in kinds if architecture.tie_word_embeddings and _module(kind) == "lm_head"]
-    return rank_weights(heads, untied, None, tensor_parallel_size=tensor_parallel_size, served_dtype=served_dtype)
-
-
-def check_tensors(kinds: Iterable[TensorKind]) -> None:
-    """Refuse tensors that no arithmetic here can follow.
 
     Raises:
-        ConfigError: a dtype that is not known, or an embedding that is no table.
+        SplitError: a dimension does not divide.
     """
-    for kind in kinds:
-        if kind.dtype not in _BYTES:
-            raise ConfigError(f"tensor `{kind.name}` has dtype {kind.dtype}, which is not known")
-        if (
-            _module(kind) in _VOCAB
-            and kind.name.endswith(".weight")
-            and (len(kind.shape) != _TABLE or not kind.shape[0])
-        ):
-            raise ConfigError(f"tensor `{kind.name}` should be a table, its shape is {list(kind.shape)}")
+    total = 0
+    for path, module in rank_modules(architecture, parallelism):
+        total += _bytes(module, packing_of(module, path, quantization), parallelism, served_dtype)
+    return total + _attention_scales(architecture, quantization, parallelism, served_dtype)
 
 
-_TABLE = 2
+def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterator[tuple[str, Module]]:
+    """Every module of a rank with its full name."""
+    stage = architecture.last if parallelism.is_last else ()
+    if parallelism.is_first or (architecture.tie_word_embeddings and parallelism.is_last):
+        stage = (*architecture.first, *stage)
+    for module in (*stage, *architecture.everywhere):
+        yield module.name, module
+    for index in parallelism.layers(architecture.num_layers):
+        for module in architecture.layers[index].modules:
+            yield f"{architecture.layer_prefix}.{index}.{module.name}", module
 
 
-def _module(kind: TensorKind) -> str:
-    return kind.name.rpartition(".")[0].rpartition(".")[2]
+def packing_of(module: Module, path: str, quantization: Quantization | None) -> Packing | None:
+    """How a module is stored; None if unquantized."""
+    if quantization is None or isinstance(module, Vector):
+        return None
+    if isinstance(module, Table):
+        return quantization.table if module.quantized else None
+    packing = quantization.experts if isinstance(module, Experts) else quantization.linear
+    if packing is None or (isinstance(module, Linear) and not module.quantized) or quantization.skips.covers(path):
+        return None
+    return packing
 
 
-def _element_bytes(kind: TensorKind, served_dtype: str) -> int:
-    # Scales of FP8 checkpoints stay float32; every other floating-point tensor takes the served dtype.
-    keeps_dtype = kind.name.endswith(("weight_scale_inv", "input_scale")) or kind.dtype not in _FLOATS
-    return _BYTES[kind.dtype] if keeps_dtype else _SERVED_BYTES[served_dtype]
+@lru_cache(maxsize=65536)
+def _bytes(module: Module, packing: Packing | None, parallelism: Parallelism, served_dtype: str) -> int:
+    return sum(parameter.loaded_bytes(served_dtype) for parameter in module_parameters(module, packing, parallelism))
 
 
-def _rank_elements(kind: TensorKind, architecture: Architecture, ranks: int) -> int:
-    module, suffix = _module(kind), kind.name.rpartition(".")[2]
-    if suffix in _NOT_KEPT or (module == "lm_head" and architecture.tie_word_embeddings):
+def module_parameters(module: Module, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
+    """Every tensor of a module on one rank."""
+    if isinstance(module, Linear):
+        return _linear(module, packing, parallelism)
+    if isinstance(module, Experts):
+        return _experts(module, packing, parallelism)
+    if isinstance(module, Table):
+        rows = parallelism.share(padded_rows(module.rows), Split.OUTPUTS)
+        bias = (Parameter("bias", (rows,)),) if module.bias else ()
+        return (*linear_parameters(rows, module.columns, packing), *bias)
+    size = parallelism.share(module.size, module.split, module.heads)
+    return (Parameter("", (size,), module.dtype, stored=module.stored),)
+
+
+def _linear(module: Linear, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
+    inputs = parallelism.share(module.inputs, Split.INPUTS) if module.split is Split.INPUTS else module.inputs
+    split = Split.REPLICATED if module.split is Split.INPUTS else module.split
+    outputs = parallelism.share(module.outputs, split, module.heads)
+    if packing is None and module.dtype is not None:
+        weights: tuple[Parameter, ...] = (Parameter("weight", (outputs, inputs), module.dtype),)
+    else:
+        weights = linear_parameters(outputs, inputs, packing)
+    return (*weights, Parameter("bias", (outputs,))) if module.bias else weights
+
+
+def _experts(module: Experts, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
+    count, intermediate = parallelism.local_experts(module.count), module.intermediate
+    if not parallelism.expert_parallel:
+        if intermediate % parallelism.expert_ranks:
+            raise SplitError(f"experts of width {intermediate} do not divide by {parallelism.expert_ranks}")
+        intermediate //= parallelism.expert_ranks
+    weights = expert_parameters(count, module.inputs, intermediate, gated=module.gated, packing=packing)
+    if not module.bias:
+        return weights
+    up = intermediate * (2 if module.gated else 1)
+    return (*weights, Parameter("w13_bias", (count, up)), Parameter("w2_bias", (count, module.inputs)))
+
+
+def _attention_scales(
+    architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism, served_dtype: str
+) -> int:
+    if quantization is None:
         return 0
-    elements = math.prod(kind.shape)
-    if module in _VOCAB and suffix == "weight":
-        rows = math.ceil(kind.shape[0] / VOCAB_PADDING) * VOCAB_PADDING
-        return elements // kind.shape[0] * rows // ranks
-    if suffix not in _DIMENSIONS:
-        return elements
-    out, inputs = _DIMENSIONS[suffix]
-    if module in _COLUMN and out is not None and _is_split(kind, out):
-        return elements // (min(ranks, architecture.num_kv_heads) if module in _KEY_VALUE else ranks)
-    if module in _ROW and inputs is not None and _is_split(kind, inputs):
-        return elements // ranks
-    return elements
+    layers = (architecture.layers[index] for index in parallelism.layers(architecture.num_layers))
+    attended = sum(any(isinstance(cache, HeadCache | LatentCache) for cache in layer.caches) for layer in layers)
+    return attended * quantization.attention_scales * SERVED_BYTES[served_dtype]
 
 
-def _is_split(kind: TensorKind, dimension: int) -> bool:
-    # A scale of shape [] or [1], or [out, 1], has nothing to split along its inputs.
-    return dimension < len(kind.shape) and kind.shape[dimension] > 1
-
-
-def check_split(architecture: Architecture, packing: Packing | None, ranks: int) -> None:
-    """Refuse a tensor-parallel size that vLLM refuses.
+def check_split(architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism) -> None:
+    """Refuse a layout that vLLM refuses.
 
     Raises:
         SplitError: with the numbers that do not divide.
     """
+    ranks = parallelism.tensor_parallel_size
     heads, kv_heads = architecture.num_attention_heads, architecture.num_kv_heads
     if heads % ranks:
         raise SplitError(f"{heads} attention heads do not divide by {ranks}")
     if kv_heads % ranks and ranks % kv_heads:
         raise SplitError(f"{kv_heads} KV heads and {ranks} ranks do not divide each other")
-    padded = math.ceil(architecture.vocab_size / VOCAB_PADDING) * VOCAB_PADDING
-    if padded % ranks:
-        raise SplitError(f"the vocabulary, padded to {padded}, does not divide by {ranks}")
-    for linear in linears(architecture):
-        _check_linear(linear, packing, ranks, kv_heads)
+    if padded_rows(architecture.vocab_size) % ranks:
+        raise SplitError(
+            f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
+        )
+    for path, module in _distinct(rank_modules(architecture, parallelism)):
+        _check_module(module, packing_of(module, path, quantization), parallelism)
 
 
-def _check_linear(linear: Linear, packing: Packing | None, ranks: int, kv_heads: int) -> None:
-    name = linear.name.rpartition(".")[2]
-    if name in _COLUMN:
-        parts = min(ranks, kv_heads) if name in _KEY_VALUE else ranks
-        unit = _output_unit(packing)
-        if linear.out % (parts * unit):
-            raise SplitError(f"{name} has {linear.out} outputs, no multiple of {parts} ranks × {unit}")
+def _distinct(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Module]]:
+    seen: set[Module] = set()
+    for path, module in modules:
+        if module not in seen:
+            seen.add(module)
+            yield path, module
+
+
+def _check_module(module: Module, packing: Packing | None, parallelism: Parallelism) -> None:
+    if not isinstance(module, Linear):
+        module_parameters(module, packing, parallelism)
         return
-    unit = _input_unit(packing)
-    if linear.inputs % (ranks * unit):
-        raise SplitError(f"{name} has {linear.inputs} inputs, no multiple of {ranks} ranks × group {unit}")
+    name, parts = module.name.rpartition(".")[2], parallelism.parts(module.split, module.heads)
+    if module.split is Split.INPUTS:
+        unit = _input_unit(packing)
+        if module.inputs % (parts * unit):
+            raise SplitError(f"{name} has {module.inputs} inputs, no multiple of {parts} ranks × group {unit}")
+    elif module.outputs % (parts * (unit := _output_unit(packing))):
+        raise SplitError(f"{name} has {module.outputs} outputs, no multiple of {parts} ranks × {unit}")
 
 
 def _output_unit(packing: Packing | None) -> int:

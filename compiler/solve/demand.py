@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
-from compiler.memory.kv_cache import KvLayout, kv_layout
+from compiler.memory.caches import rank_kv_layout
+from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.server import Checkpoint, ServerShape, fixed_rows
 from compiler.solve.variants import Variant
@@ -82,20 +83,26 @@ class Demand:
 def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> Demand:
     """The demand on each of `degree` devices."""
     shape = _shape(service, variant, setting, degree)
-    layout = kv_layout(
+    layout = rank_kv_layout(
         variant.architecture,
-        dtype="fp8" if service.kv_cache_dtype == "fp8" else shape.served_dtype,
+        shape.parallelism,
+        dtype=_cache_dtype(service, variant, shape),
         block_size=setting.release.block_size,
-        tensor_parallel_size=degree,
         max_num_batched_tokens=shape.max_num_batched_tokens,
     )
-    checkpoint = Checkpoint(
-        variant.architecture, variant.packing, variant.tensors, variant.tensors_basis, variant.tensors_source
-    )
+    checkpoint = Checkpoint(variant.architecture, variant.quantization, variant.tensors)
     rows = fixed_rows(setting.release, checkpoint, shape, layout)
     required = layout.blocks_for(concurrency=service.concurrency, length=service.context)
     useful = layout.blocks_for(concurrency=max(shape.max_num_seqs, service.concurrency), length=service.context)
     return Demand(name, variant, shape, layout, rows, required, useful)
+
+
+def _cache_dtype(service: ServiceSpec, variant: Variant, shape: ServerShape) -> str:
+    """What the spec asks for; else what the checkpoint chooses, which vLLM follows; else the served dtype."""
+    if service.kv_cache_dtype == "fp8":
+        return "fp8"
+    chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
+    return chosen or shape.served_dtype
 
 
 def _shape(service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> ServerShape:

@@ -50,7 +50,7 @@ def why_after(variant: Variant, better: Variant, asked: Asked) -> str:
 
 def bits_of(variant: Variant) -> int:
     """Bits per weight of the quantized layers."""
-    return variant.packing.bits if variant.packing is not None else _UNQUANTIZED_BITS
+    return variant.quantization.bits if variant.quantization is not None else _UNQUANTIZED_BITS
 
 
 def publisher_of(variant: Variant) -> str:

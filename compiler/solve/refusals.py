@@ -10,7 +10,8 @@ from compiler.catalog.releases import Release
 from compiler.diagnostics import Edit
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import quantization_method
-from compiler.memory.architecture import FAMILIES, Architecture
+from compiler.memory.architecture import Architecture
+from compiler.memory.read import FAMILIES
 from compiler.solve.problem import Problem, Remedy
 from compiler.spec.models import PolicySpec, ServiceSpec
 from compiler.units import format_tokens

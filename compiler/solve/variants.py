@@ -10,16 +10,13 @@ from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.catalog.releases import Release
 from compiler.lock.models import Lock, ModelFacts, TensorKind
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.architecture import (
-    Architecture,
-    ConfigError,
-    UnsupportedArchitectureError,
-    read_architecture,
-    served_dtype,
-)
-from compiler.memory.ledger import Basis
-from compiler.memory.tensors import Packing, UnknownLayoutError, expected_tensors, read_packing
-from compiler.memory.weights import SplitError, check_split, check_tensors
+from compiler.memory.architecture import Architecture, served_dtype
+from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
+from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.read import read_architecture
+from compiler.memory.tensors import check_tensors
+from compiler.memory.weights import check_split
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -46,18 +43,16 @@ class Variant:
     Attributes:
         name: key of `Lock.models`.
         method: quantization method, or `none`.
-        tensors_basis, tensors_source: how `tensors` are known, as the ledger says it.
+        tensors: from the headers; None where none could be read.
         degrees: tensor-parallel sizes that are legal for it and allowed by the spec, ascending.
     """
 
     name: str
     facts: ModelFacts
     architecture: Architecture
-    packing: Packing | None
+    quantization: Quantization | None
     method: str
-    tensors: tuple[TensorKind, ...]
-    tensors_basis: Basis
-    tensors_source: str
+    tensors: tuple[TensorKind, ...] | None
     degrees: tuple[int, ...]
 
 
@@ -107,28 +102,27 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
         return engine_refusal(candidate, reason)
     if isinstance(architecture, Refusal):
         return architecture
-    packing = _read(candidate, lambda: read_packing(checkpoint_format(facts), facts.quantization))
-    if isinstance(packing, Refusal):
-        return packing
-    return _limited(candidate, architecture, packing, rules)
+    quantization = _read(candidate, lambda: read_quantization(checkpoint_format(facts), facts.quantization))
+    if isinstance(quantization, Refusal):
+        return quantization
+    return _limited(candidate, architecture, quantization, rules)
 
 
 def _limited(
-    candidate: Candidate, architecture: Architecture, packing: Packing | None, rules: Rules
+    candidate: Candidate, architecture: Architecture, quantization: Quantization | None, rules: Rules
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
-    degrees, reasons = _degrees(candidate.spec, architecture, packing, rules.devices)
+    degrees, reasons = _degrees(candidate.spec, architecture, quantization, rules.devices)
     refusal = None if degrees else split_refusal(candidate, reasons)
     refusal = refusal or chat_refusal(candidate) or length_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
-    tensors, basis, source = _tensors(candidate.facts, architecture, packing)
-    malformed = _read(candidate, lambda: check_tensors(tensors))
+    facts = candidate.facts
+    tensors = facts.tensors.kinds if facts.tensors is not None else None
+    malformed = _read(candidate, lambda: check_tensors(tensors or ()))
     if isinstance(malformed, Refusal):
         return malformed
-    return Variant(
-        candidate.name, candidate.facts, architecture, packing, candidate.method, tensors, basis, source, degrees
-    )
+    return Variant(candidate.name, facts, architecture, quantization, candidate.method, tensors, degrees)
 
 
 def _read(candidate: Candidate, reading: Callable[[], _T]) -> _T | Refusal:
@@ -147,24 +141,15 @@ def _dtype(architecture: Architecture, rules: Rules) -> str:
     return served_dtype(architecture.checkpoint_dtype, bfloat16_runs=runs)
 
 
-def _tensors(
-    facts: ModelFacts, architecture: Architecture, packing: Packing | None
-) -> tuple[tuple[TensorKind, ...], Basis, str]:
-    if facts.tensors is not None:
-        return facts.tensors.kinds, Basis.EXACT, "safetensors headers, split as vLLM splits them"
-    source = "shapes that config.json implies, split as vLLM splits them; no header was read"
-    return expected_tensors(architecture, packing), Basis.DERIVED, source
-
-
 def _degrees(
-    service: ServiceSpec, architecture: Architecture, packing: Packing | None, devices: int
+    service: ServiceSpec, architecture: Architecture, quantization: Quantization | None, devices: int
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Legal numbers of GPUs among those that the spec allows; why the others are not."""
     degrees: list[int] = []
     reasons: list[str] = []
     for degree in _allowed_degrees(service, devices):
         try:
-            check_split(architecture, packing, degree)
+            check_split(architecture, quantization, Parallelism(degree))
         except SplitError as error:
             reasons.append(f"over {degree}: {error}")
         else:

@@ -14,8 +14,10 @@ from click.testing import CliRunner
 
 from compiler.cli.lock import lock_spec
 from compiler.cli.main import cli
-from compiler.memory.architecture import ConfigError, read_architecture
-from compiler.memory.tensors import expected_tensors, read_packing
+from compiler.memory.config import ConfigError
+from compiler.memory.packing import read_quantization
+from compiler.memory.read import read_architecture
+from compiler.memory.tensors import expected_tensors
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Basis, Plan
 from compiler.resolve.hub import Hub
@@ -113,7 +115,7 @@ def checkpoint(name: str, block: dict[str, Any] | None = None, **changes: Any) -
     config = LLAMA_8B | ({} if block is None else {"quantization_config": block})
     related = {} if block is None else {"base_model": MODEL, "base_relation": "quantized"}
     try:
-        packing = read_packing(block["quant_method"] if block else None, block)
+        quantization = read_quantization(block["quant_method"] if block else None, block)
     except ConfigError:
         return repository(name, config, **related | changes)
     widths = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1}
@@ -121,7 +123,7 @@ def checkpoint(name: str, block: dict[str, Any] | None = None, **changes: Any) -
         kind.name.replace("*", str(number)): (
             kind.dtype, list(kind.shape), widths[kind.dtype] * math.prod(kind.shape),
         )
-        for kind in expected_tensors(read_architecture(config), packing)
+        for kind in expected_tensors(read_architecture(config), quantization)
         for number in range(kind.count)
     }  # fmt: skip
     data = header(tensors)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.architecture import read_architecture
-from compiler.memory.kv_cache import kv_layout
+from compiler.memory.caches import rank_kv_layout
 from compiler.memory.ledger import Verdict
-from compiler.memory.tensors import expected_tensors
-from compiler.memory.weights import SplitError, check_split, rank_weights
+from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.read import read_architecture
+from compiler.memory.weights import check_split, rank_weights
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.spec.models import Spec
@@ -136,13 +136,11 @@ def test_less_concurrency_never_makes_a_stack_unfit(given_services: list[Any], g
 def test_ranks_together_hold_at_least_the_whole_model(model: dict[str, Any], ranks: int) -> None:
     architecture = read_architecture(model)
     try:
-        check_split(architecture, None, ranks)
+        check_split(architecture, None, Parallelism(ranks))
     except SplitError:
         return
-    kinds = expected_tensors(architecture, None)
     whole, part = (
-        rank_weights(kinds, architecture, None, tensor_parallel_size=degree, served_dtype="bfloat16")
-        for degree in (1, ranks)
+        rank_weights(architecture, None, Parallelism(degree), served_dtype="bfloat16") for degree in (1, ranks)
     )
     assert part * ranks >= whole
     assert part <= whole
@@ -150,7 +148,7 @@ def test_ranks_together_hold_at_least_the_whole_model(model: dict[str, Any], ran
 
 @given(configs, st.integers(1, 10**6), st.integers(1, 131072), st.integers(1, 131072))
 def test_capacity_falls_as_requests_grow(model: dict[str, Any], blocks: int, length: int, longer: int) -> None:
-    layout = kv_layout(
-        read_architecture(model), dtype="bfloat16", block_size=16, tensor_parallel_size=1, max_num_batched_tokens=8192
+    layout = rank_kv_layout(
+        read_architecture(model), Parallelism(), dtype="bfloat16", block_size=16, max_num_batched_tokens=8192
     )
     assert layout.max_concurrency(blocks, length + longer) <= layout.max_concurrency(blocks, length)

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import (
-    ConfigError,
-    UnsupportedArchitectureError,
-    read_architecture,
-    served_dtype,
-)
-from compiler.memory.kv_cache import kv_layout
+from compiler.memory.architecture import HeadCache, served_dtype
+from compiler.memory.caches import rank_kv_layout
+from compiler.memory.config import ConfigError
+from compiler.memory.kv_cache import KvLayout
+from compiler.memory.packing import read_quantization
+from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.read import read_architecture
 from compiler.memory.server import capture_sizes
-from compiler.memory.tensors import expected_tensors, read_packing
-from compiler.memory.weights import SplitError, check_split, check_tensors, rank_weights, second_head_bytes
+from compiler.memory.tensors import check_tensors, expected_tensors, second_head_elements
+from compiler.memory.weights import check_split, rank_weights
 
 QWEN_32B = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 5120, "intermediate_size": 27648,
@@ -45,10 +45,15 @@ GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False,
 
 def weights(config: dict[str, Any], quantization: dict[str, Any] | None = None, ranks: int = 1) -> int:
     architecture = read_architecture(config)
-    packing = read_packing(quantization["quant_method"] if quantization else None, quantization)
-    check_split(architecture, packing, ranks)
-    kinds = expected_tensors(architecture, packing)
-    return rank_weights(kinds, architecture, packing, tensor_parallel_size=ranks, served_dtype="bfloat16")
+    block = read_quantization(quantization["quant_method"] if quantization else None, quantization)
+    check_split(architecture, block, Parallelism(ranks))
+    return rank_weights(architecture, block, Parallelism(ranks), served_dtype="bfloat16")
+
+
+def layout_of(config: dict[str, Any], dtype: str = "bfloat16", ranks: int = 1, tokens: int = 8192) -> KvLayout:
+    return rank_kv_layout(
+        read_architecture(config), Parallelism(ranks), dtype=dtype, block_size=16, max_num_batched_tokens=tokens
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,36 +90,27 @@ def test_weights_equal_the_engine_s_own_count(
     ],
 )
 def test_kv_bytes_per_token_and_rank(config: dict[str, Any], ranks: int, dtype: str, per_token: int) -> None:
-    layout = kv_layout(
-        read_architecture(config), dtype=dtype, block_size=16, tensor_parallel_size=ranks, max_num_batched_tokens=8192
-    )
+    layout = layout_of(config, dtype, ranks)
     assert layout.bytes_per_block == 16 * per_token
 
 
 def test_the_null_block_is_counted() -> None:
-    layout = kv_layout(
-        read_architecture(LLAMA_8B),
-        dtype="bfloat16",
-        block_size=16,
-        tensor_parallel_size=1,
-        max_num_batched_tokens=8192,
-    )
+    layout = layout_of(LLAMA_8B)
     assert layout.blocks_for(concurrency=2, length=4096) == 1 + 2 * 256
 
 
 def test_a_window_bounds_a_request_by_window_and_tokens_in_flight() -> None:
     config = LLAMA_8B | {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 4096}
-    layout = kv_layout(
-        read_architecture(config), dtype="bfloat16", block_size=16, tensor_parallel_size=1, max_num_batched_tokens=2048
-    )
+    layout = layout_of(config, tokens=2048)
     assert layout.blocks_per_request(131072) == -(-(4095 + 2 * 2048) // 16) + 1
     assert layout.blocks_per_request(1024) == 64 + 1
 
 
 def test_qwen_has_no_window_unless_it_says_so() -> None:
     assert read_architecture(QWEN_32B).sliding_window is None
-    with pytest.raises(UnsupportedArchitectureError):
-        read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 28})
+    mixed = read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 28})
+    windows = [cache.window for layer in mixed.layers for cache in layer.caches if isinstance(cache, HeadCache)]
+    assert windows == [None] * 28 + [131072] * 36
 
 
 @pytest.mark.parametrize(
@@ -172,14 +168,10 @@ def test_tied_embeddings_are_held_once() -> None:
 
 
 def test_a_second_head_that_the_config_calls_tied_may_stay() -> None:
-    tied = read_architecture(LLAMA_8B | {"tie_word_embeddings": True})
     kinds = expected_tensors(read_architecture(LLAMA_8B), None)
-    sizes = {
-        count(kinds, tied, tensor_parallel_size=2, served_dtype="bfloat16")
-        for count in (lambda *a, **k: rank_weights(a[0], a[1], None, **k), second_head_bytes)
-    }
-    assert sizes == {weights(LLAMA_8B | {"tie_word_embeddings": True}, None, 2), 128256 * 4096}
-    assert second_head_bytes(kinds, read_architecture(LLAMA_8B), tensor_parallel_size=1, served_dtype="bfloat16") == 0
+    tied = read_architecture(LLAMA_8B | {"tie_word_embeddings": True})
+    assert second_head_elements(kinds, tied) == 128256 * 4096
+    assert second_head_elements(kinds, read_architecture(LLAMA_8B)) == 0
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,9 @@ def test_a_stack_whose_services_must_all_be_small_is_found() -> None:
     spec, lock = stack(ALL, {"memory": "60GiB", "compute_capability": "8.9"}, services=6)
     found = attempt(spec, lock, RELEASE)
     assert isinstance(found, Solution)
-    assert {server.demand.variant.packing.bits for server in found.servers if server.demand.variant.packing} == {4}
+    assert {
+        server.demand.variant.quantization.bits for server in found.servers if server.demand.variant.quantization
+    } == {4}
 
 
 def test_four_services_with_nine_candidates_each_are_solved_at_once() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from compiler.catalog.quantization import SCHEMES
 from compiler.catalog.releases import RELEASES
-from compiler.memory.architecture import ConfigError
-from compiler.memory.tensors import read_packing
+from compiler.memory.config import ConfigError
+from compiler.memory.packing import read_quantization
 from compiler.solve.schemes import schemes_of
 from compiler.solve.support import is_weight_only, why_not_served
 
@@ -169,8 +169,9 @@ def test_no_block_of_a_stranger_stops_the_judge(method: str, block: dict[str, An
 @given(st.sampled_from(["awq", "gptq", "compressed-tensors", "fp8", "unknown"]), blocks)
 def test_no_block_of_a_stranger_stops_the_layout(method: str, block: dict[str, Any]) -> None:
     try:
-        packing = read_packing(method, block)
+        quantization = read_quantization(method, block)
     except ConfigError:
         return
-    assert packing is not None
-    assert packing.group_size is None or packing.group_size > 0
+    assert quantization is not None
+    packings = [packing for packing in (quantization.linear, quantization.experts) if packing is not None]
+    assert all(packing.group_size is None or packing.group_size > 0 for packing in packings)
