@@ -28,17 +28,32 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$")
 _TABLE = 2
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a checkpoint. `dtype` is a safetensors dtype."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
 def expected_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
     """Every kind of tensor that the checkpoint should hold."""
-    counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
-    default = _SAFETENSORS[architecture.checkpoint_dtype]
-    for path, module in rank_modules(architecture, Parallelism()):
-        for name, parameter in _stored(path, module, packing_of(module, path, quantization)):
-            dtype = parameter.stored_dtype or parameter.dtype or default
-            counts[_NUMBER.sub("*", name), dtype, parameter.shape] += 1
+    counts = Counter(
+        (_NUMBER.sub("*", tensor.name), tensor.dtype, tensor.shape)
+        for tensor in stored_tensors(architecture, quantization)
+    )
     return tuple(
         TensorKind(name=name, dtype=dtype, shape=shape, count=count) for (name, dtype, shape), count in counts.items()
     )
+
+
+def stored_tensors(architecture: Architecture, quantization: Quantization | None) -> Iterator[StoredTensor]:
+    """Every single tensor that the checkpoint should hold."""
+    default = _SAFETENSORS[architecture.checkpoint_dtype]
+    for path, module in rank_modules(architecture, Parallelism()):
+        for name, parameter in _stored(path, module, packing_of(module, path, quantization)):
+            yield StoredTensor(name, parameter.stored_dtype or parameter.dtype or default, parameter.shape)
 
 
 def _stored(path: str, module: Module, packing: Packing | None) -> Iterator[tuple[str, Parameter]]:
