@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 
@@ -49,6 +50,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the distribution."""
+    # A run is short and makes hardly any cycles: looking for them early would only take time from it.
+    gc.set_threshold(200_000)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -19,52 +17,19 @@ from compiler.lock.models import HUB
 from compiler.resolve.answers import (
     AccessError,
     GoneError,
-    MalformedError,
-    MissingError,
     SourceError,
     UnavailableError,
     UnknownNameError,
     plain,
 )
 from compiler.resolve.patience import asked_wait
+from compiler.resolve.question import AbsentError, Question, invalid_name
 
 # The client's own HTTP library, under whichever name this version of the client has it.
 _TransportError: type[Exception] = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
 
 _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _SERVER_ERROR = 500
-
-
-class AbsentError(MissingError):
-    """The repository exists, and this file of it does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked, for the notes of an error.
-
-    Attributes:
-        endpoint: of the Hub, without login data.
-        name: of the repository.
-        path: with the query, below the endpoint.
-    """
-
-    endpoint: str
-    name: str
-    path: str
-
-    @property
-    def note(self) -> str:
-        """The question as a note."""
-        return f"asked {self.endpoint} for {plain(self.path)}"
-
-    def malformed(self, error: Exception) -> MalformedError:
-        """An answer that is not what it should be."""
-        return MalformedError(
-            f"the Hub's answer about `{plain(self.name)}` is malformed",
-            (self.note, f"it is not usable: {plain(error)}"),
-            ("try again; if it persists, check HF_ENDPOINT and the proxy between",),
-        )
 
 
 def is_passing(error: Exception) -> bool:
@@ -100,11 +65,6 @@ def as_source_error(error: Exception, what: Question, *, has_token: bool) -> Sou
             "HF_ENDPOINT is not a URL", (what.note, plain(error)), ("correct or unset HF_ENDPOINT",)
         )
     raise error
-
-
-def invalid_name(name: str) -> MissingError:
-    """No repository can be called so."""
-    return MissingError(f"`{plain(name)}` is not a repository's name", ("a name is `publisher/model`",))
 
 
 def _http_error(error: HfHubHTTPError, what: Question, *, has_token: bool) -> SourceError:

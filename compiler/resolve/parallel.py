@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -15,8 +16,18 @@ def in_parallel(ask: Callable[[_Item], _Answer], items: Iterable[_Item], at_once
     wanted = list(items)
     if len(wanted) <= 1:
         return [ask(item) for item in wanted]
-    pool = ThreadPoolExecutor(min(at_once, len(wanted)))
+    with begun(ask, wanted, at_once) as answers:
+        return [answer.result() for answer in answers.values()]
+
+
+@contextmanager
+def begun(
+    ask: Callable[[_Item], _Answer], items: Iterable[_Item], at_once: int
+) -> Iterator[dict[_Item, Future[_Answer]]]:
+    """Questions that are under way while the caller does something else; at the end those that wait are dropped."""
+    wanted = list(dict.fromkeys(items))
+    pool = ThreadPoolExecutor(min(at_once, len(wanted)) or 1)
     try:
-        return list(pool.map(ask, wanted))
+        yield {item: pool.submit(ask, item) for item in wanted}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -22,8 +22,9 @@ from compiler.resolve.answers import (
     SourceError,
     UnavailableError,
 )
+from compiler.resolve.endpoint import source_name
 from compiler.resolve.facts import read_facts
-from compiler.resolve.hub import Hub, source_name
+from compiler.resolve.hub import Hub
 from compiler.resolve.patience import Patience
 from tests.hub.builders import COMMIT, FakeClock, header, repository
 from tests.hub.recordings import Recording

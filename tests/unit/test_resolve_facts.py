@@ -172,7 +172,7 @@ def test_what_is_not_confirmed(repository: dict[str, Any], commit: str | None, u
 
 
 def test_missing_sizes_are_not_confirmed() -> None:
-    assert "files" in facts(files=(ListedFile("model.safetensors"),)).unconfirmed
+    assert "files" in facts(files=(ListedFile("config.json"), ListedFile("model.safetensors"))).unconfirmed
 
 
 def test_relations_come_from_tags() -> None:
