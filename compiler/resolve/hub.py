@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from compiler.resolve.answers import ListedFile, Repository, SourceError
 from compiler.resolve.endpoint import source_name
 from compiler.resolve.limits import LISTING, PAUSE
 from compiler.resolve.patience import Clock, Patience
+from compiler.resolve.progress import Progress, Silence
 from compiler.resolve.question import AbsentError, Question, invalid_name
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Hub:
         token: str | None = None,
         *,
         pause: float = PAUSE,
-        report: Callable[[str], None] = lambda _: None,
+        progress: Progress | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Make a Hub that has asked nothing yet.
@@ -54,13 +55,13 @@ class Hub:
             endpoint: None takes HF_ENDPOINT, or Hugging Face's.
             token: None takes HF_TOKEN or the saved login.
             pause: seconds before a request that failed in passing is made again.
-            report: is told, in a line each, what takes time.
+            progress: is told what takes time; None for nobody.
             clock: passes the time of waits.
         """
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         self.source = source_name(self.endpoint)
-        self.report = report
-        self._patience = Patience(report, clock)
+        self.progress = progress or Silence()
+        self._patience = Patience(self.progress.say, clock)
         self._token = token
         self._pause = pause
 

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from compiler.resolve.limits import REPOSITORIES_AT_ONCE
+
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
@@ -18,6 +20,12 @@ def in_parallel(ask: Callable[[_Item], _Answer], items: Iterable[_Item], at_once
         return [ask(item) for item in wanted]
     with begun(ask, wanted, at_once) as answers:
         return [answer.result() for answer in answers.values()]
+
+
+def by_name(ask: Callable[[str], _Answer], names: Iterable[str]) -> dict[str, _Answer]:
+    """Ask once for every different name, several at a time."""
+    different = sorted(set(names))
+    return dict(zip(different, in_parallel(ask, different, REPOSITORIES_AT_ONCE), strict=True))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from compiler.cli.progress import Lines
 from compiler.lock.models import ModelFacts
 from compiler.resolve import client
 from compiler.resolve.answers import (
@@ -92,11 +94,11 @@ def test_missing_models_say_that_private_ones_look_the_same() -> None:
 
 
 def test_a_rate_limit_is_waited_for_as_told() -> None:
-    clock, lines = FakeClock(), []
+    clock, lines = FakeClock(), io.StringIO()
     with serve([repository("acme/base")], [Fault("/api/", "rate_limit", times=1)]) as server:
-        assert Hub(server.url, report=lines.append, clock=clock).repository("acme/base").commit == COMMIT
+        assert Hub(server.url, progress=Lines(lines), clock=clock).repository("acme/base").commit == COMMIT
     assert clock.slept == [56]
-    assert lines == ["the Hub limits the rate of requests; waiting 56 s, as it asks"]
+    assert lines.getvalue() == "the Hub limits the rate of requests; waiting 56 s, as it asks\n"
 
 
 def test_waits_are_bounded_in_all_and_then_told() -> None:
