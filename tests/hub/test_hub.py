@@ -80,7 +80,10 @@ def test_every_failure_has_its_own_error(kind: FaultKind, expected: type[SourceE
     "answer",
     ["[]", "null", "{}", '{"id": 5}', '{"id": "a\\u001b[31m/b"}', '{"id": "acme/base", "siblings": [{}]}',
      '{"id": "acme/base", "siblings": [{"rfilename": "a\\nb"}]}', '{"id": "acme/base", "gated": "perhaps"}',
-     '{"id": "acme/base", "siblings": [{"rfilename": "a", "size": -1}]}', "{" * 100_000],
+     '{"id": "acme/base", "siblings": [{"rfilename": "a", "size": -1}]}', "{" * 100_000,
+     '{"id": "acme/base", "siblings": 5}', '{"id": "acme/base", "siblings": [[]]}',
+     '{"id": "acme/base", "siblings": [{"rfilename": "a", "lfs": []}, {"rfilename": "b", "lfs": [1]}]}',
+     '{"id": "acme/base", "siblings": [{"rfilename": "a", "lfs": {"sha256": "$(id)"}}]}'],
 )  # fmt: skip
 def test_json_of_another_form(answer: str) -> None:
     assert isinstance(failure([Fault("/api/models/acme", "json", detail=answer)]), MalformedError)
@@ -204,6 +207,23 @@ def test_the_endpoint_and_token_of_the_environment_count(monkeypatch: pytest.Mon
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
 
 
+@pytest.mark.parametrize("token", ["hf_secret\x01", "hf_secret ü", "hf secret"])
+def test_a_token_that_cannot_be_sent_is_not_quoted(token: str) -> None:
+    with serve([repository("acme/base")]) as server, pytest.raises(AccessError, match="cannot be sent") as caught:
+        ask(server, token)
+    assert server.requests == []
+    assert "secret" not in str((caught.value.message, caught.value.notes, caught.value.helps))
+
+
+def test_nothing_is_asked_after_an_interrupt() -> None:
+    with serve([repository("acme/base")]) as server:
+        hub = Hub(server.url)
+        hub.stop()
+        with pytest.raises(UnavailableError, match="interrupted"):
+            hub.repository("acme/base")
+        assert server.requests == []
+
+
 def test_no_token_no_header() -> None:
     with serve([repository("acme/base")]) as server:
         ask(server)
@@ -244,7 +264,10 @@ def test_headers_of_all_shards_are_read_by_ranges() -> None:
     with serve([sharded()]) as server:
         facts = facts_of(Hub(server.url, pause=0))
         ranges = {request.headers.get("Range") for request in server.requests if "safetensors" in request.path}
+        # Bytes of a file are bytes of the file, not of what a proxy made of it.
+        encodings = {request.headers["Accept-Encoding"] for request in server.requests if "Range" in request.headers}
     assert ranges == {"bytes=0-99999"}
+    assert encodings == {"identity"}
     assert facts.tensors is not None
     assert facts.tensors.total_bytes == 144
     assert [(kind.name, kind.dtype, kind.shape, kind.count) for kind in facts.tensors.kinds] == [
