@@ -74,13 +74,15 @@ def _http_error(error: HfHubHTTPError, what: Question, *, has_token: bool) -> So
         return AbsentError(f"`{name}` has no such file", notes)
     if isinstance(error, DisabledRepoError):
         return AccessError(f"the Hub has disabled `{name}`", notes, ("name another model",))
-    if isinstance(error, GatedRepoError) or (
-        status in (_UNAUTHORISED, _FORBIDDEN) and not isinstance(error, RepositoryNotFoundError)
-    ):
+    is_gated, is_unknown = isinstance(error, GatedRepoError), isinstance(error, RepositoryNotFoundError)
+    if status == _UNAUTHORISED and has_token and is_unknown and not is_gated:
+        # Whoever has a token that the Hub knows gets a 404.
+        return AccessError("the Hub does not accept the token", notes, ("correct HF_TOKEN, or log in again",))
+    if is_gated or (status in (_UNAUTHORISED, _FORBIDDEN) and not is_unknown):
         return AccessError(f"access to `{name}` is not granted", notes, _access_helps(name, has_token=has_token))
     if isinstance(error, RevisionNotFoundError):
         return GoneError(f"`{name}` has no such commit any more", notes, ("run `stackc lock --upgrade`",))
-    if isinstance(error, RepositoryNotFoundError) or status == _NOT_FOUND:
+    if is_unknown or status == _NOT_FOUND:
         return UnknownNameError(f"the Hub has no model `{name}`", notes + _private_note(has_token=has_token))
     if status == _TOO_MANY:
         return UnavailableError(f"the Hub refused to answer about `{name}`: too many requests", notes, _wait(error))

@@ -96,12 +96,41 @@ def test_missing_models_say_that_private_ones_look_the_same() -> None:
     assert any("private" in note for note in caught.value.notes)
 
 
+@pytest.mark.parametrize(
+    ("token", "code", "message"),
+    [(TOKEN, "E0312", "the Hub does not accept the token"), (None, "E0310", "the Hub has no model `acme/base`")],
+)
+def test_a_token_that_the_hub_does_not_know_is_not_a_missing_model(token: str | None, code: str, message: str) -> None:
+    fault = Fault("/api/", "unauthorised", detail="RepoNotFound")
+    with serve([repository("acme/base")], [fault]) as server, pytest.raises(SourceError) as caught:
+        ask(server, token)
+    assert (caught.value.code, caught.value.message) == (code, message)
+
+
 def test_a_rate_limit_is_waited_for_as_told() -> None:
     clock, lines = FakeClock(), io.StringIO()
     with serve([repository("acme/base")], [Fault("/api/", "rate_limit", times=1)]) as server:
         assert Hub(server.url, progress=Lines(lines), clock=clock).repository("acme/base").commit == COMMIT
     assert clock.slept == [56]
     assert lines.getvalue() == "the Hub limits the rate of requests; waiting 56 s, as it asks\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "slept", "says"),
+    [("7", [8], None), ("999999", [], "try again in 1000000 s"), ("soon", [], "try again in some minutes")],
+)
+def test_the_hub_may_say_in_another_header_when_to_come_back(after: str, slept: list[float], says: str | None) -> None:
+    clock = FakeClock()
+    faults = [Fault("/api/", "retry_after", times=1, detail=after)]
+    with serve([repository("acme/base")], faults) as server:
+        hub = Hub(server.url, clock=clock)
+        if says is None:
+            assert hub.repository("acme/base").commit == COMMIT
+        else:
+            with pytest.raises(UnavailableError) as caught:
+                hub.repository("acme/base")
+            assert caught.value.helps[0] == says
+    assert clock.slept == slept
 
 
 def test_waits_are_bounded_in_all_and_then_told() -> None:
