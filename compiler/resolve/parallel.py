@@ -1,4 +1,4 @@
-"""Several questions at once, in threads. An interrupt ends the questions that wait, and waits for none."""
+"""Several questions at once, in threads. The first failure ends those that wait; an interrupt waits for none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ def begun(
     """Questions that are under way while the caller does something else; at the end those that wait are dropped."""
     wanted = list(dict.fromkeys(items))
     pool = ThreadPoolExecutor(min(at_once, len(wanted)) or 1)
+    is_interrupted = False
     try:
         yield {item: pool.submit(ask, item) for item in wanted}
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # After a failure too, no question is left behind that goes on asking a Hub nobody listens to any more.
+        pool.shutdown(wait=not is_interrupted, cancel_futures=True)
