@@ -62,7 +62,7 @@ def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
     weights = _weights(repository, reader)
     tensors = _tensors(weights, reader)
     config = _read_config(repository, reader)
-    quantization, quantization_file = _quantization(repository, config, reader)
+    quantization, quantization_file = quantization_block(repository, config, reader)
     template, named_templates, template_is_sure = chat_template(repository, reader)
     return ModelFacts(
         source=repository.source,
@@ -168,9 +168,10 @@ def _no_config(repository: Repository) -> ConfigError:
     return ConfigError(f"`{plain(repository.name)}` has no {CONFIG}", ("vLLM reads the architecture from it",))
 
 
-def _quantization(
+def quantization_block(
     repository: Repository, config: Mapping[str, Any], reader: Reader
 ) -> tuple[dict[str, Any] | None, str | None]:
+    """The quantization block, wherever it stands, and the file that holds it; None where the checkpoint has none."""
     text_config = config.get("text_config")
     for holder in (config, text_config if isinstance(text_config, dict) else {}):
         for key in _QUANTIZATION_KEYS:
