@@ -91,6 +91,7 @@ class Experts:
         gated: whether there is a gate projection beside up.
         bias: whether projections have biases.
         top_k: experts that serve one token.
+        projections: names of one expert's gate, up and down projections in checkpoints.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Experts:
     top_k: int
     gated: bool = True
     bias: bool = False
+    projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
 
 
 Module = Linear | Vector | Table | Experts
@@ -198,6 +200,7 @@ class Architecture:
         layer_prefix: path of the layers in checkpoints.
         first, last: modules of the first and the last pipeline stage.
         everywhere: modules of every pipeline stage, such as a vision tower.
+        renames: starts of names, as checkpoints spell them and as the engine does: quantizers' lists hold either.
         hidden_size, vocab_size: of the language model.
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
@@ -222,6 +225,7 @@ class Architecture:
     checkpoint_dtype: str
     everywhere: tuple[Module, ...] = ()
     layer_prefix: str = "model.layers"
+    renames: tuple[tuple[str, str], ...] = ()
     pooling: bool = False
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense
+from compiler.memory.families import dense, moe, moe_windows
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -16,6 +16,22 @@ FAMILIES: Mapping[str, Reader] = {
     "MistralForCausalLM": dense.mistral,
     "Qwen2ForCausalLM": dense.qwen2,
     "Qwen3ForCausalLM": dense.qwen3,
+    "DeepseekForCausalLM": moe.deepseek_v1,
+    "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
+    "Glm4MoeForCausalLM": moe.glm4_moe,
+    "GptOssForCausalLM": moe.gpt_oss,
+    "GraniteMoeForCausalLM": moe.granite_moe,
+    "GraniteMoeSharedForCausalLM": moe.granite_moe,
+    "LagunaForCausalLM": moe_windows.laguna,
+    "Llama4ForCausalLM": moe_windows.llama4,
+    "MiMoV2FlashForCausalLM": moe_windows.mimo_v2,
+    "MiniMaxM2ForCausalLM": moe.minimax_m2,
+    "MixtralForCausalLM": moe.mixtral,
+    "OlmoeForCausalLM": moe.olmoe,
+    "PhiMoEForCausalLM": moe.phimoe,
+    "Qwen2MoeForCausalLM": moe.qwen2_moe,
+    "Qwen3MoeForCausalLM": moe.qwen3_moe,
+    "Step3p5ForCausalLM": moe_windows.step3p5,
 }
 
 
