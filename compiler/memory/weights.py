@@ -115,10 +115,12 @@ def _experts(module: Experts, packing: Packing | None, parallelism: Parallelism)
 def _attention_scales(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism, served_dtype: str
 ) -> int:
+    """Of latent attention only ModelOpt's method takes hold: modelopt.py:get_quant_method of 0.33.0."""
     if quantization is None:
         return 0
+    scaled = (HeadCache, LatentCache) if quantization.method.startswith("modelopt") else (HeadCache,)
     layers = (architecture.layers[index] for index in parallelism.layers(architecture.num_layers))
-    attended = sum(any(isinstance(cache, HeadCache | LatentCache) for cache in layer.caches) for layer in layers)
+    attended = sum(any(isinstance(cache, scaled) for cache in layer.caches) for layer in layers)
     return attended * quantization.attention_scales * SERVED_BYTES[served_dtype]
 
 
@@ -138,8 +140,19 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
         )
-    for path, module in _distinct(rank_modules(architecture, parallelism)):
-        _check_module(module, packing_of(module, path, quantization), parallelism)
+    modules = tuple(rank_modules(architecture, parallelism))
+    tails = _tails(modules)
+    for path, module in _distinct(modules):
+        _check_module(module, packing_of(module, path, quantization), parallelism, tail=module in tails)
+
+
+def _tails(modules: Iterable[tuple[str, Module]]) -> set[Module]:
+    """Projections that stand alone or last in what the engine fuses: only they may end within an FP8 block."""
+    last: dict[str, Module] = {}
+    for path, module in modules:
+        if isinstance(module, Linear):
+            last[path.removesuffix(module.name) + (module.fused or module.name)] = module
+    return set(last.values())
 
 
 def _distinct(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Module]]:
@@ -150,7 +163,7 @@ def _distinct(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Modu
             yield path, module
 
 
-def _check_module(module: Module, packing: Packing | None, parallelism: Parallelism) -> None:
+def _check_module(module: Module, packing: Packing | None, parallelism: Parallelism, *, tail: bool) -> None:
     if not isinstance(module, Linear):
         module_parameters(module, packing, parallelism)
         return
@@ -159,15 +172,16 @@ def _check_module(module: Module, packing: Packing | None, parallelism: Parallel
         unit = _input_unit(packing)
         if module.inputs % (parts * unit):
             raise SplitError(f"{name} has {module.inputs} inputs, no multiple of {parts} ranks × group {unit}")
-    elif module.outputs % (parts * (unit := _output_unit(packing))):
+    elif module.outputs % (parts * (unit := _output_unit(packing, may_end_within=tail and parts == 1))):
         raise SplitError(f"{name} has {module.outputs} outputs, no multiple of {parts} ranks × {unit}")
 
 
-def _output_unit(packing: Packing | None) -> int:
+def _output_unit(packing: Packing | None, *, may_end_within: bool) -> int:
+    """For FP8 blocks see fp8_utils.py:validate_fp8_block_shape."""
     if packing is None:
         return 1
     if packing.block is not None:
-        return packing.block[0]
+        return 1 if may_end_within else packing.block[0]
     return 32 // packing.bits if packing.style in ("awq", "gptq") else 1
 
 
