@@ -149,6 +149,25 @@ class IndexerCache:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedCache:
+    """One of the caches that DeepSeek V4 keeps for a layer; pages of several sizes share a block (vllm's BLHNC layout).
+
+    Attributes:
+        role: `latent`, `indexer` (8-bit keys and their scales) or `state` (float32, of what is not yet compressed).
+        width: elements of one entry.
+        ratio: tokens that one entry stands for.
+        window: tokens that are kept; None for all.
+        block: tokens of a block where it is fixed; None: the backend's.
+    """
+
+    role: str
+    width: int
+    ratio: int = 1
+    window: int | None = None
+    block: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StatePart:
     """One tensor of a recurrent state: `divided` elements over the ranks, `replicated` on each.
 
@@ -175,7 +194,7 @@ class StateCache:
     parts: tuple[StatePart, ...]
 
 
-Cache = HeadCache | LatentCache | IndexerCache | StateCache
+Cache = HeadCache | LatentCache | IndexerCache | PackedCache | StateCache
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.memory.architecture import Architecture, Cache, HeadCache, IndexerCache, LatentCache
+from compiler.memory.architecture import Architecture, Cache, HeadCache, IndexerCache, LatentCache, PackedCache
 from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout, kv_layout
+from compiler.memory.latent_pages import indexer_page, latent_page, packed_page
 from compiler.memory.parallelism import Parallelism
 
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1}
@@ -25,20 +26,22 @@ def rank_kv_layout(
     (vllm/config/vllm.py:max_concurrent_batches).
     """
     layers = parallelism.layers(architecture.num_layers)
-    caches = (cache for index in layers for cache in architecture.layers[index].caches)
+    caches = tuple(cache for index in layers for cache in architecture.layers[index].caches)
     specs = tuple(spec for cache in caches for spec in _specs(cache, parallelism, dtype, block_size))
     batches = parallelism.pipeline_parallel_size + 1
-    return kv_layout(specs, dtype=dtype, in_flight_tokens=batches * max_num_batched_tokens)
+    packed = any(isinstance(cache, PackedCache) for cache in caches)
+    return kv_layout(specs, dtype=dtype, in_flight_tokens=batches * max_num_batched_tokens, packed=packed)
 
 
 def _specs(cache: Cache, parallelism: Parallelism, dtype: str, block_size: int) -> Iterator[CacheSpec]:
     if isinstance(cache, HeadCache):
         yield _heads(cache, parallelism, dtype, block_size)
     elif isinstance(cache, LatentCache):
-        page = block_size * cache.width * ELEMENT_BYTES[dtype]
-        yield CacheSpec(CacheKind.LATENT, block_size, page, (cache.width,))
+        yield latent_page(cache, dtype, block_size)
     elif isinstance(cache, IndexerCache):
-        raise NotImplementedError
+        yield indexer_page(cache, block_size)
+    elif isinstance(cache, PackedCache):
+        yield packed_page(cache, dtype, block_size)
     else:
         raise NotImplementedError
 

@@ -7,16 +7,22 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense, moe, moe_windows
+from compiler.memory.families import dense, mla, moe, moe_windows
 
 Reader = Callable[[str, Config], Architecture]
 
 FAMILIES: Mapping[str, Reader] = {
+    "DeepseekForCausalLM": mla.deepseek,
+    "DeepseekV2ForCausalLM": mla.deepseek,
+    "DeepseekV3ForCausalLM": mla.deepseek,
+    "DeepseekV32ForCausalLM": mla.sparse,
+    "Glm4MoeLiteForCausalLM": mla.glm4_lite,
+    "GlmMoeDsaForCausalLM": mla.sparse,
     "LlamaForCausalLM": dense.llama,
+    "MiniCPM3ForCausalLM": mla.minicpm3,
     "MistralForCausalLM": dense.mistral,
     "Qwen2ForCausalLM": dense.qwen2,
     "Qwen3ForCausalLM": dense.qwen3,
-    "DeepseekForCausalLM": moe.deepseek_v1,
     "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
     "Glm4MoeForCausalLM": moe.glm4_moe,
     "GptOssForCausalLM": moe.gpt_oss,
