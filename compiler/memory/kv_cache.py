@@ -60,7 +60,8 @@ class CacheSpec:
     def uniform_key(self) -> tuple[object, ...]:
         """Layers with equal keys need the same number of tokens, whatever their pages (UniformTypeKVCacheSpecs)."""
         full = self.kind in (CacheKind.FULL, CacheKind.LATENT)
-        return (CacheKind.FULL if full else self.kind, self.block_size, self.window, self.chunk, self.states)
+        page = self.page_bytes if self.kind is CacheKind.STATE else 0
+        return (CacheKind.FULL if full else self.kind, self.block_size, self.window, self.chunk, self.states, page)
 
 
 def _ceil(count: int, unit: int) -> int:
@@ -69,7 +70,7 @@ def _ceil(count: int, unit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CacheGroup:
-    """Layers that share a block table. `page_bytes` is what a block takes in all of them."""
+    """Layers that share a block table: how many this rank holds, and what a block takes in all of those."""
 
     spec: CacheSpec
     layers: int
@@ -127,42 +128,57 @@ class PagesError(ValueError):
     """Pages that vLLM cannot make equal; it would refuse to start."""
 
 
-def kv_layout(specs: Sequence[CacheSpec], *, dtype: str, in_flight_tokens: int) -> KvLayout:
-    """The layout that vLLM plans for the layers of one rank, in the order of the model.
+def kv_layout(
+    specs: Sequence[CacheSpec], *, dtype: str, in_flight_tokens: int, held: Sequence[bool] | None = None
+) -> KvLayout:
+    """The layout that vLLM plans for one rank.
+
+    Args:
+        specs: of all layers of the model, in its order.
+        held: which of them this rank holds; by default all.
 
     Raises:
         PagesError: their pages cannot be made equal.
     """
-    groups = _groups(specs)
+    here = [True] * len(specs) if held is None else held
+    groups = tuple(_on_rank(group, here) for group in _groups(specs))
     largest_group = max((group.page_bytes for group in groups), default=0)
     block_size = groups[0].spec.block_size if groups else 0
     return KvLayout(dtype, block_size, largest_group, groups, in_flight_tokens)
 
 
-def _groups(specs: Sequence[CacheSpec]) -> tuple[CacheGroup, ...]:
+_Members = Sequence[tuple[int, CacheSpec]]
+"""Layers by their place in the model."""
+
+
+def _on_rank(group: _Members, here: Sequence[bool]) -> CacheGroup:
+    pages = [spec.page_bytes for index, spec in group if here[index]]
+    return CacheGroup(group[0][1], len(pages), sum(pages))
+
+
+def _groups(specs: Sequence[CacheSpec]) -> Iterable[_Members]:
     """kv_cache_planning.py:get_kv_cache_groups."""
     if not specs:
         return ()
     if len({spec.uniform_key for spec in specs}) == 1:
-        return (CacheGroup(specs[0], len(specs), sum(spec.page_bytes for spec in specs)),)
+        return (tuple(enumerate(specs)),)
     buckets = _buckets(_equal_pages(specs))
     fewest, most = min(map(len, buckets)), max(map(len, buckets))
     # Padding short groups costs less than splitting long ones where they differ by less than half.
     size = most if most < fewest * 1.5 else fewest
-    return tuple(group for bucket in buckets for group in _split(bucket, size))
+    return [group for bucket in buckets for group in _split(bucket, size)]
 
 
-def _split(bucket: Sequence[CacheSpec], size: int) -> Iterable[CacheGroup]:
+def _split(bucket: _Members, size: int) -> Iterable[_Members]:
+    """Every so manyth layer in turn, so that pipeline stages hold alike parts of each group."""
     count = _ceil(len(bucket), size)
-    for index in range(count):
-        layers = bucket[index::count]
-        yield CacheGroup(layers[0], len(layers), sum(spec.page_bytes for spec in layers))
+    return (bucket[index::count] for index in range(count))
 
 
-def _buckets(specs: Sequence[CacheSpec]) -> list[list[CacheSpec]]:
-    buckets: dict[CacheSpec, list[CacheSpec]] = {}
-    for spec in specs:
-        buckets.setdefault(spec, []).append(spec)
+def _buckets(specs: Sequence[CacheSpec]) -> list[list[tuple[int, CacheSpec]]]:
+    buckets: dict[CacheSpec, list[tuple[int, CacheSpec]]] = {}
+    for index, spec in enumerate(specs):
+        buckets.setdefault(spec, []).append((index, spec))
     return list(buckets.values())
 
 

@@ -23,6 +23,7 @@ from compiler.memory.architecture import (
 from compiler.memory.layouts import SERVED_BYTES, Parameter, expert_parameters, linear_parameters
 from compiler.memory.packing import Packing, Quantization
 from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
+from compiler.memory.states import check_states
 
 WHOLE = Parallelism()
 
@@ -92,6 +93,7 @@ def _linear(module: Linear, packing: Packing | None, parallelism: Parallelism) -
     inputs = parallelism.share(module.inputs, Split.INPUTS) if module.split is Split.INPUTS else module.inputs
     split = Split.REPLICATED if module.split is Split.INPUTS else module.split
     outputs = parallelism.share(module.outputs, split, module.heads)
+    outputs += -outputs % module.alignment
     if packing is None and module.dtype is not None:
         weights: tuple[Parameter, ...] = (Parameter("weight", (outputs, inputs), module.dtype),)
     else:
@@ -105,6 +107,8 @@ def _experts(module: Experts, packing: Packing | None, parallelism: Parallelism)
         if intermediate % parallelism.expert_ranks:
             raise SplitError(f"experts of width {intermediate} do not divide by {parallelism.expert_ranks}")
         intermediate //= parallelism.expert_ranks
+        if parallelism.tensor_parallel_size > 1:
+            intermediate = max(intermediate, module.least_width)
     weights = expert_parameters(count, module.inputs, intermediate, gated=module.gated, packing=packing)
     if not module.bias:
         return weights
@@ -138,6 +142,9 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
         )
+    if parallelism.pipeline_parallel_size > 1 and not architecture.pipelined:
+        raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
+    check_states(architecture, parallelism)
     for path, module in _distinct(rank_modules(architecture, parallelism)):
         _check_module(module, packing_of(module, path, quantization), parallelism)
 
