@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense, mla, moe, moe_windows
+from compiler.memory.families import dense, hybrid, mla, moe, moe_windows, qwen_hybrid, states
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -38,6 +38,19 @@ FAMILIES: Mapping[str, Reader] = {
     "Qwen2MoeForCausalLM": moe.qwen2_moe,
     "Qwen3MoeForCausalLM": moe.qwen3_moe,
     "Step3p5ForCausalLM": moe_windows.step3p5,
+    "FalconH1ForCausalLM": hybrid.falcon_h1,
+    "FalconMambaForCausalLM": states.mamba,
+    "GraniteMoeHybridForCausalLM": hybrid.granite_hybrid,
+    "JambaForCausalLM": hybrid.jamba,
+    "Lfm2ForCausalLM": states.lfm2,
+    "Lfm2MoeForCausalLM": states.lfm2_moe,
+    "Mamba2ForCausalLM": states.mamba2,
+    "MambaForCausalLM": states.mamba,
+    "NemotronHForCausalLM": hybrid.nemotron_h,
+    "Zamba2ForCausalLM": states.zamba2,
+    "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
+    "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,
+    "Qwen3_5MoeForCausalLM": qwen_hybrid.qwen3_5,
 }
 
 

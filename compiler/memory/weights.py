@@ -26,6 +26,7 @@ from compiler.memory.expert_layouts import ExpertShape, expert_parameters
 from compiler.memory.layouts import SERVED_BYTES, Parameter, Projections, linear_parameters
 from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
 from compiler.memory.quantized import Chooser, Kind, Packing, Quantization, Unit
+from compiler.memory.states import check_states
 
 WHOLE = Parallelism()
 _FLOAT_BYTES = 4
@@ -204,7 +205,8 @@ def _share(linear: Linear, parallelism: Parallelism) -> int:
     if linear.outputs % parts:
         name = linear.name.rpartition(".")[2]
         raise SplitError(f"{name} has {linear.outputs} outputs, no multiple of {parts} ranks")
-    return linear.outputs // parts
+    outputs = linear.outputs // parts
+    return outputs + -outputs % linear.alignment
 
 
 def _expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
@@ -212,8 +214,10 @@ def _expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
     ranks = 1 if parallelism.expert_parallel else parallelism.expert_ranks
     if module.intermediate % ranks:
         raise SplitError(f"experts of width {module.intermediate} do not divide by {ranks}")
-    count = parallelism.local_experts(module.count)
-    return ExpertShape(count, module.inputs, module.intermediate // ranks, 2 if module.gated else 1, module.bias, ranks)
+    count, width = parallelism.local_experts(module.count), module.intermediate // ranks
+    if ranks > 1:
+        width = max(width, module.least_width)
+    return ExpertShape(count, module.inputs, width, 2 if module.gated else 1, module.bias, ranks)
 
 
 def _attention_scales(
@@ -251,5 +255,8 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
         )
+    if parallelism.pipeline_parallel_size > 1 and not architecture.pipelined:
+        raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
+    check_states(architecture, parallelism)
     for fused, packing in dict.fromkeys(_packed(architecture, quantization, parallelism)):
         module_parameters(fused, packing, parallelism)
