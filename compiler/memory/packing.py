@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.memory.config import ConfigError
@@ -65,6 +65,20 @@ class Skips:
             or any(fnmatch.fnmatchcase(name, glob) for glob in self.globs)
         )
 
+    def renamed(self, renames: Sequence[tuple[str, str]]) -> Skips:
+        """With the engine's names of modules; it leaves expressions as they are.
+
+        See vllm/model_executor/models/utils.py:WeightsMapper of 0.33.0.
+        """
+
+        def rename(name: str) -> str:
+            for prefix, new in renames:
+                name = new + name.removeprefix(prefix) if name.startswith(prefix) else name
+            return name
+
+        parts, globs = tuple(map(rename, self.parts)), tuple(map(rename, self.globs))
+        return Skips(frozenset(map(rename, self.exact)), parts, self.patterns, globs)
+
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
@@ -85,6 +99,10 @@ class Quantization:
     table: Packing | None = None
     attention_scales: int = 0
     kv_cache_dtype: str | None = None
+
+    def renamed(self, renames: Sequence[tuple[str, str]]) -> Quantization:
+        """With the engine's names of the modules that it skips."""
+        return replace(self, skips=self.skips.renamed(renames)) if renames else self
 
     @property
     def bits(self) -> int:

@@ -7,15 +7,22 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense
+from compiler.memory.families import dense, vision
 
 Reader = Callable[[str, Config], Architecture]
 
 FAMILIES: Mapping[str, Reader] = {
+    "InternVLChatModel": vision.internvl,
     "LlamaForCausalLM": dense.llama,
+    "LlavaForConditionalGeneration": vision.llava,
+    "Mistral3ForConditionalGeneration": vision.mistral3,
     "MistralForCausalLM": dense.mistral,
+    "Phi3VForCausalLM": vision.phi3_vision,
+    "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
     "Qwen2ForCausalLM": dense.qwen2,
+    "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
     "Qwen3ForCausalLM": dense.qwen3,
+    "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
 }
 
 

@@ -17,7 +17,7 @@ from compiler.memory.config import ConfigError
 from compiler.memory.layouts import Parameter, dtype_bytes, linear_parameters
 from compiler.memory.packing import Packing, Quantization
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.weights import module_parameters, packing_of, rank_modules
+from compiler.memory.weights import engine_names, module_parameters, packing_of, rank_modules
 
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -31,7 +31,7 @@ _TABLE = 2
 def expected_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
     """Every kind of tensor that the checkpoint should hold."""
     counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
-    default = _SAFETENSORS[architecture.checkpoint_dtype]
+    default, quantization = _SAFETENSORS[architecture.checkpoint_dtype], engine_names(architecture, quantization)
     for path, module in rank_modules(architecture, Parallelism()):
         for name, parameter in _stored(path, module, packing_of(module, path, quantization)):
             dtype = parameter.stored_dtype or parameter.dtype or default

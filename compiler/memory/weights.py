@@ -39,10 +39,15 @@ def rank_weights(
     Raises:
         SplitError: a dimension does not divide.
     """
-    total = 0
+    total, quantization = 0, engine_names(architecture, quantization)
     for path, module in rank_modules(architecture, parallelism):
         total += _bytes(module, packing_of(module, path, quantization), parallelism, served_dtype)
     return total + _attention_scales(architecture, quantization, parallelism, served_dtype)
+
+
+def engine_names(architecture: Architecture, quantization: Quantization | None) -> Quantization | None:
+    """The block with the names that the architecture's modules have."""
+    return None if quantization is None else quantization.renamed(architecture.renames)
 
 
 def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterator[tuple[str, Module]]:
@@ -50,7 +55,8 @@ def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterat
     stage = architecture.last if parallelism.is_last else ()
     if parallelism.is_first or (architecture.tie_word_embeddings and parallelism.is_last):
         stage = (*architecture.first, *stage)
-    for module in (*stage, *architecture.everywhere):
+    towers = architecture.encoders if parallelism.is_first else ()
+    for module in (*stage, *architecture.everywhere, *(module for tower in towers for module in tower.modules)):
         yield module.name, module
     for index in parallelism.layers(architecture.num_layers):
         for module in architecture.layers[index].modules:
@@ -89,14 +95,20 @@ def module_parameters(module: Module, packing: Packing | None, parallelism: Para
 
 
 def _linear(module: Linear, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
-    inputs = parallelism.share(module.inputs, Split.INPUTS) if module.split is Split.INPUTS else module.inputs
-    split = Split.REPLICATED if module.split is Split.INPUTS else module.split
+    split = _split(module, parallelism)
+    inputs = parallelism.share(module.inputs, Split.INPUTS) if split is Split.INPUTS else module.inputs
+    split = Split.REPLICATED if split is Split.INPUTS else split
     outputs = parallelism.share(module.outputs, split, module.heads)
     if packing is None and module.dtype is not None:
         weights: tuple[Parameter, ...] = (Parameter("weight", (outputs, inputs), module.dtype),)
     else:
         weights = linear_parameters(outputs, inputs, packing)
     return (*weights, Parameter("bias", (outputs,))) if module.bias else weights
+
+
+def _split(module: Linear, parallelism: Parallelism) -> Split:
+    whole = module.whole_unless is not None and module.whole_unless % parallelism.tensor_parallel_size
+    return Split.REPLICATED if whole else module.split
 
 
 def _experts(module: Experts, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
@@ -138,6 +150,12 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
         )
+    for tower in architecture.encoders:
+        if tower.heads is not None and tower.heads % ranks:
+            raise SplitError(
+                f"{tower.heads} attention heads of the {tower.modalities[0]} tower do not divide by {ranks}"
+            )
+    quantization = engine_names(architecture, quantization)
     for path, module in _distinct(rank_modules(architecture, parallelism)):
         _check_module(module, packing_of(module, path, quantization), parallelism)
 
@@ -154,8 +172,9 @@ def _check_module(module: Module, packing: Packing | None, parallelism: Parallel
     if not isinstance(module, Linear):
         module_parameters(module, packing, parallelism)
         return
-    name, parts = module.name.rpartition(".")[2], parallelism.parts(module.split, module.heads)
-    if module.split is Split.INPUTS:
+    split = _split(module, parallelism)
+    name, parts = module.name.rpartition(".")[2], parallelism.parts(split, module.heads)
+    if split is Split.INPUTS:
         unit = _input_unit(packing)
         if module.inputs % (parts * unit):
             raise SplitError(f"{name} has {module.inputs} inputs, no multiple of {parts} ranks × group {unit}")
