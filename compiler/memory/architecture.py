@@ -32,6 +32,7 @@ class Linear:
         dtype: safetensors dtype of its weights where that is fixed; None: what the model is served in.
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
         alignment: rows on one rank are padded to a multiple of it.
+        whole_unless: every rank holds all of it where the ranks do not divide this number, such as a tower's heads.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Linear:
     dtype: str | None = None
     parts: int = 1
     alignment: int = 1
+    whole_unless: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,50 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemSize:
+    """What the largest image, video or sound of a prompt takes, by which the engine sizes its profile run.
+
+    Attributes:
+        tokens: of one image: least and most, where preprocessor_config.json decides, which configs do not hold.
+        patches: rows of the tower's hidden states for each token.
+        source: of the tokens.
+        groups: times that a video may hold an image's tokens, as far as max_model_len allows.
+    """
+
+    tokens: tuple[int, int]
+    patches: int
+    source: str
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A tower that turns images or sound into embeddings, with its projector; it runs on the first pipeline stage only.
+
+    See vllm/model_executor/models/interfaces.py:_mark_tower_model of 0.33.0.
+
+    Attributes:
+        modalities: what it reads: `image`, `video`, `audio`.
+        heads: attention heads, which the ranks must divide; None where it may stay whole.
+        hidden_size, intermediate_size: of its widest layer.
+        output_size: width of an embedding, of every level that it gives.
+        split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
+        item: the largest item of a prompt.
+        batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+    """
+
+    modules: tuple[Module, ...]
+    modalities: tuple[str, ...]
+    heads: int | None
+    hidden_size: int
+    intermediate_size: int
+    output_size: int
+    item: ItemSize
+    split: bool = True
+    batch_elements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """A model.
 
@@ -230,8 +276,10 @@ class Architecture:
         layers: of the decoder, in order.
         layer_prefix: path of the layers in checkpoints.
         first, last: modules of the first and the last pipeline stage.
-        everywhere: modules of every pipeline stage, such as a vision tower.
-        renames: starts of names, as checkpoints spell them and as the engine does: quantizers' lists hold either.
+        everywhere: modules of every pipeline stage.
+        encoders: towers for images and sound.
+        renames: prefixes of a checkpoint's names and what the engine calls them. It rewrites the module names in a
+            quantizer's lists so, one pair after the other, and `layer_prefix` and all names here are the engine's.
         hidden_size, vocab_size: of the language model.
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
@@ -257,8 +305,9 @@ class Architecture:
     max_model_len: int
     checkpoint_dtype: str
     everywhere: tuple[Module, ...] = ()
-    layer_prefix: str = "model.layers"
+    encoders: tuple[Encoder, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    layer_prefix: str = "model.layers"
     pooling: bool = False
     pipelined: bool = True
 
@@ -266,6 +315,11 @@ class Architecture:
     def num_layers(self) -> int:
         """Layers of the decoder."""
         return len(self.layers)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What a prompt may hold besides text."""
+        return tuple(dict.fromkeys(kind for encoder in self.encoders for kind in encoder.modalities))
 
     @property
     def sliding_window(self) -> int | None:

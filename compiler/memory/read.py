@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense, hybrid, mla, moe, moe_windows, qwen_hybrid, states
+from compiler.memory.families import dense, hybrid, mla, moe, moe_windows, qwen_hybrid, states, vision
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -20,8 +20,14 @@ FAMILIES: Mapping[str, Reader] = {
     "GlmMoeDsaForCausalLM": mla.sparse,
     "LlamaForCausalLM": dense.llama,
     "MiniCPM3ForCausalLM": mla.minicpm3,
+    "InternVLChatModel": vision.internvl,
+    "LlavaForConditionalGeneration": vision.llava,
+    "Mistral3ForConditionalGeneration": vision.mistral3,
     "MistralForCausalLM": dense.mistral,
+    "Phi3VForCausalLM": vision.phi3_vision,
+    "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
     "Qwen2ForCausalLM": dense.qwen2,
+    "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
     "Qwen3ForCausalLM": dense.qwen3,
     "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
     "Glm4MoeForCausalLM": moe.glm4_moe,
@@ -51,6 +57,7 @@ FAMILIES: Mapping[str, Reader] = {
     "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
     "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,
     "Qwen3_5MoeForCausalLM": qwen_hybrid.qwen3_5,
+    "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
 }
 
 

@@ -69,7 +69,9 @@ def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterat
     stage = architecture.last if parallelism.is_last else ()
     if parallelism.is_first or (architecture.tie_word_embeddings and parallelism.is_last):
         stage = (*architecture.first, *stage)
-    for fused in fused_modules((*stage, *architecture.everywhere)):
+    towers = architecture.encoders if parallelism.is_first else ()
+    tower_modules = (module for tower in towers for module in tower.modules)
+    for fused in fused_modules((*stage, *architecture.everywhere, *tower_modules)):
         yield "", fused
     known: dict[int, tuple[Fused, ...]] = {}
     for index in parallelism.layers(architecture.num_layers):
@@ -184,13 +186,14 @@ def _linear(
 def _projections(name: str, linears: tuple[Linear, ...], parallelism: Parallelism) -> Projections:
     """Of a rank: outputs one by one, of those too that the checkpoint stores as one tensor."""
     first, ranks = linears[0], parallelism.tensor_parallel_size
-    input_ranks = ranks if first.split is Split.INPUTS else 1
+    split = _split(first, parallelism)
+    input_ranks = ranks if split is Split.INPUTS else 1
     if first.inputs % input_ranks:
         raise SplitError(f"{name} has {first.inputs} inputs, no multiple of {ranks} ranks")
     outputs: list[int] = []
     for linear, size in zip(linears, _outputs(linears, parallelism), strict=True):
         outputs += [size // linear.parts] * linear.parts
-    output_ranks = ranks if first.split in (Split.OUTPUTS, Split.KV_HEADS) else 1
+    output_ranks = ranks if split in (Split.OUTPUTS, Split.KV_HEADS) else 1
     return Projections(name.rpartition(".")[2], tuple(outputs), first.inputs // input_ranks, output_ranks, input_ranks)
 
 
@@ -198,10 +201,16 @@ def _outputs(linears: tuple[Linear, ...], parallelism: Parallelism) -> tuple[int
     return tuple(_share(linear, parallelism) for linear in linears)
 
 
+def _split(linear: Linear, parallelism: Parallelism) -> Split:
+    whole = linear.whole_unless is not None and linear.whole_unless % parallelism.tensor_parallel_size
+    return Split.REPLICATED if whole else linear.split
+
+
 def _share(linear: Linear, parallelism: Parallelism) -> int:
-    if linear.split is Split.INPUTS:
+    split = _split(linear, parallelism)
+    if split is Split.INPUTS:
         return linear.outputs
-    parts = parallelism.parts(linear.split, linear.heads)
+    parts = parallelism.parts(split, linear.heads)
     if linear.outputs % parts:
         name = linear.name.rpartition(".")[2]
         raise SplitError(f"{name} has {linear.outputs} outputs, no multiple of {parts} ranks")
@@ -258,5 +267,14 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
     if parallelism.pipeline_parallel_size > 1 and not architecture.pipelined:
         raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
     check_states(architecture, parallelism)
+    _check_towers(architecture, ranks)
     for fused, packing in dict.fromkeys(_packed(architecture, quantization, parallelism)):
         module_parameters(fused, packing, parallelism)
+
+
+def _check_towers(architecture: Architecture, ranks: int) -> None:
+    for tower in architecture.encoders:
+        if tower.heads is not None and tower.heads % ranks:
+            raise SplitError(
+                f"{tower.heads} attention heads of the {tower.modalities[0]} tower do not divide by {ranks}"
+            )
