@@ -7,15 +7,13 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense
+from compiler.memory.families.pooling import converted
+from compiler.memory.families.text_models import TEXT_MODELS
 
 Reader = Callable[[str, Config], Architecture]
 
 FAMILIES: Mapping[str, Reader] = {
-    "LlamaForCausalLM": dense.llama,
-    "MistralForCausalLM": dense.mistral,
-    "Qwen2ForCausalLM": dense.qwen2,
-    "Qwen3ForCausalLM": dense.qwen3,
+    **TEXT_MODELS,
 }
 
 
@@ -27,9 +25,10 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
         ConfigError: a key is missing, absurd or contradicts another.
     """
     name = architecture_name(config)
-    if name not in FAMILIES:
+    reader = FAMILIES.get(name) or converted(name, FAMILIES)
+    if reader is None:
         raise UnsupportedArchitectureError(name)
-    return FAMILIES[name](name, Config(config))
+    return reader(name, Config(config))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:
