@@ -57,7 +57,7 @@ class Sizes:
 
 
 def assemble(
-    name: str, config: Config, layers: tuple[Layer, ...], heads: Heads, sizes: Sizes, frame: Frame = LLAMA_FRAME
+    name: str, config: Config, layers: tuple[Layer, ...], heads: Heads, sizes: Sizes, *, frame: Frame = LLAMA_FRAME
 ) -> Architecture:
     """A decoder of these layers."""
     tied = frame.always_tied or config.flag("tie_word_embeddings", default=frame.tied)

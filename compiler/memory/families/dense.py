@@ -69,7 +69,7 @@ def _llama(
         )
     modules = (*norms(sizes.hidden, *_LLAMA_NORMS), *own)
     layers = alike(modules, heads, layer_windows(config, count), cached=is_causal(config))
-    return assemble(name, config, layers, heads, sizes, frame)
+    return assemble(name, config, layers, heads, sizes, frame=frame)
 
 
 def qwen2(name: str, config: Config) -> Architecture:
@@ -87,9 +87,7 @@ def _qwen(name: str, config: Config, *, qkv_bias: bool, qk_norm: bool) -> Archit
     windows = layer_windows(config, count)
     if len(set(windows)) > 1:
         # qwen2.py:Qwen2Model asserts it.
-        raise ConfigError(
-            f"`{config.path}max_window_layers`: vLLM does not serve Qwen with windows in some layers only"
-        )
+        raise ConfigError(f"`{config.path}max_window_layers`: vLLM serves no Qwen with windows in some layers only")
     modules = (
         *norms(sizes.hidden, *_LLAMA_NORMS),
         *(norms(heads.dim, "self_attn.q_norm", "self_attn.k_norm") if qk_norm else ()),
@@ -135,7 +133,7 @@ def nemotron(name: str, config: Config) -> Architecture:
         *plain(sizes.width, sizes.hidden, "mlp.up_proj", "mlp.down_proj", bias=config.flag("mlp_bias")),
     )
     layers = alike(modules, heads, uniform_windows(config, count))
-    return assemble(name, config, layers, heads, sizes, Frame(norm_bias=True))
+    return assemble(name, config, layers, heads, sizes, frame=Frame(norm_bias=True))
 
 
 def exaone(name: str, config: Config) -> Architecture:
@@ -150,7 +148,7 @@ def exaone(name: str, config: Config) -> Architecture:
         *gated(sizes.width, sizes.hidden, ("mlp.c_fc_0", "mlp.c_fc_1"), "mlp.c_proj", bias=config.flag("mlp_bias")),
     )
     frame = Frame(table="transformer.wte", norm="transformer.ln_f", layers="transformer.h")
-    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame)
+    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame=frame)
 
 
 def exaone4(name: str, config: Config) -> Architecture:
@@ -186,7 +184,7 @@ def stablelm(name: str, config: Config) -> Architecture:
         *gated_mlp(sizes.width, sizes.hidden),
     )
     frame = Frame(norm_bias=True, on_every_stage=True)
-    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame)
+    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame=frame)
 
 
 def orion(name: str, config: Config) -> Architecture:
@@ -198,7 +196,7 @@ def orion(name: str, config: Config) -> Architecture:
         *gated_mlp(sizes.width, sizes.hidden),
     )
     frame = Frame(norm_bias=True, on_every_stage=True)
-    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame)
+    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame=frame)
 
 
 def minicpm(name: str, config: Config) -> Architecture:
@@ -212,7 +210,7 @@ def minicpm(name: str, config: Config) -> Architecture:
         *gated_mlp(sizes.width, sizes.hidden),
     )
     frame = Frame(on_every_stage=True)
-    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame)
+    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame=frame)
 
 
 def internlm2(name: str, config: Config) -> Architecture:
@@ -224,7 +222,7 @@ def internlm2(name: str, config: Config) -> Architecture:
         *gated(sizes.width, sizes.hidden, ("feed_forward.w1", "feed_forward.w3"), "feed_forward.w2"),
     )
     frame = Frame(table="model.tok_embeddings", head="output", on_every_stage=True)
-    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame)
+    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes, frame=frame)
 
 
 def cohere(name: str, config: Config) -> Architecture:
@@ -243,4 +241,4 @@ def cohere(name: str, config: Config) -> Architecture:
         *gated_mlp(sizes.width, sizes.hidden),
     )
     frame = Frame(on_every_stage=True, always_tied=True)
-    return assemble(name, config, alike(modules, heads, windows), heads, sizes, frame)
+    return assemble(name, config, alike(modules, heads, windows), heads, sizes, frame=frame)

@@ -35,7 +35,7 @@ def gpt2(name: str, config: Config) -> Architecture:
     )
     positions = Vector("transformer.wpe.weight", config.positive("n_positions", "max_position_embeddings") * hidden)
     frame = _frame("wte", tied=True, first=(positions,))
-    return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame)
+    return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame=frame)
 
 
 def gptj(name: str, config: Config) -> Architecture:
@@ -49,7 +49,7 @@ def gptj(name: str, config: Config) -> Architecture:
         *plain(sizes.width, hidden, "mlp.fc_in", "mlp.fc_out", bias=True),
     )
     return assemble(
-        name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, _frame("wte", head_bias=True)
+        name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame=_frame("wte", head_bias=True)
     )
 
 
@@ -107,7 +107,7 @@ def opt(name: str, config: Config) -> Architecture:
         tied=True,
         first=tuple(first),
     )
-    return assemble(name, config, _alike(config, modules, heads), heads, sizes, frame)
+    return assemble(name, config, _alike(config, modules, heads), heads, sizes, frame=frame)
 
 
 def bloom(name: str, config: Config) -> Architecture:
@@ -122,7 +122,7 @@ def bloom(name: str, config: Config) -> Architecture:
         *plain(sizes.width, hidden, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias=True),
     )
     frame = _frame("word_embeddings", tied=True, first=layer_norms(hidden, "transformer.word_embeddings_layernorm"))
-    return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame)
+    return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame=frame)
 
 
 def falcon(name: str, config: Config) -> Architecture:
@@ -138,7 +138,9 @@ def falcon(name: str, config: Config) -> Architecture:
         *plain(sizes.width, hidden, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias=bias),
     )
     frame = _frame("word_embeddings", tied=True)
-    return assemble(name, config, _alike(config, modules, heads, "num_hidden_layers", "n_layer"), heads, sizes, frame)
+    return assemble(
+        name, config, _alike(config, modules, heads, "num_hidden_layers", "n_layer"), heads, sizes, frame=frame
+    )
 
 
 def _falcon_kv_heads(config: Config, query: int, *, new: bool) -> int:
@@ -186,4 +188,4 @@ def chatglm(name: str, config: Config) -> Architecture:
         norm_bias=not bare,
         on_every_stage=True,
     )
-    return assemble(name, config, _alike(config, modules, heads, "num_layers"), heads, sizes, frame)
+    return assemble(name, config, _alike(config, modules, heads, "num_layers"), heads, sizes, frame=frame)

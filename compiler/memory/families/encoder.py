@@ -1,7 +1,7 @@
 """Encoders: BERT, RoBERTa, XLM-RoBERTa, ModernBERT, Nomic BERT. They cache nothing and generate nothing.
 
-vllm/model_executor/models/{bert,roberta,modernbert,bert_with_rope}.py of 0.33.0. Heads for scores and labels are kept in
-float32 whatever the model is served in (vllm/config/model.py:head_dtype).
+vllm/model_executor/models/{bert,roberta,modernbert,bert_with_rope}.py of 0.33.0. Heads for scores and labels are kept
+in float32 whatever the model is served in (vllm/config/model.py:head_dtype).
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def roberta_sequence(name: str, config: Config) -> Architecture:
 def _bert(name: str, config: Config, top: Top, more: tuple[Module, ...] = ()) -> Architecture:
     hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
     heads = _heads(config, hidden)
+    _check_positions(name, config)
     path = "attention.self"
     modules = (
         *projections(
@@ -102,7 +103,16 @@ def _bert(name: str, config: Config, top: Top, more: tuple[Module, ...] = ()) ->
         *layer_norms(hidden, "embeddings.LayerNorm"),
     )
     layers = (Layer(modules, ()),) * config.layers()
-    return _encoder(name, config, layers, heads, width, (*tables, *more, *_top(config, top, hidden, vocab)))
+    return _encoder(name, config, layers, heads, width, around=(*tables, *more, *_top(config, top, hidden, vocab)))
+
+
+def _check_positions(name: str, config: Config) -> None:
+    """bert.py knows absolute positions only; the class of XLMRobertaModel asks for the key itself."""
+    if name == "XLMRobertaModel" and "position_embedding_type" not in config:
+        raise ConfigError(f"`{config.path}position_embedding_type` is missing, vLLM asks for it")
+    kind = config.text("position_embedding_type", default="absolute")
+    if kind != "absolute":
+        raise ConfigError(f"`{config.path}position_embedding_type` must be absolute, {kind[:40]} is not accounted for")
 
 
 def _top(config: Config, top: Top, hidden: int, vocab: int) -> tuple[Module, ...]:
@@ -123,7 +133,7 @@ def _heads(config: Config, hidden: int) -> Heads:
 
 
 def _encoder(
-    name: str, config: Config, layers: tuple[Layer, ...], heads: Heads, width: int, around: tuple[Module, ...]
+    name: str, config: Config, layers: tuple[Layer, ...], heads: Heads, width: int, *, around: tuple[Module, ...]
 ) -> Architecture:
     return Architecture(
         name=name,
@@ -180,7 +190,7 @@ def _modernbert(name: str, config: Config, top: tuple[Module, ...]) -> Architect
         *layer_norms(hidden, "embeddings.norm", "final_norm", bias=norm_bias),
         *top,
     )
-    return _encoder(name, config, layers, heads, width, around)
+    return _encoder(name, config, layers, heads, width, around=around)
 
 
 def nomic_bert(name: str, config: Config) -> Architecture:
@@ -208,4 +218,4 @@ def nomic_bert(name: str, config: Config) -> Architecture:
         *((Table("embeddings.token_type_embeddings", types, hidden),) if types else ()),
         *layer_norms(hidden, "emb_ln"),
     )
-    return _encoder(name, config, (Layer(modules, ()),) * config.layers("n_layer"), heads, width, around)
+    return _encoder(name, config, (Layer(modules, ()),) * config.layers("n_layer"), heads, width, around=around)

@@ -59,7 +59,7 @@ def _gemma(
         *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
         *gated_mlp(sizes.width, sizes.hidden),
     )
-    return assemble(name, config, alike(modules, heads, windows), heads, sizes, _FRAME)
+    return assemble(name, config, alike(modules, heads, windows), heads, sizes, frame=_FRAME)
 
 
 def _heads(config: Config) -> Heads:

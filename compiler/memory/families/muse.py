@@ -29,7 +29,7 @@ def text(name: str, config: Config) -> Architecture:
         *gated_mlp(sizes.width, sizes.hidden),
     )
     layers = alike(modules, heads, layer_windows(config, config.layers()))
-    return assemble(name, config, layers, heads, sizes, Frame(on_every_stage=True))
+    return assemble(name, config, layers, heads, sizes, frame=Frame(on_every_stage=True))
 
 
 def multimodal(name: str, config: Config) -> Architecture:

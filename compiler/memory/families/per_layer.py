@@ -1,4 +1,7 @@
-"""Decoders whose layers differ in size: Nemotron's pruned models (vllm/model_executor/models/nemotron_nas.py, 0.33.0)."""
+"""Decoders whose layers differ in size: Nemotron's pruned models.
+
+vllm/model_executor/models/nemotron_nas.py of 0.33.0.
+"""
 
 from __future__ import annotations
 

@@ -9,42 +9,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
+from compiler.catalog.architectures import converted_base
 from compiler.memory.architecture import Architecture, Linear, Module, Split, Table
 from compiler.memory.config import Config
 from compiler.memory.families.encoder import labels
 
 Reader = Callable[[str, Config], Architecture]
 
-# vllm/config/model.py:_SUFFIX_TO_DEFAULTS, in its order: endings, and whether there is a score head.
-_GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
-_POOLING = {
-    "ForTextEncoding": False,
-    "EmbeddingModel": False,
-    "ForSequenceClassification": True,
-    "ForTokenClassification": True,
-    "ForAudioClassification": True,
-    "ForImageClassification": True,
-    "ForVideoClassification": True,
-    "ClassificationModel": True,
-    "ForRewardModeling": False,
-    "RewardModel": False,
-    "Model": False,
-}
-
-
-def base_of(name: str, known: Mapping[str, object]) -> tuple[str, bool] | None:
-    """The generating architecture behind a pooling one, and whether a score head replaces its output head."""
-    for ending, scored in _POOLING.items():
-        if not name.endswith(ending):
-            continue
-        bases = (name.replace(ending, generating) for generating in _GENERATING)
-        return next(((base, scored) for base in bases if base in known), None)
-    return None
-
 
 def converted(name: str, families: Mapping[str, Reader]) -> Reader | None:
     """A reader for a name that has none of its own; None if its ending is none that vLLM converts."""
-    found = base_of(name, families)
+    found = converted_base(name, families)
     if found is None:
         return None
     base, scored = found

@@ -25,13 +25,13 @@ def starcoder2(name: str, config: Config) -> Architecture:
         *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
         *plain(sizes.width, sizes.hidden, "mlp.c_fc", "mlp.c_proj", bias=bias),
     )
-    return _assemble(name, config, modules, heads, sizes, Frame(norm_bias=True, tied=True))
+    return _assemble(name, config, modules, heads, sizes, frame=Frame(norm_bias=True, tied=True))
 
 
 def _assemble(
-    name: str, config: Config, modules: tuple[Module, ...], heads: Heads, sizes: Sizes, frame: Frame
+    name: str, config: Config, modules: tuple[Module, ...], heads: Heads, sizes: Sizes, *, frame: Frame
 ) -> Architecture:
-    return assemble(name, config, _layers(config, modules, heads), heads, sizes, frame)
+    return assemble(name, config, _layers(config, modules, heads), heads, sizes, frame=frame)
 
 
 def _layers(config: Config, modules: tuple[Module, ...], heads: Heads, *keys: str) -> tuple[Layer, ...]:
@@ -45,7 +45,7 @@ def olmo(name: str, config: Config) -> Architecture:
         *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
         *gated_mlp(sizes.width, sizes.hidden),
     )
-    return _assemble(name, config, modules, heads, sizes, Frame(norm=None))
+    return _assemble(name, config, modules, heads, sizes, frame=Frame(norm=None))
 
 
 def olmo2(name: str, config: Config) -> Architecture:
@@ -58,7 +58,7 @@ def olmo2(name: str, config: Config) -> Architecture:
         *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
         *gated_mlp(sizes.width, sizes.hidden),
     )
-    return _assemble(name, config, modules, heads, sizes, Frame())
+    return _assemble(name, config, modules, heads, sizes, frame=Frame())
 
 
 def gpt_neox(name: str, config: Config) -> Architecture:
@@ -79,7 +79,7 @@ def gpt_neox(name: str, config: Config) -> Architecture:
         layers="gpt_neox.layers",
         norm_bias=True,
     )
-    return _assemble(name, config, modules, heads, sizes, frame)
+    return _assemble(name, config, modules, heads, sizes, frame=frame)
 
 
 def phi(name: str, config: Config) -> Architecture:
@@ -93,7 +93,7 @@ def phi(name: str, config: Config) -> Architecture:
         *projections(heads, sizes.hidden, qkv, "self_attn.dense", qkv_bias=True, out_bias=True),
         *plain(sizes.width, sizes.hidden, "mlp.fc1", "mlp.fc2", bias=True),
     )
-    return _assemble(name, config, modules, heads, sizes, Frame(norm="model.final_layernorm", norm_bias=True))
+    return _assemble(name, config, modules, heads, sizes, frame=Frame(norm="model.final_layernorm", norm_bias=True))
 
 
 def glm(name: str, config: Config) -> Architecture:
@@ -168,7 +168,7 @@ def _gated(
         *gated_mlp(sizes.width, sizes.hidden, bias=mlp_bias),
     )
     layers = _layers(config, modules, heads) if windows is None else alike(modules, heads, windows)
-    return assemble(name, config, layers, heads, sizes, Frame(tied=tied))
+    return assemble(name, config, layers, heads, sizes, frame=Frame(tied=tied))
 
 
 def arcee(name: str, config: Config) -> Architecture:
@@ -179,7 +179,7 @@ def arcee(name: str, config: Config) -> Architecture:
         *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
         *plain(sizes.width, sizes.hidden, "mlp.up_proj", "mlp.down_proj", bias=config.flag("mlp_bias")),
     )
-    return _assemble(name, config, modules, heads, sizes, Frame())
+    return _assemble(name, config, modules, heads, sizes, frame=Frame())
 
 
 def jais2(name: str, config: Config) -> Architecture:
@@ -190,4 +190,4 @@ def jais2(name: str, config: Config) -> Architecture:
         *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
         *plain(sizes.width, sizes.hidden, "mlp.up_proj", "mlp.down_proj", bias=config.flag("mlp_bias", default=True)),
     )
-    return _assemble(name, config, modules, heads, sizes, Frame(norm_bias=True))
+    return _assemble(name, config, modules, heads, sizes, frame=Frame(norm_bias=True))
