@@ -7,28 +7,27 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense, hybrid, mla, moe, moe_windows, qwen_hybrid, states, vision
+from compiler.memory.families import hybrid, mla, moe, moe_windows, qwen_hybrid, states, vision
+from compiler.memory.families.pooling import converted
+from compiler.memory.families.text_models import TEXT_MODELS
 
 Reader = Callable[[str, Config], Architecture]
 
 FAMILIES: Mapping[str, Reader] = {
+    **TEXT_MODELS,
     "DeepseekForCausalLM": mla.deepseek,
     "DeepseekV2ForCausalLM": mla.deepseek,
     "DeepseekV3ForCausalLM": mla.deepseek,
     "DeepseekV32ForCausalLM": mla.sparse,
     "Glm4MoeLiteForCausalLM": mla.glm4_lite,
     "GlmMoeDsaForCausalLM": mla.sparse,
-    "LlamaForCausalLM": dense.llama,
     "MiniCPM3ForCausalLM": mla.minicpm3,
     "InternVLChatModel": vision.internvl,
     "LlavaForConditionalGeneration": vision.llava,
     "Mistral3ForConditionalGeneration": vision.mistral3,
-    "MistralForCausalLM": dense.mistral,
     "Phi3VForCausalLM": vision.phi3_vision,
     "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
-    "Qwen2ForCausalLM": dense.qwen2,
     "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
-    "Qwen3ForCausalLM": dense.qwen3,
     "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
     "Glm4MoeForCausalLM": moe.glm4_moe,
     "GptOssForCausalLM": moe.gpt_oss,
@@ -69,9 +68,10 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
         ConfigError: a key is missing, absurd or contradicts another.
     """
     name = architecture_name(config)
-    if name not in FAMILIES:
+    reader = FAMILIES.get(name) or converted(name, FAMILIES)
+    if reader is None:
         raise UnsupportedArchitectureError(name)
-    return FAMILIES[name](name, Config(config))
+    return reader(name, Config(config))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

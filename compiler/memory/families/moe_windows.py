@@ -17,7 +17,8 @@ from compiler.memory.families.moe_parts import (
     router,
     score_bias,
 )
-from compiler.memory.families.parts import Heads, attention, gated_mlp, layer_windows, norms
+from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.windows import layer_windows
 
 _SLIDING = "sliding_attention"
 _NOPE_INTERVAL = 4  # transformers' Llama4TextConfig
