@@ -85,11 +85,14 @@ def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterat
 @lru_cache(maxsize=4096)
 def fused_modules(modules: tuple[Module, ...]) -> tuple[Fused, ...]:
     """Modules in the order of the first of each that the engine fuses."""
-    groups: dict[str, list[Module]] = {}
-    for module in modules:
-        name = module.fused if isinstance(module, Linear) and module.fused is not None else module.name
+    groups: dict[str | int, list[Module]] = {}
+    for index, module in enumerate(modules):
+        # Parts of one parameter that ranks divide in different ways have one name.
+        name = (module.fused or module.name) if isinstance(module, Linear) else index
         groups.setdefault(name, []).append(module)
-    return tuple(Fused(name, tuple(group)) for name, group in groups.items())
+    return tuple(
+        Fused(name if isinstance(name, str) else group[0].name, tuple(group)) for name, group in groups.items()
+    )
 
 
 def _packed(
@@ -192,7 +195,8 @@ def _projections(name: str, linears: tuple[Linear, ...], parallelism: Parallelis
         raise SplitError(f"{name} has {first.inputs} inputs, no multiple of {ranks} ranks")
     outputs: list[int] = []
     for linear, size in zip(linears, _outputs(linears, parallelism), strict=True):
-        outputs += [size // linear.parts] * linear.parts
+        each = size // linear.parts
+        outputs += [each] * (linear.parts - 1) + [size - each * (linear.parts - 1)]
     output_ranks = ranks if split in (Split.OUTPUTS, Split.KV_HEADS) else 1
     return Projections(name.rpartition(".")[2], tuple(outputs), first.inputs // input_ranks, output_ranks, input_ranks)
 
