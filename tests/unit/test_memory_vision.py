@@ -326,9 +326,10 @@ def shape(length: int = 4096, tokens: int = 8192) -> EncoderShape:
 
 
 def test_the_budget_is_the_largest_item_or_a_batch() -> None:
-    # vLLM logs a budget of 114688 tokens for Qwen2.5-VL at full length: a video of 14 frames.
+    # An image of Qwen2.5-VL has 16384 tokens by the published preprocessor_config.json, which vLLM logs as its budget;
+    # a video of 14 frames, where max_model_len holds one, has as many for every two frames.
+    assert encoder_budget(read_architecture(QWEN2_5_VL), shape(8192)) == (8192, 16384)
     assert encoder_budget(read_architecture(QWEN2_5_VL), shape(128000))[1] == 7 * 16384
-    assert encoder_budget(read_architecture(QWEN2_5_VL), shape(4096)) == (8192, 16384)
     assert encoder_budget(read_architecture(LLAVA), shape()) == (8192, 8192)
 
 
