@@ -31,6 +31,7 @@ class Linear:
         quantized: False where the engine never quantizes it, such as a router.
         dtype: safetensors dtype of its weights where that is fixed; None: what the model is served in.
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
+        alignment: rows on one rank are padded to a multiple of it.
         whole_unless: every rank holds all of it where the ranks do not divide this number, such as a tower's heads.
     """
 
@@ -44,6 +45,7 @@ class Linear:
     quantized: bool = True
     dtype: str | None = None
     parts: int = 1
+    alignment: int = 1
     whole_unless: int | None = None
 
 
@@ -93,6 +95,8 @@ class Experts:
         gated: whether there is a gate projection beside up.
         bias: whether projections have biases.
         top_k: experts that serve one token.
+        projections: names of one expert's gate, up and down projections in checkpoints.
+        least_width: on one of several ranks; narrower slices are padded to it.
     """
 
     name: str
@@ -102,6 +106,8 @@ class Experts:
     top_k: int
     gated: bool = True
     bias: bool = False
+    projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    least_width: int = 1
 
 
 Module = Linear | Vector | Table | Experts
@@ -149,17 +155,40 @@ class IndexerCache:
 
 
 @dataclass(frozen=True, slots=True)
-class StatePart:
-    """One tensor of a recurrent state: `divided` elements over the ranks, `replicated` on each.
+class PackedCache:
+    """One of the caches that DeepSeek V4 keeps for a layer; pages of several sizes share a block (vllm's BLHNC layout).
 
     Attributes:
+        role: `latent`, `indexer` (8-bit keys and their scales) or `state` (float32, of what is not yet compressed).
+        width: elements of one entry.
+        ratio: tokens that one entry stands for.
+        window: tokens that are kept; None for all.
+        block: tokens of a block where it is fixed; None: the backend's.
+    """
+
+    role: str
+    width: int
+    ratio: int = 1
+    window: int | None = None
+    block: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatePart:
+    """One tensor of a recurrent state (vllm/model_executor/layers/mamba/mamba_utils.py).
+
+    Attributes:
+        rows: that every rank holds, such as the taps that a convolution remembers.
+        divided: elements of a row that ranks divide.
+        grouped, groups: further elements of a row, in so many groups; each rank holds at least one group.
         dtype: torch's name; None: what the model is served in.
-        steps: rows that each rank holds of it beyond one, such as a convolution's taps.
     """
 
     divided: int
+    rows: int = 1
+    grouped: int = 0
+    groups: int = 1
     dtype: str | None = None
-    steps: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +196,19 @@ class StateCache:
     """The recurrent state of one request in one layer (Mamba, gated delta net, …); it does not grow with length.
 
     Attributes:
-        kind: `mamba1`, `mamba2`, `gdn`, `kda`, `short_conv` or `linear`.
-        groups: of a Mamba 2 state; extended where ranks do not divide them.
+        kind: of the layer, as vLLM calls its backend (`mamba2`, `gdn_attention`, …).
+        checkpoints_on: major compute capabilities on which a prefill exports a state from its midst, so that a
+            request holds one more; None for every device.
+        alignment: tokens that blocks are a multiple of where such a state is exported.
     """
 
     kind: str
     parts: tuple[StatePart, ...]
+    checkpoints_on: tuple[int, ...] | None = ()
+    alignment: int = 1
 
 
-Cache = HeadCache | LatentCache | IndexerCache | StateCache
+Cache = HeadCache | LatentCache | IndexerCache | PackedCache | StateCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +287,8 @@ class Architecture:
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         pooling: it gives embeddings or scores, and generates nothing.
+        pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
+            SupportsPP).
     """
 
     name: str
@@ -274,6 +309,7 @@ class Architecture:
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
     pooling: bool = False
+    pipelined: bool = True
 
     @property
     def num_layers(self) -> int:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture, Experts, Linear, Module, Split, Table
 from compiler.memory.config import ConfigError
-from compiler.memory.layouts import Parameter, dtype_bytes, linear_parameters
-from compiler.memory.packing import Packing, Quantization
+from compiler.memory.layouts import Parameter, Projections, dtype_bytes, linear_parameters
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.weights import engine_names, module_parameters, packing_of, rank_modules
+from compiler.memory.quantized import Packing, Quantization
+from compiler.memory.weights import Fused, chooser_of, module_parameters, packing_of, rank_modules
 
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -28,17 +28,35 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$")
 _TABLE = 2
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a checkpoint. `dtype` is a safetensors dtype."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
 def expected_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
     """Every kind of tensor that the checkpoint should hold."""
-    counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
-    default, quantization = _SAFETENSORS[architecture.checkpoint_dtype], engine_names(architecture, quantization)
-    for path, module in rank_modules(architecture, Parallelism()):
-        for name, parameter in _stored(path, module, packing_of(module, path, quantization)):
-            dtype = parameter.stored_dtype or parameter.dtype or default
-            counts[_NUMBER.sub("*", name), dtype, parameter.shape] += 1
+    counts = Counter(
+        (_NUMBER.sub("*", tensor.name), tensor.dtype, tensor.shape)
+        for tensor in stored_tensors(architecture, quantization)
+    )
     return tuple(
         TensorKind(name=name, dtype=dtype, shape=shape, count=count) for (name, dtype, shape), count in counts.items()
     )
+
+
+def stored_tensors(architecture: Architecture, quantization: Quantization | None) -> Iterator[StoredTensor]:
+    """Every single tensor that the checkpoint should hold."""
+    default = _SAFETENSORS[architecture.checkpoint_dtype]
+    chooser = chooser_of(quantization, architecture)
+    for path, fused in rank_modules(architecture, Parallelism()):
+        packing = packing_of(path, fused, chooser, architecture)
+        for module in fused.modules:
+            for name, parameter in _stored(path + module.name, module, packing):
+                yield StoredTensor(name, parameter.stored_dtype or parameter.dtype or default, parameter.shape)
 
 
 def _stored(path: str, module: Module, packing: Packing | None) -> Iterator[tuple[str, Parameter]]:
@@ -47,9 +65,9 @@ def _stored(path: str, module: Module, packing: Packing | None) -> Iterator[tupl
             yield from _stored(f"{path}.{name}", linear, packing)
         return
     if isinstance(module, Table):
-        parameters = linear_parameters(module.rows, module.columns, packing)
+        parameters = linear_parameters(Projections(module.name, (module.rows,), module.columns), packing)
     else:
-        parameters = module_parameters(module, packing, Parallelism())
+        parameters = module_parameters(Fused(module.name, (module,)), packing, Parallelism())
     for parameter in parameters:
         if parameter.stored:
             yield (f"{path}.{parameter.suffix}" if parameter.suffix else path), parameter
@@ -57,13 +75,12 @@ def _stored(path: str, module: Module, packing: Packing | None) -> Iterator[tupl
 
 def _single_experts(module: Experts) -> Iterator[tuple[str, Linear]]:
     """Checkpoints hold each expert's projections by themselves, or in shapes of the same size."""
-    ups = ("gate_proj", "up_proj") if module.gated else ("up_proj",)
+    *ups, last = module.projections if module.gated else module.projections[1:]
     for index in range(module.count):
         for name in ups:
             linear = Linear(name, module.intermediate, module.inputs, Split.REPLICATED, module.bias)
             yield f"{index}.{name}", linear
-        down = Linear("down_proj", module.inputs, module.intermediate, Split.REPLICATED, module.bias)
-        yield f"{index}.down_proj", down
+        yield f"{index}.{last}", Linear(last, module.inputs, module.intermediate, Split.REPLICATED, module.bias)
 
 
 def check_tensors(kinds: Iterable[TensorKind]) -> None:

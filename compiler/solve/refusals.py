@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from compiler.catalog.architectures import why_not_served_architecture
 from compiler.catalog.quantization import PLUGINS
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Edit
@@ -140,6 +141,21 @@ def engine_refusal(candidate: Candidate, reason: str) -> Refusal:
     """E0308: the engine does not run it, or not on this device."""
     message = f"`{candidate.name}` cannot run here: {reason}"
     problem = Problem("E0308", candidate.service, ("quantization",), message)
+    return Refusal(candidate.name, candidate.method, reason, problem)
+
+
+def architecture_refusal(candidate: Candidate, release: Release, policy: PolicySpec) -> Refusal | None:
+    """E0308: the engine has no class for the architecture, or cannot read its configuration."""
+    config = candidate.facts.config
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        return None
+    trusted = policy.trust_remote_code == "allow"
+    reason = why_not_served_architecture(names[0], release, config=config, trusted=trusted)
+    if reason is None:
+        return None
+    message = f"`{candidate.name}` cannot run here: {reason}"
+    problem = Problem("E0308", candidate.service, ("model",), message)
     return Refusal(candidate.name, candidate.method, reason, problem)
 
 

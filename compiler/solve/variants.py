@@ -20,6 +20,7 @@ from compiler.memory.weights import check_split
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
+    architecture_refusal,
     chat_refusal,
     config_refusal,
     engine_refusal,
@@ -91,6 +92,7 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     """Refused for what can be helped least: the user's policy first, the spec's own wishes last."""
     facts = candidate.facts
     refusal = policy_refusal(candidate, rules.policy) or kind_refusal(candidate, rules.release)
+    refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
     architecture = _read(candidate, lambda: read_architecture(facts.config))

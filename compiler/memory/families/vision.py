@@ -123,8 +123,8 @@ _QWEN2 = {
 # What a composed model's language model may be, by `model_type`, as transformers maps it to a class.
 _TEXT_MODELS: Mapping[str, tuple[TextReader, Mapping[str, Any]]] = {
     "llama": (dense.llama, _LLAMA),
-    "mistral": (dense.mistral, _MISTRAL),
-    "ministral3": (dense.mistral, _MINISTRAL3),
+    "mistral": (dense.llama, _MISTRAL),
+    "ministral3": (dense.llama, _MINISTRAL3),
     "qwen2": (dense.qwen2, _QWEN2),
     "qwen3": (dense.qwen3, {**_QWEN2, "head_dim": 128}),
 }
