@@ -28,7 +28,7 @@ from compiler.memory.families.vision_qwen import qwen3_5_tower
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, module_parameters, rank_weights
+from compiler.memory.weights import check_split, fused_modules, module_parameters, rank_weights
 
 QWEN2_VL = {
     "architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", "hidden_size": 3584,
@@ -103,7 +103,12 @@ _TOWER_MODULES = [
         for name in ("attn.qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2")
     ),
 ]
-FP8_BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": _TOWER_MODULES}
+FP8_BLOCKS = {
+    "quant_method": "fp8",
+    "activation_scheme": "dynamic",
+    "weight_block_size": [128, 128],
+    "modules_to_not_convert": _TOWER_MODULES,
+}
 FP8_STATIC = {
     "quant_method": "fp8",
     "activation_scheme": "static",
@@ -121,9 +126,9 @@ def weights(config: dict[str, Any], layout: Parallelism, quantization: dict[str,
 def tower_elements(encoder: Encoder, ranks: int, name: str = "") -> int:
     return sum(
         math.prod(parameter.shape)
-        for module in encoder.modules
-        if module.name.startswith(name)
-        for parameter in module_parameters(module, None, Parallelism(ranks))
+        for fused in fused_modules(encoder.modules)
+        if fused.name.startswith(name)
+        for parameter in module_parameters(fused, None, Parallelism(ranks))
     )
 
 

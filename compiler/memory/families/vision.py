@@ -70,7 +70,6 @@ _QWEN2_VL_TEXT = {
     "max_position_embeddings": 32768,
     "sliding_window": 4096,
     "max_window_layers": 80,
-    "model_type": "qwen2_vl_text",
 }
 _QWEN3_VL_TEXT = {
     "vocab_size": 151936,
@@ -145,7 +144,9 @@ def qwen2_5_vl(name: str, config: Config) -> Architecture:
 def _qwen2_vl_text(config: Config) -> Config:
     nested = config.at("text_config") if "text_config" in config else config
     tied = config.flag("tie_word_embeddings") or nested.flag("tie_word_embeddings")
-    return text_config(config, nested, _QWEN2_VL_TEXT, tied=tied)
+    text = text_config(config, nested, _QWEN2_VL_TEXT, tied=tied)
+    # Its windows are switched as Qwen2's are.
+    return Config({**text.data, "model_type": "qwen2"}, text.path)
 
 
 def mistral3(name: str, config: Config) -> Architecture:
