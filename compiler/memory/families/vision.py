@@ -70,7 +70,6 @@ _QWEN2_VL_TEXT = {
     "max_position_embeddings": 32768,
     "sliding_window": 4096,
     "max_window_layers": 80,
-    "model_type": "qwen2_vl_text",
 }
 _QWEN3_VL_TEXT = {
     "vocab_size": 151936,
@@ -145,14 +144,9 @@ def qwen2_5_vl(name: str, config: Config) -> Architecture:
 def _qwen2_vl_text(config: Config) -> Config:
     nested = config.at("text_config") if "text_config" in config else config
     tied = config.flag("tie_word_embeddings") or nested.flag("tie_word_embeddings")
-    return text_config(config, nested, _QWEN2_VL_TEXT, tied=tied)
-
-
-def qwen3_vl(name: str, config: Config) -> Architecture:
-    """Qwen3VLForConditionalGeneration; only the top of its config may tie the embeddings."""
-    tied = config.flag("tie_word_embeddings")
-    text = text_config(config, config.at("text_config"), _QWEN3_VL_TEXT, tied=tied)
-    return composed(dense.qwen3(name, text), (qwen3_vl_tower(config),), QWEN3_VL_NAMES)
+    text = text_config(config, nested, _QWEN2_VL_TEXT, tied=tied)
+    # Its windows are switched as Qwen2's are.
+    return Config({**text.data, "model_type": "qwen2"}, text.path)
 
 
 def mistral3(name: str, config: Config) -> Architecture:
@@ -225,7 +219,34 @@ def composed(alone: Architecture, encoders: tuple[Encoder, ...], renames: Rename
     )
 
 
+def around(
+    reader: TextReader, towers: Callable[[Config], tuple[Encoder, ...]], renames: Renames, **defaults: Any
+) -> TextReader:
+    """A reader of models whose `text_config` that reader understands.
+
+    Args:
+        towers: read from the whole file.
+        defaults: of keys of `text_config`; of `tie_word_embeddings` it is that at the top, which alone decides.
+    """
+    tied = bool(defaults.pop("tie_word_embeddings", False))
+
+    def read(name: str, config: Config) -> Architecture:
+        flag = config.flag("tie_word_embeddings", default=tied)
+        text = text_config(config, config.at("text_config"), defaults, tied=flag)
+        return composed(reader(name, text), towers(config), renames)
+
+    return read
+
+
 def _inside(module: Module) -> Module:
     if isinstance(module, Linear | Table | Vector):
         return replace(module, name=f"language_model.{module.name}")
     return module
+
+
+def _qwen3_vl_towers(config: Config) -> tuple[Encoder, ...]:
+    return (qwen3_vl_tower(config),)
+
+
+qwen3_vl = around(dense.qwen3, _qwen3_vl_towers, QWEN3_VL_NAMES, **_QWEN3_VL_TEXT)
+"""Qwen3VLForConditionalGeneration."""

@@ -6,7 +6,7 @@ defaults are those of the configuration classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
@@ -64,7 +64,7 @@ def kimi_k3_tower(config: Config) -> Encoder:
     width, mlp = vision.positive("vt_hidden_size", default=1024), vision.positive("vt_intermediate_size", default=4096)
     heads = vision.positive("vt_num_attention_heads", default=12)
     sizes = (width, mlp, heads, depth(vision, "vt_num_hidden_layers", 27))
-    return _moonvit(config, _options(vision, sizes, newer=True))
+    return replace(_moonvit(config, _options(vision, sizes, newer=True)), modalities=("image",))
 
 
 def _options(vision: Config, sizes: tuple[int, int, int, int], *, newer: bool) -> _MoonViT:
@@ -208,9 +208,8 @@ def minimax_m3_tower(config: Config) -> Encoder:
             for module in two_layers(f"{name}.linear_1", f"{name}.linear_2", inputs, inner, hidden, bias=bias)
         ),
     )
-    side = vision.positive("patch_size") * merge
-    tokens = (vision.positive("image_size", default=2016) // side) ** 2
-    item = ItemSize((min(576, tokens), max(576, tokens)), merge**2, "image_size, or image_seq_length", groups=2)
+    # An image of 672² pixels; a video has 500 frames, of 768 × 28² pixels each, as far as max_model_len allows.
+    item = ItemSize((576, 768), merge**2, "max_pixels, 672² to 768 × 28²; _MAX_FRAMES_PER_VIDEO", groups=250)
     heads = heads_of(vision, "num_attention_heads", width, 16)
     named = tuple(below("vision_tower", module) for module in modules)
     return Encoder(named, ("image", "video"), heads, width, mlp, hidden, item)

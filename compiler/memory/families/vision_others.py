@@ -16,6 +16,7 @@ from compiler.memory.families.vision_parts import (
     blocks,
     convolution,
     depth,
+    grid_of,
     heads_of,
     layer_norms,
     replicated,
@@ -32,9 +33,8 @@ def llama4_tower(config: Config) -> Encoder:
     """Llama 4's, which the engine builds without the quantizer; adapter and projector are split as well."""
     vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=5120)
     width, mlp = vision.positive("hidden_size", default=768), vision.positive("intermediate_size", default=5632)
-    image, side = vision.positive("image_size", default=448), vision.positive("patch_size", default=14)
     inner, output = (vision.positive(f"projector_{end}_dim", default=4096) for end in ("input", "output"))
-    bias, patches = vision.flag("multi_modal_projector_bias"), (image // side) ** 2
+    bias, patches = vision.flag("multi_modal_projector_bias"), grid_of(vision, 448, 14) ** 2
     modules = (
         Vector("vision_model.class_embedding", width),
         Vector("vision_model.positional_embedding_vlm", (patches + 1) * width),
@@ -54,7 +54,7 @@ def llama4_tower(config: Config) -> Encoder:
         ),
     )
     # The processor cuts an image into up to 16 tiles (max_patches) and adds it whole; four patches become a token.
-    item = ItemSize((17 * patches // 4, 17 * patches // 4), 4, "16 tiles and the whole, Llama4ImageProcessor")
+    item = ItemSize((-(-17 * patches // 4),) * 2, 4, "16 tiles and the whole, Llama4ImageProcessor")
     heads = heads_of(vision, "num_attention_heads", width, 16)
     return Encoder(unquantized(modules), ("image",), heads, width, mlp, hidden, item)
 
@@ -82,7 +82,7 @@ def internvl_tower(config: Config) -> Encoder:
     if not isinstance(layer, int) or isinstance(layer, bool) or not -count <= layer < count:
         raise ConfigError(f"`{config.path}select_layer` must be a layer of the tower, not {str(layer)[:40]}")
     image = config.positive("force_image_size", default=vision.positive("image_size", default=224))
-    grid = vision.positive("image_size", default=224) // vision.positive("patch_size", default=14)
+    grid = grid_of(vision, 224, 14)
     shuffle = _shuffle(config)
     modules = (
         Vector("vision_model.embeddings.class_embedding", width),
@@ -98,7 +98,7 @@ def internvl_tower(config: Config) -> Encoder:
         *unquantized(replicated(two_layers("mlp1.1", "mlp1.3", width * shuffle**2, hidden, hidden))),
     )
     tiles = config.positive("max_dynamic_patch", default=12) + config.flag("use_thumbnail", default=True)
-    tokens = tiles * (image // vision.positive("patch_size", default=14)) ** 2 // shuffle**2
+    tokens = max(1, tiles * (image // vision.positive("patch_size", default=14)) ** 2 // shuffle**2)
     item = ItemSize((tokens, tokens), shuffle**2, "max_dynamic_patch tiles of force_image_size")
     return Encoder(modules, ("image", "video"), None, width, mlp, hidden, item)
 

@@ -88,6 +88,14 @@ def heads_of(config: Config, key: str, width: int, default: int) -> int:
     return heads
 
 
+def grid_of(vision: Config, image: int, patch: int) -> int:
+    """Patches along one side of an image, by `image_size` and `patch_size`, whose defaults are given."""
+    size, side = vision.positive("image_size", default=image), vision.positive("patch_size", default=patch)
+    if size < side:
+        raise ConfigError(f"`{vision.path}image_size` {size} is less than patch_size {side}")
+    return size // side
+
+
 def feature_layers(config: Config, count: int, default: int) -> int:
     """Layers of a tower that are built: up to the deepest that `vision_feature_layer` names.
 

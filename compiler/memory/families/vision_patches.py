@@ -6,6 +6,7 @@ transformers' configuration classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
@@ -17,6 +18,7 @@ from compiler.memory.families.vision_parts import (
     convolution,
     depth,
     feature_layers,
+    grid_of,
     heads_of,
     layer_norms,
     quantizer,
@@ -41,13 +43,10 @@ class Patches:
         self.mlp = vision.positive("intermediate_size", default=mlp)
         self.count = depth(vision, "num_hidden_layers", count)
         self.heads = heads_of(vision, "num_attention_heads", self.width, heads)
-        self.image, self.side = (
-            vision.positive("image_size", default=image),
-            vision.positive("patch_size", default=patch),
-        )
-        self.pixels, self.grid = vision.positive("num_channels", default=3) * self.side**2, self.image // self.side
-        if not self.grid:
-            raise ConfigError(f"`{vision.path}image_size` {self.image} is less than patch_size {self.side}")
+        self.image = vision.positive("image_size", default=image)
+        self.side = vision.positive("patch_size", default=patch)
+        self.pixels = vision.positive("num_channels", default=3) * self.side**2
+        self.grid = grid_of(vision, image, patch)
 
     def encoder(self, modules: Iterable[Module], output: int, item: ItemSize) -> Encoder:
         """A tower of these widths."""
@@ -159,7 +158,7 @@ def mistral3_tower(config: Config) -> Encoder:
         *_projector(size.width, hidden, bias=config.flag("multimodal_projector_bias")),
     )
     side = size.side * merge
-    low, high = sorted(-((-longest // side) ** 2) for longest in (1024, max(size.image, 1540)))
+    low, high = sorted(math.ceil(longest / side) ** 2 for longest in (1024, max(size.image, 1540)))
     return size.encoder(modules, hidden, ItemSize((low, high), merge**2, "longest_edge, 1024 to 1540 or image_size"))
 
 
