@@ -7,14 +7,16 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import hybrid, mla, moe, moe_windows, qwen_hybrid, states, vision
+from compiler.memory.families import hybrid, mla, moe, moe_windows, qwen_hybrid, states
 from compiler.memory.families.pooling import converted
 from compiler.memory.families.text_models import TEXT_MODELS
+from compiler.memory.families.vision_models import VISION_MODELS
 
 Reader = Callable[[str, Config], Architecture]
 
 FAMILIES: Mapping[str, Reader] = {
     **TEXT_MODELS,
+    **VISION_MODELS,
     "DeepseekForCausalLM": mla.deepseek,
     "DeepseekV2ForCausalLM": mla.deepseek,
     "DeepseekV3ForCausalLM": mla.deepseek,
@@ -22,12 +24,6 @@ FAMILIES: Mapping[str, Reader] = {
     "Glm4MoeLiteForCausalLM": mla.glm4_lite,
     "GlmMoeDsaForCausalLM": mla.sparse,
     "MiniCPM3ForCausalLM": mla.minicpm3,
-    "InternVLChatModel": vision.internvl,
-    "LlavaForConditionalGeneration": vision.llava,
-    "Mistral3ForConditionalGeneration": vision.mistral3,
-    "Phi3VForCausalLM": vision.phi3_vision,
-    "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
-    "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
     "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
     "Glm4MoeForCausalLM": moe.glm4_moe,
     "GptOssForCausalLM": moe.gpt_oss,
@@ -56,7 +52,6 @@ FAMILIES: Mapping[str, Reader] = {
     "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
     "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,
     "Qwen3_5MoeForCausalLM": qwen_hybrid.qwen3_5,
-    "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
 }
 
 

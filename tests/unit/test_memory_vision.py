@@ -94,6 +94,17 @@ PIXTRAL = LLAVA | {
     },
     "vision_config": {"image_size": 1024, "model_type": "pixtral", "patch_size": 16},
 }  # fmt: skip
+GEMMA_3_27B = {
+    "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "torch_dtype": "bfloat16",
+    "text_config": {
+        "head_dim": 128, "hidden_size": 5376, "intermediate_size": 21504, "model_type": "gemma3_text",
+        "num_attention_heads": 32, "num_hidden_layers": 62, "num_key_value_heads": 16, "sliding_window": 1024,
+    },
+    "vision_config": {
+        "hidden_size": 1152, "image_size": 896, "intermediate_size": 4304, "num_attention_heads": 16,
+        "num_hidden_layers": 27, "patch_size": 14,
+    },
+}  # fmt: skip
 _TOWER_MODULES = [
     *(f"model.visual.deepstack_merger_list.{level}.linear_fc{part}" for level in range(3) for part in (1, 2)),
     *(f"model.visual.merger.linear_fc{part}" for part in (1, 2)),
@@ -147,6 +158,8 @@ def tower_elements(encoder: Encoder, ranks: int, name: str = "") -> int:
         (QWEN3_VL_2B, Parallelism(), 4255064064),
         (QWEN3_VL_2B, Parallelism(2, 2), 1427002368),
         (QWEN3_VL_2B, Parallelism(1, 2, 1), 2031741952),
+        (GEMMA_3_27B, Parallelism(), 54864813280),
+        (GEMMA_3_27B, Parallelism(2, 2), 14645011568),
         (LLAVA, Parallelism(), 14101657600),
         (LLAVA, Parallelism(2), 7052436480),
         (PIXTRAL, Parallelism(), 25365479424),
@@ -181,13 +194,6 @@ def test_the_cache_is_that_of_the_language_model(dtype: str, blocks: int) -> Non
     assert 16 * 2**30 // layout.bytes_per_block == blocks
 
 
-_GEMMA_3 = {
-    "text_config": {"hidden_size": 5376},
-    "vision_config": {
-        "hidden_size": 1152, "image_size": 896, "intermediate_size": 4304, "num_attention_heads": 16,
-        "num_hidden_layers": 27, "patch_size": 14,
-    },
-}  # fmt: skip
 _MINIMAX_M3 = {
     "projector_hidden_size": 6144, "text_config": {"hidden_size": 6144},
     "vision_config": {
@@ -201,7 +207,7 @@ _QWEN3_5 = {"text_config": {"hidden_size": 5120}, "vision_config": {"out_hidden_
 @pytest.mark.parametrize(
     ("read", "config", "elements"),
     [
-        (gemma3_tower, _GEMMA_3, {1: 423060336, 2: 217420344, 8: 63190350}),
+        (gemma3_tower, GEMMA_3_27B, {1: 423060336, 2: 217420344, 8: 63190350}),
         (llama4_tower, {"text_config": {"hidden_size": 5120}}, {1: 455178240, 2: 228062976, 8: 57726528}),
         (muse_glimmer_tower, {"text_config": {"hidden_size": 6656}}, {1: 1921845760, 2: 1685800960, 8: 1508767360}),
         (kimi_k25_tower, {"text_config": {"hidden_size": 7168}}, {1: 471143920, 2: 265503928, 8: 111273934}),
@@ -285,7 +291,7 @@ def test_some_quantizers_are_kept_from_towers() -> None:
     assert _quantized(kimi_k25_tower(Config(kimi | awq)))
     assert not _quantized(kimi_k25_tower(Config(kimi | packed)))
     # 4304 is no multiple of 64: SigLIP's MLPs stay as they are, its attention does not.
-    names = _quantized(gemma3_tower(Config(_GEMMA_3 | awq)))
+    names = _quantized(gemma3_tower(Config(GEMMA_3_27B | awq)))
     assert any("self_attn" in name for name in names)
     assert not any("mlp" in name for name in names)
 

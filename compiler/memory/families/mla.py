@@ -44,15 +44,6 @@ def glm4_lite(name: str, config: Config) -> Architecture:
     return decoder(name, config, float32_router=True)
 
 
-def kimi_k25(name: str, config: Config, tower: tuple[Module, ...]) -> Architecture:
-    """KimiK25ForConditionalGeneration: DeepSeek V3 as `text_config`, behind a vision tower.
-
-    Args:
-        tower: modules of the vision tower and of its projector, by their full names.
-    """
-    return decoder(name, config.at("text_config"), prefix="language_model.", everywhere=tower, outer=config)
-
-
 def minicpm3(name: str, config: Config) -> Architecture:
     """MiniCPM3ForCausalLM: latent projections, but the cache holds whole heads."""
     if config.data.get("num_experts"):
@@ -87,17 +78,11 @@ def decoder(
     config: Config,
     *,
     float32_router: bool = False,
-    prefix: str = "",
-    everywhere: tuple[Module, ...] = (),
-    outer: Config | None = None,
 ) -> Architecture:
     """The decoder that `config` describes; its output head is never tied.
 
     Args:
         float32_router: the routers are kept in float32.
-        prefix: of all its modules, where it is part of a larger model.
-        everywhere: modules of that model beside the decoder.
-        outer: the larger model's config.
     """
     if config.text("hidden_act", default="silu") != "silu":
         raise ConfigError(f"`{config.path}hidden_act` must be silu: vLLM serves no other for this architecture")
@@ -105,7 +90,7 @@ def decoder(
     kinds = tuple(zip(moe_layers(config, count), indexed_layers(config, count), strict=True))
     built = {kind: _layer(config, moe=kind[0], indexed=kind[1], float32_router=float32_router) for kind in set(kinds)}
     layers = tuple(built[kind] for kind in kinds)
-    return _architecture(name, config, layers, tied=False, prefix=prefix, everywhere=everywhere, outer=outer)
+    return _architecture(name, config, layers, tied=False)
 
 
 def _layer(config: Config, *, moe: bool, indexed: bool, float32_router: bool) -> Layer:
@@ -157,17 +142,14 @@ def _architecture(
     layers: tuple[Layer, ...],
     *,
     tied: bool,
-    prefix: str = "",
-    everywhere: tuple[Module, ...] = (),
-    outer: Config | None = None,
 ) -> Architecture:
     vocab, hidden = config.positive("vocab_size"), config.positive("hidden_size")
     kv_heads, width = _heads_of(layers[0].caches[-1])
     return Architecture(
         name=name,
         layers=layers,
-        first=(embeddings(vocab, hidden, f"{prefix}model.embed_tokens"),),
-        last=(*norms(hidden, f"{prefix}model.norm"), *output_head(vocab, hidden, tied=tied)),
+        first=(embeddings(vocab, hidden, "model.embed_tokens"),),
+        last=(*norms(hidden, "model.norm"), *output_head(vocab, hidden, tied=tied)),
         hidden_size=hidden,
         intermediate_size=config.positive("intermediate_size"),
         num_attention_heads=config.positive("num_attention_heads"),
@@ -176,9 +158,7 @@ def _architecture(
         vocab_size=vocab,
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
-        checkpoint_dtype=dtype_of(config) if outer is None else dtype_of(config, outer),
-        everywhere=everywhere,
-        layer_prefix=f"{prefix}model.layers",
+        checkpoint_dtype=dtype_of(config),
     )
 
 

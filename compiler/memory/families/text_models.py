@@ -50,7 +50,6 @@ TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Gemma3ForCausalLM": gemma.gemma3,
     "Gemma3TextModel": gemma.gemma3_embedding,
     "MuseGlimmerForCausalLM": muse.text,
-    "MuseGlimmerForConditionalGeneration": muse.multimodal,
     "GPT2LMHeadModel": early.gpt2,
     "GPTJForCausalLM": early.gptj,
     "OPTForCausalLM": early.opt,
