@@ -91,6 +91,7 @@ class Experts:
         gated: whether there is a gate projection beside up.
         bias: whether projections have biases.
         top_k: experts that serve one token.
+        needs_rank_each: whether the engine refuses more tensor-parallel ranks than experts.
         projections: names of one expert's gate, up and down projections in checkpoints.
     """
 
@@ -101,6 +102,7 @@ class Experts:
     top_k: int
     gated: bool = True
     bias: bool = False
+    needs_rank_each: bool = False
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -208,6 +210,7 @@ class Architecture:
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         pooling: it gives embeddings or scores, and generates nothing.
+        divides_into_stages: whether the engine can divide it over pipeline stages at all.
     """
 
     name: str
@@ -227,6 +230,7 @@ class Architecture:
     layer_prefix: str = "model.layers"
     renames: tuple[tuple[str, str], ...] = ()
     pooling: bool = False
+    divides_into_stages: bool = True
 
     @property
     def num_layers(self) -> int:

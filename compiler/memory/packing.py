@@ -238,7 +238,9 @@ def _deepseek_v4(block: Mapping[str, Any], config: Mapping[str, Any]) -> Quantiz
     if experts_in == "fp4":
         linear = replace(linear, scale_dtype="F8_E8M0")
         nvfp4 = str(block.get("moe_quant_algo") or "").upper() == "NVFP4"
-        experts = Packing("nvfp4", _NIBBLE, 16) if nvfp4 else Packing("mxfp4", _NIBBLE, _MX_GROUP)
+        experts = (
+            Packing("nvfp4", _NIBBLE, 16, static_activations=True) if nvfp4 else Packing("mxfp4", _NIBBLE, _MX_GROUP)
+        )
     chooser = Uniform(linear, experts, skips=_ignored_layers(block), expert_names=True)
     return Quantization("deepseek_v4_fp8", linear, experts, chooser, _FOUR_SCALES)
 

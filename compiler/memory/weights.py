@@ -209,6 +209,8 @@ def _share(linear: Linear, parallelism: Parallelism) -> int:
 
 def _expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
     """Without expert parallelism each expert is cut over all ranks, those of data parallelism included."""
+    if module.needs_rank_each and parallelism.tensor_parallel_size > module.count:
+        raise SplitError(f"{module.count} experts are fewer than {parallelism.tensor_parallel_size} ranks")
     ranks = 1 if parallelism.expert_parallel else parallelism.expert_ranks
     if module.intermediate % ranks:
         raise SplitError(f"experts of width {module.intermediate} do not divide by {ranks}")
@@ -251,5 +253,7 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
         )
+    if parallelism.pipeline_parallel_size > 1 and not architecture.divides_into_stages:
+        raise SplitError(f"vLLM's {architecture.name} of this config does not run in pipeline stages")
     for fused, packing in dict.fromkeys(_packed(architecture, quantization, parallelism)):
         module_parameters(fused, packing, parallelism)

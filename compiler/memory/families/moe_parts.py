@@ -100,6 +100,7 @@ def routed(
     *,
     top_k: str = "num_experts_per_tok",
     bias: bool = False,
+    needs_rank_each: bool = False,
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj"),
 ) -> Experts:
     """Experts of the hidden size."""
@@ -107,7 +108,9 @@ def routed(
     chosen = config.positive(top_k)
     if chosen > count:
         raise ConfigError(f"`{config.path}{top_k}` is {chosen} of {count} experts")
-    return Experts(name, count, hidden, width, chosen, bias=bias, projections=projections)
+    return Experts(
+        name, count, hidden, width, chosen, bias=bias, needs_rank_each=needs_rank_each, projections=projections
+    )
 
 
 def layers_like(count: int, kind: Callable[[int], Hashable], build: Callable[..., Layer]) -> tuple[Layer, ...]:

@@ -107,7 +107,7 @@ def _mimo_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         router("mlp.gate", count, frame.hidden, dtype=dtypes[named]),
         score_bias("mlp.gate.e_score_correction_bias", count),
-        routed(config, count, config.positive("moe_intermediate_size")),
+        routed(config, count, config.positive("moe_intermediate_size"), needs_rank_each=True),
     )
 
 
@@ -173,7 +173,7 @@ def _laguna_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         router("mlp.gate", count, frame.hidden),
         score_bias("mlp.experts.e_score_correction_bias", count),
-        routed(config, count, config.positive("moe_intermediate_size")),
+        routed(config, count, config.positive("moe_intermediate_size"), needs_rank_each=True),
         *(_unfused(shared, frame.hidden, "mlp.shared_expert") if shared else ()),
     )
 
@@ -260,6 +260,13 @@ def _step_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         router("moe.gate", count, frame.hidden, dtype="F32"),
         score_bias("moe.router_bias", count),
-        routed(config, count, config.positive("moe_intermediate_size"), "moe.experts", top_k="moe_top_k"),
+        routed(
+            config,
+            count,
+            config.positive("moe_intermediate_size"),
+            "moe.experts",
+            top_k="moe_top_k",
+            needs_rank_each=True,
+        ),
         *gated_mlp(config.positive("share_expert_dim"), frame.hidden, name="moe.share_expert"),
     )
