@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from compiler.memory.config import ConfigError
@@ -30,10 +31,19 @@ from compiler.memory.quantized import (
 _BYTE, _NIBBLE = 8, 4
 _NVFP4_GROUP, _MX_GROUP, _BLOCK = 16, 32, 128
 _MIXED = "MIXED_PRECISION"
-_LANGUAGE_MODEL = "language_model."
 
 # Towers that checkpoints of older exporters leave out without listing them.
 _TOWERS = ("vision_tower", "vision_model", "vit_large_projector")
+
+
+@lru_cache(maxsize=64)
+def _exact(listed: tuple[str, ...]) -> Names:
+    return Names(exact=frozenset(listed))
+
+
+@lru_cache(maxsize=64)
+def _globs(listed: tuple[str, ...]) -> Names:
+    return Names(globs=listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +56,15 @@ class Excluded:
         """ModelOptQuantConfigBase.is_layer_excluded."""
         if self._exactly(unit):
             return True
-        bare = unit.name.removeprefix(_LANGUAGE_MODEL)
-        pieces = any(piece != unit.name and (piece in unit.name or piece in bare) for piece in self.listed)
-        return pieces or Names(globs=self.listed).covers(unit.name)
+        # A piece of the name behind `language_model.` is a piece of the whole name as well.
+        return any(piece in unit.name for piece in self.listed) or _globs(self.listed).covers(unit.name)
 
     def _exactly(self, unit: Unit) -> bool:
         fuses = unit.kind is not Kind.EXPERTS and bool(unit.shards)
         if not fuses and "experts" in unit.name:
             return any(unit.name in name for name in self.listed if "experts" in name)
         whole = unit if fuses else replace(unit, shards=())
-        return Names(exact=frozenset(self.listed)).covers_unit(whole)
+        return _exact(self.listed).covers_unit(whole)
 
     def renamed(self, rename: Rename) -> Excluded:
         """With the engine's names; `path*` becomes the path and all below it, as apply_vllm_mapper splits it."""
@@ -103,9 +112,10 @@ class ByLayer:
         """With every path above a module."""
         below: dict[str, Packing] = {}
         for name, packing in layers.items():
-            path = name
-            while path := path.rpartition(".")[0]:
-                below.setdefault(path, packing)
+            path = name.rpartition(".")[0]
+            while path and path not in below:
+                below[path] = packing
+                path = path.rpartition(".")[0]
         return cls(layers, below, excluded)
 
     def pick(self, unit: Unit) -> Packing | None:
@@ -206,7 +216,9 @@ def _mixed(settings: Mapping[str, Any], excluded: Excluded, scales: Scales, cach
     if len(fields) != len(layers):
         raise ConfigError("quantization `quantized_layers` must hold a map for each layer")
     shared = {**settings, "group_size": settings.get("group_size") or _group_of(fields)}
-    packings = {str(name): _algorithm(str(layer.get("quant_algo")).upper(), shared) for name, layer in layers.items()}
+    algorithms = {str(name): str(layer.get("quant_algo")).upper() for name, layer in layers.items()}
+    known = {algorithm: _algorithm(algorithm, shared) for algorithm in set(algorithms.values())}
+    packings = {name: known[algorithm] for name, algorithm in algorithms.items()}
     usual = Counter(packings.values()).most_common(1)[0][0]
     chooser = ByLayer.of(packings, excluded)
     return Quantization("modelopt", usual, _of_experts(usual), chooser, scales, cache)
