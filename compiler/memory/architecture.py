@@ -92,6 +92,7 @@ class Experts:
         bias: whether projections have biases.
         top_k: experts that serve one token.
         needs_rank_each: whether the engine refuses more tensor-parallel ranks than experts.
+        engine_name: as the engine calls it, where that differs.
         projections: names of one expert's gate, up and down projections in checkpoints.
     """
 
@@ -103,6 +104,7 @@ class Experts:
     gated: bool = True
     bias: bool = False
     needs_rank_each: bool = False
+    engine_name: str | None = None
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -211,6 +213,7 @@ class Architecture:
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         pooling: it gives embeddings or scores, and generates nothing.
         divides_into_stages: whether the engine can divide it over pipeline stages at all.
+        copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
     """
 
     name: str
@@ -231,6 +234,7 @@ class Architecture:
     renames: tuple[tuple[str, str], ...] = ()
     pooling: bool = False
     divides_into_stages: bool = True
+    copies_kv_heads: bool = True
 
     @property
     def num_layers(self) -> int:

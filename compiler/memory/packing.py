@@ -1,7 +1,7 @@
 """How a checkpoint's quantization block says that weights are stored, and which modules it leaves alone.
 
-vllm/model_executor/layers/quantization/ of 0.33.0: auto_awq.py, auto_gptq.py, fp8.py, mxfp4.py, inc/inc.py, and
-vllm/models/deepseek_v4/quant_config.py; compressed-tensors and ModelOpt have files of their own here.
+vllm/model_executor/layers/quantization/ of 0.33.0: auto_awq.py, auto_gptq.py, fp8.py, mxfp4.py, and
+vllm/models/deepseek_v4/quant_config.py; AutoRound, compressed-tensors and ModelOpt have files of their own here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.memory.config import ConfigError
+from compiler.memory.packing_autoround import auto_round
 from compiler.memory.packing_compressed import compressed_tensors
 from compiler.memory.packing_modelopt import modelopt
 from compiler.memory.quantized import (
@@ -31,7 +32,6 @@ __all__ = ["Packing", "Quantization", "UnknownLayoutError", "read_quantization"]
 
 _LARGEST_GROUP = 65536
 _BYTE, _NIBBLE = 8, 4
-_UNQUANTIZED_BITS = 16
 _MX_GROUP = 32
 
 # Scalars that BaseKVCacheMethod registers: q, k, v and prob (quantization/kv_cache.py).
@@ -186,19 +186,6 @@ def _integers(block: Mapping[str, Any], style: str, *, bits: tuple[str, ...], gr
     return Packing(style, width, None if size == -1 else size)
 
 
-def _auto_round(block: Mapping[str, Any]) -> Quantization:
-    """AutoRound's checkpoints are AWQ's or GPTQ's layouts with exceptions layer by layer (inc/config_parser.py)."""
-    form = str(block.get("packing_format", "auto_round:auto_gptq"))
-    reader = _awq if "awq" in form else _gptq if "gptq" in form else None
-    data_type = str(block.get("data_type", "int"))
-    if reader is None or not data_type.startswith("int"):
-        raise UnknownLayoutError(f"AutoRound's `{form[:30]}` of `{data_type[:20]}` has no layout that stackc knows")
-    if block.get("extra_config"):
-        raise UnknownLayoutError("AutoRound with `extra_config` has no layout that stackc knows")
-    read = reader({"zero_point": not block.get("sym", True), "desc_act": False, **block})
-    return replace(read, method="auto-round")
-
-
 def _fp8(block: Mapping[str, Any]) -> Quantization:
     if block.get("store_dtype") is not None:
         raise UnknownLayoutError("FP8 with `store_dtype` has no layout that stackc knows")
@@ -248,7 +235,7 @@ def _deepseek_v4(block: Mapping[str, Any], config: Mapping[str, Any]) -> Quantiz
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Quantization]] = {
     "awq": _awq,
     "gptq": _gptq,
-    "auto-round": _auto_round,
+    "auto-round": auto_round,
     "fp8": _fp8,
     "mxfp4": _mxfp4,
     "gpt_oss_mxfp4": _mxfp4,

@@ -84,9 +84,14 @@ def fused_modules(modules: tuple[Module, ...]) -> tuple[Fused, ...]:
     """Modules in the order of the first of each that the engine fuses."""
     groups: dict[str, list[Module]] = {}
     for module in modules:
-        name = module.fused if isinstance(module, Linear) and module.fused is not None else module.name
-        groups.setdefault(name, []).append(module)
+        groups.setdefault(_engine_s_name(module), []).append(module)
     return tuple(Fused(name, tuple(group)) for name, group in groups.items())
+
+
+def _engine_s_name(module: Module) -> str:
+    if isinstance(module, Linear) and module.fused is not None:
+        return module.fused
+    return (module.engine_name if isinstance(module, Experts) else None) or module.name
 
 
 def _packed(
@@ -249,6 +254,8 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(f"{heads} attention heads do not divide by {ranks}")
     if kv_heads % ranks and ranks % kv_heads:
         raise SplitError(f"{kv_heads} KV heads and {ranks} ranks do not divide each other")
+    if ranks > kv_heads and not architecture.copies_kv_heads:
+        raise SplitError(f"{kv_heads} KV heads are fewer than {ranks} ranks, and vLLM's class does not copy them")
     if padded_rows(architecture.vocab_size) % ranks:
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"

@@ -132,9 +132,15 @@ def minimax_m2(name: str, config: Config) -> Architecture:
         *attention(heads, frame.hidden, qkv_bias=config.flag("attention_bias")),
         *((score_bias(f"{gate}.e_score_correction_bias", count),) if config.flag("use_routing_bias") else ()),
         router(f"{gate}.gate", count, frame.hidden, dtype="F32"),
-        routed(config, count, frame.width, f"{gate}.experts", needs_rank_each=True, projections=_THREE),
+        _minimax_experts(config, count, frame.width),
     )
     return _alike(name, config, frame, modules)
+
+
+def _minimax_experts(config: Config, count: int, width: int) -> Module:
+    """Quantizers' lists find them as `mlp.experts`, which is what the engine's class tells them."""
+    name, engine_name = "block_sparse_moe.experts", "mlp.experts"
+    return routed(config, count, width, name, needs_rank_each=True, engine_name=engine_name, projections=_THREE)
 
 
 def glm4_moe(name: str, config: Config) -> Architecture:
@@ -191,7 +197,7 @@ def gpt_oss(name: str, config: Config) -> Architecture:
     window = config.positive("sliding_window", default=128)
     even = tuple(index % 2 == 0 for index in range(config.layers()))
     layers = two_kinds(even, Layer(modules, (heads.cache(window),)), Layer(modules, (heads.cache(),)))
-    return frame.architecture(name, config, layers)
+    return replace(frame.architecture(name, config, layers), copies_kv_heads=False)
 
 
 def olmoe(name: str, config: Config) -> Architecture:

@@ -101,6 +101,7 @@ def routed(
     top_k: str = "num_experts_per_tok",
     bias: bool = False,
     needs_rank_each: bool = False,
+    engine_name: str | None = None,
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj"),
 ) -> Experts:
     """Experts of the hidden size."""
@@ -109,7 +110,15 @@ def routed(
     if chosen > count:
         raise ConfigError(f"`{config.path}{top_k}` is {chosen} of {count} experts")
     return Experts(
-        name, count, hidden, width, chosen, bias=bias, needs_rank_each=needs_rank_each, projections=projections
+        name,
+        count,
+        hidden,
+        width,
+        chosen,
+        bias=bias,
+        needs_rank_each=needs_rank_each,
+        engine_name=engine_name,
+        projections=projections,
     )
 
 
