@@ -204,6 +204,8 @@ class Architecture:
         layer_prefix: path of the layers in checkpoints.
         first, last: modules of the first and the last pipeline stage.
         everywhere: modules of every pipeline stage, such as a vision tower.
+        drafting: layers for speculative decoding (MTP) that checkpoints may hold after the decoder's own; not served.
+        drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         renames: starts of names, as checkpoints spell them and as the engine does: quantizers' lists hold either.
         hidden_size, vocab_size: of the language model.
         intermediate_size: the widest dense projection of a layer.
@@ -232,6 +234,8 @@ class Architecture:
     everywhere: tuple[Module, ...] = ()
     layer_prefix: str = "model.layers"
     renames: tuple[tuple[str, str], ...] = ()
+    drafting: tuple[Layer, ...] = ()
+    drafting_prefixes: tuple[str, ...] = ()
     pooling: bool = False
     divides_into_stages: bool = True
     copies_kv_heads: bool = True

@@ -14,6 +14,7 @@ from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.moe_parts import (
     LAYER_NORMS,
     Frame,
+    drafting_layers,
     from_first,
     is_sparse_step,
     routed,
@@ -156,7 +157,8 @@ def glm4_moe(name: str, config: Config) -> Architecture:
     cache = frame.heads.cache(shared_window(config, count))
     routes = _with_shared(config, frame, dtype="F32", corrected=True) if any(sparse) else ()
     mixed, dense = Layer((*attended, *routes), (cache,)), Layer((*attended, *_dense(config, frame.hidden)), (cache,))
-    return frame.architecture(name, config, two_kinds(sparse, mixed, dense))
+    architecture = frame.architecture(name, config, two_kinds(sparse, mixed, dense))
+    return replace(architecture, drafting=drafting_layers(config, mixed))
 
 
 def deepseek_v1(name: str, config: Config) -> Architecture:

@@ -5,6 +5,8 @@ vllm/model_executor/models/{llama4,mimo_v2,laguna,step3p5}.py of 0.33.0.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of
 from compiler.memory.families.moe import heads_of
@@ -83,7 +85,8 @@ def mimo_v2(name: str, config: Config) -> Architecture:
         )
         return Layer(modules, (heads.cache(window),))
 
-    return frame.architecture(name, config, layers_like(count, lambda i: (windowed[i], sparse[i]), build))
+    layers = layers_like(count, lambda i: (windowed[i], sparse[i]), build)
+    return replace(frame.architecture(name, config, layers), drafting_prefixes=("model.mtp.",))
 
 
 def _marks(config: Config, key: str, count: int) -> tuple[bool, ...]:
