@@ -14,7 +14,7 @@ from typing import Any
 from compiler.memory.config import ConfigError
 from compiler.memory.packing_autoround import auto_round
 from compiler.memory.packing_compressed import compressed_tensors
-from compiler.memory.packing_modelopt import modelopt
+from compiler.memory.packing_modelopt import modelopt, mxfp8
 from compiler.memory.quantized import (
     Kind,
     Names,
@@ -46,7 +46,7 @@ def read_quantization(
     Args:
         method: as the engine spells it (compiler/lock/quantization.py:checkpoint_format).
         block: the block itself.
-        config: the whole config.json, where a model's own keys decide too (DeepSeek V4's `expert_dtype`).
+        config: the whole config.json, where the model decides too: DeepSeek V4's `expert_dtype`, gpt-oss's kernels.
 
     Raises:
         UnknownLayoutError: a method without a layout here.
@@ -54,8 +54,11 @@ def read_quantization(
     """
     if block is None or method is None:
         return None
-    if method == "fp8" and config is not None and config.get("model_type") == "deepseek_v4":
+    kind = config.get("model_type") if config is not None else None
+    if config is not None and (method, kind) == ("fp8", "deepseek_v4"):
         return _deepseek_v4(block, config)
+    if method == "mxfp4" and kind not in (None, "gpt_oss"):
+        return _mxfp4_experts("mxfp4")
     reader = _READERS.get("modelopt" if method.startswith("modelopt") else method)
     if reader is None:
         raise UnknownLayoutError(f"quantization method `{method[:40]}` has no layout that stackc knows")
@@ -210,9 +213,13 @@ def _fp8_packing(block: Mapping[str, Any]) -> Packing:
 
 
 def _mxfp4(block: Mapping[str, Any]) -> Quantization:
-    """Only experts are stored so; `modules_to_not_convert` is not read."""
     del block
-    packing = Packing("gpt-oss-mxfp4", _NIBBLE, _MX_GROUP)
+    return _mxfp4_experts("gpt-oss-mxfp4")
+
+
+def _mxfp4_experts(style: str) -> Quantization:
+    """Only experts are stored so; `modules_to_not_convert` is not read."""
+    packing = Packing(style, _NIBBLE, _MX_GROUP)
     return Quantization("mxfp4", None, packing, Uniform(None, packing))
 
 
@@ -241,4 +248,5 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Quantization]] = {
     "gpt_oss_mxfp4": _mxfp4,
     "compressed-tensors": compressed_tensors,
     "modelopt": modelopt,
+    "mxfp8": mxfp8,
 }

@@ -181,6 +181,13 @@ def modelopt(block: Mapping[str, Any]) -> Quantization:
     return Quantization("modelopt", packing, experts, chooser, Scales(served=4, latent=True), cache)
 
 
+def mxfp8(block: Mapping[str, Any]) -> Quantization:
+    """`quant_method: mxfp8`, which ModelOptMxFp8Config reads as its own with `ignored_layers`."""
+    ignored = list(names_in(block, "ignored_layers"))
+    named = {"quant_algo": "MXFP8", "exclude_modules": ignored, "kv_cache_quant_algo": block.get("kv_cache_quant_algo")}
+    return modelopt({"quantization": named})
+
+
 def _first_key(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("ignore",) if "ignore" in settings else ("exclude_modules",)
 

@@ -132,6 +132,9 @@ FIGURES: dict[str, tuple[dict[str, Any], int | None, int | None, int | None, int
     "modelopt nvfp4 weights": (
         modelopt("W4A16_NVFP4", "lm_head", "*gate", group_size=16), 151144648, 19056840, 185422720, 23548800,
     ),
+    "mxfp8 by its own name": (
+        {"quant_method": "mxfp8", "ignored_layers": ["lm_head"]}, 167856160, 21268512, 230609952, 29414432,
+    ),
     "modelopt mxfp8": (modelopt("MXFP8", "lm_head"), 167856160, 21268512, 230609952, 29414432),
     "modelopt mixed": (MIXED, 164776168, 20875496, 221729504, 28316384),
 }  # fmt: skip
