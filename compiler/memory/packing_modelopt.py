@@ -31,6 +31,7 @@ from compiler.memory.quantized import (
 _BYTE, _NIBBLE = 8, 4
 _NVFP4_GROUP, _MX_GROUP, _BLOCK = 16, 32, 128
 _MIXED = "MIXED_PRECISION"
+_WILD = frozenset("*?[")
 
 # Towers that checkpoints of older exporters leave out without listing them.
 _TOWERS = ("vision_tower", "vision_model", "vit_large_projector")
@@ -42,8 +43,10 @@ def _exact(listed: tuple[str, ...]) -> Names:
 
 
 @lru_cache(maxsize=64)
-def _globs(listed: tuple[str, ...]) -> Names:
-    return Names(globs=listed)
+def _pieces_and_globs(listed: tuple[str, ...]) -> Names:
+    """A pattern is no piece of any name, and what is none matches only as a piece."""
+    globs = tuple(name for name in listed if not _WILD.isdisjoint(name))
+    return Names(parts=tuple(name for name in listed if _WILD.isdisjoint(name)), globs=globs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Excluded:
         if self._exactly(unit):
             return True
         # A piece of the name behind `language_model.` is a piece of the whole name as well.
-        return any(piece in unit.name for piece in self.listed) or _globs(self.listed).covers(unit.name)
+        return _pieces_and_globs(self.listed).covers(unit.name)
 
     def _exactly(self, unit: Unit) -> bool:
         fuses = unit.kind is not Kind.EXPERTS and bool(unit.shards)
