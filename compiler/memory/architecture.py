@@ -95,6 +95,8 @@ class Experts:
         gated: whether there is a gate projection beside up.
         bias: whether projections have biases.
         top_k: experts that serve one token.
+        needs_rank_each: whether the engine refuses more tensor-parallel ranks than experts.
+        engine_name: as the engine calls it, where that differs.
         projections: names of one expert's gate, up and down projections in checkpoints.
         least_width: on one of several ranks; narrower slices are padded to it.
     """
@@ -106,6 +108,8 @@ class Experts:
     top_k: int
     gated: bool = True
     bias: bool = False
+    needs_rank_each: bool = False
+    engine_name: str | None = None
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
     least_width: int = 1
 
@@ -280,6 +284,8 @@ class Architecture:
         encoders: towers for images and sound.
         renames: prefixes of a checkpoint's names and what the engine calls them. It rewrites the module names in a
             quantizer's lists so, one pair after the other, and `layer_prefix` and all names here are the engine's.
+        drafting: layers for speculative decoding (MTP) that checkpoints may hold after the decoder's own; not served.
+        drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
@@ -289,6 +295,7 @@ class Architecture:
         pooling: it gives embeddings or scores, and generates nothing.
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
+        copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
     """
 
     name: str
@@ -308,8 +315,11 @@ class Architecture:
     encoders: tuple[Encoder, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
+    drafting: tuple[Layer, ...] = ()
+    drafting_prefixes: tuple[str, ...] = ()
     pooling: bool = False
     pipelined: bool = True
+    copies_kv_heads: bool = True
 
     @property
     def num_layers(self) -> int:

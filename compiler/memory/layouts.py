@@ -191,12 +191,12 @@ def _fp8_blocks_of_modelopt(of: Projections, packing: Packing) -> Iterator[Param
 
 
 def _nvfp4(of: Projections, packing: Packing) -> Iterator[Parameter]:
-    """modelopt.py; weight-only checkpoints get an input scale too, which is dropped after loading."""
+    """modelopt.py; weight-only checkpoints get input scales too, in the served dtype."""
     of.require_inputs(16)
     yield Parameter("weight", (of.rows, of.inputs // 2), "U8")
     yield Parameter("weight_scale", (of.rows, of.inputs // (packing.group_size or 16)), "F8_E4M3")
     yield Parameter("weight_scale_2", (len(of.outputs),), "F32")
-    yield Parameter("input_scale", (len(of.outputs),), "F32")
+    yield Parameter("input_scale", (len(of.outputs),), "F32" if packing.static_activations else None)
 
 
 def _ct_nvfp4(of: Projections, packing: Packing) -> Iterator[Parameter]:
@@ -230,6 +230,7 @@ _LINEAR: dict[str, _Layout] = {
     "int8": _int8,
     "fp8": _fp8,
     "ct-fp8": _fp8,
+    "ct-fp8-weights": _fp8,
     "modelopt-fp8-block": _fp8_blocks_of_modelopt,
     "nvfp4": _nvfp4,
     "ct-nvfp4": _ct_nvfp4,

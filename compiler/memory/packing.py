@@ -1,7 +1,7 @@
 """How a checkpoint's quantization block says that weights are stored, and which modules it leaves alone.
 
-vllm/model_executor/layers/quantization/ of 0.33.0: auto_awq.py, auto_gptq.py, fp8.py, mxfp4.py, inc/inc.py, and
-vllm/models/deepseek_v4/quant_config.py; compressed-tensors and ModelOpt have files of their own here.
+vllm/model_executor/layers/quantization/ of 0.33.0: auto_awq.py, auto_gptq.py, fp8.py, mxfp4.py, and
+vllm/models/deepseek_v4/quant_config.py; AutoRound, compressed-tensors and ModelOpt have files of their own here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.memory.config import ConfigError
+from compiler.memory.packing_autoround import auto_round
 from compiler.memory.packing_compressed import compressed_tensors
-from compiler.memory.packing_modelopt import modelopt
+from compiler.memory.packing_modelopt import modelopt, mxfp8
 from compiler.memory.quantized import (
     Kind,
     Names,
@@ -31,7 +32,6 @@ __all__ = ["Packing", "Quantization", "UnknownLayoutError", "read_quantization"]
 
 _LARGEST_GROUP = 65536
 _BYTE, _NIBBLE = 8, 4
-_UNQUANTIZED_BITS = 16
 _MX_GROUP = 32
 
 # Scalars that BaseKVCacheMethod registers: q, k, v and prob (quantization/kv_cache.py).
@@ -46,7 +46,7 @@ def read_quantization(
     Args:
         method: as the engine spells it (compiler/lock/quantization.py:checkpoint_format).
         block: the block itself.
-        config: the whole config.json, where a model's own keys decide too (DeepSeek V4's `expert_dtype`).
+        config: the whole config.json, where the model decides too: DeepSeek V4's `expert_dtype`, gpt-oss's kernels.
 
     Raises:
         UnknownLayoutError: a method without a layout here.
@@ -54,8 +54,11 @@ def read_quantization(
     """
     if block is None or method is None:
         return None
-    if method == "fp8" and config is not None and config.get("model_type") == "deepseek_v4":
+    kind = config.get("model_type") if config is not None else None
+    if config is not None and (method, kind) == ("fp8", "deepseek_v4"):
         return _deepseek_v4(block, config)
+    if method == "mxfp4" and kind not in (None, "gpt_oss"):
+        return _mxfp4_experts("mxfp4")
     reader = _READERS.get("modelopt" if method.startswith("modelopt") else method)
     if reader is None:
         raise UnknownLayoutError(f"quantization method `{method[:40]}` has no layout that stackc knows")
@@ -186,19 +189,6 @@ def _integers(block: Mapping[str, Any], style: str, *, bits: tuple[str, ...], gr
     return Packing(style, width, None if size == -1 else size)
 
 
-def _auto_round(block: Mapping[str, Any]) -> Quantization:
-    """AutoRound's checkpoints are AWQ's or GPTQ's layouts with exceptions layer by layer (inc/config_parser.py)."""
-    form = str(block.get("packing_format", "auto_round:auto_gptq"))
-    reader = _awq if "awq" in form else _gptq if "gptq" in form else None
-    data_type = str(block.get("data_type", "int"))
-    if reader is None or not data_type.startswith("int"):
-        raise UnknownLayoutError(f"AutoRound's `{form[:30]}` of `{data_type[:20]}` has no layout that stackc knows")
-    if block.get("extra_config"):
-        raise UnknownLayoutError("AutoRound with `extra_config` has no layout that stackc knows")
-    read = reader({"zero_point": not block.get("sym", True), "desc_act": False, **block})
-    return replace(read, method="auto-round")
-
-
 def _fp8(block: Mapping[str, Any]) -> Quantization:
     if block.get("store_dtype") is not None:
         raise UnknownLayoutError("FP8 with `store_dtype` has no layout that stackc knows")
@@ -223,9 +213,13 @@ def _fp8_packing(block: Mapping[str, Any]) -> Packing:
 
 
 def _mxfp4(block: Mapping[str, Any]) -> Quantization:
-    """Only experts are stored so; `modules_to_not_convert` is not read."""
     del block
-    packing = Packing("gpt-oss-mxfp4", _NIBBLE, _MX_GROUP)
+    return _mxfp4_experts("gpt-oss-mxfp4")
+
+
+def _mxfp4_experts(style: str) -> Quantization:
+    """Only experts are stored so; `modules_to_not_convert` is not read."""
+    packing = Packing(style, _NIBBLE, _MX_GROUP)
     return Quantization("mxfp4", None, packing, Uniform(None, packing))
 
 
@@ -238,7 +232,9 @@ def _deepseek_v4(block: Mapping[str, Any], config: Mapping[str, Any]) -> Quantiz
     if experts_in == "fp4":
         linear = replace(linear, scale_dtype="F8_E8M0")
         nvfp4 = str(block.get("moe_quant_algo") or "").upper() == "NVFP4"
-        experts = Packing("nvfp4", _NIBBLE, 16) if nvfp4 else Packing("mxfp4", _NIBBLE, _MX_GROUP)
+        experts = (
+            Packing("nvfp4", _NIBBLE, 16, static_activations=True) if nvfp4 else Packing("mxfp4", _NIBBLE, _MX_GROUP)
+        )
     chooser = Uniform(linear, experts, skips=_ignored_layers(block), expert_names=True)
     return Quantization("deepseek_v4_fp8", linear, experts, chooser, _FOUR_SCALES)
 
@@ -246,10 +242,11 @@ def _deepseek_v4(block: Mapping[str, Any], config: Mapping[str, Any]) -> Quantiz
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Quantization]] = {
     "awq": _awq,
     "gptq": _gptq,
-    "auto-round": _auto_round,
+    "auto-round": auto_round,
     "fp8": _fp8,
     "mxfp4": _mxfp4,
     "gpt_oss_mxfp4": _mxfp4,
     "compressed-tensors": compressed_tensors,
     "modelopt": modelopt,
+    "mxfp8": mxfp8,
 }

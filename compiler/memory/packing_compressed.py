@@ -97,7 +97,8 @@ def _renamed(names: Names, rename: Rename) -> Names:
 
 def compressed_tensors(block: Mapping[str, Any]) -> Quantization:
     """The block of a compressed-tensors checkpoint."""
-    if (block.get("sparsity_config") or {}).get("targets"):
+    sparsity = block.get("sparsity_config")
+    if isinstance(sparsity, Mapping) and sparsity.get("targets"):
         raise ConfigError("quantization `sparsity_config` has targets; vLLM no longer runs sparse checkpoints")
     groups = tuple(_groups(block))
     if not groups:
@@ -181,7 +182,8 @@ def _float8(weights: Mapping[str, Any], size: int | None, inputs: Mapping[str, A
         raise _unknown("float", _BYTE, size, f" by {str(strategy)[:20]}")
     static = inputs is not None and not inputs.get("dynamic")
     block = _block(weights.get("block_structure")) if strategy == "block" else None
-    return Packing("ct-fp8", _BYTE, block=block, per_channel=strategy == "channel", static_activations=static)
+    style = "ct-fp8" if inputs is not None else "ct-fp8-weights"
+    return Packing(style, _BYTE, block=block, per_channel=strategy == "channel", static_activations=static)
 
 
 def _block(value: Any) -> tuple[int, int]:

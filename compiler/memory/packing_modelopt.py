@@ -7,8 +7,10 @@ config.json holds the settings directly, the older hf_quant_config.json below `q
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from compiler.memory.config import ConfigError
@@ -29,10 +31,22 @@ from compiler.memory.quantized import (
 _BYTE, _NIBBLE = 8, 4
 _NVFP4_GROUP, _MX_GROUP, _BLOCK = 16, 32, 128
 _MIXED = "MIXED_PRECISION"
-_LANGUAGE_MODEL = "language_model."
+_WILD = frozenset("*?[")
 
 # Towers that checkpoints of older exporters leave out without listing them.
 _TOWERS = ("vision_tower", "vision_model", "vit_large_projector")
+
+
+@lru_cache(maxsize=64)
+def _exact(listed: tuple[str, ...]) -> Names:
+    return Names(exact=frozenset(listed))
+
+
+@lru_cache(maxsize=64)
+def _pieces_and_globs(listed: tuple[str, ...]) -> Names:
+    """A pattern is no piece of any name, and what is none matches only as a piece."""
+    globs = tuple(name for name in listed if not _WILD.isdisjoint(name))
+    return Names(parts=tuple(name for name in listed if _WILD.isdisjoint(name)), globs=globs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +59,15 @@ class Excluded:
         """ModelOptQuantConfigBase.is_layer_excluded."""
         if self._exactly(unit):
             return True
-        bare = unit.name.removeprefix(_LANGUAGE_MODEL)
-        pieces = any(piece != unit.name and (piece in unit.name or piece in bare) for piece in self.listed)
-        return pieces or Names(globs=self.listed).covers(unit.name)
+        # A piece of the name behind `language_model.` is a piece of the whole name as well.
+        return _pieces_and_globs(self.listed).covers(unit.name)
 
     def _exactly(self, unit: Unit) -> bool:
         fuses = unit.kind is not Kind.EXPERTS and bool(unit.shards)
         if not fuses and "experts" in unit.name:
             return any(unit.name in name for name in self.listed if "experts" in name)
         whole = unit if fuses else replace(unit, shards=())
-        return Names(exact=frozenset(self.listed)).covers_unit(whole)
+        return _exact(self.listed).covers_unit(whole)
 
     def renamed(self, rename: Rename) -> Excluded:
         """With the engine's names; `path*` becomes the path and all below it, as apply_vllm_mapper splits it."""
@@ -102,9 +115,10 @@ class ByLayer:
         """With every path above a module."""
         below: dict[str, Packing] = {}
         for name, packing in layers.items():
-            path = name
-            while path := path.rpartition(".")[0]:
-                below.setdefault(path, packing)
+            path = name.rpartition(".")[0]
+            while path and path not in below:
+                below[path] = packing
+                path = path.rpartition(".")[0]
         return cls(layers, below, excluded)
 
     def pick(self, unit: Unit) -> Packing | None:
@@ -159,9 +173,9 @@ def modelopt(block: Mapping[str, Any]) -> Quantization:
     if not algorithm:
         raise ConfigError("quantization `quant_algo` is missing")
     listed = names_in(settings, "exclude_modules") if sidecar else names_in(settings, *_first_key(settings))
-    cache = _cache_dtype(settings, sidecar=sidecar)
+    cache = _cache_dtype(block, settings)
     if algorithm == _MIXED:
-        return _mixed(settings, Excluded(listed), cache)
+        return _mixed(settings, Excluded(listed), _scales_of_mixed(settings, sidecar=sidecar), cache)
     if algorithm == "NVFP4" and _weights_only(block.get("config_groups")):
         algorithm = "W4A16_NVFP4"
     packing = _algorithm(algorithm, settings)
@@ -170,22 +184,41 @@ def modelopt(block: Mapping[str, Any]) -> Quantization:
     return Quantization("modelopt", packing, experts, chooser, Scales(served=4, latent=True), cache)
 
 
+def mxfp8(block: Mapping[str, Any]) -> Quantization:
+    """`quant_method: mxfp8`, which ModelOptMxFp8Config reads as its own with `ignored_layers`."""
+    ignored = list(names_in(block, "ignored_layers"))
+    named = {"quant_algo": "MXFP8", "exclude_modules": ignored, "kv_cache_quant_algo": block.get("kv_cache_quant_algo")}
+    return modelopt({"quantization": named})
+
+
 def _first_key(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("ignore",) if "ignore" in settings else ("exclude_modules",)
 
 
-def _cache_dtype(settings: Mapping[str, Any], *, sidecar: bool) -> str | None:
+def _cache_dtype(block: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+    """What `auto` becomes; None where nothing known is named (utils/torch_utils.py:get_kv_cache_quant_algo_string)."""
+    places = ((settings, "kv_cache_scheme"), (block, "kv_cache_scheme"), (settings, "kv_cache_quant_algo"),
+              (block, "kv_cache_quant_algo"))  # fmt: skip
+    named = next((place[key] for place, key in places if place.get(key)), None)
+    if isinstance(named, Mapping):
+        bits = named.get("num_bits") if named.get("type") == "float" else None
+        named = "fp8" if bits == _BYTE and named.get("dynamic") is False else "nvfp4" if bits == _NIBBLE else None
+    algorithm = named.lower() if isinstance(named, str) else ""
+    if algorithm == "nvfp4":
+        raise UnknownLayoutError("a KV cache in nvfp4 has no layout that stackc knows")
+    return "fp8" if algorithm == "fp8" else None
+
+
+def _scales_of_mixed(settings: Mapping[str, Any], *, sidecar: bool) -> Scales:
+    """Only where the checkpoint names a format of the cache (ModelOptQuantConfigBase.from_config)."""
     if sidecar:
-        algorithm = str(settings.get("kv_cache_quant_algo") or "").upper()
-        if algorithm not in ("", "FP8"):
-            raise UnknownLayoutError(f"`kv_cache_quant_algo` {algorithm[:20]} has no layout that stackc knows")
-        return "fp8" if algorithm else None
+        return Scales(served=4) if settings.get("kv_cache_quant_algo") else Scales()
     scheme = settings.get("kv_cache_scheme")
     is_float8 = isinstance(scheme, Mapping) and (scheme.get("type"), scheme.get("num_bits")) == ("float", _BYTE)
-    return "fp8" if is_float8 else None
+    return Scales(served=4) if is_float8 else Scales()
 
 
-def _mixed(settings: Mapping[str, Any], excluded: Excluded, cache: str | None) -> Quantization:
+def _mixed(settings: Mapping[str, Any], excluded: Excluded, scales: Scales, cache: str | None) -> Quantization:
     layers = settings.get("quantized_layers")
     if not isinstance(layers, Mapping) or not layers:
         raise ConfigError("quantization `quantized_layers` must name a layer")
@@ -193,9 +226,10 @@ def _mixed(settings: Mapping[str, Any], excluded: Excluded, cache: str | None) -
     if len(fields) != len(layers):
         raise ConfigError("quantization `quantized_layers` must hold a map for each layer")
     shared = {**settings, "group_size": settings.get("group_size") or _group_of(fields)}
-    packings = {str(name): _algorithm(str(layer.get("quant_algo")).upper(), shared) for name, layer in layers.items()}
-    usual = max(set(packings.values()), key=lambda packing: (list(packings.values()).count(packing), packing.style))
-    scales = Scales(served=4) if cache is not None else Scales()
+    algorithms = {str(name): str(layer.get("quant_algo")).upper() for name, layer in layers.items()}
+    known = {algorithm: _algorithm(algorithm, shared) for algorithm in set(algorithms.values())}
+    packings = {name: known[algorithm] for name, algorithm in algorithms.items()}
+    usual = Counter(packings.values()).most_common(1)[0][0]
     chooser = ByLayer.of(packings, excluded)
     return Quantization("modelopt", usual, _of_experts(usual), chooser, scales, cache)
 
@@ -211,7 +245,7 @@ def _algorithm(algorithm: str, settings: Mapping[str, Any]) -> Packing:
         size = settings.get("group_size") or _NVFP4_GROUP
         if not is_positive(size):
             raise ConfigError(f"quantization `group_size` must be a positive number, not {str(size)[:40]}")
-        return Packing("nvfp4", _NIBBLE, size)
+        return Packing("nvfp4", _NIBBLE, size, static_activations=algorithm == "NVFP4")
     plain = {
         "FP8": Packing("fp8", _BYTE, static_activations=True),
         "FP8_PER_CHANNEL_PER_TOKEN": Packing("fp8", _BYTE, per_channel=True),

@@ -88,11 +88,17 @@ def fused_modules(modules: tuple[Module, ...]) -> tuple[Fused, ...]:
     groups: dict[str | int, list[Module]] = {}
     for index, module in enumerate(modules):
         # Parts of one parameter that ranks divide in different ways have one name.
-        name = (module.fused or module.name) if isinstance(module, Linear) else index
+        name = index if isinstance(module, Vector) else _engine_s_name(module)
         groups.setdefault(name, []).append(module)
     return tuple(
         Fused(name if isinstance(name, str) else group[0].name, tuple(group)) for name, group in groups.items()
     )
+
+
+def _engine_s_name(module: Module) -> str:
+    if isinstance(module, Linear) and module.fused is not None:
+        return module.fused
+    return (module.engine_name if isinstance(module, Experts) else None) or module.name
 
 
 def _packed(
@@ -224,6 +230,8 @@ def _share(linear: Linear, parallelism: Parallelism) -> int:
 
 def _expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
     """Without expert parallelism each expert is cut over all ranks, those of data parallelism included."""
+    if module.needs_rank_each and parallelism.tensor_parallel_size > module.count:
+        raise SplitError(f"{module.count} experts are fewer than {parallelism.tensor_parallel_size} ranks")
     ranks = 1 if parallelism.expert_parallel else parallelism.expert_ranks
     if module.intermediate % ranks:
         raise SplitError(f"experts of width {module.intermediate} do not divide by {ranks}")
@@ -264,6 +272,8 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(f"{heads} attention heads do not divide by {ranks}")
     if kv_heads % ranks and ranks % kv_heads:
         raise SplitError(f"{kv_heads} KV heads and {ranks} ranks do not divide each other")
+    if ranks > kv_heads and not architecture.copies_kv_heads:
+        raise SplitError(f"{kv_heads} KV heads are fewer than {ranks} ranks, and vLLM's class does not copy them")
     if padded_rows(architecture.vocab_size) % ranks:
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"

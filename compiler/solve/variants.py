@@ -104,7 +104,9 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
         return engine_refusal(candidate, reason)
     if isinstance(architecture, Refusal):
         return architecture
-    quantization = _read(candidate, lambda: read_quantization(checkpoint_format(facts), facts.quantization))
+    quantization = _read(
+        candidate, lambda: read_quantization(checkpoint_format(facts), facts.quantization, facts.config)
+    )
     if isinstance(quantization, Refusal):
         return quantization
     return _limited(candidate, architecture, quantization, rules)

@@ -7,11 +7,14 @@ decoder's own are not loaded.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compiler.memory.architecture import Architecture, Layer, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.moe_parts import (
     LAYER_NORMS,
     Frame,
+    drafting_layers,
     from_first,
     is_sparse_step,
     routed,
@@ -76,7 +79,7 @@ def _qwen_experts(config: Config, count: int, *, quantized: bool) -> tuple[Modul
     gate = (router("mlp.shared_expert_gate", 1, hidden),)
     return (
         router("mlp.gate", count, hidden, quantized=quantized),
-        routed(config, count, config.positive("moe_intermediate_size")),
+        routed(config, count, config.positive("moe_intermediate_size"), needs_rank_each=True),
         *((*gate, *gated_mlp(shared, hidden, name="mlp.shared_expert")) if shared else ()),
     )
 
@@ -130,9 +133,15 @@ def minimax_m2(name: str, config: Config) -> Architecture:
         *attention(heads, frame.hidden, qkv_bias=config.flag("attention_bias")),
         *((score_bias(f"{gate}.e_score_correction_bias", count),) if config.flag("use_routing_bias") else ()),
         router(f"{gate}.gate", count, frame.hidden, dtype="F32"),
-        routed(config, count, frame.width, f"{gate}.experts", projections=_THREE),
+        _minimax_experts(config, count, frame.width),
     )
     return _alike(name, config, frame, modules)
+
+
+def _minimax_experts(config: Config, count: int, width: int) -> Module:
+    """Quantizers' lists find them as `mlp.experts`, which is what the engine's class tells them."""
+    name, engine_name = "block_sparse_moe.experts", "mlp.experts"
+    return routed(config, count, width, name, needs_rank_each=True, engine_name=engine_name, projections=_THREE)
 
 
 def glm4_moe(name: str, config: Config) -> Architecture:
@@ -148,7 +157,8 @@ def glm4_moe(name: str, config: Config) -> Architecture:
     cache = frame.heads.cache(shared_window(config, count))
     routes = _with_shared(config, frame, dtype="F32", corrected=True) if any(sparse) else ()
     mixed, dense = Layer((*attended, *routes), (cache,)), Layer((*attended, *_dense(config, frame.hidden)), (cache,))
-    return frame.architecture(name, config, two_kinds(sparse, mixed, dense))
+    architecture = frame.architecture(name, config, two_kinds(sparse, mixed, dense))
+    return replace(architecture, drafting=drafting_layers(config, mixed))
 
 
 def deepseek_v1(name: str, config: Config) -> Architecture:
@@ -189,7 +199,7 @@ def gpt_oss(name: str, config: Config) -> Architecture:
     window = config.positive("sliding_window", default=128)
     even = tuple(index % 2 == 0 for index in range(config.layers()))
     layers = two_kinds(even, Layer(modules, (heads.cache(window),)), Layer(modules, (heads.cache(),)))
-    return frame.architecture(name, config, layers)
+    return replace(frame.architecture(name, config, layers), copies_kv_heads=False)
 
 
 def olmoe(name: str, config: Config) -> Architecture:
@@ -224,7 +234,10 @@ def granite_moe(name: str, config: Config) -> Architecture:
 
 
 def ernie45_moe(name: str, config: Config) -> Architecture:
-    """Ernie4_5_MoeForCausalLM: experts in an interval of layers; the router is kept in 4 bytes."""
+    """Ernie4_5_MoeForCausalLM: experts in an interval of layers; the router is kept in 4 bytes.
+
+    Stages without an output head fail to tie it to their embeddings.
+    """
     frame, count = Frame.read(config, config.positive("intermediate_size"), ties=True), config.layers()
     bias = config.flag("use_bias")
     sparse = _ernie_layers(config, count)
@@ -232,7 +245,8 @@ def ernie45_moe(name: str, config: Config) -> Architecture:
     cache = frame.heads.cache(shared_window(config, count))
     routes, mlp = _ernie_experts(config, frame) if any(sparse) else (), _dense(config, frame.hidden, bias=bias)
     mixed, dense = Layer((*attended, *routes), (cache,)), Layer((*attended, *mlp), (cache,))
-    return frame.architecture(name, config, two_kinds(sparse, mixed, dense))
+    architecture = frame.architecture(name, config, two_kinds(sparse, mixed, dense))
+    return replace(architecture, pipelined=not architecture.tie_word_embeddings)
 
 
 def _ernie_layers(config: Config, count: int) -> tuple[bool, ...]:
@@ -253,7 +267,7 @@ def _ernie_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         router("mlp.gate", count, frame.hidden, dtype="F32"),
         score_bias("mlp.moe_statics.e_score_correction_bias", count),
-        routed(config, count, width, top_k="moe_k"),
+        routed(config, count, width, top_k="moe_k", needs_rank_each=True),
         *(gated_mlp(width * shared, frame.hidden, name="mlp.shared_experts") if shared else ()),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Vector
+from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import Heads, dtype_of, embeddings, head, norms
 from compiler.memory.lengths import max_model_len
@@ -77,6 +77,7 @@ class Frame:
         )
 
 
+_MOST_DRAFTING = 64
 LAYER_NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
@@ -100,6 +101,8 @@ def routed(
     *,
     top_k: str = "num_experts_per_tok",
     bias: bool = False,
+    needs_rank_each: bool = False,
+    engine_name: str | None = None,
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj"),
 ) -> Experts:
     """Experts of the hidden size."""
@@ -107,13 +110,39 @@ def routed(
     chosen = config.positive(top_k)
     if chosen > count:
         raise ConfigError(f"`{config.path}{top_k}` is {chosen} of {count} experts")
-    return Experts(name, count, hidden, width, chosen, bias=bias, projections=projections)
+    return Experts(
+        name,
+        count,
+        hidden,
+        width,
+        chosen,
+        bias=bias,
+        needs_rank_each=needs_rank_each,
+        engine_name=engine_name,
+        projections=projections,
+    )
 
 
 def layers_like(count: int, kind: Callable[[int], Hashable], build: Callable[..., Layer]) -> tuple[Layer, ...]:
     """Layers, of which those of one kind are one object: `build` is asked once for each kind."""
     known = cache(build)
     return tuple(known(kind(index)) for index in range(count))
+
+
+def drafting_layers(config: Config, layer: Layer) -> tuple[Layer, ...]:
+    """Multi-token prediction as DeepSeek stores it: a decoder's layer with tables and norms of its own around it."""
+    count, hidden = config.count("num_nextn_predict_layers", default=0), config.positive("hidden_size")
+    if count > _MOST_DRAFTING:
+        raise ConfigError(f"`{config.path}num_nextn_predict_layers` is {count}: no model has so many")
+    vocab = config.positive("vocab_size")
+    modules = (
+        *layer.modules,
+        *norms(hidden, "enorm", "hnorm", "shared_head.norm"),
+        Linear("eh_proj", hidden, 2 * hidden, Split.REPLICATED, quantized=False),
+        Table("embed_tokens", vocab, hidden),
+        Table("shared_head.head", vocab, hidden),
+    )
+    return (Layer(modules, layer.caches),) * count
 
 
 def two_kinds(pattern: tuple[bool, ...], one: Layer, other: Layer) -> tuple[Layer, ...]:

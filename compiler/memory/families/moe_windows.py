@@ -5,6 +5,8 @@ vllm/model_executor/models/{llama4,mimo_v2,laguna,step3p5}.py of 0.33.0.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of
 from compiler.memory.families.moe import heads_of
@@ -84,7 +86,8 @@ def mimo_v2(name: str, config: Config) -> Architecture:
         )
         return Layer(modules, (heads.cache(window),))
 
-    return frame.architecture(name, config, layers_like(count, lambda i: (windowed[i], sparse[i]), build))
+    layers = layers_like(count, lambda i: (windowed[i], sparse[i]), build)
+    return replace(frame.architecture(name, config, layers), drafting_prefixes=("model.mtp.",))
 
 
 def _marks(config: Config, key: str, count: int) -> tuple[bool, ...]:
@@ -108,7 +111,7 @@ def _mimo_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         router("mlp.gate", count, frame.hidden, dtype=dtypes[named]),
         score_bias("mlp.gate.e_score_correction_bias", count),
-        routed(config, count, config.positive("moe_intermediate_size")),
+        routed(config, count, config.positive("moe_intermediate_size"), needs_rank_each=True),
     )
 
 
@@ -174,7 +177,7 @@ def _laguna_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         router("mlp.gate", count, frame.hidden),
         score_bias("mlp.experts.e_score_correction_bias", count),
-        routed(config, count, config.positive("moe_intermediate_size")),
+        routed(config, count, config.positive("moe_intermediate_size"), needs_rank_each=True),
         *(_unfused(shared, frame.hidden, "mlp.shared_expert") if shared else ()),
     )
 
@@ -261,6 +264,13 @@ def _step_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         router("moe.gate", count, frame.hidden, dtype="F32"),
         score_bias("moe.router_bias", count),
-        routed(config, count, config.positive("moe_intermediate_size"), "moe.experts", top_k="moe_top_k"),
+        routed(
+            config,
+            count,
+            config.positive("moe_intermediate_size"),
+            "moe.experts",
+            top_k="moe_top_k",
+            needs_rank_each=True,
+        ),
         *gated_mlp(config.positive("share_expert_dim"), frame.hidden, name="moe.share_expert"),
     )

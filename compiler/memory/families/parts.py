@@ -10,7 +10,7 @@ _DTYPES = {"bfloat16", "float16", "float32"}
 
 def dtype_of(*configs: Config) -> str:
     """What the checkpoint is stored in, by the first of these maps that says so."""
-    value = next((found for config in configs for found in config.first("torch_dtype", "dtype")), "float16")
+    value = next((found for config in configs for found in config.first("torch_dtype", "dtype")), "float32")
     name = str(value).removeprefix("torch.")
     if name not in _DTYPES:
         raise ConfigError(f"`torch_dtype` must be one of {', '.join(sorted(_DTYPES))}, not {name[:40]}")
