@@ -205,6 +205,7 @@ class Architecture:
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         pooling: it gives embeddings or scores, and generates nothing.
+        float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
     """
 
     name: str
@@ -223,6 +224,7 @@ class Architecture:
     everywhere: tuple[Module, ...] = ()
     layer_prefix: str = "model.layers"
     pooling: bool = False
+    float16: bool = True
 
     @property
     def num_layers(self) -> int:
@@ -236,9 +238,9 @@ class Architecture:
         return windows.pop() if len(windows) == 1 else None
 
 
-def served_dtype(checkpoint_dtype: str, *, bfloat16_runs: bool) -> str:
+def served_dtype(checkpoint_dtype: str, *, bfloat16_runs: bool, pooling: bool = False, float16: bool = True) -> str:
     """The dtype that vLLM's `auto` picks, so that it can be emitted (vllm/config/model.py:_resolve_auto_dtype)."""
-    preferred = "bfloat16" if bfloat16_runs else "float16"
-    if checkpoint_dtype == "float32":
-        return preferred
-    return checkpoint_dtype if checkpoint_dtype == "float16" else preferred
+    supported = [*(["bfloat16"] if bfloat16_runs else []), *(["float16"] if float16 else []), "float32"]
+    preferred = "float16" if pooling and float16 else supported[0]
+    wanted = preferred if checkpoint_dtype == "float32" else checkpoint_dtype
+    return wanted if wanted in supported else preferred

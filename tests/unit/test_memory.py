@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import HeadCache, served_dtype
+from compiler.memory.architecture import served_dtype
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
 from compiler.memory.kv_cache import KvLayout
@@ -108,9 +108,10 @@ def test_a_window_bounds_a_request_by_window_and_tokens_in_flight() -> None:
 
 def test_qwen_has_no_window_unless_it_says_so() -> None:
     assert read_architecture(QWEN_32B).sliding_window is None
-    mixed = read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 28})
-    windows = [cache.window for layer in mixed.layers for cache in layer.caches if isinstance(cache, HeadCache)]
-    assert windows == [None] * 28 + [131072] * 36
+    everywhere = read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 0})
+    assert everywhere.sliding_window == 131072
+    with pytest.raises(ConfigError, match="max_window_layers"):
+        read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 28})
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Data extracted from vLLM releases, one folder each: flags.json and architectures.json, written by tools/extract_*.py."""
+"""Data extracted from vLLM releases, one folder each: flags.json and architectures.json, by tools/extract_*.py."""
