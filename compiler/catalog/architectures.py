@@ -123,7 +123,7 @@ def why_not_served_architecture(
     code = keys.get("auto_map")
     code = code if isinstance(code, Mapping) else {}
     unread = _unreadable(registry, name, keys.get("model_type"), code, trusted=trusted)
-    return unread or _classless(registry, name, code, trusted=trusted)
+    return unread or _classless(registry, name, code, trusted=trusted) or _two_sided(registry, name, keys)
 
 
 def _unreadable(
@@ -149,7 +149,7 @@ def _unreadable(
 def _classless(registry: Registry, name: str, code: Mapping[str, Any], *, trusted: bool) -> str | None:
     if name in registry.drafts:
         return f"{name[:_SHOWN]} is a draft for speculative decoding, which vLLM serves beside another model only"
-    if registry.serves(name):
+    if registry.serves(name) and name not in registry.plugins:
         return None
     if any(str(key).startswith("AutoModel") for key in code) and name not in registry.removed:
         if trusted:
@@ -159,6 +159,13 @@ def _classless(registry: Registry, name: str, code: Mapping[str, Any], *, truste
             "which `policy.trust_remote_code` must allow"
         )
     return _unregistered(registry, name)
+
+
+def _two_sided(registry: Registry, name: str, config: Mapping[str, Any]) -> str | None:
+    """Transformers' encoder-decoders take no positions, which vLLM's wrapper hands to every model."""
+    if name in registry.native or config.get("is_encoder_decoder") is not True:
+        return None
+    return f"vLLM {registry.version} has no class for {name[:_SHOWN]}, and runs no encoder-decoder through transformers"
 
 
 def _unregistered(registry: Registry, name: str) -> str:

@@ -296,6 +296,7 @@ class Architecture:
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
+        float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
     """
 
     name: str
@@ -320,6 +321,7 @@ class Architecture:
     pooling: bool = False
     pipelined: bool = True
     copies_kv_heads: bool = True
+    float16: bool = True
 
     @property
     def num_layers(self) -> int:
@@ -338,9 +340,9 @@ class Architecture:
         return windows.pop() if len(windows) == 1 else None
 
 
-def served_dtype(checkpoint_dtype: str, *, bfloat16_runs: bool) -> str:
+def served_dtype(checkpoint_dtype: str, *, bfloat16_runs: bool, pooling: bool = False, float16: bool = True) -> str:
     """The dtype that vLLM's `auto` picks, so that it can be emitted (vllm/config/model.py:_resolve_auto_dtype)."""
-    preferred = "bfloat16" if bfloat16_runs else "float16"
-    if checkpoint_dtype == "float32":
-        return preferred
-    return checkpoint_dtype if checkpoint_dtype == "float16" else preferred
+    supported = [*(["bfloat16"] if bfloat16_runs else []), *(["float16"] if float16 else []), "float32"]
+    preferred = "float16" if pooling and float16 else supported[0]
+    wanted = preferred if checkpoint_dtype == "float32" else checkpoint_dtype
+    return wanted if wanted in supported else preferred

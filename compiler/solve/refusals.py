@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from compiler.catalog.architectures import why_not_served_architecture
 from compiler.catalog.quantization import PLUGINS
@@ -162,7 +163,8 @@ def architecture_refusal(candidate: Candidate, release: Release, policy: PolicyS
 def formula_refusal(candidate: Candidate, error: str) -> Refusal:
     """E0307: an architecture without formulas."""
     message = f"stackc cannot account for the memory of `{candidate.name}`: {error}"
-    notes = (f"accounted for: {', '.join(FAMILIES)}",)
+    near = get_close_matches(error, FAMILIES, n=3)
+    notes = (f"accounted for are, among others: {', '.join(near)}",) if near else ()
     problem = Problem("E0307", candidate.service, ("model",), message, notes=notes)
     return Refusal(candidate.name, candidate.method, f"stackc cannot account for its memory: {error}", problem)
 

@@ -142,7 +142,12 @@ def _read(candidate: Candidate, reading: Callable[[], _T]) -> _T | Refusal:
 
 def _dtype(architecture: Architecture, rules: Rules) -> str:
     runs = rules.capability is None or rules.capability >= BFLOAT16_CAPABILITY
-    return served_dtype(architecture.checkpoint_dtype, bfloat16_runs=runs)
+    return served_dtype(
+        architecture.checkpoint_dtype,
+        bfloat16_runs=runs,
+        pooling=architecture.pooling,
+        float16=architecture.float16,
+    )
 
 
 def _degrees(

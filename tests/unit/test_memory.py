@@ -108,6 +108,8 @@ def test_a_window_bounds_a_request_by_window_and_tokens_in_flight() -> None:
 
 def test_qwen_has_no_window_unless_it_says_so() -> None:
     assert read_architecture(QWEN_32B).sliding_window is None
+    everywhere = read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 0})
+    assert everywhere.sliding_window == 131072
     with pytest.raises(ConfigError, match="max_window_layers"):
         read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 28})
 

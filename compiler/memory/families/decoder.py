@@ -39,6 +39,7 @@ class Frame:
 
 
 LLAMA_FRAME = Frame()
+_WITHOUT_FLOAT16 = {"gemma2", "gemma3", "gemma3_text", "glm4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def assemble(
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
         layer_prefix=frame.layers,
+        float16=config.text("model_type") not in _WITHOUT_FLOAT16,
     )
 
 

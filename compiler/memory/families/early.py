@@ -7,7 +7,7 @@ and output head on every pipeline stage.
 from __future__ import annotations
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
-from compiler.memory.config import Config, head_dim_of, kv_heads_of
+from compiler.memory.config import Config, ConfigError, head_dim_of, kv_heads_of
 from compiler.memory.families.decoder import (
     Frame,
     Sizes,
@@ -160,6 +160,8 @@ def _falcon_norms(config: Config, *, new: bool) -> tuple[str, ...]:
 
 def chatglm(name: str, config: Config) -> Architecture:
     """ChatGLMModel: sizes by GLM's own keys; vLLM has the configuration class, with its defaults."""
+    if "tie_word_embeddings" not in config:
+        raise ConfigError(f"`{config.path}tie_word_embeddings` is missing, vLLM asks for it")
     hidden = config.positive("hidden_size", default=4096)
     query = config.positive("num_attention_heads", default=32)
     kv = config.positive("multi_query_group_num", default=1) if config.flag("multi_query_attention") else query

@@ -74,13 +74,14 @@ def layer_kinds(config: Config, count: int) -> tuple[str, ...] | None:
 
 
 def layer_windows(config: Config, count: int, *, extra: int = 0) -> tuple[int | None, ...]:
-    """The window of each layer of a class that reads `layer_types`; `extra` tokens are added to those (Cohere 2)."""
+    """The window of each layer of a class that reads `layer_types`; `extra` tokens are added to those (Cohere 2).
+
+    Without `sliding_window`, sliding layers see everything.
+    """
     kinds, window = layer_kinds(config, count), window_size(config)
-    if kinds is None:
+    if kinds is None or window is None:
         return (window,) * count
-    if window is None and SLIDING in kinds:
-        raise ConfigError(f"`{config.path}layer_types` has sliding layers, and there is no `sliding_window`")
-    return tuple(window + extra if window is not None and kind == SLIDING else None for kind in kinds)
+    return tuple(window + extra if kind == SLIDING else None for kind in kinds)
 
 
 def uniform_windows(config: Config, count: int) -> tuple[int | None, ...]:
