@@ -23,10 +23,10 @@ from compiler.lock.quantization import checkpoint_format
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
-from compiler.solve.support import why_not_served
+from compiler.memory.weights import rank_weights
+from compiler.solve.verdicts import Engine, refusal_of
 from compiler.units import GIB
 
 RELEASE = RELEASES["0.33.0"]
@@ -110,18 +110,18 @@ def judged(row: dict[str, Any], facts: ModelFacts) -> Judged | str:
     """Our figures, or the reason why there are none."""
     capability, batched_tokens = CARDS[row["gpu"]]
     method, dtype = checkpoint_format(facts), row.get("dtype")
-    refusal = why_not_served(method, facts.quantization, release=RELEASE, capability=capability, dtype=dtype)
-    if refusal is not None:
-        return refusal
     ranks = row["tensor_parallel_size"]
     parallelism = Parallelism(ranks, row["pipeline_parallel_size"], row.get("rank", 0) // ranks)
+    engine = Engine(RELEASE, capability)
+    refusal = refusal_of(facts.config, method, facts.quantization, engine, parallelism=parallelism, dtype=dtype)
+    if refusal is not None:
+        return refusal
     try:
         architecture = read_architecture(facts.config)
         quantization = read_quantization(method, facts.quantization, facts.config)
-        check_split(architecture, quantization, parallelism)
     except UnsupportedArchitectureError as error:
         return f"no formulas for {error}"
-    except (ConfigError, SplitError) as error:
+    except ConfigError as error:
         return str(error)
     weights = rank_weights(architecture, quantization, parallelism, served_dtype=dtype or "bfloat16")
     if not row.get("kv_specs"):

@@ -82,7 +82,7 @@ def _read(
 ) -> tuple[Architecture, Quantization | None] | None:
     """None for what stackc has no formulas for: vLLM may well serve it."""
     try:
-        return read_architecture(config), read_quantization(method, block)
+        return read_architecture(config), read_quantization(method, block, config)
     except (UnsupportedArchitectureError, UnknownLayoutError):
         return None
 
