@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense, hybrid, qwen_hybrid, states
+from compiler.memory.families import dense, hybrid, kimi, qwen_hybrid, states
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -20,6 +20,7 @@ FAMILIES: Mapping[str, Reader] = {
     "FalconMambaForCausalLM": states.mamba,
     "GraniteMoeHybridForCausalLM": hybrid.granite_hybrid,
     "JambaForCausalLM": hybrid.jamba,
+    "KimiLinearForCausalLM": kimi.kimi_linear,
     "Lfm2ForCausalLM": states.lfm2,
     "Lfm2MoeForCausalLM": states.lfm2_moe,
     "Mamba2ForCausalLM": states.mamba2,

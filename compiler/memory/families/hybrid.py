@@ -61,14 +61,16 @@ def stack(kinds: tuple[str, ...], build: Callable[[str], Layer]) -> tuple[Layer,
     return tuple(built(kind) for kind in kinds)
 
 
-def kinds_of(config: Config, key: str, kinds: tuple[str, ...], known: Mapping[str, str]) -> tuple[str, ...]:
+def kinds_of(config: Config, key: str, kinds: tuple[object, ...], known: Mapping[str, str]) -> tuple[str, ...]:
     """Kinds of layers by today's names. States without attention, or attention without states, is no hybrid."""
-    if unknown := [str(kind) for kind in kinds if kind not in known]:
-        raise ConfigError(f"`{config.path}{key}` has the unknown kind {unknown[0][:40]}")
-    named = tuple(known[kind] for kind in kinds)
+    named: list[str] = []
+    for kind in kinds:
+        if not isinstance(kind, str) or kind not in known:
+            raise ConfigError(f"`{config.path}{key}` has the unknown kind {str(kind)[:40]}")
+        named.append(known[kind])
     if missing := {ATTENTION, STATE} - set(named):
         raise ConfigError(f"`{config.path}{key}` has no layer of {missing.pop()}: no hybrid model")
-    return named
+    return tuple(named)
 
 
 _PATTERN = {"M": STATE, "E": "moe", "*": ATTENTION, "-": "mlp"}
@@ -212,7 +214,7 @@ def _granite_kinds(config: Config) -> tuple[str, ...]:
     key = "layer_types" if "layer_types" in config else "layers_block_type"
     kinds = config.per_layer(key, count)
     known = {**_LEGACY, STATE: STATE, ATTENTION: ATTENTION}
-    if all(known.get(kind) == ATTENTION for kind in kinds):
+    if all(kind in ("attention", ATTENTION) for kind in kinds):
         return (ATTENTION,) * count
     return kinds_of(config, key, kinds, known)
 

@@ -39,7 +39,8 @@ def taps(config: Config, *keys: str, default: int | None = None) -> int:
     """Taps of a convolution, of which a state remembers all but one."""
     count = config.positive(*keys, default=default)
     if count == 1:
-        raise ConfigError(f"`{config.path}{keys[0]}` must be at least 2: a state remembers what came before")
+        found = next(key for key in keys if key in config)
+        raise ConfigError(f"`{config.path}{found}` must be at least 2: a state remembers what came before")
     return count
 
 
