@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from compiler.memory.architecture import (
     Architecture,
+    Cache,
     Experts,
     HeadCache,
     LatentCache,
@@ -122,8 +123,12 @@ def _attention_scales(
     if quantization is None:
         return 0
     layers = (architecture.layers[index] for index in parallelism.layers(architecture.num_layers))
-    attended = sum(any(isinstance(cache, HeadCache | LatentCache) for cache in layer.caches) for layer in layers)
+    attended = sum(any(_is_scaled(cache) for cache in layer.caches) for layer in layers)
     return attended * quantization.attention_scales * SERVED_BYTES[served_dtype]
+
+
+def _is_scaled(cache: Cache) -> bool:
+    return isinstance(cache, LatentCache) or (isinstance(cache, HeadCache) and cache.scaled)
 
 
 def check_split(architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism) -> None:

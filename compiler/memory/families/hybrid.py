@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 
-from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Vector
+from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, kv_heads_of
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, state_dtype, taps
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
@@ -32,6 +33,7 @@ def model(
     everywhere: tuple[Module, ...] = (),
     tied: bool = False,
     prefix: str = "model",
+    renames: tuple[tuple[str, str], ...] = (),
     pipelined: bool = True,
 ) -> Architecture:
     """A model of states, with attention or without. `widths` are those of its projections."""
@@ -51,6 +53,7 @@ def model(
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
         layer_prefix=f"{prefix}.layers",
+        renames=renames,
         pipelined=pipelined,
     )
 
@@ -59,6 +62,11 @@ def stack(kinds: tuple[str, ...], build: Callable[[str], Layer]) -> tuple[Layer,
     """A layer of each kind, where those of one kind are the same."""
     built = cache(build)
     return tuple(built(kind) for kind in kinds)
+
+
+def unscaled(heads: Heads) -> HeadCache:
+    """The cache of an attention that the engine does not tell of a quantizer."""
+    return replace(heads.cache(), scaled=False)
 
 
 def kinds_of(config: Config, key: str, kinds: tuple[object, ...], known: Mapping[str, str]) -> tuple[str, ...]:
@@ -94,7 +102,7 @@ def nemotron_h(name: str, config: Config) -> Architecture:
             return Layer((*attention(heads, hidden, name="mixer"), *norm), (heads.cache(window),))
         return Layer((*(_nemotron_moe(config) if kind == "moe" else _nemotron_mlp(config)), *norm), ())
 
-    tables = (embeddings(vocab, hidden, "backbone.embeddings"), *norms(hidden, "backbone.norm_f"))
+    tables = (embeddings(vocab, hidden), *norms(hidden, "model.norm_f"))
     dense = config.positive("intermediate_size", default=1) if "mlp" in kinds else 1
     return model(
         name,
@@ -103,7 +111,7 @@ def nemotron_h(name: str, config: Config) -> Architecture:
         heads,
         widths=(mixer.width, dense),
         everywhere=(*tables, *head(vocab, hidden, tied=False)),
-        prefix="backbone",
+        renames=(("backbone.", "model."),),
     )
 
 
@@ -311,7 +319,7 @@ def jamba(name: str, config: Config) -> Architecture:
             _jamba_experts(config, hidden, width) if routed else gated_mlp(width, hidden, name="feed_forward")
         )
         if attends:
-            return Layer((*attention(heads, hidden), *feed_forward, *common), (heads.cache(),))
+            return Layer((*attention(heads, hidden), *feed_forward, *common), (unscaled(heads),))
         return Layer((*mixer.modules, *feed_forward, *common), (mixer.cache,))
 
     experts = config.positive("num_experts", default=16) > 1

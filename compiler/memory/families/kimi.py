@@ -29,18 +29,7 @@ _ROW_ALIGNMENT = 16
 
 
 def kimi_linear(name: str, config: Config) -> Architecture:
-    """KimiLinearForCausalLM."""
-    return kimi_text(name, config)
-
-
-def kimi_text(name: str, config: Config, tower: tuple[Module, ...] = (), prefix: str = "model") -> Architecture:
-    """The language model.
-
-    Args:
-        config: its part of the file.
-        tower: modules of a vision tower, which every pipeline stage holds.
-        prefix: of names in the checkpoint.
-    """
+    """KimiLinearForCausalLM, which is the language model of Kimi K3 too."""
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
     delta, query = _delta(config), config.positive("num_attention_heads")
     mixer, latent, kinds = delta.mixer("self_attn", hidden), tuple(_latent(config, hidden)), _kinds(config)
@@ -55,8 +44,8 @@ def kimi_text(name: str, config: Config, tower: tuple[Module, ...] = (), prefix:
         return Layer((*latent, *common), (cached,))
 
     last = (
-        *norms(hidden, f"{prefix}.norm"),
-        *(_residual(hidden, f"{prefix}.output_attn_res") if residual else ()),
+        *norms(hidden, "model.norm"),
+        *(_residual(hidden, "model.output_attn_res") if residual else ()),
         *head(vocab, hidden, tied=False),
     )
     return model(
@@ -65,10 +54,8 @@ def kimi_text(name: str, config: Config, tower: tuple[Module, ...] = (), prefix:
         tuple(layer(recurrent, routed) for recurrent, routed in zip(kinds, _sparse(config), strict=True)),
         Heads(query, query, cached.width),
         widths=(mixer.width, config.positive("intermediate_size")),
-        first=(embeddings(vocab, hidden, f"{prefix}.embed_tokens"),),
+        first=(embeddings(vocab, hidden),),
         last=last,
-        everywhere=tower,
-        prefix=prefix,
     )
 
 

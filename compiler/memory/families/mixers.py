@@ -94,7 +94,7 @@ class Mamba2:
         modules = (
             *self._input(f"{name}.in_proj", hidden),
             *_convolution(f"{name}.conv1d", self.inner, self.conv, bias=self.conv_bias),
-            *_convolution(f"{name}.conv1d", 2 * grouped, self.conv, bias=self.conv_bias, groups=self.groups),
+            *_convolution(f"{name}.conv1d.grouped", 2 * grouped, self.conv, bias=self.conv_bias, groups=self.groups),
             Vector(f"{name}.A_log", self.heads, into, _FLOAT32),
             Vector(f"{name}.D", self.heads, into),
             Vector(f"{name}.dt_bias", self.heads, into),
