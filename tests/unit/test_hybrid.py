@@ -255,6 +255,41 @@ def test_states_from_the_midst_of_a_prefill_are_kept_only_where_a_kernel_exports
     assert {group.spec.states for group in layout.groups} == {0, states}
 
 
+@pytest.mark.parametrize(
+    ("config", "block", "blocks", "capacity"),
+    [
+        (QWEN3_NEXT, 544, 1_285, 478_487),
+        (NEMOTRON_NANO, 2_096, 1_334, 910_677),
+        (LFM2_MOE, 16, 87_381, 1_381_901),
+    ],
+)
+def test_without_prefix_caching_a_request_holds_one_state(
+    config: Config, block: int, blocks: int, capacity: int
+) -> None:
+    layout = rank_kv_layout(
+        read_architecture(config),
+        Parallelism(),
+        dtype="bfloat16",
+        block_size=16,
+        max_num_batched_tokens=8192,
+        prefix_caching=False,
+    )
+    assert (layout.block_size, (16 << 30) // layout.bytes_per_block) == (block, blocks)
+    assert layout.capacity_tokens(blocks, 4096) == capacity
+
+
+def test_states_alone_are_kept_at_boundaries_only_where_prefix_caching_is_asked_for() -> None:
+    layout = rank_kv_layout(
+        read_architecture(MAMBA2),
+        Parallelism(),
+        dtype="bfloat16",
+        block_size=16,
+        max_num_batched_tokens=8192,
+        prefix_caching=True,
+    )
+    assert layout.capacity_tokens((16 << 30) // layout.bytes_per_block, 4096) == 169_301
+
+
 def test_a_group_of_a_state_is_copied_only_where_it_is_the_only_one() -> None:
     check_split(read_architecture(GRANITE_SMALL), None, Parallelism(8))
     with pytest.raises(SplitError, match="8 groups"):
