@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense, hybrid, kimi, qwen_hybrid, states
+from compiler.memory.families import dense, hybrid, kimi, olmo_hybrid, qwen_hybrid, states
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, Reader] = {
     "Mamba2ForCausalLM": states.mamba2,
     "MambaForCausalLM": states.mamba,
     "NemotronHForCausalLM": hybrid.nemotron_h,
+    "OlmoHybridForCausalLM": olmo_hybrid.olmo_hybrid,
     "Zamba2ForCausalLM": states.zamba2,
     "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
     "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,

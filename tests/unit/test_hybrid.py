@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from compiler.lock.models import TensorKind
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
 from compiler.memory.kv_cache import KvLayout
@@ -17,6 +18,7 @@ from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
 from compiler.memory.states import hybrid_block_size
+from compiler.memory.tensors import content, expected_tensors
 from compiler.memory.weights import check_split, rank_weights
 
 Config = dict[str, Any]
@@ -139,10 +141,17 @@ KIMI_K3_TEXT = KIMI_LINEAR | {
         "gate_lower_bound": -5.0,
     },
 }  # fmt: skip
+OLMO_HYBRID: Config = {
+    "architectures": ["OlmoHybridForCausalLM"], "model_type": "olmo_hybrid", "hidden_size": 3840,
+    "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 30, "num_key_value_heads": 30,
+    "linear_num_key_heads": 30, "linear_num_value_heads": 30, "linear_key_head_dim": 96,
+    "linear_value_head_dim": 192, "linear_conv_kernel_dim": 4, "vocab_size": 100352,
+    "max_position_embeddings": 65536, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
 
 FAMILIES = (
     NEMOTRON_NANO, NEMOTRON_ULTRA, NEMOTRON_56B, QWEN3_NEXT, QWEN3_8_MOE, GRANITE_SMALL, FALCON_H1, JAMBA, LFM2,
-    LFM2_MOE, FALCON_MAMBA, MAMBA2, ZAMBA2, KIMI_LINEAR, KIMI_K3_TEXT,
+    LFM2_MOE, FALCON_MAMBA, MAMBA2, ZAMBA2, KIMI_LINEAR, KIMI_K3_TEXT, OLMO_HYBRID,
 )  # fmt: skip
 
 
@@ -204,6 +213,9 @@ def weights(config: Config, parallelism: Parallelism, block: Config | None = Non
         (MAMBA2, Parallelism(2), 7_285_678_080, 248, 1_015_808),
         (ZAMBA2, Parallelism(1), 2_410_162_688, 3_640, 139_340),
         (ZAMBA2, Parallelism(2), 1_240_318_976, 7_281, 278_719),
+        (OLMO_HYBRID, Parallelism(1), 14_861_741_376, 1_747, 123_374),
+        (OLMO_HYBRID, Parallelism(2), 7_431_186_336, 3_495, 246_819),
+        (OLMO_HYBRID, Parallelism(1, 2, 1), 8_201_577_888, 3_495, 246_819),
         (KIMI_LINEAR, Parallelism(1), 98_247_507_968, 1_109, 504_718),
         (KIMI_LINEAR, Parallelism(8), 24_122_537_792, 8_322, 1_549_405),
         (KIMI_K3_TEXT, Parallelism(1), 5_558_991_174_784, 107, 43_827),
@@ -312,6 +324,12 @@ def test_blocks_of_attention_take_at_least_what_a_state_takes() -> None:
     assert hybrid_block_size(16, token_bytes=1024, state_bytes=16 * 1024, alignment=16) == 16
     assert hybrid_block_size(16, token_bytes=1024, state_bytes=16 * 1024 + 1, alignment=16) == 32
     assert hybrid_block_size(64, token_bytes=1024, state_bytes=1, alignment=64) == 64
+
+
+def test_layers_that_predict_several_tokens_are_not_counted_as_unknown_weights() -> None:
+    expected = expected_tensors(read_architecture(QWEN3_NEXT), None)
+    extra = TensorKind(name="mtp.fc.weight", dtype="BF16", shape=(2048, 4096), count=1)
+    assert content((*expected, extra), tied=False) == content(expected, tied=False)
 
 
 def test_awq_leaves_the_narrow_projections_of_a_delta_net_whole() -> None:

@@ -202,7 +202,7 @@ def granite_hybrid(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.flag("tie_word_embeddings"),
     )
-    heads, mixer = _square_heads(config), _granite_mamba(config).mixer("mamba", hidden)
+    heads, mixer = square_heads(config), _granite_mamba(config).mixer("mamba", hidden)
     feed_forward, bias = tuple(_granite_feed_forward(config, hidden)), config.flag("attention_bias")
 
     def layer(kind: str) -> Layer:
@@ -227,7 +227,7 @@ def _granite_kinds(config: Config) -> tuple[str, ...]:
     return kinds_of(config, key, kinds, known)
 
 
-def _square_heads(config: Config) -> Heads:
+def square_heads(config: Config) -> Heads:
     """Heads that divide the hidden size, whatever `head_dim` says."""
     hidden, query = config.positive("hidden_size"), config.positive("num_attention_heads")
     if hidden % query:
@@ -310,7 +310,7 @@ def jamba(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.positive("intermediate_size"),
     )
-    heads, mixer, count = _square_heads(config), _jamba_mamba(config, hidden), config.layers()
+    heads, mixer, count = square_heads(config), _jamba_mamba(config, hidden), config.layers()
     common = norms(hidden, "input_layernorm", "pre_ff_layernorm")
 
     @cache
