@@ -237,7 +237,12 @@ def test_weights_in_fp8_blocks_equal_the_engine_s_own(ranks: int, size: int) -> 
     shared = [f"mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")]
     attention = [f"self_attn.{part}_proj" for part in "qkvo"]
     skipped = [f"model.layers.{index}.{name}" for index in range(92) for name in (*linear, *shared, *attention)]
-    block = {"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": skipped}
+    block = {
+        "quant_method": "fp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "modules_to_not_convert": skipped,
+    }
     assert weights(QWEN3_8_MOE, Parallelism(ranks), block) == size
 
 

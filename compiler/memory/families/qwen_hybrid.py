@@ -155,10 +155,11 @@ def _fused_inputs(net: DeltaNet, hidden: int) -> tuple[Module, ...]:
 
 
 def _apart_inputs(net: DeltaNet, hidden: int, split: Split = Split.OUTPUTS) -> tuple[Module, ...]:
+    """Queries, keys and values are one tensor of three parts, which ranks divide one by one."""
     wide, narrow = "linear_attn.in_proj_qkvz", "linear_attn.in_proj_ba"
-    outputs = 2 * net.keys + net.values
+    stored = (net.keys, net.keys, net.values)
     return (
-        Linear("linear_attn.in_proj_qkv", outputs, hidden, Split.OUTPUTS, fused=wide, parts=3),
+        *(Linear("linear_attn.in_proj_qkv", outputs, hidden, Split.OUTPUTS, fused=wide) for outputs in stored),
         Linear("linear_attn.in_proj_z", net.values, hidden, Split.OUTPUTS, fused=wide),
         Linear("linear_attn.in_proj_b", net.value_heads, hidden, split, fused=narrow),
         Linear("linear_attn.in_proj_a", net.value_heads, hidden, split, fused=narrow),
