@@ -38,7 +38,8 @@ def kv_layout(
     here = [True] * len(specs) if held is None else held
     groups = tuple(_on_rank(group, here) for group in _groups(specs, packed=packed))
     largest_group = max((group.page_bytes for group in groups), default=0)
-    block_size = groups[0].spec.block_size if groups else 0
+    tokens = [group.spec.block_size for group in groups if group.spec.kind is not CacheKind.STATE]
+    block_size = next(iter(tokens or [group.spec.block_size for group in groups]), 0)
     return KvLayout(dtype, block_size, largest_group, groups, in_flight_tokens)
 
 

@@ -89,6 +89,9 @@ def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Settin
         dtype=_cache_dtype(service, variant, shape),
         block_size=setting.release.block_size,
         max_num_batched_tokens=shape.max_num_batched_tokens,
+        served_dtype=shape.served_dtype,
+        compute_capability=shape.compute_capability,
+        prefix_caching=service.prefix_caching,
     )
     checkpoint = Checkpoint(variant.architecture, variant.quantization, variant.tensors)
     rows = fixed_rows(setting.release, checkpoint, shape, layout)
