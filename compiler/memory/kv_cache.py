@@ -235,7 +235,7 @@ class _PackedBucket:
 
 
 def _least_padding(values: Sequence[int], floor: int) -> int:
-    """kv_cache_planning.py:_approximate_gcd: what to round all values up to so that least is added; the larger of two."""
+    """kv_cache_planning.py:_approximate_gcd: what to round values up to so that least is added; ties: the larger."""
     return min(range(max(floor, 1), max(values) + 1), key=lambda unit: (sum(-value % unit for value in values), -unit))
 
 
