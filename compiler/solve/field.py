@@ -74,7 +74,7 @@ def _with_siblings(problem: Problem, refusals: tuple[Refusal, ...], lock: Lock) 
 
 
 def _cache_problems(name: str, variant: Variant, device: Device) -> Iterator[Problem]:
-    refusal = fp8_cache_refusal(device.capability, variant.architecture.head_dim)
+    refusal = fp8_cache_refusal(device.capability, variant.architecture)
     if refusal is not None:
         edit = Edit(("services", name, "kv_cache_dtype"), None)
         remedy = Remedy("remove `kv_cache_dtype`", (edit,), kind="kv_cache_dtype")
