@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from compiler.memory.packing import Packing
+
 
 class Split(Enum):
     """Which dimension of a module's weights tensor parallelism divides (vllm/model_executor/layers/linear.py)."""
@@ -31,6 +33,7 @@ class Linear:
         quantized: False where the engine never quantizes it, such as a router.
         dtype: safetensors dtype of its weights where that is fixed; None: what the model is served in.
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
+        scale_dtype: safetensors dtype of its scales, where the model's code decides it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Linear:
     quantized: bool = True
     dtype: str | None = None
     parts: int = 1
+    scale_dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Experts:
         gated: whether there is a gate projection beside up.
         bias: whether projections have biases.
         top_k: experts that serve one token.
+        packing: of a quantized checkpoint's experts, where the model's code decides it, not the quantization block.
     """
 
     name: str
@@ -100,6 +105,7 @@ class Experts:
     top_k: int
     gated: bool = True
     bias: bool = False
+    packing: Packing | None = None
 
 
 Module = Linear | Vector | Table | Experts

@@ -17,6 +17,7 @@ _BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
 }  # fmt: skip
+_MXFP4_TILE = 128  # fused_moe/oracle/mxfp4.py:mxfp4_round_up_hidden_size_and_intermediate_size
 SERVED_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -151,6 +152,19 @@ def _fp8_experts(count: int, inputs: int, intermediate: int, up: int, packing: P
     yield Parameter("w2_weight_scale", (count,), "F32")
 
 
+def _mxfp4_experts(count: int, inputs: int, intermediate: int, up: int, packing: Packing) -> Iterator[Parameter]:
+    """vllm/model_executor/layers/quantization/mxfp4.py: two values to a byte, a byte of scale for each group."""
+    group = packing.group_size or 1
+    width = math.ceil(intermediate / _MXFP4_TILE) * _MXFP4_TILE
+    if inputs % (2 * _MXFP4_TILE):
+        raise ConfigError(f"`hidden_size` {inputs} is no multiple of 256: how MXFP4 experts pad it depends on the GPU")
+    up = up // intermediate * width
+    yield Parameter("w13_weight", (count, up, inputs // 2), "U8")
+    yield Parameter("w13_weight_scale", (count, up, inputs // group), "U8")
+    yield Parameter("w2_weight", (count, inputs, width // 2), "U8")
+    yield Parameter("w2_weight_scale", (count, inputs, width // group), "U8")
+
+
 _ExpertLayout = Callable[[int, int, int, int, Packing], Iterator[Parameter]]
 
-_EXPERTS: dict[str, _ExpertLayout] = {"fp8": _fp8_experts}
+_EXPERTS: dict[str, _ExpertLayout] = {"fp8": _fp8_experts, "mxfp4": _mxfp4_experts}

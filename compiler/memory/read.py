@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense, mla
+from compiler.memory.families import deepseek_v4, dense, mla
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -16,6 +16,7 @@ FAMILIES: Mapping[str, Reader] = {
     "DeepseekV2ForCausalLM": mla.deepseek,
     "DeepseekV3ForCausalLM": mla.deepseek,
     "DeepseekV32ForCausalLM": mla.sparse,
+    "DeepseekV4ForCausalLM": deepseek_v4.deepseek_v4,
     "Glm4MoeLiteForCausalLM": mla.glm4_lite,
     "GlmMoeDsaForCausalLM": mla.sparse,
     "LlamaForCausalLM": dense.llama,

@@ -7,6 +7,7 @@ fused_moe of 0.33.0), how a parameter is stored follows its packing (compiler/me
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from compiler.memory.architecture import (
@@ -63,7 +64,7 @@ def packing_of(module: Module, path: str, quantization: Quantization | None) -> 
         return None
     if isinstance(module, Table):
         return quantization.table if module.quantized else None
-    packing = quantization.experts if isinstance(module, Experts) else quantization.linear
+    packing = (module.packing or quantization.experts) if isinstance(module, Experts) else quantization.linear
     if packing is None or (isinstance(module, Linear) and not module.quantized) or quantization.skips.covers(path):
         return None
     return packing
@@ -96,7 +97,13 @@ def _linear(module: Linear, packing: Packing | None, parallelism: Parallelism) -
         weights: tuple[Parameter, ...] = (Parameter("weight", (outputs, inputs), module.dtype),)
     else:
         weights = linear_parameters(outputs, inputs, packing)
+    if packing is not None and module.scale_dtype is not None:
+        weights = tuple(_scaled_as(parameter, module.scale_dtype) for parameter in weights)
     return (*weights, Parameter("bias", (outputs,))) if module.bias else weights
+
+
+def _scaled_as(parameter: Parameter, dtype: str) -> Parameter:
+    return replace(parameter, dtype=dtype) if "scale" in parameter.suffix else parameter
 
 
 def _experts(module: Experts, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:

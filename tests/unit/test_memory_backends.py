@@ -8,7 +8,7 @@ import pytest
 
 from compiler.memory.backends import attention_plan, attention_refusal, block_size_of, common_block_size
 from compiler.memory.read import read_architecture
-from tests.unit.test_memory_latent import GLM_52, GLM_FLASH, MINICPM3, V3, V32
+from tests.unit.test_memory_latent import GLM_52, GLM_FLASH, MINICPM3, V3, V4_FLASH, V32
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
@@ -41,6 +41,8 @@ Gpu = tuple[int, int]
         (V32, (9, 0), "auto", "FLASH_ATTN_MLA_SPARSE", 64),
         (V32, (9, 0), "fp8", "FLASHMLA_SPARSE", 64),
         (V32, (12, 0), "auto", "FLASHINFER_MLA_SPARSE_SM120", 64),
+        (V4_FLASH, (9, 0), "auto", "FLASHMLA_SPARSE_DSV4", 256),
+        (V4_FLASH, (12, 0), "fp8", "FLASHINFER_MLA_SPARSE_DSV4", 256),
     ],
 )
 def test_backend_and_block_size(config: dict[str, Any], gpu: Gpu, flag: str, backend: str, block: int) -> None:
@@ -63,6 +65,7 @@ def test_backend_and_block_size(config: dict[str, Any], gpu: Gpu, flag: str, bac
         (V32, (12, 0), "auto", "fp8_ds_mla"),
         (GLM_52, (9, 0), "auto", "bfloat16"),
         (GLM_52, (10, 0), "auto", "fp8"),
+        (V4_FLASH, (9, 0), "auto", "fp8_ds_mla"),
     ],
 )
 def test_what_the_cache_is_kept_as(config: dict[str, Any], gpu: Gpu, flag: str, kept: str) -> None:
@@ -79,6 +82,8 @@ def test_what_the_cache_is_kept_as(config: dict[str, Any], gpu: Gpu, flag: str, 
         (V3, (7, 5), "auto", "latent attention needs compute capability 8.0"),
         (V3, (8, 6), "fp8", "latent attention needs compute capability 8.9"),
         (V3 | {"v_head_dim": 64}, (9, 0), "auto", "(128, 64, 64)"),
+        (V4_FLASH, (8, 9), "auto", "DeepSeek V4 needs compute capability 9.x, 10.x or 12.x"),
+        (V4_FLASH, (9, 0), "bfloat16", "DeepSeek V4 keeps its KV cache in fp8 only"),
         (V32, (8, 9), "auto", "no backend runs sparse latent attention"),
         (V32 | {"index_topk": 1024}, (12, 0), "auto", "no backend runs sparse latent attention"),
     ],

@@ -65,6 +65,20 @@ MINICPM3 = {
     "qk_nope_head_dim": 64, "qk_rope_head_dim": 32, "vocab_size": 73448, "max_position_embeddings": 32768,
     "torch_dtype": "bfloat16",
 }  # fmt: skip
+V4_FLASH = {
+    "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "hidden_size": 4096,
+    "num_hidden_layers": 43, "num_attention_heads": 64, "head_dim": 512, "vocab_size": 129280, "q_lora_rank": 1024,
+    "o_lora_rank": 1024, "o_groups": 8, "hc_mult": 4, "sliding_window": 128, "index_head_dim": 128,
+    "index_n_heads": 64, "index_topk": 512, "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 6,
+    "moe_intermediate_size": 2048, "num_hash_layers": 3, "topk_method": "noaux_tc", "expert_dtype": "fp4",
+    "compress_ratios": [0, 0, *[4, 128] * 20, 4, 0], "max_position_embeddings": 1048576, "torch_dtype": "bfloat16",
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}  # fmt: skip
+V4_PRO = V4_FLASH | {
+    "hidden_size": 7168, "num_hidden_layers": 61, "num_attention_heads": 128, "o_groups": 16, "q_lora_rank": 1536,
+    "index_topk": 1024, "n_routed_experts": 384, "moe_intermediate_size": 3072,
+    "compress_ratios": [128, *[128, 4] * 30, 0],
+}  # fmt: skip
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 POOL = 16 << 30
 Shape = tuple[int, int]
@@ -100,6 +114,10 @@ def layout_of(architecture: Architecture, parallelism: Parallelism, flag: str = 
         (GLM_FLASH, None, (1, 1), 59_898_852_352),
         (MINICPM3, None, (1, 1), 8_147_874_816),
         (MINICPM3, None, (2, 2), 2_215_011_328),
+        (V4_FLASH, FP8, (1, 1), 156_006_389_980),
+        (V4_FLASH, FP8, (2, 2), 40_211_185_060),
+        (V4_PRO, FP8, (1, 1), 850_738_896_844),
+        (V4_PRO, FP8, (8, 1), 109_447_720_100),
     ],
 )  # fmt: skip
 def test_weights_of_a_rank_are_vllms(
@@ -121,6 +139,9 @@ def test_weights_of_a_rank_are_vllms(
         (GLM_FLASH, "auto", (1, 1), 19831, 317_296),
         (MINICPM3, "auto", (1, 1), 1127, 18_032),
         (MINICPM3, "fp8", (1, 1), 2255, 36_080),
+        (V4_FLASH, "auto", (1, 1), 17141, 41_692),
+        (V4_FLASH, "auto", (2, 2), 35935, 87_404),
+        (V4_PRO, "fp8", (1, 1), 11963, 29_097),
     ],
 )
 def test_cache_blocks_are_vllms(config: dict[str, Any], flag: str, split: Shape, blocks: int, tokens: int) -> None:
@@ -165,6 +186,17 @@ def test_the_same_code_caches_whole_heads_for_a_type_that_vllm_does_not_list() -
         (V32 | {"model_type": "llama"}, "model_type"),
         (GLM_52 | {"index_topk_pattern": 7}, "index_topk_pattern"),
         (MINICPM3 | {"num_experts": 8}, "num_experts"),
+        (V4_FLASH | {"o_groups": 7}, "o_groups"),
+        (V4_FLASH | {"num_attention_heads": 256}, "num_attention_heads"),
+        (V4_FLASH | {"compress_ratios": [0, 4]}, "compress_ratios"),
+        (V4_FLASH | {"compress_ratios": [5] * 43}, "compress_ratios"),
+        (V4_FLASH | {"compress_ratios": [[4]] * 43}, "compress_ratios"),
+        (V4_FLASH | {"compress_rates": {"compressed_sparse_attention": 8}}, "compress_rates"),
+        (V4_FLASH | {"layer_types": ["linear_attention"] * 43}, "layer_types"),
+        (V4_FLASH | {"mlp_layer_types": ["moe"]}, "mlp_layer_types"),
+        (V4_FLASH | {"expert_dtype": "int4"}, "expert_dtype"),
+        (V4_FLASH | {"quantization_config": {"quant_method": "fp8", "moe_quant_algo": "NVFP4"}}, "moe_quant_algo"),
+        (V4_FLASH | {"vision_n_layers": 2}, "vision_n_layers"),
     ],
 )
 def test_absurd_configs_are_named(config: dict[str, Any], named: str) -> None:
