@@ -33,7 +33,7 @@ class Linear:
         quantized: False where the engine never quantizes it, such as a router.
         dtype: safetensors dtype of its weights where that is fixed; None: what the model is served in.
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
-        scale_dtype: safetensors dtype of its scales, where the model's code decides it.
+        scale_dtype: safetensors dtype of its scales in an FP8 checkpoint, where the model's code decides it.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Experts:
         gated: whether there is a gate projection beside up.
         bias: whether projections have biases.
         top_k: experts that serve one token.
-        packing: of a quantized checkpoint's experts, where the model's code decides it, not the quantization block.
+        packing: in an FP8 checkpoint, where the model's code decides it, not the quantization block.
     """
 
     name: str

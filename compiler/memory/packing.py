@@ -137,6 +137,8 @@ _ATTENTION_SCALES = 4
 
 
 def _fp8(block: Mapping[str, Any]) -> Quantization:
+    if block.get("moe_quant_algo"):
+        raise UnknownLayoutError("an FP8 checkpoint with `moe_quant_algo` has no layout that stackc knows")
     size = block.get("weight_block_size")
     static = block.get("activation_scheme") == "static"
     if size is not None and not (isinstance(size, list) and len(size) == 2 and all(_is_positive(n) for n in size)):  # noqa: PLR2004

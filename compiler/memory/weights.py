@@ -64,7 +64,9 @@ def packing_of(module: Module, path: str, quantization: Quantization | None) -> 
         return None
     if isinstance(module, Table):
         return quantization.table if module.quantized else None
-    packing = (module.packing or quantization.experts) if isinstance(module, Experts) else quantization.linear
+    packing = quantization.experts if isinstance(module, Experts) else quantization.linear
+    if isinstance(module, Experts) and module.packing is not None and quantization.method == "fp8":
+        packing = module.packing
     if packing is None or (isinstance(module, Linear) and not module.quantized) or quantization.skips.covers(path):
         return None
     return packing
@@ -97,7 +99,7 @@ def _linear(module: Linear, packing: Packing | None, parallelism: Parallelism) -
         weights: tuple[Parameter, ...] = (Parameter("weight", (outputs, inputs), module.dtype),)
     else:
         weights = linear_parameters(outputs, inputs, packing)
-    if packing is not None and module.scale_dtype is not None:
+    if packing is not None and packing.style == "fp8" and module.scale_dtype is not None:
         weights = tuple(_scaled_as(parameter, module.scale_dtype) for parameter in weights)
     return (*weights, Parameter("bias", (outputs,))) if module.bias else weights
 

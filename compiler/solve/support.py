@@ -9,6 +9,7 @@ from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.backends import attention_refusal
+from compiler.memory.packing import Quantization
 from compiler.solve.schemes import schemes_of
 
 
@@ -127,6 +128,21 @@ def _compressed_refusals(block: Mapping[str, Any]) -> Iterator[str]:
     form = block.get("format")
     if "wna16" in schemes_of("compressed-tensors", block) and form not in ("pack-quantized", "mixed-precision", None):
         yield f"compressed-tensors WNA16 is served in the format pack-quantized only, not in {str(form)[:40]}"
+
+
+def why_not_attended(
+    architecture: Architecture, quantization: Quantization | None, capability: Capability | None
+) -> str | None:
+    """Why no attention backend runs a checkpoint on this GPU with the KV cache that vLLM gives it; None if one does."""
+    if capability is None:
+        return None
+    chosen = quantization.kv_cache_dtype if quantization is not None else None
+    return attention_refusal(
+        architecture,
+        capability=capability,
+        served_dtype=served_dtype(architecture.checkpoint_dtype, bfloat16_runs=capability >= (8, 0)),
+        kv_cache_dtype=chosen or "auto",
+    )
 
 
 def fp8_cache_refusal(capability: Capability | None, architecture: Architecture) -> str | None:

@@ -24,7 +24,7 @@ from compiler.memory.latent import (
     triton_workspace_bytes,
     unpacked_context_bytes,
 )
-from compiler.memory.packing import Quantization, read_quantization
+from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
 from compiler.memory.weights import check_split, rank_weights
@@ -72,7 +72,6 @@ V4_FLASH = {
     "index_n_heads": 64, "index_topk": 512, "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 6,
     "moe_intermediate_size": 2048, "num_hash_layers": 3, "topk_method": "noaux_tc", "expert_dtype": "fp4",
     "compress_ratios": [0, 0, *[4, 128] * 20, 4, 0], "max_position_embeddings": 1048576, "torch_dtype": "bfloat16",
-    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
 }  # fmt: skip
 V4_PRO = V4_FLASH | {
     "hidden_size": 7168, "num_hidden_layers": 61, "num_attention_heads": 128, "o_groups": 16, "q_lora_rank": 1536,
@@ -195,13 +194,17 @@ def test_the_same_code_caches_whole_heads_for_a_type_that_vllm_does_not_list() -
         (V4_FLASH | {"layer_types": ["linear_attention"] * 43}, "layer_types"),
         (V4_FLASH | {"mlp_layer_types": ["moe"]}, "mlp_layer_types"),
         (V4_FLASH | {"expert_dtype": "int4"}, "expert_dtype"),
-        (V4_FLASH | {"quantization_config": {"quant_method": "fp8", "moe_quant_algo": "NVFP4"}}, "moe_quant_algo"),
         (V4_FLASH | {"vision_n_layers": 2}, "vision_n_layers"),
     ],
 )
 def test_absurd_configs_are_named(config: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         read_architecture(config)
+
+
+def test_experts_that_another_method_packs_are_not_taken_for_fp8() -> None:
+    with pytest.raises(UnknownLayoutError, match="moe_quant_algo"):
+        read_quantization("fp8", FP8 | {"moe_quant_algo": "NVFP4"})
 
 
 def test_a_quantized_kv_projection_is_unpacked_once_more() -> None:

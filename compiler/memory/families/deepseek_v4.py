@@ -22,7 +22,7 @@ from compiler.memory.architecture import (
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import dtype_of, embeddings, gated_mlp, norms
 from compiler.memory.lengths import max_model_len
-from compiler.memory.packing import Packing, UnknownLayoutError
+from compiler.memory.packing import Packing
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
 _STATE_BLOCKS = {4: 4, 128: 8}  # compressor.py:CompressorStateCache, by ratio
@@ -35,7 +35,7 @@ _MXFP4 = Packing("mxfp4", 4, 32)
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
-    """Of the whole model. `scales`: safetensors dtype of FP8 scales; `experts`: their packing, if quantized."""
+    """Of the whole model. `scales`: dtype of scales, and `experts`: packing of experts, in an FP8 checkpoint."""
 
     hidden: int
     heads: int
@@ -102,12 +102,7 @@ def _numbers(config: Config) -> _Numbers:
 
 
 def _quantized(config: Config) -> tuple[str | None, Packing | None]:
-    """quant_config.py: an FP8 checkpoint's experts are MXFP4 and its scales E8M0, unless `expert_dtype` is fp8."""
-    block = config.at("quantization_config")
-    if block.data.get("quant_method") not in ("fp8", "deepseek_v4_fp8"):
-        return None, None
-    if block.data.get("moe_quant_algo"):
-        raise UnknownLayoutError(f"`{block.path}moe_quant_algo` of DeepSeek V4 has no layout that stackc knows")
+    """quant_config.py: in an FP8 checkpoint, experts are MXFP4 and scales E8M0 unless `expert_dtype` is fp8."""
     kind = config.text("expert_dtype", default="fp4")
     if kind not in ("fp4", "fp8"):
         raise ConfigError(f"`{config.path}expert_dtype` must be fp4 or fp8, not {kind[:40]}")
@@ -139,9 +134,7 @@ def _layer_kinds(config: Config, count: int) -> tuple[str, ...]:
     # The checkpoint's own draft layers may follow.
     kinds = tuple(str(value) if key == "layer_types" else _kind_of(value) for value in values[:count])
     if len(kinds) < count or not set(kinds) <= set(_KINDS.values()):
-        raise ConfigError(
-            f"`{config.path}{key}` must name a kind of attention that is known for each of {count} layers"
-        )
+        raise ConfigError(f"`{config.path}{key}` must name a known kind of attention for each of {count} layers")
     return kinds
 
 
