@@ -151,11 +151,31 @@ def _groups(specs: Sequence[CacheSpec], *, packed: bool) -> tuple[CacheGroup, ..
         return (CacheGroup(specs[0], len(specs), sum(spec.page_bytes for spec in specs)),)
     if packed and len({spec.page_bytes for spec in specs}) > 1:
         return packed_groups(specs)
-    buckets = _buckets(_equal_pages(specs))
+    try:
+        buckets = _buckets(_equal_pages(specs))
+    except PagesError:
+        whole = _without_windows(specs)
+        if whole is None:
+            raise
+        return whole
     fewest, most = min(map(len, buckets)), max(map(len, buckets))
     # Padding short groups costs less than splitting long ones where they differ by less than half.
     size = most if most < fewest * 1.5 else fewest
     return tuple(group for bucket in buckets for group in _split(bucket, size))
+
+
+def _without_windows(specs: Sequence[CacheSpec]) -> tuple[CacheGroup, ...] | None:
+    """kv_cache_planning.py:_try_get_full_allocation_fallback_groups: windows beside latents hold all tokens."""
+    kinds = {spec.kind for spec in specs}
+    blocks = {spec.block_size for spec in specs if spec.kind in (CacheKind.FULL, CacheKind.LATENT)}
+    if not {CacheKind.LATENT, CacheKind.SLIDING} <= kinds <= {CacheKind.LATENT, CacheKind.SLIDING, CacheKind.FULL}:
+        return None
+    if len(blocks) > 1:
+        return None
+    block = blocks.pop()
+    pages = sum(spec.page_bytes * block // spec.block_size for spec in specs)
+    first = dataclasses.replace(specs[0], kind=CacheKind.FULL, window=None, block_size=block)
+    return (CacheGroup(first, len(specs), pages),)
 
 
 def _split(bucket: Sequence[CacheSpec], size: int) -> Iterable[CacheGroup]:

@@ -12,7 +12,7 @@ from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.mla import kimi_k25
-from compiler.memory.kv_cache import KvLayout
+from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout, PagesError, kv_layout
 from compiler.memory.latent import (
     absorbed_bytes,
     context_rows,
@@ -243,3 +243,14 @@ def test_triton_decodes_in_splits_that_the_gpu_bounds() -> None:
     assert long == 256 * 16 * 216 * 513 * 4
     short = triton_workspace_bytes(lite, Parallelism(2), max_model_len=4096, max_num_seqs=256, processors=108)
     assert short == 256 * 8 * 8 * 513 * 4
+
+
+def test_windows_beside_latents_get_blocks_for_all_tokens_where_their_pages_do_not_match() -> None:
+    latent = CacheSpec(CacheKind.LATENT, 16, 16 * 1152)
+    window = CacheSpec(CacheKind.SLIDING, 16, 16 * 2000, window=128)
+    layout = kv_layout((latent, window), dtype="bfloat16", in_flight_tokens=1024)
+    assert (len(layout.groups), layout.bytes_per_block) == (1, 16 * 3152)
+    assert layout.blocks_per_request(4096) == 256
+    chunks = CacheSpec(CacheKind.CHUNKED, 16, 16 * 2000, chunk=128)
+    with pytest.raises(PagesError):
+        kv_layout((latent, chunks), dtype="bfloat16", in_flight_tokens=1024)
