@@ -142,11 +142,11 @@ class LatentCache:
 
     Attributes:
         width: kv_lora_rank + qk_rope_head_dim.
-        sparse: whether an indexer picks the tokens that are read (DeepSeek sparse attention).
+        topk: tokens that an indexer picks to be read (DeepSeek sparse attention); None where all are.
     """
 
     width: int
-    sparse: bool = False
+    topk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
