@@ -48,7 +48,8 @@ def rank_kv_layout(
         architecture,
         parallelism,
         block_size=block_size,
-        element_bytes=ELEMENT_BYTES[dtype],
+        # Packed formats of latents have pages of their own (latent_pages.py), and no recurrent states beside them.
+        element_bytes=ELEMENT_BYTES.get(dtype, 1),
         served_dtype=served_dtype or _served(architecture, dtype),
         major=compute_capability[0] if compute_capability else None,
         prefix_caching=prefix_caching,
