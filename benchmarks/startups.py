@@ -6,6 +6,7 @@ print is absent; vLLM's documented default is taken where there is one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from compiler.catalog.overheads import GpuOverheads, overheads_of
 from compiler.catalog.releases import RELEASES
 from compiler.memory.activation import activation_peak
 from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture
+from compiler.memory.architecture import Architecture, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.memory.kv_cache import KvLayout, PagesError
@@ -33,6 +34,7 @@ from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]
 _ALWAYS_FREE = 0.2 * GIB  # two totals of one card differ by less
+_EMBEDDING_TAGS = ("feature-extraction", "sentence-similarity")
 _CACHES = {"auto": None, "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
 _OLD_UTILIZATION, _UTILIZATION = 0.9, 0.92  # default of gpu_memory_utilization before 0.21 and since
 
@@ -164,11 +166,26 @@ def _checkpoint(case: Case, hub: Path) -> Checkpoint:
         raise UnjudgedError(f"quantized while loading ({chosen})")
     try:
         method = str(block.get("quant_method")) if isinstance(block, dict) else None
-        return Checkpoint(read_architecture(config), read_quantization(method, block), None)
+        architecture = read_architecture(config)
+        if _embeds(case, hub):
+            architecture = as_embedding(architecture)
+        return Checkpoint(architecture, read_quantization(method, block), None)
     except UnsupportedArchitectureError as error:
         raise UnjudgedError(f"no reader for {error}") from error
     except ConfigError as error:
         raise UnjudgedError(f"config.json: {error}") from error
+
+
+def _embeds(case: Case, hub: Path) -> bool:
+    """Whether the Hub calls the model one of embeddings, which vLLM then serves as one."""
+    card = hub / "models" / case.model.replace("/", "__") / "card.json"
+    return card.is_file() and json.loads(card.read_text(encoding="utf-8")).get("pipeline_tag") in _EMBEDDING_TAGS
+
+
+def as_embedding(architecture: Architecture) -> Architecture:
+    """A generating model as vLLM serves its embeddings: without a head (vllm/model_executor/models/adapters.py)."""
+    last = tuple(module for module in architecture.last if not isinstance(module, Table))
+    return dataclasses.replace(architecture, last=last, pooling=True)
 
 
 def card_of(case: Case) -> Gpu | None:
@@ -278,13 +295,17 @@ def _capacity(
     layout = _layout(case, checkpoint, shape)
     weights = LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(parameters), Basis.DERIVED, "config.json")
     rows = gpu_rows(overheads, checkpoint, shape, layout, weights)
+    shown = case.measured("gpu_memory_utilization")
     default = _UTILIZATION if case.number >= (0, 21) else _OLD_UTILIZATION
-    requested = int(memory * (case.measured("gpu_memory_utilization") or default))
+    requested = int(memory * (shown or default))
     inside = total(row.bytes for row in rows if row.kind is not RowKind.OUTSIDE)
     outside = total(row.bytes for row in rows if row.kind is RowKind.OUTSIDE)
     least = layout.blocks_for(concurrency=1, length=shape.max_model_len) * layout.bytes_per_block
     fits = _verdict(requested, memory - requested, inside, outside, least)
-    if case.measured("gpu_memory_utilization") is None and not case.data.get("gpu_memory_utilization_is_default"):
+    if shown is None and not case.data.get("gpu_memory_utilization_is_default"):
+        # Only what holds for every utilization can be said of it.
+        impossible = inside.low + outside.low + (least if "max_model_len" in case.data else 0) > memory
+        fits = "unfit" if impossible else "margin" if fits == "unfit" else fits
         return None, fits, "the log shows no gpu_memory_utilization"
     if layout.bytes_per_block == 0:
         return None, fits, "the model has no KV cache"
