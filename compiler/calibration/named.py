@@ -8,10 +8,11 @@ from pathlib import Path
 from compiler.calibration.apply import calibrated
 from compiler.calibration.file import Calibration, read_calibration
 from compiler.catalog.releases import Release
-from compiler.diagnostics import Diagnostic, Help, SourceText
+from compiler.diagnostics import Diagnostic, Edit, Help, SourceText
 from compiler.spec.load import SpecFile
 
 _MAX_BYTES = 1 << 20
+_WITHOUT = Help("take `calibration` away: intervals are wider then", (Edit(("engine", "calibration"), None),))
 
 
 def calibrated_release(file: SpecFile, folder: Path, release: Release) -> tuple[Release, tuple[Diagnostic, ...]]:
@@ -25,7 +26,7 @@ def calibrated_release(file: SpecFile, folder: Path, release: Release) -> tuple[
     problem = _mismatch(file, calibration, release)
     if problem is not None or release.gpu is None:
         message = problem or f"{named} is of GPUs, and vLLM {release.version} is the CPU build"
-        return release, (Diagnostic("E0212", message, file.at("engine", "calibration")),)
+        return release, (Diagnostic("E0212", message, file.at("engine", "calibration"), helps=(_WITHOUT,)),)
     return dataclasses.replace(release, gpu=calibrated(release.gpu, calibration)), ()
 
 
@@ -35,9 +36,9 @@ def _read(file: SpecFile, folder: Path, named: str) -> tuple[Calibration | None,
         content = (folder / named).read_bytes()
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a path"
-        return None, (Diagnostic("E0212", f"{named} cannot be read: {reason}", label),)
+        return None, (Diagnostic("E0212", f"{named} cannot be read: {reason}", label, helps=(_WITHOUT,)),)
     if len(content) > _MAX_BYTES:
-        return None, (Diagnostic("E0212", f"{named} is larger than {_MAX_BYTES} bytes", label),)
+        return None, (Diagnostic("E0212", f"{named} is larger than {_MAX_BYTES} bytes", label, helps=(_WITHOUT,)),)
     return read_calibration(SourceText(named, content.decode("utf-8", errors="replace")))
 
 
