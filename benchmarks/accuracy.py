@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.estimators import Estimate, hf_mem, llmd_planner
-from benchmarks.startups import Case, Prediction, UnjudgedError, card_of, config_of, predict, read_cases
+from benchmarks.startups import Case, Prediction, UnjudgedError, card_of, facts, predict, read_cases
+from compiler.lock.quantization import checkpoint_format
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
@@ -134,9 +135,9 @@ def peer_errors(found: Replay, hub: Path) -> dict[str, dict[str, dict[str, float
 
 
 def _peers(case: Case, hub: Path) -> dict[str, Estimate]:
-    config = config_of(case, hub)
-    block = config.get("quantization_config")
-    quantization = read_quantization(str(block.get("quant_method")), block) if isinstance(block, dict) else None
+    found = facts(case, hub)
+    config = found.config
+    quantization = read_quantization(checkpoint_format(found), found.quantization, config)
     size = rank_weights(read_architecture(config), quantization, Parallelism(), served_dtype="bfloat16")
     card, utilization = card_of(case), case.measured("gpu_memory_utilization")
     # It takes the number on the box: 80 GiB for a card of which CUDA reports 79.2.

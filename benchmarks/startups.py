@@ -14,26 +14,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hub_folders import facts_of
 from compiler.catalog.gpus import GPUS, Gpu
 from compiler.catalog.overheads import GpuOverheads, overheads_of
 from compiler.catalog.releases import RELEASES
+from compiler.lock.models import ModelFacts
+from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
 from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.kv_cache import KvLayout, PagesError
+from compiler.memory.kv_cache import KvLayout
+from compiler.memory.kv_groups import PagesError
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, experts_keep, gpu_rows, non_torch_growth, rotary_tables
+from compiler.memory.server import (
+    Checkpoint,
+    experts_keep,
+    gpu_rows,
+    non_torch_growth,
+    rotary_tables,
+    tower_memory,
+)
 from compiler.memory.shape import ServerShape
 from compiler.memory.weights import check_split, rank_weights
 from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]
 _ALWAYS_FREE = 0.2 * GIB  # two totals of one card differ by less
+_ANY_CARD = (9, 0)  # where the log does not name the card
 _EMBEDDING_TAGS = ("feature-extraction", "sentence-similarity")
 _CACHES = {"auto": None, "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
 _OLD_UTILIZATION, _UTILIZATION = 0.9, 0.92  # default of gpu_memory_utilization before 0.21 and since
@@ -125,19 +137,16 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     return tuple(Case(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
-def config_of(case: Case, hub: Path) -> dict[str, Any]:
-    """The model's config.json, or the part of it that is at hand.
+def facts(case: Case, hub: Path) -> ModelFacts:
+    """Configuration and quantization of the model.
 
     Raises:
         UnjudgedError: there is none.
     """
-    folder = hub / "models" / case.model.replace("/", "__")
-    for name in ("config.json", "config.partial.json"):
-        if (folder / name).is_file():
-            config = json.loads((folder / name).read_text(encoding="utf-8"))
-            if isinstance(config, dict):
-                return config
-    raise UnjudgedError("no config.json of this model")
+    found = facts_of(case.model, hub)
+    if found is None:
+        raise UnjudgedError("no config.json of this model")
+    return found
 
 
 def predict(case: Case, hub: Path) -> Prediction:
@@ -159,21 +168,18 @@ def predict(case: Case, hub: Path) -> Prediction:
 
 
 def _checkpoint(case: Case, hub: Path) -> Checkpoint:
-    config = config_of(case, hub)
-    block = config.get("quantization_config") or config.get("compression_config")
+    found = facts(case, hub)
     chosen = case.data.get("quantization")
-    if chosen and not block:
+    if chosen and not found.quantization:
         raise UnjudgedError(f"quantized while loading ({chosen})")
     try:
-        method = str(block.get("quant_method")) if isinstance(block, dict) else None
-        architecture = read_architecture(config)
-        if _embeds(case, hub):
-            architecture = as_embedding(architecture)
-        return Checkpoint(architecture, read_quantization(method, block), None)
+        architecture = read_architecture(found.config)
+        quantization = read_quantization(checkpoint_format(found), found.quantization, found.config)
     except UnsupportedArchitectureError as error:
         raise UnjudgedError(f"no reader for {error}") from error
     except ConfigError as error:
         raise UnjudgedError(f"config.json: {error}") from error
+    return Checkpoint(as_embedding(architecture) if _embeds(case, hub) else architecture, quantization, None)
 
 
 def _embeds(case: Case, hub: Path) -> bool:
@@ -263,7 +269,9 @@ def _of_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape:
         + rotary_tables(architecture, shape)
         + rounding.expected
         + overheads.allocator.bytes.expected,
-        activation=activation_peak(overheads, architecture, shape, experts_keep=keep),
+        activation=activation_peak(
+            overheads, architecture, shape, experts_keep=keep, encoder=tower_memory(architecture, shape)
+        ),
         non_torch=non_torch_growth(overheads, architecture, shape).bytes,
         tokens=tokens,
         fits=fits,
@@ -282,6 +290,8 @@ def _layout(case: Case, checkpoint: Checkpoint, shape: ServerShape) -> KvLayout:
         dtype=_CACHES[named] or chosen or shape.served_dtype,
         block_size=_RELEASE.block_size,
         max_num_batched_tokens=shape.max_num_batched_tokens,
+        served_dtype=shape.served_dtype,
+        compute_capability=shape.compute_capability or _ANY_CARD,
     )
 
 

@@ -12,7 +12,7 @@ from compiler.memory.activation import activation_peak, expert_workspaces, sampl
 from compiler.memory.architecture import Architecture
 from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
-from compiler.memory.server import rotary_tables
+from compiler.memory.server import rotary_tables, tower_memory
 from compiler.memory.shape import ServerShape
 from compiler.units import GIB, MIB, ByteRange
 
@@ -84,7 +84,7 @@ def _of_model(
         enforce_eager=log.enforce_eager,
     )
     if "activation" in log.figures:
-        expected = activation_peak(overheads, architecture, shape).expected
+        expected = activation_peak(overheads, architecture, shape, encoder=tower_memory(architecture, shape)).expected
         values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
     if "consumed" in log.figures and "non_torch" not in log.figures:
         kept = sampler_state(overheads, architecture, shape) + expert_workspaces(architecture, shape)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from compiler.catalog.overheads import GpuOverheads
 from compiler.memory.architecture import Architecture, Experts, LatentCache, Linear, Module
+from compiler.memory.encoder_budget import EncoderMemory
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.shape import ServerShape
 from compiler.units import MIB, ByteRange
@@ -22,6 +23,7 @@ _PROCESSORS = {
     (9, 0): (132, 2048), (10, 0): (148, 2048), (10, 3): (160, 2048), (12, 0): (188, 1536), (12, 1): (48, 1536),
 }  # fmt: skip
 _LARGEST = (188, 2048)
+_NOTHING = ByteRange.exact(0)
 
 _SORTED_BELOW = 8  # rows: vllm/v1/sample/ops/topk_topp_sampler.py:apply_top_k_top_p sorts so few of them
 _SORT_BYTES = 38
@@ -39,15 +41,13 @@ def activation_peak(
     shape: ServerShape,
     *,
     experts_keep: bool = True,
-    encoder_held: int = 0,
-    encoder_peak: int = 0,
+    encoder: EncoderMemory | None = None,
 ) -> ByteRange:
     """The peak, with what the run leaves allocated.
 
     Args:
         experts_keep: whether the experts' kernels leave their scratch to vLLM's workspaces.
-        encoder_held: bytes of a multimodal encoder's inputs and outputs, held while the language model runs.
-        encoder_peak: bytes of the encoder's own peak.
+        encoder: towers for images and sound; what they give is held while the language model runs.
     """
     low, expected, high = _forward(overheads, architecture, shape)
     if shape.parallelism.is_last and not architecture.pooling:
@@ -58,11 +58,12 @@ def activation_peak(
     blas = blas_workspace(shape.compute_capability) if overheads.blas_in_profile else 0
     # Hidden states and residual go from stage to stage.
     passed = 2 * _hidden(architecture, shape) if shape.pipeline_parallel_size > 1 else 0
-    more = blas + passed + encoder_held
+    tower, outputs = (encoder.tower, encoder.outputs) if encoder is not None else (_NOTHING, _NOTHING)
+    more = blas + passed
     peak = ByteRange(
-        max(low + more, encoder_peak),
-        max(expected + more + kept, encoder_peak),
-        max(high + more + workspaces + blas, encoder_peak),
+        max(low + more + outputs.low, tower.low),
+        max(expected + more + outputs.expected + kept, tower.expected),
+        max(high + more + outputs.high + workspaces + blas, tower.high),
     )
     return peak if overheads.activation_correction is None else _corrected(peak, overheads.activation_correction.bytes)
 

@@ -7,13 +7,13 @@ c10/cuda/CUDACachingAllocator.cpp).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
 
-from compiler.memory.architecture import Architecture, Linear, Module
-from compiler.memory.packing import Packing, Quantization
+from compiler.memory.architecture import Architecture
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.weights import module_parameters, packing_of
+from compiler.memory.quantized import Packing, Quantization
+from compiler.memory.weights import Fused, module_parameters, packed_modules
 from compiler.units import MIB, ByteRange
 
 _OWN_SEGMENT = 10 * MIB
@@ -28,45 +28,21 @@ def weights_rounding(
 
     Repacking after loading makes other tensors of quantized weights, so that there it is known only at most.
     """
+    rank = replace(parallelism, stage=0)
     counted = reserved = 0
-    for sizes, count in _blocks(architecture, quantization, parallelism, served_dtype):
-        for size in sizes:
-            rest = -size % _SEGMENT_UNIT if size >= _OWN_SEGMENT else 0
-            counted += count * rest if rest <= _SMALLEST_SPLIT else 0
-            reserved += count * rest
+    for fused, packing in packed_modules(architecture, quantization, parallelism):
+        more, rest = _rounding(fused, packing, rank, served_dtype)
+        counted, reserved = counted + more, reserved + rest
     return ByteRange(0 if quantization is not None else counted, counted, reserved)
 
 
-def _blocks(
-    architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism, served_dtype: str
-) -> Iterator[tuple[tuple[int, ...], int]]:
-    """Sizes of the tensors of each kind of layer, and how many layers of that kind the rank has."""
-    ends = (
-        *(architecture.first if parallelism.is_first or architecture.tie_word_embeddings else ()),
-        *(architecture.last if parallelism.is_last else ()),
-        *architecture.everywhere,
-    )
-    packed = ((module, packing_of(module, module.name, quantization)) for module in ends)
-    yield _tensors(packed, parallelism, served_dtype), 1
-    kinds: Counter[tuple[int, tuple[Packing | None, ...]]] = Counter()
-    for index in parallelism.layers(architecture.num_layers):
-        layer = architecture.layers[index]
-        path = f"{architecture.layer_prefix}.{index}"
-        packings = tuple(packing_of(module, f"{path}.{module.name}", quantization) for module in layer.modules)
-        kinds[id(layer), packings] += 1
-    layers = {id(layer): layer for layer in architecture.layers}
-    for (key, packings), count in kinds.items():
-        pairs = zip(layers[key].modules, packings, strict=True)
-        yield _tensors(pairs, parallelism, served_dtype), count
-
-
-def _tensors(
-    modules: Iterable[tuple[Module, Packing | None]], parallelism: Parallelism, served_dtype: str
-) -> tuple[int, ...]:
-    """Sizes as the engine allocates them: projections that it fuses are one tensor."""
-    sizes: Counter[tuple[str, str]] = Counter()
-    for module, packing in modules:
-        name = module.fused or module.name if isinstance(module, Linear) else module.name
-        for parameter in module_parameters(module, packing, parallelism):
-            sizes[name, parameter.suffix] += parameter.loaded_bytes(served_dtype)
-    return tuple(sizes.values())
+@lru_cache(maxsize=65536)
+def _rounding(fused: Fused, packing: Packing | None, parallelism: Parallelism, served_dtype: str) -> tuple[int, int]:
+    """Of one module: bytes that count as allocated, and the rest of its segments."""
+    counted = reserved = 0
+    for parameter in module_parameters(fused, packing, parallelism):
+        size = parameter.loaded_bytes(served_dtype)
+        rest = -size % _SEGMENT_UNIT if size >= _OWN_SEGMENT else 0
+        counted += rest if rest <= _SMALLEST_SPLIT else 0
+        reserved += rest
+    return counted, reserved

@@ -20,13 +20,14 @@ from compiler.memory.activation import (
 )
 from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Experts, HeadCache, LatentCache
+from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.graphs import graph_memory
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.shape import ServerShape
-from compiler.memory.tensors import content, expected_tensors, second_head_elements
+from compiler.memory.tensors import content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
@@ -77,13 +78,14 @@ def _unexplained(checkpoint: Checkpoint, tensors: tuple[TensorKind, ...], shape:
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[shape.served_dtype]
     tied, ranks = architecture.tie_word_embeddings, shape.tensor_parallel_size
-    found = content(tensors, tied=tied)
+    found = content(tensors, tied=tied, skipped=architecture.drafting_prefixes)
     expected = content(expected_tensors(architecture, checkpoint.quantization), tied=tied)
     head = second_head_elements(tensors, architecture) * width // ranks
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:
         source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
-    if found == expected:
+    drafting = content(drafting_tensors(architecture, checkpoint.quantization), tied=False)
+    if found in (expected, expected + drafting):
         return head, source
     more = max(0, found.float_elements - expected.float_elements) * width
     more += max(0, found.packed_bytes - expected.packed_bytes)
@@ -99,17 +101,20 @@ def gpu_rows(
     graphs = RowKind.CUDA_GRAPHS if overheads.graphs_in_budget else RowKind.OUTSIDE
     late, late_source = _late_allocations(overheads, architecture, shape, layout)
     non_torch = non_torch_growth(overheads, architecture, shape)
-    peak = activation_peak(overheads, architecture, shape, experts_keep=experts_keep(checkpoint, shape))
+    encoder = tower_memory(architecture, shape)
+    peak = activation_peak(
+        overheads, architecture, shape, experts_keep=experts_keep(checkpoint, shape), encoder=encoder
+    )
     return (
         LedgerRow(RowKind.OUTSIDE, "CUDA context and communication", context.bytes, Basis.ESTIMATE, context.source),
         weights,
-        _buffers_row(overheads, checkpoint, shape),
+        _buffers_row(overheads, checkpoint, shape, encoder),
         LedgerRow(
             RowKind.ACTIVATION,
             "activation peak",
             peak,
             Basis.ESTIMATE,
-            _activation_source(overheads, architecture),
+            _activation_source(overheads, architecture, encoder),
         ),
         LedgerRow(RowKind.NON_TORCH, "non-torch growth", non_torch.bytes, Basis.ESTIMATE, non_torch.source),
         LedgerRow(
@@ -140,9 +145,12 @@ def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     return not (hopper and packing is not None and "mxfp4" in packing.style)
 
 
-def _buffers_row(overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape) -> LedgerRow:
+def _buffers_row(
+    overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
+) -> LedgerRow:
     architecture = checkpoint.architecture
     kept = sampler_state(overheads, architecture, shape) + rotary_tables(architecture, shape)
+    kept += encoder.buffers if encoder is not None else 0
     rounding = weights_rounding(
         architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
     )
@@ -156,12 +164,20 @@ def _buffers_row(overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerS
     return LedgerRow(RowKind.BUFFERS, "sampler state, rotary tables and rounding", size, Basis.ESTIMATE, source)
 
 
-def _activation_source(overheads: GpuOverheads, architecture: Architecture) -> str:
+def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemory | None:
+    """Towers for images and sound on this rank; None where there are none."""
+    limits = EncoderShape(shape.max_num_batched_tokens, shape.max_num_seqs, shape.max_model_len, shape.served_dtype)
+    return encoder_memory(architecture, shape.parallelism, limits)
+
+
+def _activation_source(overheads: GpuOverheads, architecture: Architecture, encoder: EncoderMemory | None) -> str:
     parts = [f"larger of forward pass and sampler; {overheads.sampler.source}"]
     if any(isinstance(module, Experts) for layer in architecture.layers for module in layer.modules):
         parts.append("expert workspaces: vllm/model_executor/layers/fused_moe/modular_kernel.py")
     if latent_width(architecture):
         parts.append("MLA context: vllm/model_executor/layers/attention/mla_attention.py")
+    if encoder is not None:
+        parts.append(encoder.source)
     if overheads.activation_correction is not None:
         parts.append(overheads.activation_correction.source)
     return "; ".join(parts)

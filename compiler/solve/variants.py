@@ -20,6 +20,7 @@ from compiler.memory.weights import check_split
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
+    architecture_refusal,
     chat_refusal,
     config_refusal,
     engine_refusal,
@@ -91,6 +92,7 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     """Refused for what can be helped least: the user's policy first, the spec's own wishes last."""
     facts = candidate.facts
     refusal = policy_refusal(candidate, rules.policy) or kind_refusal(candidate, rules.release)
+    refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
     architecture = _read(candidate, lambda: read_architecture(facts.config))
@@ -102,7 +104,9 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
         return engine_refusal(candidate, reason)
     if isinstance(architecture, Refusal):
         return architecture
-    quantization = _read(candidate, lambda: read_quantization(checkpoint_format(facts), facts.quantization))
+    quantization = _read(
+        candidate, lambda: read_quantization(checkpoint_format(facts), facts.quantization, facts.config)
+    )
     if isinstance(quantization, Refusal):
         return quantization
     return _limited(candidate, architecture, quantization, rules)
@@ -138,7 +142,12 @@ def _read(candidate: Candidate, reading: Callable[[], _T]) -> _T | Refusal:
 
 def _dtype(architecture: Architecture, rules: Rules) -> str:
     runs = rules.capability is None or rules.capability >= BFLOAT16_CAPABILITY
-    return served_dtype(architecture.checkpoint_dtype, bfloat16_runs=runs)
+    return served_dtype(
+        architecture.checkpoint_dtype,
+        bfloat16_runs=runs,
+        pooling=architecture.pooling,
+        float16=architecture.float16,
+    )
 
 
 def _degrees(

@@ -13,13 +13,14 @@ from compiler.catalog.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overhea
 from compiler.memory.activation import activation_peak, expert_workspaces, latent_context
 from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Split
+from compiler.memory.encoder_budget import EncoderMemory
 from compiler.memory.graphs import capture_limit, graph_memory
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
 from compiler.memory.server import non_torch_growth, rotary_tables
 from compiler.memory.shape import ServerShape
 from compiler.memory.weights import rank_weights
-from compiler.units import GIB
+from compiler.units import GIB, ByteRange
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
 
 HOPPER, ADA, TURING = (9, 0), (8, 9), (7, 5)
@@ -112,9 +113,14 @@ def test_context_of_mla_is_decompressed_in_one_go() -> None:
 def test_an_encoder_that_peaks_higher_than_the_language_model_decides() -> None:
     architecture = read_architecture(LLAMA_8B)
     alone = activation_peak(GPU_0_33, architecture, shape_of())
-    held = activation_peak(GPU_0_33, architecture, shape_of(), encoder_held=GIB)
+    held = activation_peak(GPU_0_33, architecture, shape_of(), encoder=_towers(tower=0, outputs=GIB))
     assert held.expected - alone.expected == GIB
-    assert activation_peak(GPU_0_33, architecture, shape_of(), encoder_peak=90 * GIB).expected == 90 * GIB
+    large = activation_peak(GPU_0_33, architecture, shape_of(), encoder=_towers(tower=90 * GIB, outputs=0))
+    assert large.expected == 90 * GIB
+
+
+def _towers(tower: int, outputs: int) -> EncoderMemory:
+    return EncoderMemory(ByteRange.exact(tower), ByteRange.exact(outputs), 0, "a test")
 
 
 @pytest.mark.parametrize(
