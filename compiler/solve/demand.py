@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
+from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
@@ -84,12 +85,16 @@ class Demand:
 def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> Demand:
     """The demand on each of `degree` devices."""
     shape = _shape(service, variant, setting, degree)
+    dtype, block_size = _cache_of(service, variant, setting, shape)
     layout = rank_kv_layout(
         variant.architecture,
         shape.parallelism,
-        dtype=_cache_dtype(service, variant, shape),
-        block_size=setting.release.block_size,
+        dtype=dtype,
+        block_size=block_size,
         max_num_batched_tokens=shape.max_num_batched_tokens,
+        served_dtype=shape.served_dtype,
+        compute_capability=shape.compute_capability,
+        prefix_caching=service.prefix_caching,
     )
     checkpoint = Checkpoint(variant.architecture, variant.quantization, variant.tensors)
     rows = fixed_rows(setting.release, checkpoint, shape, layout)
@@ -98,12 +103,23 @@ def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Settin
     return Demand(name, variant, shape, layout, rows, required, useful)
 
 
-def _cache_dtype(service: ServiceSpec, variant: Variant, shape: ServerShape) -> str:
-    """What the spec asks for; else what the checkpoint chooses, which vLLM follows; else the served dtype."""
-    if service.kv_cache_dtype == "fp8":
-        return "fp8"
+def _cache_of(service: ServiceSpec, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
+    """What the KV cache is kept as, and tokens of its blocks: the attention backend decides both.
+
+    The spec's dtype comes first, then the checkpoint's, which vLLM follows, then the served one.
+    """
     chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
-    return chosen or shape.served_dtype
+    flag = "fp8" if service.kv_cache_dtype == "fp8" else chosen or "auto"
+    if shape.compute_capability is None:
+        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
+    plan = attention_plan(
+        variant.architecture,
+        capability=shape.compute_capability,
+        served_dtype=shape.served_dtype,
+        kv_cache_dtype=flag,
+        tensor_parallel_size=shape.tensor_parallel_size,
+    )
+    return plan.kv_dtype, plan.block_size
 
 
 def _shape(service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> ServerShape:
