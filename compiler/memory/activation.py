@@ -10,8 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.architecture import Architecture, Experts, LatentCache, Linear, Module
+from compiler.memory.architecture import Architecture, Experts, LatentCache, Module
 from compiler.memory.encoder_budget import EncoderMemory
+from compiler.memory.latent import (
+    expanded_context_bytes,
+    indexer_logits_bytes,
+    indexer_workspace_bytes,
+    triton_workspace_bytes,
+)
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.shape import ServerShape
 from compiler.units import MIB, ByteRange
@@ -27,7 +33,7 @@ _NOTHING = ByteRange.exact(0)
 
 _SORTED_BELOW = 8  # rows: vllm/v1/sample/ops/topk_topp_sampler.py:apply_top_k_top_p sorts so few of them
 _SORT_BYTES = 38
-_CONTEXT_WORKSPACE = 64 * 1024  # tokens: MLACommonMetadataBuilder.determine_chunked_prefill_workspace_size
+_NO_TRITON_LATENTS = (9, 10)  # other kernels come first there (vllm/platforms/cuda.py)
 
 
 def processors(capability: tuple[int, int] | None) -> tuple[int, int]:
@@ -53,8 +59,9 @@ def activation_peak(
     if shape.parallelism.is_last and not architecture.pooling:
         sampler = _sampler(overheads, architecture, shape)
         low, expected, high = max(low, sampler.low), max(expected, sampler.expected), max(high, sampler.high)
-    workspaces = expert_workspaces(architecture, shape) if overheads.workspaces_kept else 0
-    kept = workspaces if experts_keep else 0
+    keeps = overheads.workspaces_kept
+    workspaces = kept_workspace(architecture, shape, experts=True) if keeps else 0
+    kept = kept_workspace(architecture, shape, experts=experts_keep) if keeps else 0
     blas = blas_workspace(shape.compute_capability) if overheads.blas_in_profile else 0
     # Hidden states and residual go from stage to stage.
     passed = 2 * _hidden(architecture, shape) if shape.pipeline_parallel_size > 1 else 0
@@ -151,17 +158,36 @@ def _workspaces(module: Experts, shape: ServerShape) -> int:
 
 
 def latent_context(architecture: Architecture, shape: ServerShape, block_size: int = 16) -> int:
-    """Keys and values that MLA decompresses from cached latents, at most (forward of MLACommonImpl while profiling)."""
-    linears = (module for module in _modules(architecture) if isinstance(module, Linear))
-    widest = max((linear.outputs for linear in linears if linear.name.endswith("kv_b_proj")), default=0)
-    tokens = context_workspace_tokens(shape, block_size)
-    return tokens * widest // shape.tensor_parallel_size * SERVED_BYTES[shape.served_dtype]
+    """Keys and values that MLA expands from latents in the profile run, beside an indexer's scores."""
+    if not latent_width(architecture):
+        return 0
+    expanded = expanded_context_bytes(
+        architecture,
+        shape.parallelism,
+        max_model_len=shape.max_model_len,
+        max_num_seqs=shape.max_num_seqs,
+        block_size=block_size,
+        served_dtype=shape.served_dtype,
+    )
+    return max(expanded, indexer_logits_bytes(architecture))
 
 
-def context_workspace_tokens(shape: ServerShape, block_size: int) -> int:
-    """Tokens of cached context that MLA takes in one go."""
-    wanted = max(8 * shape.max_model_len, 4 * shape.max_num_seqs * block_size)
-    return max(min(wanted, _CONTEXT_WORKSPACE), shape.max_num_seqs * block_size)
+def kept_workspace(architecture: Architecture, shape: ServerShape, *, experts: bool) -> int:
+    """The buffer that experts, MLA's decoding and a sparse indexer share: what the largest of them asks for."""
+    sizes = [expert_workspaces(architecture, shape) if experts else 0]
+    if latent_width(architecture):
+        sizes.append(indexer_workspace_bytes(architecture, max_model_len=shape.max_model_len))
+        if shape.compute_capability is not None and shape.compute_capability[0] not in _NO_TRITON_LATENTS:
+            sizes.append(
+                triton_workspace_bytes(
+                    architecture,
+                    shape.parallelism,
+                    max_model_len=shape.max_model_len,
+                    max_num_seqs=shape.max_num_seqs,
+                    processors=processors(shape.compute_capability)[0],
+                )
+            )
+    return max(sizes)
 
 
 def latent_width(architecture: Architecture) -> int:

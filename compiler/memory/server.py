@@ -13,7 +13,6 @@ from compiler.catalog.releases import Release
 from compiler.lock.models import TensorKind
 from compiler.memory.activation import (
     activation_peak,
-    context_workspace_tokens,
     latent_width,
     processors,
     sampler_state,
@@ -23,6 +22,7 @@ from compiler.memory.architecture import Architecture, Experts, HeadCache, Laten
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.graphs import graph_memory
 from compiler.memory.kv_cache import KvLayout
+from compiler.memory.latent import absorbed_bytes, gathered_context_bytes, picked_tokens_bytes
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
@@ -151,6 +151,11 @@ def _buffers_row(
     architecture = checkpoint.architecture
     kept = sampler_state(overheads, architecture, shape) + rotary_tables(architecture, shape)
     kept += encoder.buffers if encoder is not None else 0
+    if latent_width(architecture):
+        kept += absorbed_bytes(
+            architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
+        )
+        kept += picked_tokens_bytes(architecture, max_num_batched_tokens=shape.max_num_batched_tokens)
     rounding = weights_rounding(
         architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
     )
@@ -218,9 +223,15 @@ def _late_allocations(
     blocks = sum(-(-shape.max_model_len // group.spec.block_size) for group in layout.groups)
     tables = ByteRange.exact(2 * 4 * shape.max_num_seqs * blocks)
     source = "block tables: vllm/v1/worker/gpu/block_table.py"
-    if width := latent_width(architecture):
-        tokens = context_workspace_tokens(shape, layout.block_size)
-        tables += ByteRange.exact(tokens * width * SERVED_BYTES[shape.served_dtype])
+    if latent_width(architecture):
+        gathered = gathered_context_bytes(
+            architecture,
+            max_model_len=shape.max_model_len,
+            max_num_seqs=shape.max_num_seqs,
+            block_size=layout.block_size,
+            served_dtype=shape.served_dtype,
+        )
+        tables += ByteRange.exact(gathered)
         source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py"
     if not _may_use_flashinfer(shape, layout):
         return tables, source

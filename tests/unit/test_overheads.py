@@ -12,7 +12,7 @@ import pytest
 from compiler.catalog.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
 from compiler.memory.activation import activation_peak, expert_workspaces, latent_context
 from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Split
+from compiler.memory.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
 from compiler.memory.encoder_budget import EncoderMemory
 from compiler.memory.graphs import capture_limit, graph_memory
 from compiler.memory.parallelism import Parallelism
@@ -85,10 +85,10 @@ def test_one_sequence_leaves_the_forward_pass() -> None:
     assert gib(peak.expected) == pytest.approx(0.17, abs=0.01)
 
 
-def with_layer(*modules: Experts | Linear, **numbers: int) -> Architecture:
+def with_layer(*modules: Experts | Linear, caches: tuple[Cache, ...] = (), **numbers: int) -> Architecture:
     base = read_architecture(QWEN3_8B)
     known = {each: getattr(base, each) for each in base.__dataclass_fields__}
-    return Architecture(**known | {"layers": (Layer(tuple(modules), base.layers[0].caches),) * 4} | numbers)
+    return Architecture(**known | {"layers": (Layer(tuple(modules), caches or base.layers[0].caches),) * 4} | numbers)
 
 
 def test_workspaces_of_experts_stay_allocated() -> None:
@@ -106,8 +106,9 @@ def test_workspaces_of_experts_stay_allocated() -> None:
 def test_context_of_mla_is_decompressed_in_one_go() -> None:
     # DeepSeek-V3 at TP 1: 65536 tokens × 128 heads × (128 + 128) × 2 bytes.
     projection = Linear("self_attn.kv_b_proj", 128 * 256, 512, Split.OUTPUTS)
-    assert latent_context(with_layer(projection), shape_of()) == 4 * GIB
-    assert latent_context(with_layer(projection), shape_of(ranks=8)) == GIB // 2
+    architecture = with_layer(projection, caches=(LatentCache(576),))
+    assert latent_context(architecture, shape_of()) == 4 * GIB
+    assert latent_context(architecture, shape_of(ranks=8)) == GIB // 2
 
 
 def test_an_encoder_that_peaks_higher_than_the_language_model_decides() -> None:
