@@ -11,7 +11,8 @@ from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
-from compiler.memory.server import Checkpoint, ServerShape, fixed_rows
+from compiler.memory.server import Checkpoint, fixed_rows
+from compiler.memory.shape import ServerShape
 from compiler.solve.variants import Variant
 from compiler.spec.models import ServiceSpec
 from compiler.units import ByteRange, total
