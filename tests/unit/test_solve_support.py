@@ -32,6 +32,7 @@ CT_FP8 = compressed({"type": "float", "num_bits": 8}, {"type": "float", "num_bit
 CT_NVFP4 = compressed({"type": "float", "num_bits": 4, "group_size": 16})
 CT_MXFP4 = compressed({"type": "float", "num_bits": 4, "group_size": 32})
 CT_MXFP8 = compressed({"type": "float", "num_bits": 8, "group_size": 32, "scale_dtype": "torch.uint8"})
+SIDECAR = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "nvfp4"}}
 W4A8 = compressed({"type": "int", "num_bits": 4, "group_size": 128}, {"type": "float", "num_bits": 8})
 
 
@@ -58,7 +59,7 @@ def refusal(
         ("compressed-tensors", CT_MXFP8, CAPABILITIES[1:], CAPABILITIES[1:5]),
         ("fp8", {}, CAPABILITIES, CAPABILITIES[:3]),
         ("modelopt", {"quant_algo": "FP8"}, CAPABILITIES[1:], CAPABILITIES[1:3]),
-        ("modelopt", {"quantization": {"quant_algo": "nvfp4"}}, CAPABILITIES, CAPABILITIES[:5]),
+        ("modelopt", SIDECAR, CAPABILITIES, CAPABILITIES[:5]),
         ("modelopt", {"quant_algo": "MXFP8"}, CAPABILITIES[1:], CAPABILITIES[1:5]),
         ("modelopt", {"quant_algo": "MIXED_PRECISION"}, CAPABILITIES, []),
         ("deepseek_v4_fp8", {}, CAPABILITIES[4:], []),
@@ -108,6 +109,7 @@ def test_rows_contradict_neither_themselves_nor_the_release() -> None:
         ("gguf", {}, "only with the plugin vllm-gguf-plugin"),
         ("fbgemm_fp8", {}, "refuses it without `--allow-deprecated-quantization`"),
         ("modelopt", {"quant_algo": "W2A2"}, "`modelopt W2A2`"),
+        ("modelopt", {"quantization": {"quant_algo": "NVFP4"}}, "does not name modelopt as its producer"),
         ("modelopt", {}, "`modelopt without quant_algo`"),
         ("compressed-tensors", compressed({"type": "float", "num_bits": 6}), "6-bit float"),
         ("compressed-tensors", {"config_groups": {}}, "`compressed-tensors`"),
