@@ -7,6 +7,7 @@ weights, buffers, the profile run's peak, graphs; last the allocations that come
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from compiler.catalog.releases import CpuOverheads, GpuOverheads, Release
 from compiler.lock.models import TensorKind
@@ -38,14 +39,28 @@ class ServerShape:
     served_dtype: str
     compute_capability: tuple[int, int] | None
     enforce_eager: bool = False
+    pipeline_parallel_size: int = 1
+    stage: int = 0
+    expert_parallel: bool = False
 
     @property
     def parallelism(self) -> Parallelism:
-        """The rank that takes most."""
-        return Parallelism(self.tensor_parallel_size)
+        """A rank of this stage."""
+        return Parallelism(
+            self.tensor_parallel_size,
+            self.pipeline_parallel_size,
+            self.stage,
+            expert_parallel=self.expert_parallel,
+        )
+
+    @property
+    def ranks(self) -> int:
+        """Processes with a GPU each."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity: the solver asks for the weights of one checkpoint many times, and they are worked out once.
+@dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """A checkpoint as the arithmetic sees it.
 
@@ -61,7 +76,7 @@ class Checkpoint:
 def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
     """Every row but the KV cache; `layout` is for the block tables."""
     architecture = checkpoint.architecture
-    weights = _weights_row(checkpoint, shape)
+    weights = _weights_row(checkpoint, shape.parallelism, shape.served_dtype)
     if release.gpu is not None:
         return _gpu_rows(release.gpu, architecture, shape, layout, weights)
     if release.cpu is not None:
@@ -69,23 +84,24 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
     raise ValueError(f"vLLM {release.version} has no overheads")
 
 
-def _weights_row(checkpoint: Checkpoint, shape: ServerShape) -> LedgerRow:
-    size = rank_weights(
-        checkpoint.architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
-    )
+@lru_cache(maxsize=4096)
+def _weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+    size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
     if checkpoint.tensors is None:
         source = "parameters that config.json implies, split as vLLM splits them; no header was read"
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
-    more, source = _unexplained(checkpoint, checkpoint.tensors, shape)
+    more, source = _unexplained(checkpoint, checkpoint.tensors, parallelism, served_dtype)
     if more == 0:
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.EXACT, source)
     return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size, size + more), Basis.ESTIMATE, source)
 
 
-def _unexplained(checkpoint: Checkpoint, tensors: tuple[TensorKind, ...], shape: ServerShape) -> tuple[int, str]:
+def _unexplained(
+    checkpoint: Checkpoint, tensors: tuple[TensorKind, ...], parallelism: Parallelism, served_dtype: str
+) -> tuple[int, str]:
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
-    architecture, width = checkpoint.architecture, SERVED_BYTES[shape.served_dtype]
-    tied, ranks = architecture.tie_word_embeddings, shape.tensor_parallel_size
+    architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
+    tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
     found = content(tensors, tied=tied)
     expected = content(expected_tensors(architecture, checkpoint.quantization), tied=tied)
     head = second_head_elements(tensors, architecture) * width // ranks
@@ -102,7 +118,7 @@ def _unexplained(checkpoint: Checkpoint, tensors: tuple[TensorKind, ...], shape:
 def _gpu_rows(
     overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, layout: KvLayout, weights: LedgerRow
 ) -> tuple[LedgerRow, ...]:
-    single = shape.tensor_parallel_size == 1
+    single = shape.ranks == 1
     context = overheads.context_single if single else overheads.context_parallel
     non_torch = overheads.non_torch_single if single else overheads.non_torch_parallel
     estimate = Basis.ESTIMATE

@@ -1,8 +1,9 @@
-"""What one service demands of each GPU it runs on, for one variant and one degree of tensor parallelism."""
+"""What one service demands of each GPU it runs on, for one variant and one way to divide it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
@@ -10,9 +11,11 @@ from compiler.memory.architecture import served_dtype
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, ServerShape, fixed_rows
+from compiler.solve.splits import Degrees
+from compiler.solve.terms import Terms
 from compiler.solve.variants import Variant
-from compiler.spec.models import ServiceSpec
 from compiler.units import ByteRange, total
 
 
@@ -46,32 +49,19 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """One rank of a service.
+class Stage:
+    """Each rank of one pipeline stage.
 
     Attributes:
         rows: everything but the KV cache.
-        required_blocks: of KV cache, for `concurrency` requests of `context` tokens and the null block.
-        useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+        fixed: bytes of these rows.
+        required: bytes with the smallest KV cache that keeps the promise.
     """
 
-    service: str
-    variant: Variant
-    shape: ServerShape
     layout: KvLayout
     rows: tuple[LedgerRow, ...]
-    required_blocks: int
-    useful_blocks: int
-
-    @property
-    def fixed(self) -> ByteRange:
-        """Bytes of all rows but the KV cache."""
-        return total(row.bytes for row in self.rows)
-
-    @property
-    def required(self) -> ByteRange:
-        """Bytes with the smallest KV cache that keeps the promise."""
-        return self.fixed + ByteRange.exact(self.required_blocks * self.layout.bytes_per_block)
+    fixed: ByteRange
+    required: ByteRange
 
     def kv_row(self, blocks: int) -> LedgerRow:
         """The ledger row of a KV cache of that many blocks."""
@@ -80,40 +70,119 @@ class Demand:
         return LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
 
 
-def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> Demand:
-    """The demand on each of `degree` devices."""
-    shape = _shape(service, variant, setting, degree)
-    layout = rank_kv_layout(
-        variant.architecture,
-        shape.parallelism,
-        dtype=_cache_dtype(service, variant, shape),
-        block_size=setting.release.block_size,
-        max_num_batched_tokens=shape.max_num_batched_tokens,
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A service on its ranks.
+
+    Attributes:
+        shape: of the first rank; the others differ in their stage only.
+        required: for each bound the stage that takes most: any of them must fit on any of the devices.
+        required_blocks: of KV cache, for `concurrency` requests of `context` tokens and the null block.
+        useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+    """
+
+    service: str
+    variant: Variant
+    terms: Terms
+    degrees: Degrees
+    shape: ServerShape
+    stages: tuple[Stage, ...]
+    required: ByteRange
+    required_blocks: int
+    useful_blocks: int
+
+    @property
+    def heaviest(self) -> Stage:
+        """The stage that takes most."""
+        return max(self.stages, key=lambda stage: stage.required.high)
+
+    @property
+    def layout(self) -> KvLayout:
+        """Of the stage with the largest blocks: every rank gets as many blocks as the one that can hold fewest."""
+        return max((stage.layout for stage in self.stages), key=lambda layout: layout.bytes_per_block)
+
+    def stage_at(self, position: int) -> Stage:
+        """Of the device at a position: ranks of one stage come one after another (vllm/distributed/parallel_state)."""
+        return self.stages[position // self.degrees.tensor]
+
+
+def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degrees: Degrees) -> Demand:
+    """The demand on each device."""
+    shapes = [_shape(terms, variant, setting, degrees, stage) for stage in range(degrees.pipeline)]
+    dtype = _cache_dtype(terms, variant, shapes[0])
+    layouts = [
+        _layout(variant.checkpoint, shape.parallelism, dtype, setting.release.block_size, shape.max_num_batched_tokens)
+        for shape in shapes
+    ]
+    seats = max(shapes[0].max_num_seqs, terms.concurrency)
+    length = shapes[0].max_model_len
+    blocks = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
+    stages = tuple(
+        _stage(setting.release, variant.checkpoint, shape, layout, blocks)
+        for shape, layout in zip(shapes, layouts, strict=True)
     )
-    checkpoint = Checkpoint(variant.architecture, variant.quantization, variant.tensors)
-    rows = fixed_rows(setting.release, checkpoint, shape, layout)
-    required = layout.blocks_for(concurrency=service.concurrency, length=service.context)
-    useful = layout.blocks_for(concurrency=max(shape.max_num_seqs, service.concurrency), length=service.context)
-    return Demand(name, variant, shape, layout, rows, required, useful)
+    return Demand(
+        service=name,
+        variant=variant,
+        terms=terms,
+        degrees=degrees,
+        shape=shapes[0],
+        stages=stages,
+        required=_largest(stages),
+        required_blocks=blocks,
+        useful_blocks=max(layout.blocks_for(concurrency=seats, length=length) for layout in layouts),
+    )
 
 
-def _cache_dtype(service: ServiceSpec, variant: Variant, shape: ServerShape) -> str:
+def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout, blocks: int) -> Stage:
+    rows = fixed_rows(release, checkpoint, shape, layout)
+    fixed = total(row.bytes for row in rows)
+    return Stage(layout, rows, fixed, fixed + ByteRange.exact(blocks * layout.bytes_per_block))
+
+
+def _largest(stages: tuple[Stage, ...]) -> ByteRange:
+    sizes = [stage.required for stage in stages]
+    return ByteRange(*(max(getattr(size, end) for size in sizes) for end in ("low", "expected", "high")))
+
+
+@lru_cache(maxsize=4096)
+def _layout(
+    checkpoint: Checkpoint, parallelism: Parallelism, dtype: str, block_size: int, max_num_batched_tokens: int
+) -> KvLayout:
+    return rank_kv_layout(
+        checkpoint.architecture,
+        parallelism,
+        dtype=dtype,
+        block_size=block_size,
+        max_num_batched_tokens=max_num_batched_tokens,
+    )
+
+
+def _cache_dtype(terms: Terms, variant: Variant, shape: ServerShape) -> str:
     """What the spec asks for; else what the checkpoint chooses, which vLLM follows; else the served dtype."""
-    if service.kv_cache_dtype == "fp8":
+    if terms.kv_cache_dtype == "fp8":
         return "fp8"
     chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
     return chosen or shape.served_dtype
 
 
-def _shape(service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> ServerShape:
+def most_sequences(terms: Terms, setting: Setting) -> int:
+    """Requests at once beyond which a service is not grown: the spec's limit, else vLLM's own for the device."""
+    device = setting.devices[0]
+    limit = setting.release.batch_limits(device.total, device.title).max_num_seqs
+    return min(terms.max_num_seqs or limit, terms.max_num_batched_tokens or limit)
+
+
+def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, stage: int) -> ServerShape:
     device = setting.devices[0]
     limits = setting.release.batch_limits(device.total, device.title)
-    tokens = service.max_num_batched_tokens
+    tokens = terms.max_num_batched_tokens
     most = min(limits.max_num_seqs, setting.max_num_seqs, tokens or setting.max_num_seqs)
-    sequences = service.max_num_seqs or max(service.concurrency, most)
+    sequences = terms.max_num_seqs or max(terms.concurrency, most)
     return ServerShape(
-        tensor_parallel_size=degree,
-        max_model_len=service.context,
+        tensor_parallel_size=degrees.tensor,
+        # Only the floor of `context: max` can be longer than the model's own limit; longer wishes were refused.
+        max_model_len=min(terms.context, variant.architecture.max_model_len),
         max_num_seqs=sequences,
         # vLLM refuses fewer batched tokens than sequences.
         max_num_batched_tokens=tokens or max(limits.max_num_batched_tokens, sequences),
@@ -122,5 +191,8 @@ def _shape(service: ServiceSpec, variant: Variant, setting: Setting, degree: int
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
         ),
         compute_capability=device.capability,
-        enforce_eager=service.enforce_eager,
+        enforce_eager=terms.enforce_eager,
+        pipeline_parallel_size=degrees.pipeline,
+        stage=stage,
+        expert_parallel=terms.expert_parallel,
     )

@@ -163,7 +163,7 @@ def _is_writable(folder: Path) -> bool:
 
 def check_shared_memory(service: JsonObject) -> str:
     """Shared memory holds the queues between the workers of one server."""
-    workers = service["tensor_parallel_size"]
+    workers = len(service["devices"])
     if workers == 1:
         raise Skipped("one worker needs no queues in /dev/shm")
     need, free = (160 + 240 * workers) * MIB, free_bytes(SHARED_MEMORY)
