@@ -8,10 +8,10 @@ public logs of the unpartitioned card is taken: a plan that fits it fits the oth
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compiler.catalog.mig import MIG_PROFILES, MigProfile
-from compiler.units import GIB, parse_bytes
+from compiler.units import parse_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +45,26 @@ class Gpu:
         return next((profile for profile in self.mig if profile.name == name), None)
 
 
-def _gpu(
-    name: str,
-    title: str,
-    memory: str,
-    capability: tuple[int, int],
-    seen: str,
-    bandwidth: int,
-    nvlink: str | None = None,
-    **more: object,
-) -> Gpu:
+@dataclass(frozen=True, slots=True)
+class _Speed:
+    """Bandwidth in 10⁹ bytes a second, and what joins several cards."""
+
+    bandwidth: int
+    nvlink: str | None = None
+    form: str = ""
+
+
+def _gpu(name: str, title: str, memory: str, capability: tuple[int, int], seen: str, *, speed: _Speed) -> Gpu:
     return Gpu(
         name=name,
         title=title,
         memory=parse_bytes(f"{memory}GiB"),
         compute_capability=capability,
         memory_source=f"CUDA reports {seen}",
-        bandwidth=bandwidth,
-        bandwidth_source=f"{title}: the vendor's data sheet",
-        nvlink=nvlink,
+        bandwidth=speed.bandwidth,
+        bandwidth_source=f"data sheet of the {title}{speed.form}",
+        nvlink=speed.nvlink,
         mig=MIG_PROFILES.get(name, ()),
-        **more,  # type: ignore[arg-type]  # system_memory and refusal
     )
 
 
@@ -74,29 +73,57 @@ _OOM = "in CUDA out-of-memory messages"
 _LEAST = "the smallest is taken"
 _BRIDGE = "NVLink 3 between two cards with a bridge"
 
+_SXM = ", SXM form"
+
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        _gpu("t4", "Tesla T4", "14.56", (7, 5), f"14.56 to 14.74 GiB {_LOGS}, {_LEAST}", 320),
-        _gpu("a10", "A10", "22.09", (8, 6), f"22.09 GiB {_LOGS}", 600),
-        _gpu("a10g", "A10G", "21.95", (8, 6), f"21.95 to 21.99 GiB {_LOGS}, {_LEAST}", 600),
-        _gpu("l4", "L4", "22.16", (8, 9), f"22.16 GiB {_LOGS}", 300),
-        _gpu("rtx-3090", "GeForce RTX 3090", "23.56", (8, 6), f"23.56 to 23.69 GiB {_LOGS}, {_LEAST}", 936, _BRIDGE),
-        _gpu("rtx-4090", "GeForce RTX 4090", "23.52", (8, 9), f"23.52 to 23.65 GiB {_LOGS}, {_LEAST}", 1008),
-        _gpu("rtx-5090", "GeForce RTX 5090", "31.36", (12, 0), f"31.36 to 31.51 GiB {_OOM}, {_LEAST}", 1792),
-        _gpu("rtx-6000-ada", "RTX 6000 Ada", "47.27", (8, 9), f"47.27 to 47.53 GiB {_OOM}, {_LEAST}", 960),
-        _gpu("rtx-pro-6000", "RTX PRO 6000 Blackwell", "94.96", (12, 0), f"94.96 to 94.98 GiB {_OOM}, {_LEAST}", 1792),
-        _gpu("a6000", "RTX A6000", "44.55", (8, 6), f"44.55 GiB with ECC on, more without, {_LOGS}", 768, _BRIDGE),
-        _gpu("a40", "A40", "44.55", (8, 6), f"44.55 to 44.99 GiB {_LOGS}, {_LEAST}", 696, _BRIDGE),
-        _gpu("l40s", "L40S", "44.42", (8, 9), f"44.42 to 44.52 GiB {_LOGS}, {_LEAST}", 864),
+        _gpu("t4", "Tesla T4", "14.56", (7, 5), f"14.56 to 14.74 GiB {_LOGS}, {_LEAST}", speed=_Speed(320)),
+        _gpu("a10", "A10", "22.09", (8, 6), f"22.09 GiB {_LOGS}", speed=_Speed(600)),
+        _gpu("a10g", "A10G", "21.95", (8, 6), f"21.95 to 21.99 GiB {_LOGS}, {_LEAST}", speed=_Speed(600)),
+        _gpu("l4", "L4", "22.16", (8, 9), f"22.16 GiB {_LOGS}", speed=_Speed(300)),
+        _gpu(
+            "rtx-3090",
+            "GeForce RTX 3090",
+            "23.56",
+            (8, 6),
+            f"23.56 to 23.69 GiB {_LOGS}, {_LEAST}",
+            speed=_Speed(936, _BRIDGE),
+        ),
+        _gpu(
+            "rtx-4090", "GeForce RTX 4090", "23.52", (8, 9), f"23.52 to 23.65 GiB {_LOGS}, {_LEAST}", speed=_Speed(1008)
+        ),
+        _gpu(
+            "rtx-5090", "GeForce RTX 5090", "31.36", (12, 0), f"31.36 to 31.51 GiB {_OOM}, {_LEAST}", speed=_Speed(1792)
+        ),
+        _gpu(
+            "rtx-6000-ada", "RTX 6000 Ada", "47.27", (8, 9), f"47.27 to 47.53 GiB {_OOM}, {_LEAST}", speed=_Speed(960)
+        ),
+        _gpu(
+            "rtx-pro-6000",
+            "RTX PRO 6000 Blackwell",
+            "94.96",
+            (12, 0),
+            f"94.96 to 94.98 GiB {_OOM}, {_LEAST}",
+            speed=_Speed(1792),
+        ),
+        _gpu(
+            "a6000",
+            "RTX A6000",
+            "44.55",
+            (8, 6),
+            f"44.55 GiB with ECC on, more without, {_LOGS}",
+            speed=_Speed(768, _BRIDGE),
+        ),
+        _gpu("a40", "A40", "44.99", (8, 6), f"44.99 GiB {_LOGS}", speed=_Speed(696, _BRIDGE)),
+        _gpu("l40s", "L40S", "44.42", (8, 9), f"44.42 to 44.52 GiB {_LOGS}, {_LEAST}", speed=_Speed(864)),
         _gpu(
             "a100-40gb",
             "A100 40 GB",
             "39.38",
             (8, 0),
             f"39.38 to 39.56 GiB {_LOGS}, {_LEAST}",
-            1555,
-            "NVLink 3 in the SXM form, between two PCIe cards with a bridge",
+            speed=_Speed(1555, "NVLink 3 in the SXM form, between two PCIe cards with a bridge", _SXM),
         ),
         _gpu(
             "a100-80gb",
@@ -104,8 +131,7 @@ GPUS = {
             "79.14",
             (8, 0),
             f"79.14 to 79.32 GiB {_LOGS}, {_LEAST}",
-            1935,
-            "NVLink 3 in the SXM form, between two PCIe cards with a bridge",
+            speed=_Speed(2039, "NVLink 3 in the SXM form, between two PCIe cards with a bridge", _SXM),
         ),
         _gpu(
             "h100-80gb",
@@ -113,30 +139,34 @@ GPUS = {
             "79.18",
             (9, 0),
             f"79.18 to 79.22 GiB {_LOGS}, {_LEAST}",
-            3350,
-            "NVLink 4 in the SXM form, between two PCIe cards with a bridge",
+            speed=_Speed(3350, "NVLink 4 in the SXM form, between two PCIe cards with a bridge", _SXM),
         ),
-        _gpu("gh200-96gb", "GH200 96 GB", "95.0", (9, 0), f"95.0 GiB {_LOGS}", 4000, "NVLink-C2C to its own CPU"),
-        _gpu("h200", "H200", "139.72", (9, 0), f"139.72 to 139.81 GiB {_OOM}, {_LEAST}", 4800, "NVLink 4"),
-        _gpu("b200", "B200", "178.35", (10, 0), f"178.35 GiB {_LOGS}", 8000, "NVLink 5"),
+        _gpu("gh200-96gb", "GH200 96 GB", "95.0", (9, 0), f"95.0 GiB {_LOGS}", speed=_Speed(4000)),
         _gpu(
-            "gb10",
-            "GB10 (DGX Spark)",
-            "119.18",
-            (12, 1),
-            f"119.18 to 121.69 GiB {_OOM}, {_LEAST}; the CPU uses the same memory",
-            273,
-            # Of 121.69 GiB, 101.3 were free after many fresh starts without a desktop.
-            system_memory=int(20.4 * GIB),
+            "h200", "H200", "139.72", (9, 0), f"139.72 to 139.81 GiB {_OOM}, {_LEAST}", speed=_Speed(4800, "NVLink 4")
         ),
-        _gpu(
-            "mi300x",
-            "AMD Instinct MI300X",
-            "191.45",
-            (0, 0),
-            f"191.45 GiB, as HIP reports it {_LOGS}",
-            5300,
-            "Infinity Fabric",
+        _gpu("b200", "B200", "178.35", (10, 0), f"178.35 GiB {_LOGS}", speed=_Speed(8000, "NVLink 5")),
+        replace(
+            _gpu(
+                "gb10",
+                "GB10 (DGX Spark)",
+                "119.18",
+                (12, 1),
+                f"119.18 to 121.69 GiB {_OOM}, {_LEAST}; the CPU uses the same memory",
+                speed=_Speed(273),
+            ),
+            # Of 121.69 GiB, 101.3 were free after many fresh starts without a desktop (vLLM's start-up check).
+            system_memory=parse_bytes("20.4GiB"),
+        ),
+        Gpu(
+            name="mi300x",
+            title="AMD Instinct MI300X",
+            memory=parse_bytes("191.45GiB"),
+            compute_capability=(0, 0),
+            memory_source=f"HIP reports 191.45 GiB {_LOGS}",
+            bandwidth=5300,
+            bandwidth_source="data sheet of the AMD Instinct MI300X",
+            nvlink="Infinity Fabric",
             refusal="vLLM's pinned release is its CUDA build, and this card (gfx942) needs the ROCm build",
         ),
     )
