@@ -1,8 +1,8 @@
 """How long solving takes: one fit, and fleets of services on half as many GPUs. `python -m benchmarks.solver [--json]`.
 
-One process, CPU time on one core. A fleet is mixed: eight models from 0.5 to 70 billion parameters, bfloat16 and AWQ, contexts and
-concurrencies that differ from service to service, some of them over several GPUs. Every run starts cold: nothing that
-was worked out for one fleet is kept for the next.
+CPU time of one process on one core. A fleet is mixed: eight models from 0.5 to 70 billion parameters, bfloat16 and
+AWQ, contexts and concurrencies that differ from service to service, some of them over several GPUs. Every run starts
+cold: nothing that was worked out for one fleet is kept for the next.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SHAPES: tuple[tuple[tuple[int, int, int, int, int, int], dict[str, Any] | None],
 
 @dataclass(frozen=True)
 class Figure:
-    """CPU seconds of one solve; `per_n_log_n` is microseconds for each service and doubling, flat where growth is that."""
+    """CPU seconds of one solve; `per_n_log_n`, in microseconds, does not rise where growth is no worse than that."""
 
     what: str
     services: int
