@@ -9,6 +9,8 @@ from typing import cast
 from compiler.catalog.quantization import Capability
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, Experts
+from compiler.memory.caches import rank_kv_layout
+from compiler.memory.kv_cache import PagesError
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.weights import check_split
@@ -75,7 +77,7 @@ class Splits:
 
     def _error(self, degrees: Degrees) -> str | None:
         experts = self.candidate.spec.expert_parallel
-        key = ("split", self.candidate.name, degrees, experts)
+        key = ("split", self.candidate.name, degrees, experts, self.candidate.spec.kv_cache_dtype)
         if key not in self.rules.known:
             self.rules.known[key] = self._judged(degrees, experts=experts)
         return cast("str | None", self.rules.known[key])
@@ -89,9 +91,22 @@ class Splits:
             for stage in {0, degrees.pipeline - 1}:
                 split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
                 check_split(self.architecture, self.quantization, split)
-        except SplitError as error:
+                self._check_cache(split)
+        except (SplitError, PagesError) as error:
             return str(error)
         return None
+
+    def _check_cache(self, split: Parallelism) -> None:
+        """Pages that vLLM could not make equal; whether it can depends on what a rank holds of each layer."""
+        fp8 = self.candidate.spec.kv_cache_dtype == "fp8"
+        chosen = self.quantization.kv_cache_dtype if self.quantization is not None else None
+        rank_kv_layout(
+            self.architecture,
+            split,
+            dtype="fp8" if fp8 else chosen or "bfloat16",
+            block_size=self.rules.release.block_size,
+            max_num_batched_tokens=1,
+        )
 
 
 def _has_experts(architecture: Architecture) -> bool:
