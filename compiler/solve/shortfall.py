@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from compiler.memory.kv_cache import NULL_BLOCKS
 from compiler.memory.ledger import RowKind
 from compiler.solve.demand import Demand, Device
-from compiler.solve.place import Choice, Shortfall, place
+from compiler.solve.place import Choice, Miss, Shortfall, place
 from compiler.solve.problem import Problem
 from compiler.solve.remedies import remedies_for
 from compiler.solve.variants import Variant
 from compiler.spec.models import ServiceSpec, Spec
 from compiler.units import MIB, format_gib
 
-# Variants whose every division is listed.
+# Variants, divisions and services that one message lists of each.
 _SHOWN = 6
 
 
@@ -91,11 +91,19 @@ def _tried_notes(shortfall: Shortfall, tried: Tried) -> Iterator[str]:
     if sum(len(found.misses) for _, found in notes) <= 1:
         return
     for variant, found in notes[:_SHOWN]:
-        shorts = "; ".join(f"on {miss.demand.degrees} {format_gib(miss.short)} GiB short" for miss in found.misses)
+        shorts = "; ".join(f"on {miss.demand.degrees} {format_gib(miss.short)} GiB short" for miss in _told(found))
         other = f"service `{found.demand.service}` " if found.demand.service != name else ""
         yield f"tried `{variant.name}` ({variant.method}): {other}{shorts}"
     if len(notes) > _SHOWN:
         yield f"and {len(notes) - _SHOWN} more variants, which are larger or as large"
+
+
+def _told(shortfall: Shortfall) -> Iterator[Miss]:
+    """The divisions within layers, and of those in stages the ones that came closest."""
+    split = [miss for miss in shortfall.misses if miss.demand.degrees.pipeline == 1]
+    staged = [miss for miss in shortfall.misses if miss.demand.degrees.pipeline > 1]
+    yield from split[:_SHOWN]
+    yield from sorted(staged, key=lambda miss: miss.short)[: _SHOWN if not split else 2]
 
 
 def _left_note(shortfall: Shortfall, device: Device) -> str:
@@ -123,6 +131,9 @@ def _need_notes(shortfall: Shortfall) -> Iterator[str]:
 
 def _waiting_notes(shortfall: Shortfall) -> Iterator[str]:
     waiting = [f"{format_gib(demand.required.high)} GiB for `{demand.service}`" for demand in shortfall.after]
+    if len(waiting) > _SHOWN:
+        together = format_gib(sum(demand.required.high for demand in shortfall.after[_SHOWN:]))
+        waiting[_SHOWN:] = [f"{together} GiB for {len(waiting) - _SHOWN} more services"]
     if waiting:
         yield f"and still to be placed: {', '.join(waiting)}"
 
