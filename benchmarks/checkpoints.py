@@ -76,7 +76,9 @@ class Shard:
 def kinds_of(config: Mapping[str, Any], quantization: Mapping[str, Any] | None = None) -> tuple[TensorKind, ...]:
     """What a checkpoint of this configuration holds."""
     facts = ModelFacts(source="derived", config=dict(config), quantization=dict(quantization) if quantization else None)
-    return expected_tensors(read_architecture(config), read_quantization(checkpoint_format(facts), facts.quantization))
+    return expected_tensors(
+        read_architecture(config), read_quantization(checkpoint_format(facts), facts.quantization, facts.config)
+    )
 
 
 def stored(kinds: Iterable[TensorKind]) -> list[Stored]:

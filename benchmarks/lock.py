@@ -1,7 +1,8 @@
 """Locking a stack on a Hub of this machine: seconds, and requests for each repository.
 
-`python -m benchmarks.lock [--latency 0.02] [--json] [--hf-mem PYTHON]`: four models with eight quantized variants each.
-`stackc lock` runs as a whole process; hf-mem, where a Python that has it is given, reads the same repositories.
+`python -m benchmarks.lock [--latency 0.02] [--runs 5] [--json] [--hf-mem PYTHON]`: four models with eight quantized
+variants each. `stackc lock` runs as a whole process, several times, and the median counts; hf-mem, where a Python that
+has it is given, reads the same repositories once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import argparse
 import json
 import os
 import re
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,7 @@ from benchmarks.checkpoints import CONFIGS, recording
 from benchmarks.hub_process import HubProcess, hub_process
 from tests.hub.recordings import Recording
 
+LOCK = "bench.lock.yaml"
 STACKC = Path(sys.executable).with_name("stackc")
 HF_MEM = Path(__file__).with_name("hf_mem_client.py")
 
@@ -73,6 +77,7 @@ class Run:
     """One measured command.
 
     Attributes:
+        processor: seconds of processor time that the command took; the rest is waiting, for the Hub or for a core.
         start_up: seconds of `seconds` that the same command takes to print its help, so that the rest is the work.
         repositories: that it asked about.
         questions: requests to the Hub's origin, without those to which it redirected.
@@ -83,6 +88,7 @@ class Run:
 
     what: str
     seconds: float
+    processor: float = 0.0
     start_up: float = 0.0
     target: float | None = None
     requests: int = 0
@@ -124,30 +130,44 @@ def counted(run: Run, paths: Sequence[str]) -> Run:
     )  # fmt: skip
 
 
-def start_up() -> float:
-    """Seconds of a process that imports what `stackc lock` imports and asks nothing: the best of three."""
-
-    def once() -> float:
-        start = time.perf_counter()
-        subprocess.run([str(STACKC), "lock", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(3))
+def environment(hub: HubProcess, folder: Path) -> dict[str, str]:
+    """That of a user who installed stackc: byte code is kept, and no login counts."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING_FACE"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept | {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "XDG_CACHE_HOME": str(folder / "cache")}
 
 
-def locked(hub: HubProcess, folder: Path, what: str, target: float | None) -> Run:
-    """`stackc lock` once, as a whole process."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING_FACE"))}
-    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "XDG_CACHE_HOME": str(folder / "cache")}
-    start = time.perf_counter()
+def timed(arguments: Sequence[str], folder: Path, variables: dict[str, str]) -> tuple[float, float]:
+    """Seconds, and seconds of processor time, of one `stackc` command."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [str(STACKC), "lock", "bench.yaml"], cwd=folder, env=environment, check=False, capture_output=True, text=True
+        [str(STACKC), *arguments], cwd=folder, env=variables, check=False, capture_output=True, text=True
     )
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
-        raise SystemExit(f"stackc lock failed:\n{done.stderr}")
-    run = Run(what, seconds, start_up(), target, weights=weights_of(folder / "bench.lock.yaml"))
-    return counted(run, hub.taken())
+        raise SystemExit(f"stackc {' '.join(arguments)} failed:\n{done.stderr}")
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def locked(
+    hub: HubProcess, folder: Path, what: str, target: float | None, *, runs: int, without: Sequence[str] = ()
+) -> Run:
+    """`stackc lock` as a whole process, `runs` times, before each of which some files are removed; the median."""
+    variables = environment(hub, folder)
+    start_up = min(timed(["lock", "--help"], folder, variables)[0] for _ in range(3))
+    found = []
+    for _ in range(runs):
+        remove(folder, without)
+        seconds, processor = timed(["lock", "bench.yaml"], folder, variables)
+        found.append(counted(Run(what, seconds, processor, start_up, target), hub.taken()))
+    median = sorted(found, key=lambda run: run.seconds)[len(found) // 2]
+    return replace(median, weights=weights_of(folder / LOCK))
+
+
+def remove(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).unlink(missing_ok=True)
 
 
 def weights_of(lock: Path) -> dict[str, int]:
@@ -169,15 +189,17 @@ def hf_mem(hub: HubProcess, python: str, names: Sequence[str]) -> Run | str:
     return counted(Run("hf-mem 0.5.6", found["seconds"], weights=found["weights"]), hub.taken())
 
 
-def measure(latency: float, python: str | None) -> tuple[list[Run], list[str]]:
+def measure(latency: float, python: str | None, times: int) -> tuple[list[Run], list[str]]:
     """All runs, and remarks."""
     known = recordings()
     with tempfile.TemporaryDirectory() as name, hub_process(known, latency) as hub:
         folder = Path(name)
         (folder / "bench.yaml").write_text(spec(), encoding="utf-8")
-        runs = [locked(hub, folder, "stackc lock, cold", 2.0), locked(hub, folder, "stackc lock, warm", 0.5)]
-        (folder / "bench.lock.yaml").unlink()
-        runs.append(locked(hub, folder, "stackc lock, cache and no lock", None))
+        runs = [
+            locked(hub, folder, "stackc lock, cold", 2.0, runs=times, without=("cache", LOCK)),
+            locked(hub, folder, "stackc lock, warm", 0.5, runs=times),
+            locked(hub, folder, "stackc lock, cache and no lock", None, runs=times, without=(LOCK,)),
+        ]
         names = [repository.repo for repository in known]
         peer = hf_mem(hub, python, names) if python else "hf-mem is left out: give its Python with --hf-mem"
     if isinstance(peer, str):
@@ -196,7 +218,18 @@ def compared(ours: Run, theirs: Run) -> list[str]:
 
 
 def table(runs: Sequence[Run]) -> str:
-    head = ("", "s", "of it start-up", "target", "requests", "repositories", "questions each", "of them small", "most")
+    head = (
+        "",
+        "s",
+        "processor",
+        "of it start-up",
+        "target",
+        "requests",
+        "repositories",
+        "questions each",
+        "of them small",
+        "most",
+    )
     rows = [head, *(_row(run) for run in runs)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
@@ -208,6 +241,7 @@ def _row(run: Run) -> tuple[str, ...]:
     return (
         run.what,
         f"{run.seconds:.2f}",
+        f"{run.processor:.2f}" if run.processor else "",
         f"{run.start_up:.2f}" if run.start_up else "",
         f"< {run.target:g}" if run.target else "",
         str(run.requests),
@@ -221,10 +255,11 @@ def _row(run: Run) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, default=0.02, help="seconds by which the Hub answers late")
+    parser.add_argument("--runs", type=int, default=5, help="of each command, of which the median counts")
     parser.add_argument("--json", action="store_true", help="the figures once more, as JSON on the last line")
     parser.add_argument("--hf-mem", metavar="PYTHON", help="the Python of a virtual environment with hf-mem 0.5.6")
     options = parser.parse_args()
-    runs, remarks = measure(options.latency, options.hf_mem)
+    runs, remarks = measure(options.latency, options.hf_mem, options.runs)
     print(table(runs), *remarks, sep="\n")
     if options.json:
         print(json.dumps({"latency": options.latency, "runs": [asdict(run) for run in runs], "remarks": remarks}))

@@ -22,6 +22,12 @@ from compiler.plan.ir import CpuNode, Plan
 @click.command("compile")
 @click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if the output is not what specs say.")
+@click.option(
+    "--locked",
+    is_flag=True,
+    expose_value=False,
+    help="Refuse a missing or stale lock. Compiling always does, and never writes a lock: for scripts that say it.",
+)
 @click.option("--prune", is_flag=True, help="Also remove files in the output that stackc never wrote.")
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("generated"), show_default=True

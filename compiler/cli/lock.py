@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from compiler.cli.progress import Progress
+from compiler.cli.progress import progress
 from compiler.cli.report import FORMAT, finish, spec_paths, unreadable
 from compiler.diagnostics import Diagnostic, Help, Span
 from compiler.lock.changes import Change, FactChange, Value, lock_changes
@@ -41,8 +41,8 @@ def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...]
     _check_services(paths, services)
     diagnostics: tuple[Diagnostic, ...] = ()
     reports: list[LockReport] = []
-    with Progress(is_silent=form == "json") as progress:
-        hub = Hub(report=progress.say)
+    with progress(is_silent=form == "json") as told:
+        hub = Hub(progress=told)
         cache = Cache(cache_folder(), hub.endpoint)
         for path in paths:
             found, report = lock_spec(path, str(path), hub, cache=cache, upgrade=upgrade or services)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 
@@ -49,6 +50,15 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the distribution."""
+    # A run is short and makes hardly any cycles: looking for them, also at its end, would only take time from it.
+    gc.set_threshold(200_000)
+    try:
+        _run()
+    finally:
+        gc.freeze()
+
+
+def _run() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

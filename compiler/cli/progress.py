@@ -1,40 +1,37 @@
-"""What takes time, told on stderr: one line that overwrites itself on a terminal, plain lines elsewhere."""
+"""What takes time, told on stderr: a bar that disappears on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
+from compiler.resolve.progress import Progress, Silence
 
-class Progress:
-    """Takes lines from any thread. As a context manager it leaves the terminal clean."""
 
-    def __init__(self, *, is_silent: bool = False, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._is_silent = is_silent
-        self._is_terminal = self._stream.isatty()
+def progress(*, is_silent: bool = False, stream: TextIO | None = None) -> AbstractContextManager[Progress]:
+    """Something to tell progress to, which leaves the terminal clean."""
+    wanted = sys.stderr if stream is None else stream
+    if is_silent:
+        return nullcontext(Silence())
+    if wanted.isatty() and os.environ.get("TERM") != "dumb":
+        from compiler.cli.bar import Bar  # noqa: PLC0415 - a bar takes longer to import than most runs last
+
+        return Bar(wanted)
+    return nullcontext(Lines(wanted))
+
+
+class Lines(Silence):
+    """One line for everything that takes time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._lock = threading.Lock()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_terminal:
-            self._write("\r\x1b[K")
 
     def say(self, line: str) -> None:
         """Tell what is happening now."""
-        if self._is_terminal:
-            width = shutil.get_terminal_size().columns
-            self._write(f"\r\x1b[K{line[: max(width - 1, 1)]}")
-        else:
-            self._write(f"{line}\n")
-
-    def _write(self, text: str) -> None:
-        if self._is_silent:
-            return
         with self._lock:
-            self._stream.write(text)
+            self._stream.write(f"{line}\n")
             self._stream.flush()

@@ -57,7 +57,7 @@ _TITLES = {
     "E0305": "the policy does not allow this model",
     "E0306": "a chat service needs a chat template",
     "E0307": "stackc has no memory formula for this model",
-    "E0308": "the engine cannot run this quantization on this GPU",
+    "E0308": "the engine does not run this architecture, or this quantization on this GPU",
     "E0309": "the model's own configuration is missing or contradictory",
     "E0310": "the Hub has no such model",
     "E0311": "the Hub did not answer as it should",

@@ -86,6 +86,8 @@ def _compared(facts: ModelFacts) -> dict[str, Value]:
         "licence": facts.license,
         "gated": facts.gated or None,
         "chat template": facts.chat_template,
+        "named templates": ", ".join(facts.named_templates) or None,
+        "sampling": ", ".join(f"{key} {value}" for key, value in sorted((facts.sampling or {}).items())) or None,
         "dtype": dtype if isinstance(dtype, str) else None,
         "quantization": quantization_method(facts),
         "tensors": facts.tensors.digest if facts.tensors is not None else None,

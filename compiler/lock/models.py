@@ -104,7 +104,11 @@ class ModelFacts(LockModel):
         base_models: repositories that the card names as its base.
         base_relation: `quantized`, `finetune`, `adapter` or `merge`, where the Hub derived one.
         pipeline_tag: the Hub's task, such as `text-generation`.
-        chat_template: the file that holds it (`tokenizer_config.json`, `chat_template.jinja`); None if there is none.
+        chat_template: the file that holds the default one (`tokenizer_config.json`, `chat_template.jinja`); None if
+            there is none.
+        named_templates: chat templates that a request may name, beside the default one.
+        sampling: default sampling parameters of its generation_config.json, which the engine gives to requests that
+            name none; None where there is no such file, or nobody has read it yet.
         remote_code: config.json names Python files in its `auto_map`.
         weights: files that vLLM will load, sorted by path; never a second copy of the same weights.
         config: config.json as read, without what no engine reads (label maps, the author's folders) and without the
@@ -126,6 +130,8 @@ class ModelFacts(LockModel):
     base_relation: str | None = None
     pipeline_tag: str | None = None
     chat_template: str | None = None
+    named_templates: tuple[str, ...] = ()
+    sampling: dict[str, bool | int | float] | None = None
     remote_code: bool = False
     weights: tuple[WeightFile, ...] = ()
     config: dict[str, Any]

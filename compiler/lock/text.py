@@ -25,6 +25,9 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff
 _LINE = re.compile(r'(?P<indent> *)(?:- (?P<item>.+)|(?P<key>"(?:[^"\\]|\\.)*"|[^"\s:][^\s]*?):(?: (?P<value>.+))?)')
 
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class UnusualError(ValueError):
     """The text is not in the form that `format_document` writes; it may still be good YAML."""
 
@@ -68,16 +71,28 @@ def _scalar(value: object) -> str:
 
 
 def _flow(value: object) -> str:
+    if isinstance(value, str):
+        text = _quoted(value)
+        # Nearly every text is ASCII; asking for that is quicker than a search.
+        return text if text.isascii() and "\x7f" not in text else _UNPRINTABLE.sub(_escaped, text)
+    if type(value) is int:
+        return str(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
-    if isinstance(value, float) and not math.isfinite(value):
+        return "{" + ", ".join([f"{_flow(str(key))}: {_flow(item)}" for key, item in value.items()]) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join([_flow(item) for item in value]) + "]"
+    return _float(value) if isinstance(value, float) else _quoted(value)
+
+
+def _float(value: float) -> str:
+    if not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    text = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float) and "." not in text:
-        return text.replace("e", ".0e")  # without a dot, YAML 1.1 reads it as a string
-    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) if isinstance(value, str) else text
+    text = repr(value)
+    return text if "." in text else text.replace("e", ".0e")  # without a dot, YAML 1.1 reads it as a string
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -130,7 +145,7 @@ def _add(block: dict[str, Any] | list[Any], match: re.Match[str]) -> str | None:
 def _value(text: str) -> Any:
     if text[0] in '"[{-0123456789' or text in ("true", "false", "null"):
         try:
-            return json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_refuse)
+            return _decode(text)
         except ValueError as error:
             raise UnusualError(text) from error
     if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
@@ -147,3 +162,6 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(word: str) -> object:
     raise UnusualError(word)
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_without_repetition, parse_constant=_refuse).decode

@@ -31,6 +31,8 @@ class Linear:
         quantized: False where the engine never quantizes it, such as a router.
         dtype: safetensors dtype of its weights where that is fixed; None: what the model is served in.
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
+        alignment: rows on one rank are padded to a multiple of it.
+        whole_unless: every rank holds all of it where the ranks do not divide this number, such as a tower's heads.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Linear:
     quantized: bool = True
     dtype: str | None = None
     parts: int = 1
+    alignment: int = 1
+    whole_unless: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,10 @@ class Experts:
         gated: whether there is a gate projection beside up.
         bias: whether projections have biases.
         top_k: experts that serve one token.
+        needs_rank_each: whether the engine refuses more tensor-parallel ranks than experts.
+        engine_name: as the engine calls it, where that differs.
+        projections: names of one expert's gate, up and down projections in checkpoints.
+        least_width: on one of several ranks; narrower slices are padded to it.
     """
 
     name: str
@@ -100,6 +108,10 @@ class Experts:
     top_k: int
     gated: bool = True
     bias: bool = False
+    needs_rank_each: bool = False
+    engine_name: str | None = None
+    projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    least_width: int = 1
 
 
 Module = Linear | Vector | Table | Experts
@@ -147,17 +159,40 @@ class IndexerCache:
 
 
 @dataclass(frozen=True, slots=True)
-class StatePart:
-    """One tensor of a recurrent state: `divided` elements over the ranks, `replicated` on each.
+class PackedCache:
+    """One of the caches that DeepSeek V4 keeps for a layer; pages of several sizes share a block (vllm's BLHNC layout).
 
     Attributes:
+        role: `latent`, `indexer` (8-bit keys and their scales) or `state` (float32, of what is not yet compressed).
+        width: elements of one entry.
+        ratio: tokens that one entry stands for.
+        window: tokens that are kept; None for all.
+        block: tokens of a block where it is fixed; None: the backend's.
+    """
+
+    role: str
+    width: int
+    ratio: int = 1
+    window: int | None = None
+    block: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatePart:
+    """One tensor of a recurrent state (vllm/model_executor/layers/mamba/mamba_utils.py).
+
+    Attributes:
+        rows: that every rank holds, such as the taps that a convolution remembers.
+        divided: elements of a row that ranks divide.
+        grouped, groups: further elements of a row, in so many groups; each rank holds at least one group.
         dtype: torch's name; None: what the model is served in.
-        steps: rows that each rank holds of it beyond one, such as a convolution's taps.
     """
 
     divided: int
+    rows: int = 1
+    grouped: int = 0
+    groups: int = 1
     dtype: str | None = None
-    steps: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +200,19 @@ class StateCache:
     """The recurrent state of one request in one layer (Mamba, gated delta net, …); it does not grow with length.
 
     Attributes:
-        kind: `mamba1`, `mamba2`, `gdn`, `kda`, `short_conv` or `linear`.
-        groups: of a Mamba 2 state; extended where ranks do not divide them.
+        kind: of the layer, as vLLM calls its backend (`mamba2`, `gdn_attention`, …).
+        checkpoints_on: major compute capabilities on which a prefill exports a state from its midst, so that a
+            request holds one more; None for every device.
+        alignment: tokens that blocks are a multiple of where such a state is exported.
     """
 
     kind: str
     parts: tuple[StatePart, ...]
+    checkpoints_on: tuple[int, ...] | None = ()
+    alignment: int = 1
 
 
-Cache = HeadCache | LatentCache | IndexerCache | StateCache
+Cache = HeadCache | LatentCache | IndexerCache | PackedCache | StateCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +228,50 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemSize:
+    """What the largest image, video or sound of a prompt takes, by which the engine sizes its profile run.
+
+    Attributes:
+        tokens: of one image: least and most, where preprocessor_config.json decides, which configs do not hold.
+        patches: rows of the tower's hidden states for each token.
+        source: of the tokens.
+        groups: times that a video may hold an image's tokens, as far as max_model_len allows.
+    """
+
+    tokens: tuple[int, int]
+    patches: int
+    source: str
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A tower that turns images or sound into embeddings, with its projector; it runs on the first pipeline stage only.
+
+    See vllm/model_executor/models/interfaces.py:_mark_tower_model of 0.33.0.
+
+    Attributes:
+        modalities: what it reads: `image`, `video`, `audio`.
+        heads: attention heads, which the ranks must divide; None where it may stay whole.
+        hidden_size, intermediate_size: of its widest layer.
+        output_size: width of an embedding, of every level that it gives.
+        split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
+        item: the largest item of a prompt.
+        batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+    """
+
+    modules: tuple[Module, ...]
+    modalities: tuple[str, ...]
+    heads: int | None
+    hidden_size: int
+    intermediate_size: int
+    output_size: int
+    item: ItemSize
+    split: bool = True
+    batch_elements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """A model.
 
@@ -197,7 +280,12 @@ class Architecture:
         layers: of the decoder, in order.
         layer_prefix: path of the layers in checkpoints.
         first, last: modules of the first and the last pipeline stage.
-        everywhere: modules of every pipeline stage, such as a vision tower.
+        everywhere: modules of every pipeline stage.
+        encoders: towers for images and sound.
+        renames: prefixes of a checkpoint's names and what the engine calls them. It rewrites the module names in a
+            quantizer's lists so, one pair after the other, and `layer_prefix` and all names here are the engine's.
+        drafting: layers for speculative decoding (MTP) that checkpoints may hold after the decoder's own; not served.
+        drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
@@ -205,6 +293,10 @@ class Architecture:
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         pooling: it gives embeddings or scores, and generates nothing.
+        pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
+            SupportsPP).
+        copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
+        float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
     """
 
     name: str
@@ -221,13 +313,25 @@ class Architecture:
     max_model_len: int
     checkpoint_dtype: str
     everywhere: tuple[Module, ...] = ()
+    encoders: tuple[Encoder, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
+    drafting: tuple[Layer, ...] = ()
+    drafting_prefixes: tuple[str, ...] = ()
     pooling: bool = False
+    pipelined: bool = True
+    copies_kv_heads: bool = True
+    float16: bool = True
 
     @property
     def num_layers(self) -> int:
         """Layers of the decoder."""
         return len(self.layers)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What a prompt may hold besides text."""
+        return tuple(dict.fromkeys(kind for encoder in self.encoders for kind in encoder.modalities))
 
     @property
     def sliding_window(self) -> int | None:
@@ -236,9 +340,9 @@ class Architecture:
         return windows.pop() if len(windows) == 1 else None
 
 
-def served_dtype(checkpoint_dtype: str, *, bfloat16_runs: bool) -> str:
+def served_dtype(checkpoint_dtype: str, *, bfloat16_runs: bool, pooling: bool = False, float16: bool = True) -> str:
     """The dtype that vLLM's `auto` picks, so that it can be emitted (vllm/config/model.py:_resolve_auto_dtype)."""
-    preferred = "bfloat16" if bfloat16_runs else "float16"
-    if checkpoint_dtype == "float32":
-        return preferred
-    return checkpoint_dtype if checkpoint_dtype == "float16" else preferred
+    supported = [*(["bfloat16"] if bfloat16_runs else []), *(["float16"] if float16 else []), "float32"]
+    preferred = "float16" if pooling and float16 else supported[0]
+    wanted = preferred if checkpoint_dtype == "float32" else checkpoint_dtype
+    return wanted if wanted in supported else preferred

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.memory.architecture import Architecture, Cache, HeadCache, IndexerCache, LatentCache
-from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout, kv_layout
+from compiler.memory.architecture import Architecture, Cache, HeadCache, IndexerCache, LatentCache, PackedCache
+from compiler.memory.architecture import served_dtype as auto_dtype
+from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
+from compiler.memory.kv_groups import kv_layout
+from compiler.memory.latent_pages import indexer_page, latent_page, packed_page
+from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.parallelism import Parallelism
+from compiler.memory.states import StateRules, state_rules
 
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1}
+
+
+HOPPER = (9, 0)
 
 
 def rank_kv_layout(
@@ -18,29 +26,59 @@ def rank_kv_layout(
     dtype: str,
     block_size: int,
     max_num_batched_tokens: int,
+    served_dtype: str | None = None,
+    compute_capability: tuple[int, int] | None = HOPPER,
 ) -> KvLayout:
     """The layout on one rank.
 
-    Async scheduling, on by default, keeps pipeline_parallel_size + 1 batches in flight
-    (vllm/config/vllm.py:max_concurrent_batches).
+    Layers are grouped over all pipeline stages, and a rank then holds its part of each group
+    (vllm/v1/core/kv_cache_planning.py:get_global_kv_cache_groups and _project_kv_cache_groups_to_worker). All ranks
+    get the number of blocks of the one that has room for fewest. Async scheduling, on by default, keeps
+    pipeline_parallel_size + 1 batches in flight (vllm/config/vllm.py:max_concurrent_batches).
+
+    Args:
+        dtype: of keys and values.
+        block_size: that the attention backend wants in a model without recurrent states.
+        served_dtype: of the model, which states are kept in; by default `dtype` where that is no narrower one.
+        compute_capability: of the GPU, None on a CPU; by default one on which a request holds most states.
     """
-    layers = parallelism.layers(architecture.num_layers)
-    caches = (cache for index in layers for cache in architecture.layers[index].caches)
-    specs = tuple(spec for cache in caches for spec in _specs(cache, parallelism, dtype, block_size))
+    rules = state_rules(
+        architecture,
+        parallelism,
+        block_size=block_size,
+        element_bytes=ELEMENT_BYTES[dtype],
+        served_dtype=served_dtype or _served(architecture, dtype),
+        major=compute_capability[0] if compute_capability else None,
+    )
+    stage = parallelism.layers(architecture.num_layers)
+    specs: list[CacheSpec] = []
+    held: list[bool] = []
+    for index, layer in enumerate(architecture.layers):
+        for cache in layer.caches:
+            found = tuple(_specs(cache, parallelism, dtype, rules))
+            specs.extend(found)
+            held.extend([index in stage] * len(found))
+    packed = any(isinstance(cache, PackedCache) for layer in architecture.layers for cache in layer.caches)
     batches = parallelism.pipeline_parallel_size + 1
-    return kv_layout(specs, dtype=dtype, in_flight_tokens=batches * max_num_batched_tokens)
+    return kv_layout(specs, dtype=dtype, in_flight_tokens=batches * max_num_batched_tokens, held=held, packed=packed)
 
 
-def _specs(cache: Cache, parallelism: Parallelism, dtype: str, block_size: int) -> Iterator[CacheSpec]:
+def _served(architecture: Architecture, dtype: str) -> str:
+    return dtype if dtype in SERVED_BYTES else auto_dtype(architecture.checkpoint_dtype, bfloat16_runs=True)
+
+
+def _specs(cache: Cache, parallelism: Parallelism, dtype: str, rules: StateRules) -> Iterator[CacheSpec]:
+    block_size = rules.block_size
     if isinstance(cache, HeadCache):
         yield _heads(cache, parallelism, dtype, block_size)
     elif isinstance(cache, LatentCache):
-        page = block_size * cache.width * ELEMENT_BYTES[dtype]
-        yield CacheSpec(CacheKind.LATENT, block_size, page, (cache.width,))
+        yield latent_page(cache, dtype, block_size)
     elif isinstance(cache, IndexerCache):
-        raise NotImplementedError
+        yield indexer_page(cache, block_size)
+    elif isinstance(cache, PackedCache):
+        yield packed_page(cache, dtype, block_size)
     else:
-        raise NotImplementedError
+        yield rules.spec(cache, parallelism)
 
 
 def _heads(cache: HeadCache, parallelism: Parallelism, dtype: str, block_size: int) -> CacheSpec:

@@ -1,15 +1,12 @@
 """KV cache by vLLM's page and block arithmetic.
 
-vllm/v1/kv_cache_interface.py and vllm/v1/core/kv_cache_planning.py of 0.33.0: the layers' pages are made equal in size,
-layers are put in groups, a block holds a page of each layer of a group, and block 0 is the null block that no request
-gets.
+vllm/v1/kv_cache_interface.py of 0.33.0: a block holds a page of each layer of a group, a request takes blocks of every
+group, and block 0 is the null block that no request gets. How layers are grouped is in compiler/memory/kv_groups.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +20,7 @@ class CacheKind(StrEnum):
     SLIDING = "SlidingWindowSpec"
     CHUNKED = "ChunkedLocalAttentionSpec"
     LATENT = "MLAAttentionSpec"
+    SLIDING_LATENT = "SlidingWindowMLASpec"
     STATE = "MambaSpec"
 
 
@@ -60,7 +58,8 @@ class CacheSpec:
     def uniform_key(self) -> tuple[object, ...]:
         """Layers with equal keys need the same number of tokens, whatever their pages (UniformTypeKVCacheSpecs)."""
         full = self.kind in (CacheKind.FULL, CacheKind.LATENT)
-        return (CacheKind.FULL if full else self.kind, self.block_size, self.window, self.chunk, self.states)
+        page = self.page_bytes if self.kind is CacheKind.STATE else 0
+        return (CacheKind.FULL if full else self.kind, self.block_size, self.window, self.chunk, self.states, page)
 
 
 def _ceil(count: int, unit: int) -> int:
@@ -69,7 +68,7 @@ def _ceil(count: int, unit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CacheGroup:
-    """Layers that share a block table. `page_bytes` is what a block takes in all of them."""
+    """Layers that share a block table: how many this rank holds, and what a block takes in all of those."""
 
     spec: CacheSpec
     layers: int
@@ -121,69 +120,3 @@ def largest(limit: int, holds: Callable[[int], bool]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if holds(middle) else (low, middle - 1)
     return low
-
-
-class PagesError(ValueError):
-    """Pages that vLLM cannot make equal; it would refuse to start."""
-
-
-def kv_layout(specs: Sequence[CacheSpec], *, dtype: str, in_flight_tokens: int) -> KvLayout:
-    """The layout that vLLM plans for the layers of one rank, in the order of the model.
-
-    Raises:
-        PagesError: their pages cannot be made equal.
-    """
-    groups = _groups(specs)
-    largest_group = max((group.page_bytes for group in groups), default=0)
-    block_size = groups[0].spec.block_size if groups else 0
-    return KvLayout(dtype, block_size, largest_group, groups, in_flight_tokens)
-
-
-def _groups(specs: Sequence[CacheSpec]) -> tuple[CacheGroup, ...]:
-    """kv_cache_planning.py:get_kv_cache_groups."""
-    if not specs:
-        return ()
-    if len({spec.uniform_key for spec in specs}) == 1:
-        return (CacheGroup(specs[0], len(specs), sum(spec.page_bytes for spec in specs)),)
-    buckets = _buckets(_equal_pages(specs))
-    fewest, most = min(map(len, buckets)), max(map(len, buckets))
-    # Padding short groups costs less than splitting long ones where they differ by less than half.
-    size = most if most < fewest * 1.5 else fewest
-    return tuple(group for bucket in buckets for group in _split(bucket, size))
-
-
-def _split(bucket: Sequence[CacheSpec], size: int) -> Iterable[CacheGroup]:
-    count = _ceil(len(bucket), size)
-    for index in range(count):
-        layers = bucket[index::count]
-        yield CacheGroup(layers[0], len(layers), sum(spec.page_bytes for spec in layers))
-
-
-def _buckets(specs: Sequence[CacheSpec]) -> list[list[CacheSpec]]:
-    buckets: dict[CacheSpec, list[CacheSpec]] = {}
-    for spec in specs:
-        buckets.setdefault(spec, []).append(spec)
-    return list(buckets.values())
-
-
-def _equal_pages(specs: Sequence[CacheSpec]) -> list[CacheSpec]:
-    """kv_cache_planning.py:unify_kv_cache_spec_page_size."""
-    page = max(spec.page_bytes for spec in specs)
-    return [_with_page(spec, page) for spec in specs]
-
-
-def _with_page(spec: CacheSpec, page: int) -> CacheSpec:
-    if spec.page_bytes == page:
-        return spec
-    if spec.kind is CacheKind.STATE:
-        return dataclasses.replace(spec, page_bytes=page)
-    if page % spec.page_bytes == 0:
-        return dataclasses.replace(spec, page_bytes=page, block_size=spec.block_size * (page // spec.page_bytes))
-    if spec.kind is CacheKind.LATENT:
-        raise PagesError(f"pages of {spec.page_bytes} bytes in an MLA layer do not divide pages of {page} bytes")
-    return dataclasses.replace(spec, page_bytes=page)
-
-
-def common_block(specs: Iterable[CacheSpec]) -> int:
-    """The block size that all of them share, as a least common multiple."""
-    return math.lcm(*(spec.block_size for spec in specs))

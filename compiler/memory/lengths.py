@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from compiler.memory.config import Config, ConfigError
 
-# RoPE types whose factor is already in max_position_embeddings.
-_ALREADY_SCALED = {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"}
+# RoPE types whose factor is already in max_position_embeddings; vLLM reads `telechat3-yarn` as YaRN.
+_ALREADY_SCALED = {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "telechat3-yarn"}
 
 _LENGTH_KEYS = (
     "max_position_embeddings",
@@ -21,19 +21,40 @@ _LENGTH_KEYS = (
     "seq_len",
 )
 
+# What transformers takes max_position_embeddings (n_positions for GPT-2's relatives) for where it is absent.
+_DEFAULTS = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta"), 512),
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), 1024),
+    **dict.fromkeys(
+        ("llama", "olmo", "olmo2", "olmo3", "granite", "opt", "falcon", "phi", "exaone4", "gpt_neox", "gptj"), 2048
+    ),
+    **dict.fromkeys(("phi3", "starcoder2", "stablelm", "nemotron", "arcee"), 4096),
+    **dict.fromkeys(("gemma", "gemma2", "cohere", "cohere2", "modernbert"), 8192),
+    **dict.fromkeys(("qwen2", "qwen3", "gemma3n_text", "smollm3"), 32768),
+    **dict.fromkeys(("mistral", "ministral", "gemma3_text", "gemma4_text", "glm", "glm4"), 131072),
+    "ministral3": 262144,
+    "seed_oss": 524288,
+}
 _FALLBACK = 2048  # vLLM's own
 _LARGEST_FACTOR = 1024
 
 
 def max_model_len(config: Config) -> int:
-    """Tokens. Where a config names several lengths, the smallest; `model_max_length` overrides them."""
+    """Tokens. Where a config names several lengths, the smallest; `model_max_length` overrides them.
+
+    Args:
+        config: of the language model, where others stand beside it.
+    """
     lengths = [config.positive(key) for key in _LENGTH_KEYS if key in config]
-    if not lengths:
-        return _FALLBACK
-    length = config.positive("model_max_length", default=min(lengths))
-    if config.text("model_type").startswith("gemma3"):
+    default = _DEFAULTS.get(config.text("model_type"))
+    if default is not None and not any(key in config for key in ("max_position_embeddings", "n_positions")):
+        lengths.append(default)
+    length = config.positive("model_max_length", default=min(lengths, default=_FALLBACK))
+    if "gemma3" in config.text("model_type"):
         return length
-    return int(length * max((_rope_factor(rope) for rope in rope_parameters(config)), default=1.0))
+    # The last kind of layer decides where they differ; vLLM takes them for equal.
+    factors = [factor for rope in rope_parameters(config) if (factor := _rope_factor(rope)) is not None]
+    return int(length * factors[-1]) if factors else length
 
 
 def rope_parameters(config: Config) -> tuple[Config, ...]:
@@ -43,10 +64,13 @@ def rope_parameters(config: Config) -> tuple[Config, ...]:
     return tuple(rope.at(key) for key in kinds) if kinds else (rope,)
 
 
-def _rope_factor(rope: Config) -> float:
-    if str(next(rope.first("rope_type", "type"), "default")) in _ALREADY_SCALED:
-        return 1.0
-    factor = rope.data.get("factor") or 1.0
-    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 1 <= factor <= _LARGEST_FACTOR:
-        raise ConfigError(f"`{rope.path}factor` must be a number from 1 to {_LARGEST_FACTOR}, not {str(factor)[:40]}")
+def _rope_factor(rope: Config) -> float | None:
+    """None where the type has no factor that lengthens."""
+    if str(next(rope.first("rope_type", "type"), "default")) in _ALREADY_SCALED or "factor" not in rope:
+        return None
+    factor = rope.data["factor"]
+    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor <= _LARGEST_FACTOR:
+        raise ConfigError(
+            f"`{rope.path}factor` must be a positive number up to {_LARGEST_FACTOR}, not {str(factor)[:40]}"
+        )
     return float(factor)

@@ -1,104 +1,52 @@
-"""How a checkpoint's quantization block says that weights are stored, and which modules it leaves alone."""
+"""How a checkpoint's quantization block says that weights are stored, and which modules it leaves alone.
+
+vllm/model_executor/layers/quantization/ of 0.33.0: auto_awq.py, auto_gptq.py, fp8.py, mxfp4.py, and
+vllm/models/deepseek_v4/quant_config.py; AutoRound, compressed-tensors and ModelOpt have files of their own here.
+"""
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.memory.config import ConfigError
+from compiler.memory.packing_autoround import auto_round
+from compiler.memory.packing_compressed import compressed_tensors
+from compiler.memory.packing_modelopt import modelopt, mxfp8
+from compiler.memory.quantized import (
+    Kind,
+    Names,
+    Packing,
+    Quantization,
+    Rename,
+    Scales,
+    Unit,
+    UnknownLayoutError,
+    is_positive,
+    names_in,
+)
 
-
-class UnknownLayoutError(ConfigError):
-    """A quantization whose tensors stackc cannot lay out, although an engine may run it."""
-
+__all__ = ["Packing", "Quantization", "UnknownLayoutError", "read_quantization"]
 
 _LARGEST_GROUP = 65536
-_BYTE = 8
+_BYTE, _NIBBLE = 8, 4
+_MX_GROUP = 32
+
+# Scalars that BaseKVCacheMethod registers: q, k, v and prob (quantization/kv_cache.py).
+_FOUR_SCALES = Scales(served=4)
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """How a quantizer stores a module.
-
-    Attributes:
-        style: which layout of compiler/memory/layouts.py.
-        bits: per weight.
-        group_size: inputs that share a scale; None for one scale per output channel or tensor.
-        block: rows and columns that share a scale (FP8 block checkpoints); None otherwise.
-        symmetric: whether there are no zero points.
-        static_activations: whether the checkpoint holds scales of activations.
-    """
-
-    style: str
-    bits: int
-    group_size: int | None = None
-    block: tuple[int, int] | None = None
-    symmetric: bool = True
-    static_activations: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Skips:
-    """Modules that stay unquantized, as each method names them.
-
-    Attributes:
-        exact: names of whole modules.
-        parts: pieces that a name contains.
-        patterns: regular expressions that match a name from its start.
-        globs: shell patterns.
-    """
-
-    exact: frozenset[str] = frozenset()
-    parts: tuple[str, ...] = ()
-    patterns: tuple[re.Pattern[str], ...] = ()
-    globs: tuple[str, ...] = ()
-
-    def covers(self, name: str) -> bool:
-        """Whether a module, by its full name, is skipped."""
-        return (
-            name in self.exact
-            or any(part in name for part in self.parts)
-            or any(pattern.match(name) for pattern in self.patterns)
-            or any(fnmatch.fnmatchcase(name, glob) for glob in self.globs)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """The whole block: how modules are packed, and which are not.
-
-    Attributes:
-        linear, experts: packing of the two kinds of modules; None where that kind stays unquantized.
-        table: packing of the output head; None where it stays unquantized.
-        attention_scales: scalars in the served dtype that the engine adds to each attention layer
-            (vllm/model_executor/layers/quantization/kv_cache.py:BaseKVCacheMethod, 0.33.0).
-        kv_cache_dtype: of the cache, where the checkpoint chooses one for `auto`.
-    """
-
-    method: str
-    linear: Packing | None
-    experts: Packing | None
-    skips: Skips = Skips()
-    table: Packing | None = None
-    attention_scales: int = 0
-    kv_cache_dtype: str | None = None
-
-    @property
-    def bits(self) -> int:
-        """Bits of most weights."""
-        packing = self.linear or self.experts
-        return packing.bits if packing is not None else 16
-
-
-def read_quantization(method: str | None, block: Mapping[str, Any] | None) -> Quantization | None:
+def read_quantization(
+    method: str | None, block: Mapping[str, Any] | None, config: Mapping[str, Any] | None = None
+) -> Quantization | None:
     """What the checkpoint's quantization block says; None if it is unquantized.
 
     Args:
         method: as the engine spells it (compiler/lock/quantization.py:checkpoint_format).
         block: the block itself.
+        config: the whole config.json, where the model decides too: DeepSeek V4's `expert_dtype`, gpt-oss's kernels.
 
     Raises:
         UnknownLayoutError: a method without a layout here.
@@ -106,108 +54,199 @@ def read_quantization(method: str | None, block: Mapping[str, Any] | None) -> Qu
     """
     if block is None or method is None:
         return None
-    reader = _READERS.get(method)
+    kind = config.get("model_type") if config is not None else None
+    if config is not None and (method, kind) == ("fp8", "deepseek_v4"):
+        return _deepseek_v4(block, config)
+    if method == "mxfp4" and kind not in (None, "gpt_oss"):
+        return _mxfp4_experts("mxfp4")
+    reader = _READERS.get("modelopt" if method.startswith("modelopt") else method)
     if reader is None:
         raise UnknownLayoutError(f"quantization method `{method[:40]}` has no layout that stackc knows")
     return reader(block)
 
 
+_NO_NAMES = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """One packing for every module of a kind that is not listed.
+
+    Attributes:
+        skips: unquantized linear modules and heads.
+        expert_names: whether an entry that goes on after a module's name skips it, as single experts' names do.
+        only: pieces of the names of all that is quantized; empty for no such list.
+    """
+
+    linear: Packing | None
+    experts: Packing | None
+    head: Packing | None = None
+    skips: Names = _NO_NAMES
+    expert_names: bool = False
+    only: tuple[str, ...] = ()
+
+    def pick(self, unit: Unit) -> Packing | None:
+        """None where the module stays unquantized."""
+        if self._skips(unit):
+            return None
+        return {Kind.LINEAR: self.linear, Kind.EXPERTS: self.experts, Kind.HEAD: self.head}[unit.kind]
+
+    def _skips(self, unit: Unit) -> bool:
+        if unit.kind is Kind.LINEAR and self.only and not Names(parts=self.only).covers_unit(unit):
+            return True
+        if self.expert_names and "experts" in unit.name and (unit.kind is Kind.EXPERTS or not unit.shards):
+            return any(unit.name in listed for listed in self.skips.exact)
+        whole = replace(unit, shards=()) if unit.kind is Kind.EXPERTS else unit
+        return self.skips.covers_unit(whole)
+
+    def renamed(self, rename: Rename) -> Uniform:
+        """The same with the engine's names."""
+        return replace(self, skips=self.skips.renamed(rename), only=tuple(map(rename, self.only)))
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """GPTQModel's `dynamic` rules before a default: the first expression that matches an engine's name decides.
+
+    Attributes:
+        rules: expression, and the packing of what it matches; None for unquantized.
+    """
+
+    rules: tuple[tuple[str, Packing | None], ...]
+    default: Uniform
+
+    def pick(self, unit: Unit) -> Packing | None:
+        """None where the module stays unquantized."""
+        usual = self.default.pick(unit)
+        if usual is None:
+            return None
+        return next((packing for rule, packing in self.rules if re.match(rule, unit.name)), usual)
+
+    def renamed(self, rename: Rename) -> Overrides:
+        """The same with the engine's names."""
+        return replace(self, default=self.default.renamed(rename))
+
+
 def _awq(block: Mapping[str, Any]) -> Quantization:
-    packing = _integers(block, "awq")
-    skips = Skips(parts=_names(block, "modules_to_not_convert"))
-    return Quantization("awq", packing, packing, skips)
+    packing = _integers(block, "awq", bits=("w_bit", "bits"), group=("q_group_size", "group_size"))
+    if packing.bits != _NIBBLE:
+        raise ConfigError(f"quantization `bits` must be 4 for AWQ, not {packing.bits}")
+    packing = replace(packing, symmetric=block.get("zero_point") is False)
+    skips = Names(parts=names_in(block, "modules_to_not_convert"))
+    head = packing if block.get("lm_head") is True else None
+    return Quantization("awq", packing, packing, Uniform(packing, packing, head, skips))
 
 
 def _gptq(block: Mapping[str, Any]) -> Quantization:
-    packing = _integers(block, "gptq")
-    return Quantization("gptq", packing, packing, table=packing if block.get("lm_head") is True else None)
+    packing = _gptq_packing(block)
+    head = packing if block.get("lm_head") is True else None
+    default = Uniform(packing, packing, head, only=_flat(block.get("modules_in_block_to_quantize")))
+    rules = block.get("dynamic") or {}
+    if not isinstance(rules, Mapping):
+        raise ConfigError(f"quantization `dynamic` must be a map, not {str(rules)[:40]}")
+    chooser = Overrides(tuple(_gptq_rule(rule, fields, block) for rule, fields in rules.items()), default)
+    return Quantization("gptq", packing, packing, chooser if rules else default)
 
 
-def _integers(block: Mapping[str, Any], style: str) -> Packing:
-    bits = block.get("bits", block.get("w_bit"))
-    group = block.get("group_size", block.get("q_group_size"))
-    if bits not in (2, 3, 4, 8):
-        raise ConfigError(f"quantization `bits` must be 2, 3, 4 or 8, not {str(bits)[:40]}")
-    if not isinstance(group, int) or isinstance(group, bool) or not (group == -1 or 0 < group <= _LARGEST_GROUP):
-        raise ConfigError(f"quantization `group_size` must be -1 or a positive number, not {str(group)[:40]}")
-    return Packing(style, int(bits), None if group == -1 else group)
+def _gptq_rule(rule: str, fields: Any, block: Mapping[str, Any]) -> tuple[str, Packing | None]:
+    expression = rule.removeprefix("-:").removeprefix("+:")
+    Names(patterns=(expression,))
+    if rule.startswith("-:"):
+        return expression, None
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"quantization `dynamic` rule {rule[:40]} must be a map, not {str(fields)[:40]}")
+    return expression, _gptq_packing({**block, **fields})
 
 
-_ATTENTION_SCALES = 4
+def _gptq_packing(block: Mapping[str, Any]) -> Packing:
+    packing = _integers(block, "gptq", bits=("bits",), group=("group_size",))
+    if packing.bits not in (_NIBBLE, _BYTE) or block.get("sym") is False:
+        raise ConfigError(
+            f"quantization `bits` {packing.bits} with `sym` {str(block.get('sym'))[:10]}: vLLM runs symmetric GPTQ of "
+            "4 or 8 bits only"
+        )
+    if block.get("desc_act") is True and packing.group_size is not None:
+        raise ConfigError("quantization `desc_act` orders activations over groups, which vLLM no longer runs")
+    return packing
+
+
+def _flat(value: Any) -> tuple[str, ...]:
+    """`modules_in_block_to_quantize`: names, or lists of names."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ConfigError(f"quantization `modules_in_block_to_quantize` must be a list, not {str(value)[:40]}")
+    return tuple(name for entry in value for name in (_flat(entry) if isinstance(entry, list) else (str(entry),)))
+
+
+def _integers(block: Mapping[str, Any], style: str, *, bits: tuple[str, ...], group: tuple[str, ...]) -> Packing:
+    width = next((block[key] for key in bits if key in block), None)
+    size = next((block[key] for key in group if key in block), None)
+    if not isinstance(width, int) or isinstance(width, bool) or width not in (2, 3, 4, 8):
+        raise ConfigError(f"quantization `bits` must be 2, 3, 4 or 8, not {str(width)[:40]}")
+    if not isinstance(size, int) or isinstance(size, bool) or not (size == -1 or 0 < size <= _LARGEST_GROUP):
+        raise ConfigError(f"quantization `group_size` must be -1 or a positive number, not {str(size)[:40]}")
+    return Packing(style, width, None if size == -1 else size)
 
 
 def _fp8(block: Mapping[str, Any]) -> Quantization:
-    size = block.get("weight_block_size")
-    static = block.get("activation_scheme") == "static"
-    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(_is_positive(n) for n in size)):  # noqa: PLR2004
+    if block.get("store_dtype") is not None:
+        raise UnknownLayoutError("FP8 with `store_dtype` has no layout that stackc knows")
+    packing = _fp8_packing(block)
+    chooser = Uniform(packing, packing, skips=_ignored_layers(block), expert_names=True)
+    return Quantization("fp8", packing, packing, chooser, _FOUR_SCALES)
+
+
+def _ignored_layers(block: Mapping[str, Any]) -> Names:
+    return Names(exact=frozenset(names_in(block, "ignored_layers", "modules_to_not_convert")))
+
+
+def _fp8_packing(block: Mapping[str, Any]) -> Packing:
+    size, scheme = block.get("weight_block_size"), block.get("activation_scheme")
+    if scheme not in ("static", "dynamic"):
+        raise ConfigError(f"quantization `activation_scheme` must be static or dynamic, not {str(scheme)[:40]}")
+    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(map(is_positive, size))):  # noqa: PLR2004
         raise ConfigError("quantization `weight_block_size` must be two positive numbers")
-    packing = Packing("fp8", _BYTE, block=(size[0], size[1]) if size else None, static_activations=static)
-    skips = Skips(exact=frozenset(_names(block, "ignored_layers", "modules_to_not_convert")))
-    return Quantization("fp8", packing, packing, skips, attention_scales=_ATTENTION_SCALES)
+    if size and scheme == "static":
+        raise ConfigError("quantization `activation_scheme` must be dynamic with `weight_block_size`")
+    return Packing("fp8", _BYTE, block=(size[0], size[1]) if size else None, static_activations=scheme == "static")
 
 
-def _names(block: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
-    value = next((block[key] for key in keys if block.get(key)), ())
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"quantization `{keys[0]}` must be a list, not {str(value)[:40]}")
-    return tuple(map(str, value))
+def _mxfp4(block: Mapping[str, Any]) -> Quantization:
+    del block
+    return _mxfp4_experts("gpt-oss-mxfp4")
 
 
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _mxfp4_experts(style: str) -> Quantization:
+    """Only experts are stored so; `modules_to_not_convert` is not read."""
+    packing = Packing(style, _NIBBLE, _MX_GROUP)
+    return Quantization("mxfp4", None, packing, Uniform(None, packing))
 
 
-def _compressed_tensors(block: Mapping[str, Any]) -> Quantization:
-    groups = block.get("config_groups")
-    if not isinstance(groups, Mapping) or not groups:
-        raise ConfigError("quantization `config_groups` must hold a group")
-    if len(groups) > 1:
-        raise UnknownLayoutError("compressed-tensors with several groups has no layout that stackc knows")
-    group = next(iter(groups.values()))
-    weights = group.get("weights") if isinstance(group, Mapping) else None
-    if not isinstance(weights, Mapping):
-        raise ConfigError("quantization `config_groups.*.weights` is missing")
-    packing = _compressed_packing(weights, group.get("input_activations"))
-    return Quantization(
-        "compressed-tensors", packing, packing, ignored(block.get("ignore")), attention_scales=_ATTENTION_SCALES
-    )
+def _deepseek_v4(block: Mapping[str, Any], config: Mapping[str, Any]) -> Quantization:
+    """FP8 blocks, and experts of the dtype that the model's own config names."""
+    experts_in = config.get("expert_dtype", "fp4")
+    if experts_in not in ("fp4", "fp8"):
+        raise ConfigError(f"`expert_dtype` must be fp4 or fp8, not {str(experts_in)[:40]}")
+    linear = experts = _fp8_packing(block)
+    if experts_in == "fp4":
+        linear = replace(linear, scale_dtype="F8_E8M0")
+        nvfp4 = str(block.get("moe_quant_algo") or "").upper() == "NVFP4"
+        experts = (
+            Packing("nvfp4", _NIBBLE, 16, static_activations=True) if nvfp4 else Packing("mxfp4", _NIBBLE, _MX_GROUP)
+        )
+    chooser = Uniform(linear, experts, skips=_ignored_layers(block), expert_names=True)
+    return Quantization("deepseek_v4_fp8", linear, experts, chooser, _FOUR_SCALES)
 
 
-def ignored(names: Any) -> Skips:
-    """Compressed-tensors' list: whole names, or regular expressions behind `re:`."""
-    listed = [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else []
-    try:
-        patterns = tuple(re.compile(name.removeprefix("re:")) for name in listed if name.startswith("re:"))
-    except re.error as error:
-        raise ConfigError(f"quantization `ignore` holds an expression that cannot be read: {error}") from error
-    return Skips(exact=frozenset(name for name in listed if not name.startswith("re:")), patterns=patterns)
-
-
-def _compressed_packing(weights: Mapping[str, Any], activations: Any) -> Packing:
-    bits, size = weights.get("num_bits"), _compressed_group_size(weights)
-    if weights.get("type") == "float" and bits == _BYTE and not size:
-        static = isinstance(activations, Mapping) and activations.get("dynamic") is False
-        return Packing("ct-fp8", _BYTE, static_activations=static)
-    if weights.get("type") != "int" or bits not in (4, 8):
-        grouped = f" in groups of {str(size)[:20]}" if size else ""
-        scheme = f"{str(weights.get('type'))[:20]} {str(bits)[:20]} bit{grouped}"
-        raise UnknownLayoutError(f"quantization scheme {scheme} has no layout that stackc knows")
-    if not weights.get("symmetric", True):
-        raise UnknownLayoutError("asymmetric compressed-tensors weights have no layout that stackc knows")
-    if bits == 4 and activations:  # noqa: PLR2004
-        raise UnknownLayoutError("4-bit weights with quantized activations have no layout that stackc knows")
-    if bits == _BYTE and not size and activations:
-        return Packing("int8", _BYTE)
-    return Packing("pack-quantized", int(bits), size)
-
-
-def _compressed_group_size(weights: Mapping[str, Any]) -> int | None:
-    size = weights.get("group_size")
-    if size in (None, 0, -1):
-        return None
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= _LARGEST_GROUP:
-        raise ConfigError(f"quantization `group_size` must be a positive number, not {str(size)[:40]}")
-    return size
-
-
-_READERS = {"awq": _awq, "gptq": _gptq, "fp8": _fp8, "compressed-tensors": _compressed_tensors}
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Quantization]] = {
+    "awq": _awq,
+    "gptq": _gptq,
+    "auto-round": auto_round,
+    "fp8": _fp8,
+    "mxfp4": _mxfp4,
+    "gpt_oss_mxfp4": _mxfp4,
+    "compressed-tensors": compressed_tensors,
+    "modelopt": modelopt,
+    "mxfp8": mxfp8,
+}

@@ -7,15 +7,51 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import dense
+from compiler.memory.families import hybrid, mla, moe, moe_windows, qwen_hybrid, states
+from compiler.memory.families.pooling import converted
+from compiler.memory.families.text_models import TEXT_MODELS
+from compiler.memory.families.vision_models import VISION_MODELS
 
 Reader = Callable[[str, Config], Architecture]
 
 FAMILIES: Mapping[str, Reader] = {
-    "LlamaForCausalLM": dense.llama,
-    "MistralForCausalLM": dense.mistral,
-    "Qwen2ForCausalLM": dense.qwen2,
-    "Qwen3ForCausalLM": dense.qwen3,
+    **TEXT_MODELS,
+    **VISION_MODELS,
+    "DeepseekForCausalLM": mla.deepseek,
+    "DeepseekV2ForCausalLM": mla.deepseek,
+    "DeepseekV3ForCausalLM": mla.deepseek,
+    "DeepseekV32ForCausalLM": mla.sparse,
+    "Glm4MoeLiteForCausalLM": mla.glm4_lite,
+    "GlmMoeDsaForCausalLM": mla.sparse,
+    "MiniCPM3ForCausalLM": mla.minicpm3,
+    "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
+    "Glm4MoeForCausalLM": moe.glm4_moe,
+    "GptOssForCausalLM": moe.gpt_oss,
+    "GraniteMoeForCausalLM": moe.granite_moe,
+    "GraniteMoeSharedForCausalLM": moe.granite_moe,
+    "LagunaForCausalLM": moe_windows.laguna,
+    "Llama4ForCausalLM": moe_windows.llama4,
+    "MiMoV2FlashForCausalLM": moe_windows.mimo_v2,
+    "MiniMaxM2ForCausalLM": moe.minimax_m2,
+    "MixtralForCausalLM": moe.mixtral,
+    "OlmoeForCausalLM": moe.olmoe,
+    "PhiMoEForCausalLM": moe.phimoe,
+    "Qwen2MoeForCausalLM": moe.qwen2_moe,
+    "Qwen3MoeForCausalLM": moe.qwen3_moe,
+    "Step3p5ForCausalLM": moe_windows.step3p5,
+    "FalconH1ForCausalLM": hybrid.falcon_h1,
+    "FalconMambaForCausalLM": states.mamba,
+    "GraniteMoeHybridForCausalLM": hybrid.granite_hybrid,
+    "JambaForCausalLM": hybrid.jamba,
+    "Lfm2ForCausalLM": states.lfm2,
+    "Lfm2MoeForCausalLM": states.lfm2_moe,
+    "Mamba2ForCausalLM": states.mamba2,
+    "MambaForCausalLM": states.mamba,
+    "NemotronHForCausalLM": hybrid.nemotron_h,
+    "Zamba2ForCausalLM": states.zamba2,
+    "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
+    "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,
+    "Qwen3_5MoeForCausalLM": qwen_hybrid.qwen3_5,
 }
 
 
@@ -27,9 +63,10 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
         ConfigError: a key is missing, absurd or contradicts another.
     """
     name = architecture_name(config)
-    if name not in FAMILIES:
+    reader = FAMILIES.get(name) or converted(name, FAMILIES)
+    if reader is None:
         raise UnsupportedArchitectureError(name)
-    return FAMILIES[name](name, Config(config))
+    return reader(name, Config(config))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

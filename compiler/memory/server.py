@@ -17,7 +17,7 @@ from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.tensors import content, expected_tensors, second_head_elements
+from compiler.memory.tensors import content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
@@ -102,13 +102,14 @@ def _unexplained(
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
     tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
-    found = content(tensors, tied=tied)
+    found = content(tensors, tied=tied, skipped=architecture.drafting_prefixes)
     expected = content(expected_tensors(architecture, checkpoint.quantization), tied=tied)
     head = second_head_elements(tensors, architecture) * width // ranks
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:
         source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
-    if found == expected:
+    drafting = content(drafting_tensors(architecture, checkpoint.quantization), tied=False)
+    if found in (expected, expected + drafting):
         return head, source
     more = max(0, found.float_elements - expected.float_elements) * width
     more += max(0, found.packed_bytes - expected.packed_bytes)

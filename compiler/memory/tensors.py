@@ -10,14 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture, Experts, Linear, Module, Split, Table
 from compiler.memory.config import ConfigError
-from compiler.memory.layouts import Parameter, dtype_bytes, linear_parameters
-from compiler.memory.packing import Packing, Quantization
+from compiler.memory.layouts import Parameter, Projections, dtype_bytes, linear_parameters
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.weights import module_parameters, packing_of, rank_modules
+from compiler.memory.quantized import Packing, Quantization
+from compiler.memory.weights import Fused, chooser_of, fused_modules, module_parameters, packing_of, rank_modules
 
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -28,42 +29,85 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$")
 _TABLE = 2
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a checkpoint. `dtype` is a safetensors dtype."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
 def expected_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
-    """Every kind of tensor that the checkpoint should hold."""
-    counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
-    default = _SAFETENSORS[architecture.checkpoint_dtype]
-    for path, module in rank_modules(architecture, Parallelism()):
-        for name, parameter in _stored(path, module, packing_of(module, path, quantization)):
+    """Every kind of tensor that the checkpoint should hold for what is served."""
+    return _kinds(rank_modules(architecture, Parallelism()), architecture, quantization)
+
+
+def stored_tensors(architecture: Architecture, quantization: Quantization | None) -> Iterator[StoredTensor]:
+    """Every single tensor that the checkpoint should hold for what is served."""
+    default, chooser = _SAFETENSORS[architecture.checkpoint_dtype], chooser_of(quantization, architecture)
+    for path, fused in rank_modules(architecture, Parallelism()):
+        for suffix, parameter, count in _stored(fused, packing_of(path, fused, chooser, architecture)):
             dtype = parameter.stored_dtype or parameter.dtype or default
-            counts[_NUMBER.sub("*", name), dtype, parameter.shape] += 1
+            for index in range(count):
+                yield StoredTensor(path + suffix.replace("*", str(index)), dtype, parameter.shape)
+
+
+def drafting_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
+    """Those of layers that the checkpoint may hold and the engine does not load."""
+    layers = enumerate(architecture.drafting, architecture.num_layers)
+    modules = (
+        (f"{architecture.layer_prefix}.{index}.", fused)
+        for index, layer in layers
+        for fused in fused_modules(layer.modules)
+    )
+    return _kinds(modules, architecture, quantization)
+
+
+def _kinds(
+    modules: Iterable[tuple[str, Fused]], architecture: Architecture, quantization: Quantization | None
+) -> tuple[TensorKind, ...]:
+    counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
+    default, chooser = _SAFETENSORS[architecture.checkpoint_dtype], chooser_of(quantization, architecture)
+    for path, fused in modules:
+        packing = packing_of(path, fused, chooser, architecture)
+        for suffix, parameter, count in _stored(fused, packing):
+            dtype = parameter.stored_dtype or parameter.dtype or default
+            counts[_NUMBER.sub("*", path + suffix), dtype, parameter.shape] += count
     return tuple(
         TensorKind(name=name, dtype=dtype, shape=shape, count=count) for (name, dtype, shape), count in counts.items()
     )
 
 
-def _stored(path: str, module: Module, packing: Packing | None) -> Iterator[tuple[str, Parameter]]:
-    if isinstance(module, Experts):
-        for name, linear in _single_experts(module):
-            yield from _stored(f"{path}.{name}", linear, packing)
-        return
-    if isinstance(module, Table):
-        parameters = linear_parameters(module.rows, module.columns, packing)
-    else:
-        parameters = module_parameters(module, packing, Parallelism())
-    for parameter in parameters:
-        if parameter.stored:
-            yield (f"{path}.{parameter.suffix}" if parameter.suffix else path), parameter
+@lru_cache(maxsize=4096)
+def _stored(fused: Fused, packing: Packing | None) -> tuple[tuple[str, Parameter, int], ...]:
+    """Names below the layer, and how many alike there are of each."""
+    return tuple(
+        (f"{name}.{parameter.suffix}" if parameter.suffix else name, parameter, count)
+        for name, module, count in _singles(fused)
+        for parameter in _parameters(module, packing)
+        if parameter.stored
+    )
 
 
-def _single_experts(module: Experts) -> Iterator[tuple[str, Linear]]:
-    """Checkpoints hold each expert's projections by themselves, or in shapes of the same size."""
-    ups = ("gate_proj", "up_proj") if module.gated else ("up_proj",)
-    for index in range(module.count):
+def _singles(fused: Fused) -> Iterator[tuple[str, Module, int]]:
+    """Modules as checkpoints hold them: each projection by itself, and those of each expert."""
+    for module in fused.modules:
+        if not isinstance(module, Experts):
+            yield module.name, module, 1
+            continue
+        *ups, last = module.projections if module.gated else module.projections[1:]
         for name in ups:
             linear = Linear(name, module.intermediate, module.inputs, Split.REPLICATED, module.bias)
-            yield f"{index}.{name}", linear
-        down = Linear("down_proj", module.inputs, module.intermediate, Split.REPLICATED, module.bias)
-        yield f"{index}.down_proj", down
+            yield f"{module.name}.*.{name}", linear, module.count
+        down = Linear(last, module.inputs, module.intermediate, Split.REPLICATED, module.bias)
+        yield f"{module.name}.*.{last}", down, module.count
+
+
+def _parameters(module: Module, packing: Packing | None) -> tuple[Parameter, ...]:
+    if isinstance(module, Table):
+        return linear_parameters(Projections(module.name, (module.rows,), module.columns), packing)
+    return module_parameters(Fused(module.name, (module,)), packing, Parallelism())
 
 
 def check_tensors(kinds: Iterable[TensorKind]) -> None:
@@ -89,11 +133,20 @@ class Content:
     float_elements: int
     packed_bytes: int
 
+    def __add__(self, other: Content) -> Content:
+        """Both together."""
+        return Content(self.float_elements + other.float_elements, self.packed_bytes + other.packed_bytes)
 
-def content(kinds: Iterable[TensorKind], *, tied: bool) -> Content:
-    """Of the tensors that the engine keeps; a second output head of a tied model is not one of them."""
+
+def content(kinds: Iterable[TensorKind], *, tied: bool, skipped: tuple[str, ...] = ()) -> Content:
+    """Of the tensors that the engine keeps.
+
+    A second output head of a tied model is not one of them, nor is what has a name that starts with one of `skipped`.
+    """
     floats = packed = 0
     for kind in kinds:
+        if kind.name.startswith(skipped):
+            continue
         if _NOT_KEPT.search(kind.name) or (tied and kind.name.endswith("lm_head.weight")):
             continue
         elements = math.prod(kind.shape) * kind.count

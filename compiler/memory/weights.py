@@ -6,7 +6,8 @@ fused_moe of 0.33.0), how a parameter is stored follows its packing (compiler/me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.memory.architecture import (
@@ -14,17 +15,33 @@ from compiler.memory.architecture import (
     Experts,
     HeadCache,
     LatentCache,
+    Layer,
     Linear,
     Module,
     Split,
     Table,
     Vector,
 )
-from compiler.memory.layouts import SERVED_BYTES, Parameter, expert_parameters, linear_parameters
-from compiler.memory.packing import Packing, Quantization
+from compiler.memory.expert_layouts import ExpertShape, expert_parameters
+from compiler.memory.layouts import SERVED_BYTES, Parameter, Projections, linear_parameters
 from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
+from compiler.memory.quantized import Chooser, Kind, Packing, Quantization, Unit
+from compiler.memory.states import check_states
 
 WHOLE = Parallelism()
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fused:
+    """Modules that the engine holds as one: projections that it fuses, or a module by itself.
+
+    Attributes:
+        name: of the engine's module, below its layer.
+    """
+
+    name: str
+    modules: tuple[Module, ...]
 
 
 def rank_weights(
@@ -39,77 +56,189 @@ def rank_weights(
     Raises:
         SplitError: a dimension does not divide.
     """
-    total = 0
-    for path, module in rank_modules(architecture, parallelism):
-        total += _bytes(module, packing_of(module, path, quantization), parallelism, served_dtype)
+    rank = replace(parallelism, stage=0)
+    total = sum(
+        _bytes(fused, packing, rank, served_dtype)
+        for fused, packing in _packed(architecture, quantization, parallelism)
+    )
     return total + _attention_scales(architecture, quantization, parallelism, served_dtype)
 
 
-def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterator[tuple[str, Module]]:
-    """Every module of a rank with its full name."""
+def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterator[tuple[str, Fused]]:
+    """Every module of a rank as the engine holds it, and the path of its layer in checkpoints; empty outside them."""
     stage = architecture.last if parallelism.is_last else ()
     if parallelism.is_first or (architecture.tie_word_embeddings and parallelism.is_last):
         stage = (*architecture.first, *stage)
-    for module in (*stage, *architecture.everywhere):
-        yield module.name, module
+    towers = architecture.encoders if parallelism.is_first else ()
+    tower_modules = (module for tower in towers for module in tower.modules)
+    for fused in fused_modules((*stage, *architecture.everywhere, *tower_modules)):
+        yield "", fused
+    known: dict[int, tuple[Fused, ...]] = {}
     for index in parallelism.layers(architecture.num_layers):
-        for module in architecture.layers[index].modules:
-            yield f"{architecture.layer_prefix}.{index}.{module.name}", module
+        layer = architecture.layers[index]
+        if id(layer) not in known:
+            known[id(layer)] = fused_modules(layer.modules)
+        for fused in known[id(layer)]:
+            yield f"{architecture.layer_prefix}.{index}.", fused
 
 
-def packing_of(module: Module, path: str, quantization: Quantization | None) -> Packing | None:
+@lru_cache(maxsize=4096)
+def fused_modules(modules: tuple[Module, ...]) -> tuple[Fused, ...]:
+    """Modules in the order of the first of each that the engine fuses."""
+    groups: dict[str | int, list[Module]] = {}
+    for index, module in enumerate(modules):
+        # Parts of one parameter that ranks divide in different ways have one name.
+        name = index if isinstance(module, Vector) else _engine_s_name(module)
+        groups.setdefault(name, []).append(module)
+    return tuple(
+        Fused(name if isinstance(name, str) else group[0].name, tuple(group)) for name, group in groups.items()
+    )
+
+
+def _engine_s_name(module: Module) -> str:
+    if isinstance(module, Linear) and module.fused is not None:
+        return module.fused
+    return (module.engine_name if isinstance(module, Experts) else None) or module.name
+
+
+def _packed(
+    architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
+) -> Iterator[tuple[Fused, Packing | None]]:
+    chooser = chooser_of(quantization, architecture)
+    for path, fused in rank_modules(architecture, parallelism):
+        yield fused, packing_of(path, fused, chooser, architecture)
+
+
+def chooser_of(quantization: Quantization | None, architecture: Architecture) -> Chooser | None:
+    """What picks packings by the engine's names; None if nothing is quantized."""
+    return None if quantization is None else _renamed(quantization, architecture.renames)
+
+
+@lru_cache(maxsize=256)
+def _renamed(quantization: Quantization, renames: tuple[tuple[str, str], ...]) -> Chooser:
+    return quantization.chooser.renamed(lambda name: engine_name(name, renames))
+
+
+def engine_name(name: str, renames: tuple[tuple[str, str], ...]) -> str:
+    """A checkpoint's name as the engine's (vllm/model_executor/models/utils.py:WeightsMapper)."""
+    for old, new in renames:
+        if name.startswith(old):
+            name = new + name.removeprefix(old)
+    return name
+
+
+def packing_of(path: str, fused: Fused, chooser: Chooser | None, architecture: Architecture) -> Packing | None:
     """How a module is stored; None if unquantized."""
-    if quantization is None or isinstance(module, Vector):
+    first = fused.modules[0]
+    if chooser is None or isinstance(first, Vector) or not (isinstance(first, Experts) or first.quantized):
         return None
-    if isinstance(module, Table):
-        return quantization.table if module.quantized else None
-    packing = quantization.experts if isinstance(module, Experts) else quantization.linear
-    if packing is None or (isinstance(module, Linear) and not module.quantized) or quantization.skips.covers(path):
-        return None
-    return packing
+    name = engine_name(path + fused.name, architecture.renames)
+    return chooser.pick(_unit(name, path, fused, architecture))
+
+
+def _unit(name: str, path: str, fused: Fused, architecture: Architecture) -> Unit:
+    first = fused.modules[0]
+    if isinstance(first, Experts):
+        return Unit(Kind.EXPERTS, name, tuple(f"{name}.0.{projection}" for projection in first.projections))
+    if isinstance(first, Table):
+        return Unit(Kind.HEAD, name)
+    if fused.name == first.name:
+        return Unit(Kind.LINEAR, name)
+    shards = (engine_name(path + module.name, architecture.renames) for module in fused.modules)
+    return Unit(Kind.LINEAR, name, tuple(shards))
 
 
 @lru_cache(maxsize=65536)
-def _bytes(module: Module, packing: Packing | None, parallelism: Parallelism, served_dtype: str) -> int:
-    return sum(parameter.loaded_bytes(served_dtype) for parameter in module_parameters(module, packing, parallelism))
+def _bytes(fused: Fused, packing: Packing | None, parallelism: Parallelism, served_dtype: str) -> int:
+    return sum(parameter.loaded_bytes(served_dtype) for parameter in module_parameters(fused, packing, parallelism))
 
 
-def module_parameters(module: Module, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
-    """Every tensor of a module on one rank."""
-    if isinstance(module, Linear):
-        return _linear(module, packing, parallelism)
-    if isinstance(module, Experts):
-        return _experts(module, packing, parallelism)
-    if isinstance(module, Table):
-        rows = parallelism.share(padded_rows(module.rows), Split.OUTPUTS)
-        bias = (Parameter("bias", (rows,)),) if module.bias else ()
-        return (*linear_parameters(rows, module.columns, packing), *bias)
-    size = parallelism.share(module.size, module.split, module.heads)
-    return (Parameter("", (size,), module.dtype, stored=module.stored),)
+def module_parameters(fused: Fused, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
+    """Every tensor of a module on one rank.
+
+    Raises:
+        SplitError: a dimension does not divide.
+    """
+    first = fused.modules[0]
+    if isinstance(first, Linear):
+        linears = tuple(module for module in fused.modules if isinstance(module, Linear))
+        return _linear(fused.name, linears, packing, parallelism)
+    if isinstance(first, Experts):
+        return expert_parameters(_expert_shape(first, parallelism), packing)
+    if isinstance(first, Table):
+        return _table(first, packing, parallelism)
+    size = parallelism.share(first.size, first.split, first.heads)
+    return (Parameter("", (size,), first.dtype, stored=first.stored),)
 
 
-def _linear(module: Linear, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
-    inputs = parallelism.share(module.inputs, Split.INPUTS) if module.split is Split.INPUTS else module.inputs
-    split = Split.REPLICATED if module.split is Split.INPUTS else module.split
-    outputs = parallelism.share(module.outputs, split, module.heads)
-    if packing is None and module.dtype is not None:
-        weights: tuple[Parameter, ...] = (Parameter("weight", (outputs, inputs), module.dtype),)
+def _table(module: Table, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
+    rows, ranks = parallelism.share(padded_rows(module.rows), Split.OUTPUTS), parallelism.tensor_parallel_size
+    bias = (Parameter("bias", (rows,)),) if module.bias else ()
+    return (*linear_parameters(Projections(module.name, (rows,), module.columns, ranks), packing), *bias)
+
+
+def _linear(
+    name: str, linears: tuple[Linear, ...], packing: Packing | None, parallelism: Parallelism
+) -> tuple[Parameter, ...]:
+    projections = _projections(name, linears, parallelism)
+    first = linears[0]
+    if packing is None and first.dtype is not None:
+        weights: tuple[Parameter, ...] = (Parameter("weight", (projections.rows, projections.inputs), first.dtype),)
     else:
-        weights = linear_parameters(outputs, inputs, packing)
-    return (*weights, Parameter("bias", (outputs,))) if module.bias else weights
+        weights = linear_parameters(projections, packing)
+    biased = sum(
+        outputs for linear, outputs in zip(linears, _outputs(linears, parallelism), strict=True) if linear.bias
+    )
+    return (*weights, Parameter("bias", (biased,))) if biased else weights
 
 
-def _experts(module: Experts, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
-    count, intermediate = parallelism.local_experts(module.count), module.intermediate
-    if not parallelism.expert_parallel:
-        if intermediate % parallelism.expert_ranks:
-            raise SplitError(f"experts of width {intermediate} do not divide by {parallelism.expert_ranks}")
-        intermediate //= parallelism.expert_ranks
-    weights = expert_parameters(count, module.inputs, intermediate, gated=module.gated, packing=packing)
-    if not module.bias:
-        return weights
-    up = intermediate * (2 if module.gated else 1)
-    return (*weights, Parameter("w13_bias", (count, up)), Parameter("w2_bias", (count, module.inputs)))
+def _projections(name: str, linears: tuple[Linear, ...], parallelism: Parallelism) -> Projections:
+    """Of a rank: outputs one by one, of those too that the checkpoint stores as one tensor."""
+    first, ranks = linears[0], parallelism.tensor_parallel_size
+    split = _split(first, parallelism)
+    input_ranks = ranks if split is Split.INPUTS else 1
+    if first.inputs % input_ranks:
+        raise SplitError(f"{name} has {first.inputs} inputs, no multiple of {ranks} ranks")
+    outputs: list[int] = []
+    for linear, size in zip(linears, _outputs(linears, parallelism), strict=True):
+        each = size // linear.parts
+        outputs += [each] * (linear.parts - 1) + [size - each * (linear.parts - 1)]
+    output_ranks = ranks if split in (Split.OUTPUTS, Split.KV_HEADS) else 1
+    return Projections(name.rpartition(".")[2], tuple(outputs), first.inputs // input_ranks, output_ranks, input_ranks)
+
+
+def _outputs(linears: tuple[Linear, ...], parallelism: Parallelism) -> tuple[int, ...]:
+    return tuple(_share(linear, parallelism) for linear in linears)
+
+
+def _split(linear: Linear, parallelism: Parallelism) -> Split:
+    whole = linear.whole_unless is not None and linear.whole_unless % parallelism.tensor_parallel_size
+    return Split.REPLICATED if whole else linear.split
+
+
+def _share(linear: Linear, parallelism: Parallelism) -> int:
+    split = _split(linear, parallelism)
+    if split is Split.INPUTS:
+        return linear.outputs
+    parts = parallelism.parts(split, linear.heads)
+    if linear.outputs % parts:
+        name = linear.name.rpartition(".")[2]
+        raise SplitError(f"{name} has {linear.outputs} outputs, no multiple of {parts} ranks")
+    outputs = linear.outputs // parts
+    return outputs + -outputs % linear.alignment
+
+
+def _expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
+    """Without expert parallelism each expert is cut over all ranks, those of data parallelism included."""
+    if module.needs_rank_each and parallelism.tensor_parallel_size > module.count:
+        raise SplitError(f"{module.count} experts are fewer than {parallelism.tensor_parallel_size} ranks")
+    ranks = 1 if parallelism.expert_parallel else parallelism.expert_ranks
+    if module.intermediate % ranks:
+        raise SplitError(f"experts of width {module.intermediate} do not divide by {ranks}")
+    count, width = parallelism.local_experts(module.count), module.intermediate // ranks
+    if ranks > 1:
+        width = max(width, module.least_width)
+    return ExpertShape(count, module.inputs, width, 2 if module.gated else 1, module.bias, ranks)
 
 
 def _attention_scales(
@@ -118,8 +247,17 @@ def _attention_scales(
     if quantization is None:
         return 0
     layers = (architecture.layers[index] for index in parallelism.layers(architecture.num_layers))
-    attended = sum(any(isinstance(cache, HeadCache | LatentCache) for cache in layer.caches) for layer in layers)
-    return attended * quantization.attention_scales * SERVED_BYTES[served_dtype]
+    return sum(_layer_scales(layer, quantization, parallelism, SERVED_BYTES[served_dtype]) for layer in layers)
+
+
+def _layer_scales(layer: Layer, quantization: Quantization, parallelism: Parallelism, served: int) -> int:
+    scales, total = quantization.scales, 0
+    for cache in layer.caches:
+        if isinstance(cache, HeadCache) or (scales.latent and isinstance(cache, LatentCache)):
+            heads = cache.kv_heads if isinstance(cache, HeadCache) and scales.per_head else 1
+            each = max(1, heads // parallelism.tensor_parallel_size)
+            total += each * (scales.served * served + scales.floats * _FLOAT_BYTES)
+    return total
 
 
 def check_split(architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism) -> None:
@@ -134,46 +272,23 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(f"{heads} attention heads do not divide by {ranks}")
     if kv_heads % ranks and ranks % kv_heads:
         raise SplitError(f"{kv_heads} KV heads and {ranks} ranks do not divide each other")
+    if ranks > kv_heads and not architecture.copies_kv_heads:
+        raise SplitError(f"{kv_heads} KV heads are fewer than {ranks} ranks, and vLLM's class does not copy them")
     if padded_rows(architecture.vocab_size) % ranks:
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
         )
-    for path, module in _distinct(rank_modules(architecture, parallelism)):
-        _check_module(module, packing_of(module, path, quantization), parallelism)
+    if parallelism.pipeline_parallel_size > 1 and not architecture.pipelined:
+        raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
+    check_states(architecture, parallelism)
+    _check_towers(architecture, ranks)
+    for fused, packing in dict.fromkeys(_packed(architecture, quantization, parallelism)):
+        module_parameters(fused, packing, parallelism)
 
 
-def _distinct(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Module]]:
-    seen: set[Module] = set()
-    for path, module in modules:
-        if module not in seen:
-            seen.add(module)
-            yield path, module
-
-
-def _check_module(module: Module, packing: Packing | None, parallelism: Parallelism) -> None:
-    if not isinstance(module, Linear):
-        module_parameters(module, packing, parallelism)
-        return
-    name, parts = module.name.rpartition(".")[2], parallelism.parts(module.split, module.heads)
-    if module.split is Split.INPUTS:
-        unit = _input_unit(packing)
-        if module.inputs % (parts * unit):
-            raise SplitError(f"{name} has {module.inputs} inputs, no multiple of {parts} ranks × group {unit}")
-    elif module.outputs % (parts * (unit := _output_unit(packing))):
-        raise SplitError(f"{name} has {module.outputs} outputs, no multiple of {parts} ranks × {unit}")
-
-
-def _output_unit(packing: Packing | None) -> int:
-    if packing is None:
-        return 1
-    if packing.block is not None:
-        return packing.block[0]
-    return 32 // packing.bits if packing.style in ("awq", "gptq") else 1
-
-
-def _input_unit(packing: Packing | None) -> int:
-    if packing is None:
-        return 1
-    if packing.block is not None:
-        return packing.block[1]
-    return packing.group_size or 1
+def _check_towers(architecture: Architecture, ranks: int) -> None:
+    for tower in architecture.encoders:
+        if tower.heads is not None and tower.heads % ranks:
+            raise SplitError(
+                f"{tower.heads} attention heads of the {tower.modalities[0]} tower do not divide by {ranks}"
+            )

@@ -45,6 +45,10 @@ class Repository:
     tags: tuple[str, ...] = ()
     files: tuple[ListedFile, ...] | None = None
 
+    def has(self, path: str, *, unlisted: bool = False) -> bool:
+        """Whether the listing has a file; `unlisted` is the answer where there is no listing."""
+        return unlisted if self.files is None else any(file.path == path for file in self.files)
+
 
 class Reader(Protocol):
     """Reads files of one repository at one commit."""

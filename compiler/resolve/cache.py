@@ -21,7 +21,7 @@ from compiler.lock.models import FULL_COMMIT, SCHEMA_VERSION, ModelFacts, lock_k
 from compiler.resolve.answers import Repository
 
 # Raised whenever the same answers of a Hub are read as other facts.
-READING = 1
+READING = 2
 MAX_ENTRY = 16 << 20
 
 Listing = Literal["variants", "branches"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,18 +18,17 @@ from compiler.resolve.answers import (
     Reader,
     Repository,
     plain,
-    without_controls,
 )
+from compiler.resolve.defaults import chat_template, default_files, sampling
+from compiler.resolve.endpoint import LOOPBACK
 from compiler.resolve.kinds import ADAPTER_CONFIG, CONFIG, kind_of, parse_adapter
-from compiler.resolve.limits import MAX_CONFIG, SHARDS_AT_ONCE
-from compiler.resolve.parallel import in_parallel
+from compiler.resolve.limits import FILES_AT_ONCE
+from compiler.resolve.parallel import begun, in_parallel
 from compiler.resolve.safetensors import aggregate, read_tensors
+from compiler.resolve.strangers import parse_config, parse_object
 
-LOOPBACK = "loopback"
 FOLDER = "folder"
 
-TOKENIZER_CONFIG = "tokenizer_config.json"
-CHAT_TEMPLATE = "chat_template.jinja"
 INDEX = "model.safetensors.index.json"
 
 # No engine reads these, and the last names a folder of whoever converted the checkpoint.
@@ -40,8 +40,7 @@ _RELATION = re.compile(rf"base_model:(?P<relation>{'|'.join(_RELATIONS)}):(?P<ba
 # State of a training run that lies beside weights (vllm/model_executor/model_loader/weight_utils.py,
 # filter_files_not_needed_for_inference, 0.33.0).
 _NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"})
-_SHARD = re.compile(r".+-\d+-of-\d+\.safetensors", re.ASCII)
-_MAX_DEPTH = 32
+_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors", re.ASCII)
 
 
 def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
@@ -53,11 +52,18 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
     kind = kind_of(repository)
     if kind != "model":
         return _unserved(repository, reader, kind)
-    config = _read_config(repository, reader)
-    quantization, quantization_file = _quantization(repository, config, reader)
-    chat_template, template_is_sure = _chat_template(repository, reader)
+    if not repository.has(CONFIG, unlisted=True):
+        raise _no_config(repository)
+    with begun(reader.read, _small_files(repository), FILES_AT_ONCE) as answers:
+        return _model_facts(repository, _Ahead(reader, answers))
+
+
+def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
     weights = _weights(repository, reader)
     tensors = _tensors(weights, reader)
+    config = _read_config(repository, reader)
+    quantization, quantization_file = quantization_block(repository, config, reader)
+    template, named_templates, template_is_sure = chat_template(repository, reader)
     return ModelFacts(
         source=repository.source,
         branch=repository.branch,
@@ -67,7 +73,9 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
         base_models=_base_models(repository),
         base_relation=_relation(repository.tags),
         pipeline_tag=plain(repository.pipeline_tag) if repository.pipeline_tag else None,
-        chat_template=chat_template,
+        chat_template=template,
+        named_templates=named_templates,
+        sampling=sampling(repository, reader),
         remote_code=bool(config.get("auto_map")),
         weights=tuple(WeightFile(path=file.path, size=file.size, sha256=file.sha256) for file in weights),
         config=_pruned(config),
@@ -76,6 +84,26 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
         tensors=tensors,
         unconfirmed=_unconfirmed(repository, weights, tensors, template_is_sure=template_is_sure),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Small files whose reading has begun, so that one does not wait for another."""
+
+    reader: Reader
+    begun: Mapping[str, Future[bytes | None]]
+
+    def read(self, path: str) -> bytes | None:
+        return self.begun[path].result() if path in self.begun else self.reader.read(path)
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes | None:
+        return self.reader.read_range(path, start, stop)
+
+
+def _small_files(repository: Repository) -> tuple[str, ...]:
+    """What will be read of every model with this listing."""
+    index = (INDEX,) if repository.has(INDEX) and not _is_complete(_safetensors(repository)) else ()
+    return (CONFIG, *default_files(repository), *index)
 
 
 def _unserved(repository: Repository, reader: Reader, kind: Kind) -> ModelFacts:
@@ -97,7 +125,7 @@ def _adapter(repository: Repository, reader: Reader) -> AdapterFacts:
     content = reader.read(ADAPTER_CONFIG)
     if content is None:
         raise MalformedError(f"`{plain(repository.name)}` lists {ADAPTER_CONFIG} and does not give it")
-    return parse_adapter(_parse_config(content, f"{repository.name}/{ADAPTER_CONFIG}"))
+    return parse_adapter(parse_config(content, f"{repository.name}/{ADAPTER_CONFIG}"))
 
 
 def _unconfirmed(
@@ -123,44 +151,11 @@ def _is_commit(commit: str | None) -> bool:
 def _read_config(repository: Repository, reader: Reader) -> dict[str, Any]:
     content = reader.read(CONFIG)
     if content is None:
-        raise ConfigError(f"`{plain(repository.name)}` has no {CONFIG}", ("vLLM reads the architecture from it",))
-    config = _parse_config(content, f"{repository.name}/{CONFIG}")
+        raise _no_config(repository)
+    config = parse_config(content, f"{repository.name}/{CONFIG}")
     if not config:
         raise ConfigError(f"the {CONFIG} of `{plain(repository.name)}` is empty")
     return config
-
-
-def _parse_config(content: bytes, name: str) -> dict[str, Any]:
-    if len(content) > MAX_CONFIG:
-        raise MalformedError(f"`{plain(name)}` is longer than {MAX_CONFIG} bytes, and no configuration")
-    return parse_object(content, name)
-
-
-def parse_object(content: bytes, name: str) -> dict[str, Any]:
-    """A JSON object, free of control characters.
-
-    Raises:
-        MalformedError: it is something else.
-    """
-    try:
-        value = _clean(json.loads(content), 0)
-    except (ValueError, RecursionError) as error:
-        raise MalformedError(f"`{plain(name)}` is not valid JSON", (plain(error),)) from error
-    if not isinstance(value, dict):
-        raise MalformedError(f"`{plain(name)}` is not a JSON object")
-    return value
-
-
-def _clean(value: Any, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        raise ValueError("it is nested too deeply")
-    if isinstance(value, str):
-        return without_controls(value)
-    if isinstance(value, list):
-        return [_clean(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {without_controls(key): _clean(item, depth + 1) for key, item in value.items()}
-    return value
 
 
 def _pruned(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,61 +164,58 @@ def _pruned(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _pruned(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
-def _quantization(
+def _no_config(repository: Repository) -> ConfigError:
+    return ConfigError(f"`{plain(repository.name)}` has no {CONFIG}", ("vLLM reads the architecture from it",))
+
+
+def quantization_block(
     repository: Repository, config: Mapping[str, Any], reader: Reader
 ) -> tuple[dict[str, Any] | None, str | None]:
+    """The quantization block, wherever it stands, and the file that holds it; None where the checkpoint has none."""
     text_config = config.get("text_config")
     for holder in (config, text_config if isinstance(text_config, dict) else {}):
         for key in _QUANTIZATION_KEYS:
             if isinstance(holder.get(key), dict):
                 return holder[key], CONFIG
     for name in _SIDECARS:
-        content = reader.read(name) if _is_listed(repository, name, unlisted=False) else None
+        content = reader.read(name) if repository.has(name) else None
         if content is not None:
-            return _parse_config(content, f"{repository.name}/{name}"), name
+            return parse_config(content, f"{repository.name}/{name}"), name
     return None, None
-
-
-def _is_listed(repository: Repository, name: str, *, unlisted: bool) -> bool:
-    """Whether the listing has a file; `unlisted` is the answer where there is no listing."""
-    if repository.files is None:
-        return unlisted
-    return any(file.path == name for file in repository.files)
-
-
-def _chat_template(repository: Repository, reader: Reader) -> tuple[str | None, bool]:
-    """The file that holds the chat template, and whether that is sure."""
-    # Where a repository has both, transformers reads the file of its own.
-    if _is_listed(repository, CHAT_TEMPLATE, unlisted=True) and (repository.files or reader.read(CHAT_TEMPLATE)):
-        return CHAT_TEMPLATE, True
-    if not _is_listed(repository, TOKENIZER_CONFIG, unlisted=True):
-        return None, True
-    content = reader.read(TOKENIZER_CONFIG)
-    if content is None:
-        return None, repository.files is None
-    try:
-        template = parse_object(content, TOKENIZER_CONFIG).get("chat_template")
-    except MalformedError:
-        return None, False
-    return (TOKENIZER_CONFIG if template else None), True
 
 
 def _weights(repository: Repository, reader: Reader) -> tuple[ListedFile, ...]:
     """Files at the root that vLLM loads: one format, one copy."""
-    root = [file for file in repository.files or () if "/" not in file.path and file.path not in _NOT_WEIGHTS]
-    for suffix, choose in ((".safetensors", partial(_indexed, repository, reader)), (".bin", tuple), (".pt", tuple)):
-        files = [file for file in root if file.path.endswith(suffix) and not file.path.startswith("consolidated")]
-        if files:
-            return tuple(sorted(choose(files), key=lambda file: file.path))
-    if repository.files is not None:
+    files = _indexed(repository, reader, _safetensors(repository))
+    files = files or _of_format(repository, ".bin") or _of_format(repository, ".pt")
+    if not files and repository.files is not None:
         name = plain(repository.name)
         raise ConfigError(f"`{name}` holds no weights that vLLM loads", ("no .safetensors, .bin or .pt at its root",))
-    return ()
+    return tuple(sorted(files, key=lambda file: file.path))
 
 
-def _indexed(repository: Repository, reader: Reader, files: Iterable[ListedFile]) -> Iterable[ListedFile]:
+def _of_format(repository: Repository, suffix: str) -> tuple[ListedFile, ...]:
+    root = (file for file in repository.files or () if "/" not in file.path and file.path not in _NOT_WEIGHTS)
+    return tuple(file for file in root if file.path.endswith(suffix) and not file.path.startswith("consolidated"))
+
+
+def _safetensors(repository: Repository) -> tuple[ListedFile, ...]:
+    return _of_format(repository, ".safetensors")
+
+
+def _is_complete(files: tuple[ListedFile, ...]) -> bool:
+    """Whether these are all shards of one checkpoint and nothing else: then an index says nothing more."""
+    matches = [match for file in files if (match := _SHARD.fullmatch(file.path))]
+    wholes = {(match["name"], int(match["count"])) for match in matches}
+    numbers = sorted(int(match["number"]) for match in matches)
+    return len(matches) == len(files) and len(wholes) == 1 and numbers == [*range(1, wholes.pop()[1] + 1)]
+
+
+def _indexed(
+    repository: Repository, reader: Reader, files: tuple[ListedFile, ...]
+) -> tuple[ListedFile, ...] | list[ListedFile]:
     """Only what the index names, where there is one: a stray copy beside the shards is not loaded."""
-    if not _is_listed(repository, INDEX, unlisted=False):
+    if not files or _is_complete(files) or not repository.has(INDEX):
         return files
     content = reader.read(INDEX)
     shards = [file for file in files if _SHARD.fullmatch(file.path)]
@@ -242,7 +234,7 @@ def _tensors(weights: tuple[ListedFile, ...], reader: Reader) -> TensorFacts | N
     def read(file: ListedFile) -> Any:
         return read_tensors(partial(reader.read_range, file.path), file.path, file.size)
 
-    shards = in_parallel(read, weights, SHARDS_AT_ONCE)
+    shards = in_parallel(read, weights, FILES_AT_ONCE)
     if any(shard is None for shard in shards):
         return None
     return aggregate(tensor for shard in shards for tensor in shard)

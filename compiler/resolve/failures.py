@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -19,52 +17,19 @@ from compiler.lock.models import HUB
 from compiler.resolve.answers import (
     AccessError,
     GoneError,
-    MalformedError,
-    MissingError,
     SourceError,
     UnavailableError,
     UnknownNameError,
     plain,
 )
 from compiler.resolve.patience import asked_wait
+from compiler.resolve.question import AbsentError, Question, invalid_name
 
 # The client's own HTTP library, under whichever name this version of the client has it.
 _TransportError: type[Exception] = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
 
 _UNAUTHORISED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
 _SERVER_ERROR = 500
-
-
-class AbsentError(MissingError):
-    """The repository exists, and this file of it does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked, for the notes of an error.
-
-    Attributes:
-        endpoint: of the Hub, without login data.
-        name: of the repository.
-        path: with the query, below the endpoint.
-    """
-
-    endpoint: str
-    name: str
-    path: str
-
-    @property
-    def note(self) -> str:
-        """The question as a note."""
-        return f"asked {self.endpoint} for {plain(self.path)}"
-
-    def malformed(self, error: Exception) -> MalformedError:
-        """An answer that is not what it should be."""
-        return MalformedError(
-            f"the Hub's answer about `{plain(self.name)}` is malformed",
-            (self.note, f"it is not usable: {plain(error)}"),
-            ("try again; if it persists, check HF_ENDPOINT and the proxy between",),
-        )
 
 
 def is_passing(error: Exception) -> bool:
@@ -102,11 +67,6 @@ def as_source_error(error: Exception, what: Question, *, has_token: bool) -> Sou
     raise error
 
 
-def invalid_name(name: str) -> MissingError:
-    """No repository can be called so."""
-    return MissingError(f"`{plain(name)}` is not a repository's name", ("a name is `publisher/model`",))
-
-
 def _http_error(error: HfHubHTTPError, what: Question, *, has_token: bool) -> SourceError:
     name, status = plain(what.name), error.response.status_code
     notes = (what.note, f"it answered {status} {plain(error.server_message or error.response.reason_phrase)}".rstrip())
@@ -114,13 +74,15 @@ def _http_error(error: HfHubHTTPError, what: Question, *, has_token: bool) -> So
         return AbsentError(f"`{name}` has no such file", notes)
     if isinstance(error, DisabledRepoError):
         return AccessError(f"the Hub has disabled `{name}`", notes, ("name another model",))
-    if isinstance(error, GatedRepoError) or (
-        status in (_UNAUTHORISED, _FORBIDDEN) and not isinstance(error, RepositoryNotFoundError)
-    ):
+    is_gated, is_unknown = isinstance(error, GatedRepoError), isinstance(error, RepositoryNotFoundError)
+    if status == _UNAUTHORISED and has_token and is_unknown and not is_gated:
+        # Whoever has a token that the Hub knows gets a 404.
+        return AccessError("the Hub does not accept the token", notes, ("correct HF_TOKEN, or log in again",))
+    if is_gated or (status in (_UNAUTHORISED, _FORBIDDEN) and not is_unknown):
         return AccessError(f"access to `{name}` is not granted", notes, _access_helps(name, has_token=has_token))
     if isinstance(error, RevisionNotFoundError):
         return GoneError(f"`{name}` has no such commit any more", notes, ("run `stackc lock --upgrade`",))
-    if isinstance(error, RepositoryNotFoundError) or status == _NOT_FOUND:
+    if is_unknown or status == _NOT_FOUND:
         return UnknownNameError(f"the Hub has no model `{name}`", notes + _private_note(has_token=has_token))
     if status == _TOO_MANY:
         return UnavailableError(f"the Hub refused to answer about `{name}`: too many requests", notes, _wait(error))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compiler.lock.models import ModelFacts
 from compiler.resolve.answers import ConfigError, ListedFile, MalformedError, MissingError, Repository
+from compiler.resolve.defaults import CHAT_TEMPLATES
 from compiler.resolve.facts import FOLDER, read_facts
 from compiler.resolve.limits import MAX_SMALL_FILE
 
@@ -24,7 +25,7 @@ def folder_facts(model: str) -> ModelFacts:
     """
     folder = Path(model)
     try:
-        files = tuple(ListedFile(path.name, path.stat().st_size) for path in sorted(folder.iterdir()) if path.is_file())
+        files = _listed(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(f"there is no folder `{model}`") from error
     except OSError as error:
@@ -34,6 +35,14 @@ def folder_facts(model: str) -> ModelFacts:
     except MalformedError as error:
         # A file on this machine will not be better the next time, as an answer from the Hub may be.
         raise ConfigError(error.message, error.notes, error.helps) from error
+
+
+def _listed(folder: Path) -> tuple[ListedFile, ...]:
+    """Files that say something about a model; nothing deeper is looked at."""
+    found = (*sorted(folder.iterdir()), *sorted((folder / CHAT_TEMPLATES).glob("*.jinja")))
+    return tuple(
+        ListedFile(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found if path.is_file()
+    )
 
 
 @dataclass(frozen=True, slots=True)

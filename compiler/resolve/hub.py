@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
-from compiler.resolve.client import Client, shown_endpoint, url_parts  # first, for what it tells huggingface_hub
-
-# isort: split
 from huggingface_hub import constants
-from huggingface_hub.hf_api import ModelInfo
 
 from compiler.lock.models import FULL_COMMIT
 from compiler.resolve.answers import ListedFile, Repository, SourceError
-from compiler.resolve.facts import LOOPBACK
-from compiler.resolve.failures import AbsentError, Question, invalid_name
+from compiler.resolve.endpoint import source_name
 from compiler.resolve.limits import LISTING, PAUSE
 from compiler.resolve.patience import Clock, Patience
+from compiler.resolve.progress import Progress, Silence
+from compiler.resolve.question import AbsentError, Question, invalid_name
+
+if TYPE_CHECKING:
+    from compiler.resolve.client import Client
 
 _REPOSITORY = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _LONGEST_NAME = 96
 _BRANCH = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,98}[A-Za-z0-9])?", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _FILE_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\\]+")
-# What a decoder and huggingface_hub's own types raise on JSON of another form.
-_UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+# What a decoder, and reading fields that are not there, raises on JSON of another form.
+_UNUSABLE = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 
 
 class Hub:
@@ -45,7 +46,7 @@ class Hub:
         token: str | None = None,
         *,
         pause: float = PAUSE,
-        report: Callable[[str], None] = lambda _: None,
+        progress: Progress | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Make a Hub that has asked nothing yet.
@@ -54,14 +55,22 @@ class Hub:
             endpoint: None takes HF_ENDPOINT, or Hugging Face's.
             token: None takes HF_TOKEN or the saved login.
             pause: seconds before a request that failed in passing is made again.
-            report: is told, in a line each, what takes time.
+            progress: is told what takes time; None for nobody.
             clock: passes the time of waits.
         """
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         self.source = source_name(self.endpoint)
-        self.report = report
-        self._patience = Patience(report, clock)
-        self._client = Client(self.endpoint, token, pause, self._patience)
+        self.progress = progress or Silence()
+        self._patience = Patience(self.progress.say, clock)
+        self._token = token
+        self._pause = pause
+
+    @cached_property
+    def _client(self) -> Client:
+        # A lock that answers everything needs no HTTP library, which takes a while to import.
+        from compiler.resolve.client import Client  # noqa: PLC0415
+
+        return Client(self.endpoint, self._token, self._pause, self._patience)
 
     @property
     def is_offline(self) -> bool:
@@ -91,7 +100,7 @@ class Hub:
         if not isinstance(answer, dict):
             raise what.malformed(ValueError("not an object"))
         try:
-            return _repository(ModelInfo(**answer), self.source, branch)  # type: ignore[no-untyped-call] # theirs
+            return _repository(answer, self.source, branch)
         except _UNUSABLE as error:
             raise what.malformed(error) from error
 
@@ -169,34 +178,22 @@ class HubReader:
         return self.client.question(self.name, f"/{self.name}/resolve/{quote(self.revision, safe='')}/{quote(path)}")
 
 
-def source_name(endpoint: str) -> str:
-    """An endpoint as the lock records it: any Hub of this machine is `loopback`, whatever its port."""
-    host = url_parts(endpoint).hostname or ""
-    return LOOPBACK if host == "localhost" or _is_loopback(host) else shown_endpoint(endpoint)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _repository(info: ModelInfo, source: str, branch: str | None) -> Repository:
-    card = vars(info.card_data) if info.card_data is not None else {}
-    bases = card.get("base_model") or ()
+def _repository(info: Mapping[str, Any], source: str, branch: str | None) -> Repository:
+    card = info.get("cardData")
+    card = card if isinstance(card, dict) else {}
+    siblings = info.get("siblings")
     return Repository(
-        name=_name(info.id),
+        name=_name(info["id"]),
         source=source,
         branch=branch,
-        commit=info.sha if isinstance(info.sha, str) else None,
-        gated=_gated(info.gated),
-        license=_text(card.get("license")),
+        commit=_text(info.get("sha")),
+        gated=_gated(info.get("gated")),
+        license=_text(_only(card.get("license"))),
         license_name=_text(card.get("license_name")),
-        base_models=tuple(str(base) for base in ([bases] if isinstance(bases, str) else bases)),
-        pipeline_tag=_text(info.pipeline_tag),
-        tags=tuple(str(tag) for tag in info.tags or ()),
-        files=None if info.siblings is None else tuple(_listed(sibling) for sibling in info.siblings),
+        base_models=_texts(card.get("base_model")),
+        pipeline_tag=_text(info.get("pipeline_tag")),
+        tags=_texts(info.get("tags")),
+        files=None if siblings is None else tuple(_listed(sibling) for sibling in siblings),
     )
 
 
@@ -225,20 +222,33 @@ def _gated(value: object) -> Literal[False, "auto", "manual"]:
     return False
 
 
+def _only(value: object) -> object:
+    # A card may give a list of licences: none of several alone is the answer.
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 def _text(value: object) -> str | None:
-    # A card may give a list of licences: none of them alone is the answer.
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
     return value if isinstance(value, str) and value else None
 
 
-def _listed(sibling: Any) -> ListedFile:
-    path, size = sibling.rfilename, sibling.size
+def _texts(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(item for item in values if isinstance(item, str) and item)
+
+
+def _listed(sibling: Mapping[str, Any]) -> ListedFile:
+    path, size, large = sibling["rfilename"], sibling.get("size"), sibling.get("lfs")
     if not isinstance(path, str) or _FILE_PATH.fullmatch(path) is None:
         raise ValueError(f"file name {path!r}")
     if size is not None and (type(size) is not int or size < 0):
         raise ValueError(f"size {size!r} of {path}")
-    return ListedFile(path, size, sibling.lfs.sha256 if sibling.lfs is not None else None)
+    return ListedFile(path, size, _sha256(large["sha256"]) if large else None)
+
+
+def _sha256(value: object) -> str:
+    if not isinstance(value, str) or _SHA256.fullmatch(value) is None:
+        raise ValueError(f"sha256 {value!r}")
+    return value
 
 
 def _is_gguf_only(entry: dict[str, Any]) -> bool:

@@ -13,10 +13,12 @@ PAUSE = 0.5
 SLOWEST = 120.0
 # Seconds that a run waits, in all, for a Hub that limits the rate of requests.
 LONGEST_WAIT = 60.0
+# Requests that are under way at once: the connections that the HTTP library keeps open.
+REQUESTS_AT_ONCE = 20
 # Repositories that are read at once.
-REPOSITORIES_AT_ONCE = 8
-# Shards of one model whose headers are read at once.
-SHARDS_AT_ONCE = 8
+REPOSITORIES_AT_ONCE = 12
+# Files of one repository that are read at once.
+FILES_AT_ONCE = 8
 # One page of a listing.
 LISTING = 1000
 # Branches of one repository that are read beside `main`.

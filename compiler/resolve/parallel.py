@@ -1,10 +1,13 @@
-"""Several questions at once, in threads. An interrupt ends the questions that wait, and waits for none."""
+"""Several questions at once, in threads. The first failure ends those that wait; an interrupt waits for none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+from compiler.resolve.limits import REPOSITORIES_AT_ONCE
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -15,8 +18,29 @@ def in_parallel(ask: Callable[[_Item], _Answer], items: Iterable[_Item], at_once
     wanted = list(items)
     if len(wanted) <= 1:
         return [ask(item) for item in wanted]
-    pool = ThreadPoolExecutor(min(at_once, len(wanted)))
+    with begun(ask, wanted, at_once) as answers:
+        return [answer.result() for answer in answers.values()]
+
+
+def by_name(ask: Callable[[str], _Answer], names: Iterable[str]) -> dict[str, _Answer]:
+    """Ask once for every different name, several at a time."""
+    different = sorted(set(names))
+    return dict(zip(different, in_parallel(ask, different, REPOSITORIES_AT_ONCE), strict=True))
+
+
+@contextmanager
+def begun(
+    ask: Callable[[_Item], _Answer], items: Iterable[_Item], at_once: int
+) -> Iterator[dict[_Item, Future[_Answer]]]:
+    """Questions that are under way while the caller does something else; at the end those that wait are dropped."""
+    wanted = list(dict.fromkeys(items))
+    pool = ThreadPoolExecutor(min(at_once, len(wanted)) or 1)
+    is_interrupted = False
     try:
-        return list(pool.map(ask, wanted))
+        yield {item: pool.submit(ask, item) for item in wanted}
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # After a failure too, no question is left behind that goes on asking a Hub nobody listens to any more.
+        pool.shutdown(wait=not is_interrupted, cancel_futures=True)

@@ -13,7 +13,7 @@ from compiler.resolve.answers import SourceError, UnavailableError
 from compiler.resolve.cache import Cache
 from compiler.resolve.hub import Hub
 from compiler.resolve.problems import Locate, no_variant, not_a_model, source_problem
-from compiler.resolve.search import Search, by_name, search
+from compiler.resolve.search import Search, search
 from compiler.resolve.source import Found, Source
 from compiler.spec.models import Spec
 
@@ -90,7 +90,7 @@ def _outcomes(
     changed = {name: ask for name, ask in asks.items() if name not in reread and name not in moving}
     searches = search(changed, source)
     searches |= search({name: asks[name] for name in asks if name in moving}, replace(source, upgrade=True))
-    found = by_name(source.find, (name for entry in reread.values() for name in entry.candidates))
+    found = source.find_all(name for entry in reread.values() for name in entry.candidates)
     return {
         name: _reread(reread[name], found) if name in reread else _chosen(ask, searches[name])
         for name, ask in asks.items()

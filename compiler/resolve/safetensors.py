@@ -8,8 +8,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from compiler.lock.models import TensorFacts, TensorKind
 from compiler.resolve.answers import MalformedError, plain, without_controls
@@ -30,9 +30,8 @@ _START_AND_STOP = 2
 RangeReader = Callable[[int, int], bytes | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor as a header describes it."""
+class Tensor(NamedTuple):
+    """One tensor as a header describes it. There are tens of thousands: a tuple is the cheapest record."""
 
     name: str
     dtype: str
@@ -77,19 +76,18 @@ def parse_header(header: bytes, file: str) -> tuple[Tensor, ...]:
         raise _malformed(file, "a header that is not JSON") from error
     if not isinstance(entries, dict):
         raise _malformed(file, "a header that is not a JSON object")
-    spans: list[tuple[int, int]] = []
-    tensors: list[Tensor] = []
-    for name, entry in entries.items():
-        if name != "__metadata__":
-            tensor, span = _tensor(name, entry, file)
-            tensors.append(tensor)
-            spans.append(span)
+    entries.pop("__metadata__", None)
+    described = [_tensor(name, entry, file) for name, entry in entries.items()]
+    _check_spans(sorted([span for _, span in described]), file)
+    return tuple([tensor for tensor, _ in described])
+
+
+def _check_spans(spans: Iterable[tuple[int, int]], file: str) -> None:
     end = 0
-    for start, stop in sorted(spans):
+    for start, stop in spans:
         if start != end:
             raise _malformed(file, f"tensors with a gap or an overlap at byte {end} of its data")
         end = stop
-    return tuple(tensors)
 
 
 def _tensor(name: str, entry: Any, file: str) -> tuple[Tensor, tuple[int, int]]:
@@ -101,7 +99,7 @@ def _tensor(name: str, entry: Any, file: str) -> tuple[Tensor, tuple[int, int]]:
     bits = _BITS.get(dtype)
     if stop < start or (bits is not None and math.prod(shape) * bits != (stop - start) * 8):
         raise _malformed(file, f"a tensor `{plain(name)}` whose bytes do not match its shape")
-    return Tensor(without_controls(name), without_controls(dtype), shape, stop - start), (start, stop)
+    return Tensor(_known(name), _known(dtype), shape, stop - start), (start, stop)
 
 
 def _counts(value: Any) -> tuple[int, ...] | None:
@@ -113,17 +111,21 @@ def _counts(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
+# Variants of one model have the same names.
+_known = lru_cache(maxsize=1 << 16)(without_controls)
+
+
 def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
     """All tensors of a model as counted kinds and one digest."""
-    known = sorted(tensors, key=lambda tensor: tensor.name)
-    lines = "".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}\n" for tensor in known)
-    counts = Counter((_pattern(tensor.name), tensor.dtype, tensor.shape) for tensor in known)
+    known = sorted(tensors)
+    lines = "".join([f"{name} {dtype} {list(shape)}\n" for name, dtype, shape, _ in known])
+    counts = Counter([(_pattern(name), dtype, shape) for name, dtype, shape, _ in known])
     kinds = (
         TensorKind(name=name, dtype=dtype, shape=shape, count=n) for (name, dtype, shape), n in sorted(counts.items())
     )
     return TensorFacts(
         digest=f"sha256:{hashlib.sha256(lines.encode(errors='replace')).hexdigest()}",
-        total_bytes=sum(tensor.size for tensor in known),
+        total_bytes=sum([tensor.size for tensor in known]),
         kinds=tuple(kinds),
     )
 
@@ -132,6 +134,7 @@ def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
 _NUMBERS = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
+@lru_cache(maxsize=1 << 16)
 def _pattern(name: str) -> str:
     return _NUMBERS.sub("*", name)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from compiler.lock.models import ModelFacts, lock_key
 from compiler.lock.quantization import answers_quantization, orders_over_groups
@@ -19,11 +18,8 @@ from compiler.resolve.candidates import (
     trusted_names,
 )
 from compiler.resolve.folder import is_folder
-from compiler.resolve.limits import REPOSITORIES_AT_ONCE
-from compiler.resolve.parallel import in_parallel
+from compiler.resolve.parallel import by_name
 from compiler.resolve.source import Found, Source
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
@@ -76,7 +72,7 @@ def search(asks: Mapping[str, Ask], source: Source) -> dict[str, Search]:
 
     Each of the steps asks for all services at once.
     """
-    mains = by_name(source.find, (ask.model for ask in asks.values()))
+    mains = source.find_all(ask.model for ask in asks.values())
     searches = {service: Search(mains[ask.model]) for service, ask in asks.items()}
     _search_variants(asks, searches, source)
     _search_branches(asks, searches, source)
@@ -154,12 +150,6 @@ def _drop_over_groups(search: Search, keys: Iterable[str]) -> None:
             del search.tried[key]
 
 
-def by_name(ask: Callable[[str], _Result], names: Iterable[str]) -> dict[str, _Result]:
-    """Ask once for every different name, several at a time."""
-    different = sorted(set(names))
-    return dict(zip(different, in_parallel(ask, different, REPOSITORIES_AT_ONCE), strict=True))
-
-
 def _to_search(ask: Ask, main: Found) -> str | None:
     """The name whose variants are wanted, if any."""
     if isinstance(main, SourceError) or is_folder(ask.model):
@@ -169,6 +159,6 @@ def _to_search(ask: Ask, main: Found) -> str | None:
 
 
 def _try(names: Mapping[str, tuple[str, ...]], searches: Mapping[str, Search], source: Source) -> None:
-    found = by_name(source.find, (name for group in names.values() for name in group))
+    found = source.find_all(name for group in names.values() for name in group)
     for service, group in names.items():
         searches[service].tried.update({name: found[name] for name in group})

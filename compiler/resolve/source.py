@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from compiler.lock.models import ModelFacts, lock_key, repository_of
@@ -21,6 +21,7 @@ from compiler.resolve.cache import Cache, Listing
 from compiler.resolve.facts import read_facts
 from compiler.resolve.folder import folder_facts, is_folder
 from compiler.resolve.hub import Hub
+from compiler.resolve.parallel import by_name
 
 # A key of the lock with its facts, or why there are none.
 Found = tuple[str, ModelFacts] | SourceError
@@ -48,6 +49,17 @@ class Source:
             return self._offline(key) if self.hub.is_offline else self._on_hub(key)
         except SourceError as error:
             return _told_with_lock(key, error, self.known.get(key))
+
+    def find_all(self, keys: Iterable[str]) -> dict[str, Found]:
+        """Facts of several, each asked for once."""
+        different = sorted(set(keys))
+        self.hub.progress.expect(len(different))
+        return by_name(self._find_and_tell, different)
+
+    def _find_and_tell(self, key: str) -> Found:
+        found = self.find(key)
+        self.hub.progress.advance()
+        return found
 
     def variants(self, name: str) -> tuple[str, ...] | SourceError:
         """Names that the Hub lists as quantized from a model."""
@@ -100,7 +112,7 @@ class Source:
         """What the Hub lists, at the commit of the lock unless that is to move."""
         name, branch = repository_of(key), _branch_of(key)
         pinned = known.commit if known is not None and known.is_pinned and not self.upgrade else None
-        self.hub.report(f"reading {plain(key)}")
+        self.hub.progress.say(f"reading {plain(key)}")
         try:
             repository = self.hub.repository(name, pinned or branch, branch=branch)
         except UnknownNameError:

@@ -110,10 +110,7 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
     """The demand on each device."""
     shapes = [_shape(terms, variant, setting, degrees, stage) for stage in range(degrees.pipeline)]
     dtype = _cache_dtype(terms, variant, shapes[0])
-    layouts = [
-        _layout(variant.checkpoint, shape.parallelism, dtype, setting.release.block_size, shape.max_num_batched_tokens)
-        for shape in shapes
-    ]
+    layouts = [_layout(variant.checkpoint, _Cache.of(shape, dtype, setting.release.block_size)) for shape in shapes]
     seats = max(shapes[0].max_num_seqs, terms.concurrency)
     length = shapes[0].max_model_len
     blocks = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
@@ -145,16 +142,34 @@ def _largest(stages: tuple[Stage, ...]) -> ByteRange:
     return ByteRange(*(max(getattr(size, end) for size in sizes) for end in ("low", "expected", "high")))
 
 
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """What a layout depends on besides the model."""
+
+    parallelism: Parallelism
+    dtype: str
+    served_dtype: str
+    block_size: int
+    max_num_batched_tokens: int
+    compute_capability: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, shape: ServerShape, dtype: str, block_size: int) -> _Cache:
+        """Of a server's rank."""
+        tokens, capability = shape.max_num_batched_tokens, shape.compute_capability
+        return cls(shape.parallelism, dtype, shape.served_dtype, block_size, tokens, capability)
+
+
 @lru_cache(maxsize=4096)
-def _layout(
-    checkpoint: Checkpoint, parallelism: Parallelism, dtype: str, block_size: int, max_num_batched_tokens: int
-) -> KvLayout:
+def _layout(checkpoint: Checkpoint, cache: _Cache) -> KvLayout:
     return rank_kv_layout(
         checkpoint.architecture,
-        parallelism,
-        dtype=dtype,
-        block_size=block_size,
-        max_num_batched_tokens=max_num_batched_tokens,
+        cache.parallelism,
+        dtype=cache.dtype,
+        block_size=cache.block_size,
+        max_num_batched_tokens=cache.max_num_batched_tokens,
+        served_dtype=cache.served_dtype,
+        compute_capability=cache.compute_capability,
     )
 
 
@@ -189,6 +204,8 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         served_dtype=served_dtype(
             variant.architecture.checkpoint_dtype,
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
+            pooling=variant.architecture.pooling,
+            float16=variant.architecture.float16,
         ),
         compute_capability=device.capability,
         enforce_eager=terms.enforce_eager,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
+from compiler.catalog.architectures import why_not_served_architecture
 from compiler.catalog.quantization import PLUGINS
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Edit
@@ -143,10 +145,26 @@ def engine_refusal(candidate: Candidate, reason: str) -> Refusal:
     return Refusal(candidate.name, candidate.method, reason, problem)
 
 
+def architecture_refusal(candidate: Candidate, release: Release, policy: PolicySpec) -> Refusal | None:
+    """E0308: the engine has no class for the architecture, or cannot read its configuration."""
+    config = candidate.facts.config
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        return None
+    trusted = policy.trust_remote_code == "allow"
+    reason = why_not_served_architecture(names[0], release, config=config, trusted=trusted)
+    if reason is None:
+        return None
+    message = f"`{candidate.name}` cannot run here: {reason}"
+    problem = Problem("E0308", candidate.service, ("model",), message)
+    return Refusal(candidate.name, candidate.method, reason, problem)
+
+
 def formula_refusal(candidate: Candidate, error: str) -> Refusal:
     """E0307: an architecture without formulas."""
     message = f"stackc cannot account for the memory of `{candidate.name}`: {error}"
-    notes = (f"accounted for: {', '.join(FAMILIES)}",)
+    near = get_close_matches(error, FAMILIES, n=3)
+    notes = (f"accounted for are, among others: {', '.join(near)}",) if near else ()
     problem = Problem("E0307", candidate.service, ("model",), message, notes=notes)
     return Refusal(candidate.name, candidate.method, f"stackc cannot account for its memory: {error}", problem)
 

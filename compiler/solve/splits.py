@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
+from compiler.catalog.architectures import load_registry
 from compiler.catalog.quantization import Capability
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, Experts
 from compiler.memory.caches import rank_kv_layout
-from compiler.memory.kv_cache import PagesError
+from compiler.memory.config import ConfigError
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.read import architecture_name
 from compiler.memory.weights import check_split
 from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec
@@ -87,14 +89,23 @@ class Splits:
             return "slices of a GPU (MIG) cannot reach each other, so one server runs on one slice"
         if experts and not _has_experts(self.architecture):
             return "`expert_parallel` needs a mixture of experts, this model has none"
+        if degrees.pipeline > 1 and (refusal := self._staging_refusal()) is not None:
+            return refusal
         try:
             for stage in {0, degrees.pipeline - 1}:
                 split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
                 check_split(self.architecture, self.quantization, split)
                 self._check_cache(split)
-        except (SplitError, PagesError) as error:
+        except (SplitError, ConfigError) as error:
             return str(error)
         return None
+
+    def _staging_refusal(self) -> str | None:
+        version = self.rules.release.version
+        name = architecture_name(self.candidate.facts.config)
+        if load_registry(version).stages(name):
+            return None
+        return f"vLLM {version} cannot divide {name} into pipeline stages"
 
     def _check_cache(self, split: Parallelism) -> None:
         """Pages that vLLM could not make equal; whether it can depends on what a rank holds of each layer."""

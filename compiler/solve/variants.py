@@ -10,14 +10,17 @@ from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
+from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
+    architecture_refusal,
     chat_refusal,
     config_refusal,
     engine_refusal,
@@ -85,6 +88,7 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     """Refused for what can be helped least: the user's policy first, the spec's own wishes last."""
     facts = candidate.facts
     refusal = policy_refusal(candidate, rules.policy) or kind_refusal(candidate, rules.release)
+    refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
     architecture = _read(candidate, rules, "architecture", lambda: read_architecture(facts.config))
@@ -97,7 +101,10 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     if isinstance(architecture, Refusal):
         return architecture
     quantization = _read(
-        candidate, rules, "quantization", lambda: read_quantization(checkpoint_format(facts), facts.quantization)
+        candidate,
+        rules,
+        "quantization",
+        lambda: read_quantization(checkpoint_format(facts), facts.quantization, facts.config),
     )
     if isinstance(quantization, Refusal):
         return quantization
@@ -108,6 +115,11 @@ def _limited(
     candidate: Candidate, architecture: Architecture, quantization: Quantization | None, rules: Rules
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
+    has_cache = _read(candidate, rules, "cache", lambda: _has_cache(architecture, rules))
+    if isinstance(has_cache, Refusal):
+        return has_cache
+    if architecture.pooling or not has_cache:
+        return engine_refusal(candidate, "it gives embeddings or scores, and answers no chats and completions")
     splits = Splits(candidate, architecture, quantization, rules)
     degrees, pipelines = (
         splits.legal(asked_degrees(candidate.spec, rules)),
@@ -121,6 +133,17 @@ def _limited(
     if isinstance(checkpoint, Refusal):
         return checkpoint
     return Variant(candidate.name, candidate.facts, checkpoint, candidate.method, degrees, pipelines)
+
+
+def _has_cache(architecture: Architecture, rules: Rules) -> bool:
+    """Whether it keeps anything of a request; caches that no formula counts are found before anything is placed.
+
+    Raises:
+        UnsupportedArchitectureError: there is one.
+    """
+    block = rules.release.block_size
+    layout = rank_kv_layout(architecture, Parallelism(), dtype="bfloat16", block_size=block, max_num_batched_tokens=1)
+    return bool(layout.groups)
 
 
 def _checkpoint(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> Checkpoint:
@@ -149,4 +172,9 @@ def _read(candidate: Candidate, rules: Rules, what: str, reading: Callable[[], _
 
 def _dtype(architecture: Architecture, rules: Rules) -> str:
     runs = rules.capability is None or rules.capability >= BFLOAT16_CAPABILITY
-    return served_dtype(architecture.checkpoint_dtype, bfloat16_runs=runs)
+    return served_dtype(
+        architecture.checkpoint_dtype,
+        bfloat16_runs=runs,
+        pooling=architecture.pooling,
+        float16=architecture.float16,
+    )

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from compiler.cli.lock import lock_spec
 from compiler.cli.main import cli
 from compiler.memory.config import ConfigError
+from compiler.memory.layouts import dtype_bytes
 from compiler.memory.packing import read_quantization
 from compiler.memory.read import read_architecture
 from compiler.memory.tensors import expected_tensors
@@ -118,10 +119,9 @@ def checkpoint(name: str, block: dict[str, Any] | None = None, **changes: Any) -
         quantization = read_quantization(block["quant_method"] if block else None, block)
     except ConfigError:
         return repository(name, config, **related | changes)
-    widths = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1}
     tensors = {
         kind.name.replace("*", str(number)): (
-            kind.dtype, list(kind.shape), widths[kind.dtype] * math.prod(kind.shape),
+            kind.dtype, list(kind.shape), dtype_bytes(kind.dtype) * math.prod(kind.shape),
         )
         for kind in expected_tensors(read_architecture(config), quantization)
         for number in range(kind.count)
@@ -140,7 +140,7 @@ SERVED = (
     checkpoint("example/llama-GPTQ", GPTQ),
 )
 # What no card serves, or no Turing card, with the reason in the table.
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "example/mx": (MXFP4, "E0308", "MXFP4 needs compute capability 8.0, this GPU has 7.5"),
     "example/asymmetric": (GPTQ | {"sym": False}, "E0308", "asymmetric GPTQ"),
     "example/act-order": (GPTQ | {"desc_act": True}, "E0308", "activation ordering over groups"),
@@ -149,7 +149,7 @@ REFUSED = {
     "example/exl2": ({"quant_method": "exl2", "bits": 6.5}, "E0308", "does not know the quantization method `exl2`"),
     "example/bnb": ({"quant_method": "bitsandbytes"}, "E0308", "only with the plugin vllm-bnb-plugin"),
     "example/fbgemm": ({"quant_method": "fbgemm_fp8"}, "E0308", "without `--allow-deprecated-quantization`"),
-    "example/nvfp4": ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "E0307", "no layout that stackc knows"),
+    "example/quark": ({"quant_method": "quark"}, "E0307", "no layout that stackc knows"),
 }
 REFUSED_REPOSITORIES = tuple(checkpoint(name, block) for name, (block, _, _) in REFUSED.items())
 

@@ -33,6 +33,7 @@ FaultKind = Literal[
     "json",  # 200, and JSON of another form
     "rate_limit",
     "reset",  # the connection ends before an answer
+    "retry_after",
     "server_error",
     "slow",  # a byte, and then silence
     "unauthorised",
@@ -237,6 +238,10 @@ def _rate_limit(handler: _Handler, fault: Fault) -> None:
     handler.send_body(429, _Body(b'{"error": "We had to rate limit you"}', headers=headers))
 
 
+def _retry_after(handler: _Handler, fault: Fault) -> None:
+    handler.send_body(429, _Body(b'{"error": "We had to rate limit you"}', headers={"Retry-After": fault.detail}))
+
+
 def _bad_date(handler: _Handler, fault: Fault) -> None:
     # The client must take the difference of the two.
     body = b'{"error": "We had to rate limit you"}'
@@ -264,7 +269,7 @@ def _gated(handler: _Handler, fault: Fault) -> None:
 
 
 def _unauthorised(handler: _Handler, fault: Fault) -> None:
-    handler.send_error_code(401, "", "Invalid credentials in Authorization header")
+    handler.send_error_code(401, fault.detail, "Invalid credentials in Authorization header")
 
 
 def _html(handler: _Handler, fault: Fault) -> None:
@@ -306,6 +311,7 @@ _FAULTS: dict[FaultKind, Callable[[_Handler, Fault], None]] = {
     "json": _json,
     "rate_limit": _rate_limit,
     "reset": _reset,
+    "retry_after": _retry_after,
     "server_error": _server_error,
     "slow": _slow,
     "unauthorised": _unauthorised,

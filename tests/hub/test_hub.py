@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from compiler.cli.progress import Lines
 from compiler.lock.models import ModelFacts
 from compiler.resolve import client
 from compiler.resolve.answers import (
@@ -22,8 +24,9 @@ from compiler.resolve.answers import (
     SourceError,
     UnavailableError,
 )
+from compiler.resolve.endpoint import source_name
 from compiler.resolve.facts import read_facts
-from compiler.resolve.hub import Hub, source_name
+from compiler.resolve.hub import Hub
 from compiler.resolve.patience import Patience
 from tests.hub.builders import COMMIT, FakeClock, header, repository
 from tests.hub.recordings import Recording
@@ -77,7 +80,10 @@ def test_every_failure_has_its_own_error(kind: FaultKind, expected: type[SourceE
     "answer",
     ["[]", "null", "{}", '{"id": 5}', '{"id": "a\\u001b[31m/b"}', '{"id": "acme/base", "siblings": [{}]}',
      '{"id": "acme/base", "siblings": [{"rfilename": "a\\nb"}]}', '{"id": "acme/base", "gated": "perhaps"}',
-     '{"id": "acme/base", "siblings": [{"rfilename": "a", "size": -1}]}', "{" * 100_000],
+     '{"id": "acme/base", "siblings": [{"rfilename": "a", "size": -1}]}', "{" * 100_000,
+     '{"id": "acme/base", "siblings": 5}', '{"id": "acme/base", "siblings": [[]]}',
+     '{"id": "acme/base", "siblings": [{"rfilename": "a", "lfs": []}, {"rfilename": "b", "lfs": [1]}]}',
+     '{"id": "acme/base", "siblings": [{"rfilename": "a", "lfs": {"sha256": "$(id)"}}]}'],
 )  # fmt: skip
 def test_json_of_another_form(answer: str) -> None:
     assert isinstance(failure([Fault("/api/models/acme", "json", detail=answer)]), MalformedError)
@@ -90,12 +96,41 @@ def test_missing_models_say_that_private_ones_look_the_same() -> None:
     assert any("private" in note for note in caught.value.notes)
 
 
+@pytest.mark.parametrize(
+    ("token", "code", "message"),
+    [(TOKEN, "E0312", "the Hub does not accept the token"), (None, "E0310", "the Hub has no model `acme/base`")],
+)
+def test_a_token_that_the_hub_does_not_know_is_not_a_missing_model(token: str | None, code: str, message: str) -> None:
+    fault = Fault("/api/", "unauthorised", detail="RepoNotFound")
+    with serve([repository("acme/base")], [fault]) as server, pytest.raises(SourceError) as caught:
+        ask(server, token)
+    assert (caught.value.code, caught.value.message) == (code, message)
+
+
 def test_a_rate_limit_is_waited_for_as_told() -> None:
-    clock, lines = FakeClock(), []
+    clock, lines = FakeClock(), io.StringIO()
     with serve([repository("acme/base")], [Fault("/api/", "rate_limit", times=1)]) as server:
-        assert Hub(server.url, report=lines.append, clock=clock).repository("acme/base").commit == COMMIT
+        assert Hub(server.url, progress=Lines(lines), clock=clock).repository("acme/base").commit == COMMIT
     assert clock.slept == [56]
-    assert lines == ["the Hub limits the rate of requests; waiting 56 s, as it asks"]
+    assert lines.getvalue() == "the Hub limits the rate of requests; waiting 56 s, as it asks\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "slept", "says"),
+    [("7", [8], None), ("999999", [], "try again in 1000000 s"), ("soon", [], "try again in some minutes")],
+)
+def test_the_hub_may_say_in_another_header_when_to_come_back(after: str, slept: list[float], says: str | None) -> None:
+    clock = FakeClock()
+    faults = [Fault("/api/", "retry_after", times=1, detail=after)]
+    with serve([repository("acme/base")], faults) as server:
+        hub = Hub(server.url, clock=clock)
+        if says is None:
+            assert hub.repository("acme/base").commit == COMMIT
+        else:
+            with pytest.raises(UnavailableError) as caught:
+                hub.repository("acme/base")
+            assert caught.value.helps[0] == says
+    assert clock.slept == slept
 
 
 def test_waits_are_bounded_in_all_and_then_told() -> None:
@@ -201,6 +236,23 @@ def test_the_endpoint_and_token_of_the_environment_count(monkeypatch: pytest.Mon
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
 
 
+@pytest.mark.parametrize("token", ["hf_secret\x01", "hf_secret ü", "hf secret"])
+def test_a_token_that_cannot_be_sent_is_not_quoted(token: str) -> None:
+    with serve([repository("acme/base")]) as server, pytest.raises(AccessError, match="cannot be sent") as caught:
+        ask(server, token)
+    assert server.requests == []
+    assert "secret" not in str((caught.value.message, caught.value.notes, caught.value.helps))
+
+
+def test_nothing_is_asked_after_an_interrupt() -> None:
+    with serve([repository("acme/base")]) as server:
+        hub = Hub(server.url)
+        hub.stop()
+        with pytest.raises(UnavailableError, match="interrupted"):
+            hub.repository("acme/base")
+        assert server.requests == []
+
+
 def test_no_token_no_header() -> None:
     with serve([repository("acme/base")]) as server:
         ask(server)
@@ -241,7 +293,10 @@ def test_headers_of_all_shards_are_read_by_ranges() -> None:
     with serve([sharded()]) as server:
         facts = facts_of(Hub(server.url, pause=0))
         ranges = {request.headers.get("Range") for request in server.requests if "safetensors" in request.path}
+        # Bytes of a file are bytes of the file, not of what a proxy made of it.
+        encodings = {request.headers["Accept-Encoding"] for request in server.requests if "Range" in request.headers}
     assert ranges == {"bytes=0-99999"}
+    assert encodings == {"identity"}
     assert facts.tensors is not None
     assert facts.tensors.total_bytes == 144
     assert [(kind.name, kind.dtype, kind.shape, kind.count) for kind in facts.tensors.kinds] == [

@@ -62,14 +62,17 @@ def _info(repo: str, files: tuple[str, ...], base: str | None = None) -> dict[st
     }  # fmt: skip
 
 
-BASE_FILES = ("config.json", "tokenizer_config.json", "model.safetensors.index.json", *_SHARDS)
-PACKED_FILES = ("config.json", "tokenizer_config.json", "quant_config.json", "model.safetensors")
+_SMALL = ("config.json", "generation_config.json", "tokenizer_config.json")
+# A stray copy beside the shards, so that the index is read.
+BASE_FILES = (*_SMALL, "model.safetensors.index.json", "model.safetensors", *_SHARDS)
+PACKED_FILES = (*_SMALL, "quant_config.json", "additional_chat_templates/rag.jinja", "model.safetensors")
 # Everything that the Hub says, by the pattern of the path that asks for it, or by repository and file.
 ANSWERS: dict[str, Any] = {
     r"^/api/models/acme/base(?:[/?]|$)": _info("acme/base", BASE_FILES),
     r"^/api/models/acme/base-AWQ(?:[/?]|$)": _info("acme/base-AWQ", PACKED_FILES, "acme/base"),
     r"^/api/models\?": [{"id": "acme/base-AWQ", "tags": ["safetensors", "base_model:quantized:acme/base"]}],
     "acme/base:config.json": _CONFIG,
+    "acme/base:generation_config.json": {"temperature": 0.7, "top_k": 20, "skip_special_tokens": True},
     "acme/base:tokenizer_config.json": {"chat_template": "{{ messages }}", "model_max_length": 4096},
     "acme/base:model.safetensors.index.json": {
         "metadata": {"total_size": 2_050_048}, "weight_map": {"model.norm.weight": _SHARDS[0], "b": _SHARDS[1]},

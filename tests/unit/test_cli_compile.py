@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,37 @@ def test_check_passes_and_compiling_again_changes_nothing(project: Path) -> None
     result = run("compile")
     assert "unchanged" in result.stdout
     assert {path: path.stat().st_mtime_ns for path in (project / "generated").rglob("*")} == before
+
+
+@pytest.mark.parametrize("flags", [("--locked",), ()])
+@pytest.mark.parametrize(
+    ("change", "code"), [("missing", "E0301"), ("stale", "E0302"), ("extra", "E0302"), ("broken", "E0303")]
+)
+def test_a_lock_that_does_not_answer_stops_compiling(
+    project: Path, monkeypatch: pytest.MonkeyPatch, change: str, code: str, flags: tuple[str, ...]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("compiling went online")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    spec, lock = project / "stacks" / "tiny-cpu.yaml", project / "stacks" / "tiny-cpu.lock.yaml"
+    text = lock.read_text()
+    if change == "missing":
+        lock.unlink()
+    elif change == "stale":
+        spec.write_text(spec.read_text().replace("HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-360M"))
+    else:
+        lock.write_text(text.replace("services:\n  tiny:", "services:\n  old:") if change == "extra" else "{")
+    before = snapshot(project)
+    result = run("compile", *flags)
+    assert result.exit_code == 1
+    assert f"error[{code}]" in result.stderr
+    assert "stackc lock" in result.stderr
+    assert snapshot(project) == before
+
+
+def test_compile_locked_is_for_ci(project: Path) -> None:
+    assert run("compile", "--locked", "--check").exit_code == 0
 
 
 @pytest.mark.parametrize("change", ["edit", "delete", "mode", "link"])

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from huggingface_hub import close_session, constants
 
 from compiler.cli.main import cli
-from compiler.cli.progress import Progress
+from compiler.cli.progress import progress
 from compiler.resolve import client, patience
 from tests.conftest import ROOT
 from tests.hub.builders import AWQ, COMMIT, FakeClock, quantized, repository
@@ -300,22 +300,42 @@ def test_progress_is_plain_lines_in_ci_and_nothing_in_json(run: Run) -> None:
     assert json.loads(result.stdout)["ok"] is True
 
 
-def test_progress_on_a_terminal_is_one_line() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_progress_on_a_terminal_is_a_bar_that_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    with Progress(stream=stream) as progress:
-        threads = [threading.Thread(target=progress.say, args=("x" * 500,)) for _ in range(3)]
+    with progress(stream=stream) as told:
+        told.expect(3)
+        told.expect(2)
+        threads = [threading.Thread(target=told.say, args=(f"reading [red]acme/{index}",)) for index in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        told.advance()
     text = stream.getvalue()
-    assert "\n" not in text
-    assert text.count("\r\x1b[K") == 4
-    assert text.endswith("\r\x1b[K")
+    assert "1/5" in text
+    assert "[red]acme/" in text  # nothing of a name is markup
+    assert text.endswith("\x1b[2K")  # the line is empty again
+
+
+def test_a_terminal_that_cannot_go_back_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    with progress(stream=stream) as told:
+        told.expect(1)
+        told.say("reading acme/base")
+        told.advance()
+    assert stream.getvalue() == "reading acme/base\n"
+
+
+def test_a_bar_is_imported_for_terminals_only() -> None:
+    script = "import sys, compiler.cli.lock; sys.exit('rich' in sys.modules or 'httpx2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["server_error", "reset", "rate_limit"])

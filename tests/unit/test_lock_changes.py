@@ -36,6 +36,15 @@ def test_what_moved() -> None:
     assert change.facts[3].fact == "config"
 
 
+def test_other_defaults_of_requests_are_told() -> None:
+    old, new = facts(sampling={"top_p": 0.8, "temperature": 0.7}), facts(sampling={}, named_templates=("rag",))
+    (change,) = lock_changes(lock(a=old), lock(a=new))
+    assert change.facts == (
+        FactChange("named templates", None, "rag"),
+        FactChange("sampling", "temperature 0.7, top_p 0.8", None),
+    )
+
+
 def test_came_went_and_renamed() -> None:
     old, new = lock(gone=facts(commit=None), old=facts()), lock(came=facts(commit=B), new=facts(license="mit"))
     assert lock_changes(old, new) == (

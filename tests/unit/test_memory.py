@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import HeadCache, served_dtype
+from compiler.memory.architecture import served_dtype
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
 from compiler.memory.kv_cache import KvLayout
@@ -38,7 +38,7 @@ QWEN3_8B = {
     "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
     "vocab_size": 151936, "max_position_embeddings": 40960, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
 }  # fmt: skip
-FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 
@@ -108,9 +108,10 @@ def test_a_window_bounds_a_request_by_window_and_tokens_in_flight() -> None:
 
 def test_qwen_has_no_window_unless_it_says_so() -> None:
     assert read_architecture(QWEN_32B).sliding_window is None
-    mixed = read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 28})
-    windows = [cache.window for layer in mixed.layers for cache in layer.caches if isinstance(cache, HeadCache)]
-    assert windows == [None] * 28 + [131072] * 36
+    everywhere = read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 0})
+    assert everywhere.sliding_window == 131072
+    with pytest.raises(ConfigError, match="max_window_layers"):
+        read_architecture(QWEN_32B | {"use_sliding_window": True, "max_window_layers": 28})
 
 
 @pytest.mark.parametrize(

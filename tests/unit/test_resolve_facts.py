@@ -71,6 +71,24 @@ def test_the_index_decides_between_shards_and_a_stray_copy() -> None:
     assert paths(facts(names=unread)) == list(shards)
 
 
+@pytest.mark.parametrize(
+    ("names", "is_read"),
+    [
+        (("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"), False),
+        (("model-00001-of-00002.safetensors",), True),
+        (("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors"), True),
+        (("a-1-of-2.safetensors", "b-2-of-2.safetensors"), True),
+        (("a-1-of-1.safetensors", "a-1-of-2.safetensors", "a-2-of-2.safetensors"), True),
+        (("model.bin",), False),
+    ],
+)
+def test_the_index_is_read_where_it_may_say_more_than_the_listing(names: tuple[str, ...], is_read: bool) -> None:
+    paths = ("config.json", "model.safetensors.index.json", *names)
+    memory = Memory({"config.json": b'{"model_type": "llama"}'})
+    read_facts(Repository("a/b", "folder", files=tuple(ListedFile(path) for path in paths)), memory)
+    assert ("model.safetensors.index.json" in memory.read_paths) is is_read
+
+
 def test_a_repository_without_weights() -> None:
     with pytest.raises(ConfigError, match="holds no weights"):
         facts(names=("model.onnx",))
@@ -110,13 +128,68 @@ def test_the_quantization_block_is_found(
         ({"tokenizer_config.json": {"chat_template": [{"name": "default", "template": "x"}]}}, "tokenizer_config.json"),
         ({"tokenizer_config.json": {}}, None),
         ({"tokenizer_config.json": {}, "chat_template.jinja": b"x"}, "chat_template.jinja"),
+        ({"additional_chat_templates/default.jinja": b"x"}, "additional_chat_templates/default.jinja"),
+        ({"tokenizer_config.json": {"chat_template": 5}}, None),
+        ({"tokenizer_config.json": {"chat_template": [5, {"name": "default"}, {"template": "x"}]}}, None),
         ({}, None),
     ],
 )
 def test_the_chat_template_is_found(contents: dict[str, Any], expected: str | None) -> None:
     known = facts(contents=contents)
     assert known.chat_template == expected
+    assert known.named_templates == ()
     assert "chat_template" not in known.unconfirmed
+
+
+NAMED = [{"name": "tool_use", "template": "x"}, {"name": "rag", "template": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("contents", "default", "others"),
+    [
+        ({"tokenizer_config.json": {"chat_template": NAMED}}, None, ("rag", "tool_use")),
+        (
+            {"tokenizer_config.json": {"chat_template": [*NAMED, {"name": "default", "template": "z"}]}},
+            "tokenizer_config.json",
+            ("rag", "tool_use"),
+        ),
+        (
+            {"chat_template.jinja": b"x", "additional_chat_templates/tool_use.jinja": b"y"},
+            "chat_template.jinja",
+            ("tool_use",),
+        ),
+        # Files of their own replace what the tokenizer's configuration has.
+        (
+            {"tokenizer_config.json": {"chat_template": "x"}, "additional_chat_templates/rag.jinja": b"y"},
+            None,
+            ("rag",),
+        ),
+    ],
+)
+def test_named_chat_templates_are_told_from_the_one_that_is_used(
+    contents: dict[str, Any], default: str | None, others: tuple[str, ...]
+) -> None:
+    known = facts(contents=contents)
+    assert (known.chat_template, known.named_templates) == (default, others)
+
+
+def test_default_sampling_parameters_are_those_that_the_engine_takes() -> None:
+    config = {"temperature": 0.7, "top_k": 20, "max_new_tokens": 512, "do_sample": True, "eos_token_id": [1, 2]}
+    assert facts(contents={"generation_config.json": config}).sampling == {
+        "max_new_tokens": 512, "temperature": 0.7, "top_k": 20,
+    }  # fmt: skip
+    assert facts(contents={"generation_config.json": {"do_sample": True}}).sampling == {}
+
+
+@pytest.mark.parametrize("value", ["x", None, [1], float("nan"), float("inf"), 10**400, {"a": 1}])
+def test_sampling_parameters_of_strangers_are_numbers(value: object) -> None:
+    assert facts(contents={"generation_config.json": {"top_p": value}}).sampling == {}
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": "' + b"x" * (1 << 20) + b'"}'])
+def test_a_generation_config_that_the_engine_passes_over(content: bytes) -> None:
+    assert facts(contents={"generation_config.json": content}).sampling is None
+    assert facts().sampling is None
 
 
 def test_a_tokenizer_config_that_cannot_be_read_leaves_the_template_open() -> None:
@@ -172,7 +245,7 @@ def test_what_is_not_confirmed(repository: dict[str, Any], commit: str | None, u
 
 
 def test_missing_sizes_are_not_confirmed() -> None:
-    assert "files" in facts(files=(ListedFile("model.safetensors"),)).unconfirmed
+    assert "files" in facts(files=(ListedFile("config.json"), ListedFile("model.safetensors"))).unconfirmed
 
 
 def test_relations_come_from_tags() -> None:

@@ -1,1 +1,1 @@
-"""Data extracted from vLLM releases, one folder each; flags.json is written by tools/extract_flags.py."""
+"""Data extracted from vLLM releases, a folder each: flags.json and architectures.json, by tools/extract_*.py."""

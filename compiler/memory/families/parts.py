@@ -10,7 +10,7 @@ _DTYPES = {"bfloat16", "float16", "float32"}
 
 def dtype_of(*configs: Config) -> str:
     """What the checkpoint is stored in, by the first of these maps that says so."""
-    value = next((found for config in configs for found in config.first("torch_dtype", "dtype")), "float16")
+    value = next((found for config in configs for found in config.first("torch_dtype", "dtype")), "float32")
     name = str(value).removeprefix("torch.")
     if name not in _DTYPES:
         raise ConfigError(f"`torch_dtype` must be one of {', '.join(sorted(_DTYPES))}, not {name[:40]}")
@@ -82,18 +82,3 @@ def head(vocab: int, hidden: int, *, tied: bool) -> tuple[Module, ...]:
 def repeated(layer: Layer, count: int) -> tuple[Layer, ...]:
     """That many layers which are alike."""
     return (layer,) * count
-
-
-def layer_windows(config: Config, count: int) -> tuple[int | None, ...]:
-    """The window of each layer, by `layer_types` and `sliding_window`; None for full attention.
-
-    With no `layer_types`, a `sliding_window` holds for every layer (vllm/engine/arg_utils.py:create_engine_config).
-    """
-    window = config.positive("sliding_window") if config.data.get("sliding_window") else None
-    if "layer_types" not in config:
-        return (window,) * count
-    kinds = config.per_layer("layer_types", count)
-    unknown = {str(kind) for kind in kinds} - {"full_attention", "sliding_attention"}
-    if unknown:
-        raise ConfigError(f"`{config.path}layer_types` has the unknown kind {sorted(unknown)[0][:40]}")
-    return tuple(window if kind == "sliding_attention" else None for kind in kinds)

@@ -1,0 +1,29 @@
+"""Muse Glimmer's decoder, with gated attention and windows (vllm/model_executor/models/muse_glimmer.py of 0.33.0)."""
+
+from __future__ import annotations
+
+from compiler.memory.architecture import Architecture, Linear, Split
+from compiler.memory.config import Config
+from compiler.memory.families.decoder import Frame, Sizes, alike, assemble
+from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.windows import layer_windows
+
+_NORMS = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
+
+
+def text(name: str, config: Config) -> Architecture:
+    """MuseGlimmerForCausalLM: the attention's output is gated by a projection as wide as the queries."""
+    heads, sizes = Heads.read(config), Sizes.read(config)
+    modules = (
+        *norms(sizes.hidden, *_NORMS),
+        *attention(heads, sizes.hidden),
+        Linear("self_attn.gate_proj", heads.query * heads.dim, sizes.hidden, Split.OUTPUTS),
+        *gated_mlp(sizes.width, sizes.hidden),
+    )
+    layers = alike(modules, heads, layer_windows(config, config.layers()))
+    return assemble(name, config, layers, heads, sizes, frame=Frame(on_every_stage=True))

@@ -1,0 +1,145 @@
+"""Towers of the Qwen vision models.
+
+vllm/model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,qwen3_5}.py of 0.33.0; defaults are those of transformers'
+configuration classes.
+"""
+
+from __future__ import annotations
+
+from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split
+from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.parts import norms
+from compiler.memory.families.vision_parts import (
+    below,
+    blocks,
+    convolution,
+    depth,
+    heads_of,
+    layer_norms,
+    stored_qkv,
+    two_layers,
+)
+
+_MEDIA = ("image", "video")
+_WIDEST_MERGE = 64
+
+
+def qwen2_vl_tower(config: Config) -> Encoder:
+    """Qwen2-VL's; the projector always merges 2 × 2 patches."""
+    vision = config.at("vision_config")
+    width, output = vision.positive("embed_dim", default=1280), vision.positive("hidden_size", default=3584)
+    mlp, merged = width * vision.positive("mlp_ratio", default=4), 4 * width
+    block = (
+        *layer_norms(width, "norm1", "norm2"),
+        stored_qkv("attn.qkv", width, inputs=width, parts=1),
+        Linear("attn.proj", width, width, Split.INPUTS, bias=True),
+        *two_layers("mlp.fc1", "mlp.fc2", width, mlp, width),
+    )
+    modules = (
+        *_patches(vision, width, patch=14, bias=False),
+        *blocks("blocks", depth(vision, "depth", 32), block),
+        *layer_norms(width, "merger.ln_q"),
+        *two_layers("merger.mlp.0", "merger.mlp.2", merged, merged, output),
+    )
+    heads = heads_of(vision, "num_heads", width, 16)
+    return _encoder(modules, heads, (width, mlp, output), _old_item(vision))
+
+
+def qwen2_5_vl_tower(config: Config) -> Encoder:
+    """Qwen2.5-VL's: gated MLPs, norms without biases."""
+    vision = config.at("vision_config")
+    width, output = vision.positive("hidden_size", default=3584), vision.positive("out_hidden_size", default=3584)
+    mlp = vision.positive("intermediate_size", default=3420)
+    merged = width * vision.positive("spatial_merge_size", default=2) ** 2
+    gates = tuple(
+        Linear(f"mlp.{name}_proj", mlp, width, Split.OUTPUTS, bias=True, fused="mlp.gate_up_proj")
+        for name in ("gate", "up")
+    )
+    block = (
+        *norms(width, "norm1", "norm2"),
+        stored_qkv("attn.qkv", width, inputs=width),
+        Linear("attn.proj", width, width, Split.INPUTS, bias=True),
+        *gates,
+        Linear("mlp.down_proj", width, mlp, Split.INPUTS, bias=True),
+    )
+    modules = (
+        *_patches(vision, width, patch=14, bias=False),
+        *blocks("blocks", depth(vision, "depth", 32), block),
+        *norms(width, "merger.ln_q"),
+        *two_layers("merger.mlp.0", "merger.mlp.2", merged, merged, output),
+    )
+    heads = heads_of(vision, "num_heads", width, 16)
+    return _encoder(modules, heads, (width, 2 * mlp, output), _old_item(vision))
+
+
+def qwen3_vl_tower(config: Config) -> Encoder:
+    """Qwen3-VL's: features of some layers go into the decoder's first layers, each through a projector of its own."""
+    return _qwen3(config, _listed_levels(config.at("vision_config"), 3))
+
+
+def qwen3_5_tower(config: Config) -> Encoder:
+    """Qwen3.5's: the tower of Qwen3-VL with one projector, unless the config names levels."""
+    return _qwen3(config, _listed_levels(config.at("vision_config"), 0), keeps_levels=False)
+
+
+def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True) -> Encoder:
+    vision = config.at("vision_config")
+    width, output = vision.positive("hidden_size", default=1152), vision.positive("out_hidden_size", default=3584)
+    mlp = vision.positive("intermediate_size", default=4304)
+    merged = width * vision.positive("spatial_merge_size", default=2) ** 2
+    block = (
+        *layer_norms(width, "norm1", "norm2"),
+        stored_qkv("attn.qkv", width, inputs=width),
+        Linear("attn.proj", width, width, Split.INPUTS, bias=True),
+        *two_layers("mlp.linear_fc1", "mlp.linear_fc2", width, mlp, width),
+    )
+    projector = two_layers("linear_fc1", "linear_fc2", merged, merged, output)
+    modules = (
+        *_patches(vision, width, patch=16, bias=True),
+        *norms(vision.positive("num_position_embeddings", default=2304) * width, "pos_embed"),
+        *(below("merger", module) for module in (*layer_norms(width, "norm"), *projector)),
+        *blocks("deepstack_merger_list", levels, (*layer_norms(merged, "norm"), *projector)),
+        *blocks("blocks", depth(vision, "depth", 27), block),
+    )
+    heads = heads_of(vision, "num_heads", width, 16)
+    # The decoder's buffers hold the levels for a whole batch (qwen3_vl.py:deepstack_input_embeds).
+    kept = levels * config.at("text_config").positive("hidden_size", default=4096) if keeps_levels else 0
+    return _encoder(modules, heads, (width, mlp, output * (1 + levels)), _item(vision), kept)
+
+
+def _listed_levels(vision: Config, default: int) -> int:
+    return len(vision.items("deepstack_visual_indexes")) if "deepstack_visual_indexes" in vision else default
+
+
+def _patches(vision: Config, width: int, *, patch: int, bias: bool) -> tuple[Module, ...]:
+    side, frames = vision.positive("patch_size", default=patch), vision.positive("temporal_patch_size", default=2)
+    pixels = vision.positive("in_channels", default=3) * frames * side**2
+    return convolution("patch_embed.proj", width, pixels, bias=bias)
+
+
+def _encoder(
+    modules: tuple[Module, ...], heads: int, widths: tuple[int, int, int], item: ItemSize, kept: int = 0
+) -> Encoder:
+    named = tuple(below("visual", module) for module in modules)
+    hidden, intermediate, output = widths
+    return Encoder(named, _MEDIA, heads, hidden, intermediate, output, item, batch_elements=kept)
+
+
+def _old_item(vision: Config) -> ItemSize:
+    # transformers' default, and the preprocessor_config.json that Qwen publishes; a video has the size of an image for
+    # every two frames, up to 14 of them and max_model_len tokens.
+    return ItemSize((1280, 16384), _merged(vision), "max_pixels, 28² × 1280 to 28² × 16384", groups=7)
+
+
+def _item(vision: Config) -> ItemSize:
+    side = vision.positive("patch_size", default=16)
+    merged = _merged(vision)
+    low, high = (max(1, pixels // (side**2 * merged)) for pixels in (28**2 * 1280, 2**24))
+    return ItemSize((low, high), merged, "longest_edge, 28² × 1280 to 4096² pixels")
+
+
+def _merged(vision: Config) -> int:
+    merge = vision.positive("spatial_merge_size", default=2)
+    if merge > _WIDEST_MERGE:
+        raise ConfigError(f"`{vision.path}spatial_merge_size` is {merge}: no tower merges so many patches")
+    return merge**2

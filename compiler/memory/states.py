@@ -1,0 +1,157 @@
+"""Recurrent states on one rank: their bytes, how many of them a request holds, and the blocks of hybrid models.
+
+vllm/model_executor/layers/mamba/mamba_utils.py, v1/kv_cache_interface.py:MambaSpec and
+platforms/interface.py:_align_hybrid_block_size of 0.33.0. Prefix caching is on by default for hybrids, so that their
+states are kept at block boundaries (`mamba_cache_mode: align`); models of states alone know no prefix caching.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from compiler.memory.architecture import Architecture, HeadCache, LatentCache, Split, StateCache, StatePart
+from compiler.memory.config import UnsupportedArchitectureError
+from compiler.memory.kv_cache import CacheKind, CacheSpec
+from compiler.memory.parallelism import Parallelism, SplitError
+
+_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+STATE_DTYPES = frozenset(_DTYPE_BYTES)
+
+# The state in use and the one at the last block boundary.
+_ALIGNED_STATES = 2
+_LATENT_ALIGNMENT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class StateRules:
+    """How the states of a model are kept on one rank.
+
+    Attributes:
+        served_dtype: of the model.
+        major: compute capability of the GPU; None on a CPU.
+        block_size: tokens between states that are kept, and of a block of attention.
+        page_bytes: of an attention layer's block, which states are padded to; None in models without attention.
+    """
+
+    served_dtype: str
+    major: int | None
+    block_size: int
+    page_bytes: int | None
+
+    def spec(self, cache: StateCache, parallelism: Parallelism) -> CacheSpec:
+        """The cache of one layer."""
+        size = state_bytes(cache, parallelism, self.served_dtype)
+        if self.page_bytes is None:
+            return CacheSpec(CacheKind.STATE, self.block_size, size, (cache.kind, size), states=1)
+        states = _ALIGNED_STATES + checkpoints(cache, self.served_dtype, self.major)
+        return CacheSpec(CacheKind.STATE, self.block_size, self.page_bytes, (cache.kind, size), states=states)
+
+
+def state_bytes(cache: StateCache, parallelism: Parallelism, served_dtype: str) -> int:
+    """Bytes of one state on one rank.
+
+    Raises:
+        SplitError: heads or groups do not divide.
+    """
+    return sum(_part_bytes(part, parallelism, served_dtype) for part in cache.parts)
+
+
+def _part_bytes(part: StatePart, parallelism: Parallelism, served_dtype: str) -> int:
+    ranks = parallelism.tensor_parallel_size
+    if part.groups % ranks and part.groups > 1:
+        raise SplitError(f"{part.groups} groups of a state do not divide by {ranks}")
+    row = parallelism.share(part.divided, Split.OUTPUTS)
+    row += parallelism.share(part.grouped, Split.KV_HEADS, part.groups)
+    return part.rows * row * _DTYPE_BYTES[part.dtype or served_dtype]
+
+
+def checkpoints(cache: StateCache, served_dtype: str, major: int | None) -> int:
+    """States that a request holds besides, because a prefill exports one from its midst: none or one."""
+    if cache.checkpoints_on is None:
+        return 1
+    return (
+        int(major in cache.checkpoints_on and served_dtype == "bfloat16")
+        if cache.kind == "kda"
+        else int(major in cache.checkpoints_on)
+    )
+
+
+def check_states(architecture: Architecture, parallelism: Parallelism) -> None:
+    """Refuse ranks that the states of a model cannot be divided over.
+
+    Raises:
+        SplitError: with the numbers that do not divide.
+    """
+    for cache in set(_states(architecture)):
+        state_bytes(cache, parallelism, architecture.checkpoint_dtype)
+
+
+def state_rules(
+    architecture: Architecture,
+    parallelism: Parallelism,
+    *,
+    block_size: int,
+    element_bytes: int,
+    served_dtype: str,
+    major: int | None,
+) -> StateRules:
+    """The rules for a model; where it has no states, its blocks stay as the attention backend wants them.
+
+    Args:
+        block_size: that the attention backend wants without states.
+        element_bytes: of the attention cache.
+        major: compute capability of the GPU; None on a CPU.
+    """
+    states = tuple(dict.fromkeys(_states(architecture)))
+    if not states:
+        return StateRules(served_dtype, major, block_size, None)
+    token_bytes = _token_bytes(architecture, parallelism, element_bytes)
+    if token_bytes is None:
+        # Never divided: a block is the longest request.
+        return StateRules(served_dtype, major, architecture.max_model_len, None)
+    largest = max(state_bytes(state, parallelism, served_dtype) for state in states)
+    alignment = math.lcm(
+        _kernel_alignment(architecture, block_size), _checkpoint_alignment(states, served_dtype, major)
+    )
+    blocks = hybrid_block_size(block_size, token_bytes=token_bytes, state_bytes=largest, alignment=alignment)
+    return StateRules(served_dtype, major, blocks, blocks * token_bytes)
+
+
+def hybrid_block_size(block_size: int, *, token_bytes: int, state_bytes: int, alignment: int) -> int:
+    """Tokens of a block, so that a layer's attention takes at least what a state takes."""
+    return max(block_size, alignment * -(-state_bytes // (alignment * token_bytes)))
+
+
+def _kernel_alignment(architecture: Architecture, block_size: int) -> int:
+    latent = any(isinstance(cache, LatentCache) for layer in architecture.layers for cache in layer.caches)
+    return max(block_size, _LATENT_ALIGNMENT) if latent else block_size
+
+
+def _checkpoint_alignment(states: tuple[StateCache, ...], served_dtype: str, major: int | None) -> int:
+    if not all(checkpoints(state, served_dtype, major) for state in states):
+        return 1
+    return math.lcm(*(state.alignment for state in states))
+
+
+def _token_bytes(architecture: Architecture, parallelism: Parallelism, element_bytes: int) -> int | None:
+    """Bytes of one token in one attention layer; None without attention."""
+    widths: set[int] = set()
+    for layer in dict.fromkeys(architecture.layers):
+        for cache in layer.caches:
+            if isinstance(cache, HeadCache):
+                heads = max(1, cache.kv_heads // parallelism.tensor_parallel_size)
+                widths.add(heads * (cache.head_dim + cache.value_dim))
+            elif isinstance(cache, LatentCache):
+                widths.add(cache.width)
+    if len(widths) > 1:
+        raise UnsupportedArchitectureError(f"{architecture.name} with states beside attention layers that differ")
+    return widths.pop() * element_bytes if widths else None
+
+
+def _states(architecture: Architecture) -> Iterator[StateCache]:
+    for layer in architecture.layers:
+        for cache in layer.caches:
+            if isinstance(cache, StateCache):
+                yield cache

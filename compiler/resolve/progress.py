@@ -1,0 +1,31 @@
+"""What the lock phase tells while it works."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Is told, from any thread, what is to be done and what is happening."""
+
+    def expect(self, count: int) -> None:
+        """So many more repositories are going to be read."""
+
+    def advance(self) -> None:
+        """One of them was."""
+
+    def say(self, line: str) -> None:
+        """This takes time now."""
+
+
+class Silence:
+    """Tells nobody."""
+
+    def expect(self, count: int) -> None:
+        """Nothing."""
+
+    def advance(self) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
