@@ -178,3 +178,15 @@ def test_every_figure_of_a_card_has_a_source(gpu: Any) -> None:
     assert gpu.bandwidth > 0
     assert all(profile.memory_source and profile.memory <= gpu.memory * 1.001 for profile in gpu.mig)
     assert all(profile.memory * profile.most <= gpu.memory * 1.001 for profile in gpu.mig)
+
+
+def test_a_model_that_generates_nothing_is_refused() -> None:
+    """It keeps no KV cache, and a server of chats or completions could not answer from it."""
+    bert = {
+        "architectures": ["BertModel"], "model_type": "bert", "hidden_size": 768, "intermediate_size": 3072,
+        "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 30522, "max_position_embeddings": 512,
+        "type_vocab_size": 2, "torch_dtype": "float32", "layer_norm_eps": 1e-12, "hidden_act": "gelu",
+    }  # fmt: skip
+    found = problems({"model": "l4"}, bert, context="max")
+    assert [problem.code for problem in found] == ["E0308"]
+    assert "answers no chats and completions" in found[0].message

@@ -112,6 +112,7 @@ def test_fit_answers_from_a_lock_with_interval_and_verdict(monkeypatch: pytest.M
     assert text.stdout.startswith("fits: context ")
     assert "(the most that fits)" in text.stdout
     assert "GiB expected" in text.stdout
+    assert "solved for: context " in text.stdout
     assert "facts from stacks/budget-a10.lock.yaml" in text.stdout
     answer = json.loads(CliRunner().invoke(cli, [*question, "--context", "max", "--format", "json"]).stdout)
     found = answer["plan"]["services"][0]
