@@ -20,6 +20,9 @@ from benchmarks.hub_folders import facts_of
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
+from compiler.memory.architecture import Architecture, HeadCache, LatentCache
+from compiler.memory.backend_rules import NoBackendError
+from compiler.memory.backends import AttentionPlan, attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.memory.packing import read_quantization
@@ -124,23 +127,38 @@ def judged(row: dict[str, Any], facts: ModelFacts) -> Judged | str:
     except ConfigError as error:
         return str(error)
     weights = rank_weights(architecture, quantization, parallelism, served_dtype=dtype or "bfloat16")
-    if not row.get("kv_specs"):
-        caches = any(layer.caches for layer in architecture.layers)
-        return Judged(weights, num_blocks=int(caches))
-    asked = row["kv_cache_dtype"]
     chosen = quantization.kv_cache_dtype if quantization is not None else None
-    layout = rank_kv_layout(
-        architecture,
-        parallelism,
-        dtype=asked if asked != "auto" else chosen or dtype or "bfloat16",
-        # Answers are given before the engine takes its attention backend's own block size.
-        block_size=min(spec["block"] for spec in row["kv_specs"]),
-        max_num_batched_tokens=batched_tokens,
-    )
+    asked = row["kv_cache_dtype"] if row.get("kv_cache_dtype", "auto") != "auto" else chosen or "auto"
+    try:
+        plan = attention_plan(
+            architecture,
+            capability=capability,
+            served_dtype=dtype or "bfloat16",
+            kv_cache_dtype=asked,
+            tensor_parallel_size=ranks,
+        )
+        layout = rank_kv_layout(
+            architecture,
+            parallelism,
+            dtype=plan.kv_dtype,
+            block_size=_block_size(row, architecture, plan),
+            max_num_batched_tokens=batched_tokens,
+            served_dtype=dtype or "bfloat16",
+            compute_capability=capability,
+        )
+    except (NoBackendError, ConfigError) as error:
+        return str(error)
     if layout.bytes_per_block == 0:
         return Judged(weights)
-    blocks = row["kv_cache_gib"] * GIB // layout.bytes_per_block
-    return Judged(weights, blocks, layout.capacity_tokens(blocks, row["max_model_len"]))
+    blocks = row.get("kv_cache_gib", 0) * GIB // layout.bytes_per_block
+    return Judged(weights, blocks, layout.capacity_tokens(blocks, row.get("max_model_len", 1)))
+
+
+def _block_size(row: dict[str, Any], architecture: Architecture, plan: AttentionPlan) -> int:
+    """What the answer was given for: some ask before the engine takes its attention backend's own block size."""
+    blocks = [spec["block"] for spec in row.get("kv_specs", ())]
+    plain = all(isinstance(cache, HeadCache | LatentCache) for layer in architecture.layers for cache in layer.caches)
+    return min(blocks) if blocks and plain else plan.block_size
 
 
 def _report(table: Table) -> Iterator[str]:

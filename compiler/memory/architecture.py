@@ -125,6 +125,7 @@ class HeadCache:
         head_dim, value_dim: widths of a key and of a value.
         window: tokens that a query sees; None for all.
         chunk: size of the chunks that tokens attend within; None for no chunks.
+        scaled: False where the engine does not tell this attention of a quantizer, which then adds no scales to it.
     """
 
     kv_heads: int
@@ -132,6 +133,7 @@ class HeadCache:
     value_dim: int
     window: int | None = None
     chunk: int | None = None
+    scaled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +142,11 @@ class LatentCache:
 
     Attributes:
         width: kv_lora_rank + qk_rope_head_dim.
-        sparse: whether an indexer picks the tokens that are read (DeepSeek sparse attention).
+        topk: tokens that an indexer picks to be read (DeepSeek sparse attention); None where all are.
     """
 
     width: int
-    sparse: bool = False
+    topk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,7 @@ class Architecture:
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         pooling: it gives embeddings or scores, and generates nothing.
+        renames: starts of names, as checkpoints spell them and as the engine and this architecture do.
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.

@@ -28,6 +28,7 @@ def rank_kv_layout(
     max_num_batched_tokens: int,
     served_dtype: str | None = None,
     compute_capability: tuple[int, int] | None = HOPPER,
+    prefix_caching: bool | None = None,
 ) -> KvLayout:
     """The layout on one rank.
 
@@ -41,14 +42,17 @@ def rank_kv_layout(
         block_size: that the attention backend wants in a model without recurrent states.
         served_dtype: of the model, which states are kept in; by default `dtype` where that is no narrower one.
         compute_capability: of the GPU, None on a CPU; by default one on which a request holds most states.
+        prefix_caching: whether it is on; None for vLLM's choice, on for all but models of states alone.
     """
     rules = state_rules(
         architecture,
         parallelism,
         block_size=block_size,
-        element_bytes=ELEMENT_BYTES[dtype],
+        # Packed formats of latents have pages of their own (latent_pages.py), and no recurrent states beside them.
+        element_bytes=ELEMENT_BYTES.get(dtype, 1),
         served_dtype=served_dtype or _served(architecture, dtype),
         major=compute_capability[0] if compute_capability else None,
+        prefix_caching=prefix_caching,
     )
     stage = parallelism.layers(architecture.num_layers)
     specs: list[CacheSpec] = []

@@ -81,7 +81,7 @@ class KvLayout:
 
     Attributes:
         dtype: of the cache: a torch dtype, or `fp8`.
-        block_size: tokens of a block of the first group.
+        block_size: tokens of a block of the first group, of attention where there is any.
         bytes_per_block: over all layers of the largest group.
         in_flight_tokens: scheduled and not yet settled.
     """

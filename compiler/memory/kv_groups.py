@@ -38,7 +38,8 @@ def kv_layout(
     here = [True] * len(specs) if held is None else held
     groups = tuple(_on_rank(group, here) for group in _groups(specs, packed=packed))
     largest_group = max((group.page_bytes for group in groups), default=0)
-    block_size = groups[0].spec.block_size if groups else 0
+    tokens = [group.spec.block_size for group in groups if group.spec.kind is not CacheKind.STATE]
+    block_size = next(iter(tokens or [group.spec.block_size for group in groups]), 0)
     return KvLayout(dtype, block_size, largest_group, groups, in_flight_tokens)
 
 
@@ -59,11 +60,34 @@ def _groups(specs: Sequence[CacheSpec], *, packed: bool) -> Iterable[_Members]:
         return (tuple(enumerate(specs)),)
     if packed and len({spec.page_bytes for spec in specs}) > 1:
         return _packed_groups(specs)
-    buckets = _buckets(_equal_pages(specs))
+    try:
+        buckets = _buckets(_equal_pages(specs))
+    except PagesError:
+        whole = _without_windows(specs)
+        if whole is None:
+            raise
+        return (whole,)
     fewest, most = min(map(len, buckets)), max(map(len, buckets))
     # Padding short groups costs less than splitting long ones where they differ by less than half.
     size = most if most < fewest * 1.5 else fewest
     return [group for bucket in buckets for group in _split(bucket, size)]
+
+
+def _without_windows(specs: Sequence[CacheSpec]) -> _Members | None:
+    """Windows beside latents hold all tokens (kv_cache_planning.py:_try_get_full_allocation_fallback_groups)."""
+    kinds = {spec.kind for spec in specs}
+    blocks = {spec.block_size for spec in specs if spec.kind in (CacheKind.FULL, CacheKind.LATENT)}
+    if not {CacheKind.LATENT, CacheKind.SLIDING} <= kinds <= {CacheKind.LATENT, CacheKind.SLIDING, CacheKind.FULL}:
+        return None
+    if len(blocks) > 1:
+        return None
+    block = blocks.pop()
+    return [(index, _as_full(spec, block)) for index, spec in enumerate(specs)]
+
+
+def _as_full(spec: CacheSpec, block_size: int) -> CacheSpec:
+    page = spec.page_bytes * block_size // spec.block_size
+    return dataclasses.replace(spec, kind=CacheKind.FULL, window=None, block_size=block_size, page_bytes=page)
 
 
 def _split(bucket: _Members, size: int) -> Iterable[_Members]:

@@ -19,6 +19,7 @@ _BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
 }  # fmt: skip
+_MXFP4_TILE = 128  # fused_moe/oracle/mxfp4.py:mxfp4_round_up_hidden_size_and_intermediate_size
 SERVED_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import hybrid, mla, moe, moe_windows, qwen_hybrid, states
+from compiler.memory.families import deepseek_v4, hybrid, kimi, mla, moe, moe_windows, olmo_hybrid, qwen_hybrid, states
 from compiler.memory.families.pooling import converted
 from compiler.memory.families.text_models import TEXT_MODELS
 from compiler.memory.families.vision_models import VISION_MODELS
@@ -21,6 +21,7 @@ FAMILIES: Mapping[str, Reader] = {
     "DeepseekV2ForCausalLM": mla.deepseek,
     "DeepseekV3ForCausalLM": mla.deepseek,
     "DeepseekV32ForCausalLM": mla.sparse,
+    "DeepseekV4ForCausalLM": deepseek_v4.deepseek_v4,
     "Glm4MoeLiteForCausalLM": mla.glm4_lite,
     "GlmMoeDsaForCausalLM": mla.sparse,
     "MiniCPM3ForCausalLM": mla.minicpm3,
@@ -43,11 +44,13 @@ FAMILIES: Mapping[str, Reader] = {
     "FalconMambaForCausalLM": states.mamba,
     "GraniteMoeHybridForCausalLM": hybrid.granite_hybrid,
     "JambaForCausalLM": hybrid.jamba,
+    "KimiLinearForCausalLM": kimi.kimi_linear,
     "Lfm2ForCausalLM": states.lfm2,
     "Lfm2MoeForCausalLM": states.lfm2_moe,
     "Mamba2ForCausalLM": states.mamba2,
     "MambaForCausalLM": states.mamba,
     "NemotronHForCausalLM": hybrid.nemotron_h,
+    "OlmoHybridForCausalLM": olmo_hybrid.olmo_hybrid,
     "Zamba2ForCausalLM": states.zamba2,
     "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
     "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,

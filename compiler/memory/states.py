@@ -1,8 +1,8 @@
 """Recurrent states on one rank: their bytes, how many of them a request holds, and the blocks of hybrid models.
 
 vllm/model_executor/layers/mamba/mamba_utils.py, v1/kv_cache_interface.py:MambaSpec and
-platforms/interface.py:_align_hybrid_block_size of 0.33.0. Prefix caching is on by default for hybrids, so that their
-states are kept at block boundaries (`mamba_cache_mode: align`); models of states alone know no prefix caching.
+platforms/interface.py:_align_hybrid_block_size of 0.33.0. With prefix caching, states are kept at block boundaries
+(`mamba_cache_mode: align`); without it only the newest is, in one block for the whole request.
 """
 
 from __future__ import annotations
@@ -31,22 +31,27 @@ class StateRules:
     Attributes:
         served_dtype: of the model.
         major: compute capability of the GPU; None on a CPU.
-        block_size: tokens between states that are kept, and of a block of attention.
+        block_size: tokens of a block of attention.
         page_bytes: of an attention layer's block, which states are padded to; None in models without attention.
+        interval: tokens between the states that are kept; None where only the newest is.
+        longest: request, in tokens.
     """
 
     served_dtype: str
     major: int | None
     block_size: int
-    page_bytes: int | None
+    page_bytes: int | None = None
+    interval: int | None = None
+    longest: int = 0
 
     def spec(self, cache: StateCache, parallelism: Parallelism) -> CacheSpec:
         """The cache of one layer."""
         size = state_bytes(cache, parallelism, self.served_dtype)
-        if self.page_bytes is None:
-            return CacheSpec(CacheKind.STATE, self.block_size, size, (cache.kind, size), states=1)
+        page, content = self.page_bytes or size, (cache.kind, size)
+        if self.interval is None:
+            return CacheSpec(CacheKind.STATE, self.longest, page, content, states=1)
         states = _ALIGNED_STATES + checkpoints(cache, self.served_dtype, self.major)
-        return CacheSpec(CacheKind.STATE, self.block_size, self.page_bytes, (cache.kind, size), states=states)
+        return CacheSpec(CacheKind.STATE, self.interval, page, content, states=states)
 
 
 def state_bytes(cache: StateCache, parallelism: Parallelism, served_dtype: str) -> int:
@@ -96,6 +101,7 @@ def state_rules(
     element_bytes: int,
     served_dtype: str,
     major: int | None,
+    prefix_caching: bool | None = None,
 ) -> StateRules:
     """The rules for a model; where it has no states, its blocks stay as the attention backend wants them.
 
@@ -103,20 +109,22 @@ def state_rules(
         block_size: that the attention backend wants without states.
         element_bytes: of the attention cache.
         major: compute capability of the GPU; None on a CPU.
+        prefix_caching: None for vLLM's choice (vllm/config/model.py:is_prefix_caching_supported).
     """
     states = tuple(dict.fromkeys(_states(architecture)))
     if not states:
-        return StateRules(served_dtype, major, block_size, None)
-    token_bytes = _token_bytes(architecture, parallelism, element_bytes)
+        return StateRules(served_dtype, major, block_size)
+    token_bytes, longest = _token_bytes(architecture, parallelism, element_bytes), architecture.max_model_len
     if token_bytes is None:
-        # Never divided: a block is the longest request.
-        return StateRules(served_dtype, major, architecture.max_model_len, None)
+        interval = block_size if prefix_caching else None
+        return StateRules(served_dtype, major, block_size, None, interval, longest)
+    kept = prefix_caching is not False
+    alignment = _kernel_alignment(architecture, block_size)
+    if kept:
+        alignment = math.lcm(alignment, _checkpoint_alignment(states, served_dtype, major))
     largest = max(state_bytes(state, parallelism, served_dtype) for state in states)
-    alignment = math.lcm(
-        _kernel_alignment(architecture, block_size), _checkpoint_alignment(states, served_dtype, major)
-    )
     blocks = hybrid_block_size(block_size, token_bytes=token_bytes, state_bytes=largest, alignment=alignment)
-    return StateRules(served_dtype, major, blocks, blocks * token_bytes)
+    return StateRules(served_dtype, major, blocks, blocks * token_bytes, blocks if kept else None, longest)
 
 
 def hybrid_block_size(block_size: int, *, token_bytes: int, state_bytes: int, alignment: int) -> int:

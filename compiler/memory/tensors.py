@@ -23,8 +23,9 @@ from compiler.memory.weights import Fused, chooser_of, fused_modules, module_par
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
-# Read while loading and not kept; older tools stored the rotary tables.
-_NOT_KEPT = re.compile(r"(^|\.)(g_idx|weight_shape|inv_freq|rotary_emb)(\.|$)")
+# Read while loading and not kept, or not read: older tools stored the rotary tables, and layers that predict several
+# tokens at once (`mtp`) are left out unless speculative decoding asks for them.
+_NOT_KEPT = re.compile(r"(^|\.)(g_idx|weight_shape|inv_freq|rotary_emb)(\.|$)|^mtp\.")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$")
 _TABLE = 2
 

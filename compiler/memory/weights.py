@@ -253,7 +253,7 @@ def _attention_scales(
 def _layer_scales(layer: Layer, quantization: Quantization, parallelism: Parallelism, served: int) -> int:
     scales, total = quantization.scales, 0
     for cache in layer.caches:
-        if isinstance(cache, HeadCache) or (scales.latent and isinstance(cache, LatentCache)):
+        if (isinstance(cache, HeadCache) and cache.scaled) or (scales.latent and isinstance(cache, LatentCache)):
             heads = cache.kv_heads if isinstance(cache, HeadCache) and scales.per_head else 1
             each = max(1, heads // parallelism.tensor_parallel_size)
             total += each * (scales.served * served + scales.floats * _FLOAT_BYTES)

@@ -8,6 +8,8 @@ from functools import lru_cache
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
+from compiler.memory.backend_rules import NoBackendError
+from compiler.memory.backends import AttentionPlan, attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
@@ -109,8 +111,8 @@ class Demand:
 def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degrees: Degrees) -> Demand:
     """The demand on each device."""
     shapes = [_shape(terms, variant, setting, degrees, stage) for stage in range(degrees.pipeline)]
-    dtype = _cache_dtype(terms, variant, shapes[0])
-    layouts = [_layout(variant.checkpoint, _Cache.of(shape, dtype, setting.release.block_size)) for shape in shapes]
+    dtype, block_size = _cache_of(terms, variant, setting, shapes[0])
+    layouts = [_layout(variant.checkpoint, _Cache.of(shape, dtype, block_size, terms)) for shape in shapes]
     seats = max(shapes[0].max_num_seqs, terms.concurrency)
     length = shapes[0].max_model_len
     blocks = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
@@ -152,12 +154,13 @@ class _Cache:
     block_size: int
     max_num_batched_tokens: int
     compute_capability: tuple[int, int] | None
+    prefix_caching: bool | None
 
     @classmethod
-    def of(cls, shape: ServerShape, dtype: str, block_size: int) -> _Cache:
+    def of(cls, shape: ServerShape, dtype: str, block_size: int, terms: Terms) -> _Cache:
         """Of a server's rank."""
         tokens, capability = shape.max_num_batched_tokens, shape.compute_capability
-        return cls(shape.parallelism, dtype, shape.served_dtype, block_size, tokens, capability)
+        return cls(shape.parallelism, dtype, shape.served_dtype, block_size, tokens, capability, terms.prefix_caching)
 
 
 @lru_cache(maxsize=4096)
@@ -170,15 +173,39 @@ def _layout(checkpoint: Checkpoint, cache: _Cache) -> KvLayout:
         max_num_batched_tokens=cache.max_num_batched_tokens,
         served_dtype=cache.served_dtype,
         compute_capability=cache.compute_capability,
+        prefix_caching=cache.prefix_caching,
     )
 
 
-def _cache_dtype(terms: Terms, variant: Variant, shape: ServerShape) -> str:
-    """What the spec asks for; else what the checkpoint chooses, which vLLM follows; else the served dtype."""
-    if terms.kv_cache_dtype == "fp8":
-        return "fp8"
+def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
+    """What the KV cache is kept as, and tokens of its blocks: the attention backend decides both.
+
+    The spec's dtype comes first, then the checkpoint's, which vLLM follows, then the served one.
+    """
     chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
-    return chosen or shape.served_dtype
+    flag = "fp8" if terms.kv_cache_dtype == "fp8" else chosen or "auto"
+    if shape.compute_capability is None:
+        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
+    key = (variant.checkpoint, shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size)
+    try:
+        plan = _attention(*key)
+    except NoBackendError:
+        # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
+        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
+    return plan.kv_dtype, plan.block_size
+
+
+@lru_cache(maxsize=4096)
+def _attention(
+    checkpoint: Checkpoint, capability: tuple[int, int], served: str, flag: str, tensor_parallel_size: int
+) -> AttentionPlan:
+    return attention_plan(
+        checkpoint.architecture,
+        capability=capability,
+        served_dtype=served,
+        kv_cache_dtype=flag,
+        tensor_parallel_size=tensor_parallel_size,
+    )
 
 
 def most_sequences(terms: Terms, setting: Setting) -> int:

@@ -45,8 +45,16 @@ def judge_field(spec: Spec, lock: Lock, release: Release, devices: tuple[Device,
     refusals: dict[str, tuple[Refusal, ...]] = {}
     for name, service in spec.services.items():
         usable, refusals[name] = judge_candidates(name, service, lock, rules)
+        if service.kv_cache_dtype == "fp8":
+            usable = _with_fp8_cache(usable, devices[0])
         variants[name] = rank(usable, Asked(service, spec.policy))
     return Field(variants, refusals)
+
+
+def _with_fp8_cache(usable: tuple[Variant, ...], device: Device) -> tuple[Variant, ...]:
+    """Variants that can have an fp8 KV cache; where none can, all of them, so that the problem is told."""
+    able = (variant for variant in usable if fp8_cache_refusal(device.capability, variant.architecture) is None)
+    return tuple(able) or usable
 
 
 def field_problems(field: Field, spec: Spec, lock: Lock, device: Device) -> tuple[Problem, ...]:
@@ -76,7 +84,7 @@ def _with_siblings(problem: Problem, refusals: tuple[Refusal, ...], lock: Lock) 
 
 
 def _cache_problems(name: str, variant: Variant, device: Device) -> Iterator[Problem]:
-    refusal = fp8_cache_refusal(device.capability, variant.architecture.head_dim)
+    refusal = fp8_cache_refusal(device.capability, variant.architecture)
     if refusal is not None:
         edit = Edit(("services", name, "kv_cache_dtype"), None)
         remedy = Remedy("remove `kv_cache_dtype`", (edit,), kind="kv_cache_dtype")

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from compiler.catalog.architectures import load_registry
-from compiler.catalog.quantization import Capability
+from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture, Experts
-from compiler.memory.caches import rank_kv_layout
+from compiler.memory.architecture import Architecture, Experts, served_dtype
+from compiler.memory.backend_rules import NoBackendError
+from compiler.memory.backends import attention_plan
 from compiler.memory.config import ConfigError
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
@@ -96,7 +97,7 @@ class Splits:
                 split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
                 check_split(self.architecture, self.quantization, split)
                 self._check_cache(split)
-        except (SplitError, ConfigError) as error:
+        except (SplitError, NoBackendError, ConfigError) as error:
             return str(error)
         return None
 
@@ -108,15 +109,28 @@ class Splits:
         return f"vLLM {version} cannot divide {name} into pipeline stages"
 
     def _check_cache(self, split: Parallelism) -> None:
-        """Pages that vLLM could not make equal; whether it can depends on what a rank holds of each layer."""
-        fp8 = self.candidate.spec.kv_cache_dtype == "fp8"
+        """A backend may serve all heads and not a rank's; one that serves neither is told of by itself."""
+        try:
+            self._plan_attention(split.tensor_parallel_size)
+        except NoBackendError:
+            try:
+                self._plan_attention(1)
+            except NoBackendError:
+                return
+            raise
+
+    def _plan_attention(self, ranks: int) -> None:
+        capability = self.rules.capability
+        if capability is None:
+            return
         chosen = self.quantization.kv_cache_dtype if self.quantization is not None else None
-        rank_kv_layout(
+        dtype = served_dtype(self.architecture.checkpoint_dtype, bfloat16_runs=capability >= BFLOAT16_CAPABILITY)
+        attention_plan(
             self.architecture,
-            split,
-            dtype="fp8" if fp8 else chosen or "bfloat16",
-            block_size=self.rules.release.block_size,
-            max_num_batched_tokens=1,
+            capability=capability,
+            served_dtype=dtype,
+            kv_cache_dtype="fp8" if self.candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto",
+            tensor_parallel_size=ranks,
         )
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
+from compiler.memory.architecture import Architecture, served_dtype
+from compiler.memory.backends import attention_refusal
+from compiler.memory.packing import Quantization
 from compiler.solve.schemes import schemes_of
 
 
@@ -127,18 +130,27 @@ def _compressed_refusals(block: Mapping[str, Any]) -> Iterator[str]:
         yield f"compressed-tensors WNA16 is served in the format pack-quantized only, not in {str(form)[:40]}"
 
 
-def fp8_cache_refusal(capability: Capability | None, head_dim: int) -> str | None:
-    """Why an fp8 KV cache cannot be served here; None if it can (vllm/v1/attention/backends, 0.33.0).
+def why_not_attended(
+    architecture: Architecture, quantization: Quantization | None, capability: Capability | None
+) -> str | None:
+    """Why no attention backend runs a checkpoint on this GPU with the KV cache that vLLM gives it; None if one does."""
+    if capability is None:
+        return None
+    chosen = quantization.kv_cache_dtype if quantization is not None else None
+    return attention_refusal(
+        architecture,
+        capability=capability,
+        served_dtype=served_dtype(architecture.checkpoint_dtype, bfloat16_runs=capability >= (8, 0)),
+        kv_cache_dtype=chosen or "auto",
+    )
 
-    FlashAttention takes fp8 caches on 9.0 and 10.x, FlashInfer from 8.0 with head sizes of 64, 128, 256 and 512.
-    """
+
+def fp8_cache_refusal(capability: Capability | None, architecture: Architecture) -> str | None:
+    """Why an fp8 KV cache cannot be served here; None if it can (compiler/memory/backends.py)."""
     if capability is None:
         return "the CPU build is not compiled for here with an fp8 KV cache"
-    if capability < (8, 0):
-        return f"an fp8 KV cache needs compute capability 8.0, {_this(capability)}"
-    if capability[0] not in (9, 10) and head_dim not in (64, 128, 256, 512):
-        return f"an fp8 KV cache on this GPU needs a head size of 64, 128, 256 or 512, the model has {head_dim}"
-    return None
+    dtype = served_dtype(architecture.checkpoint_dtype, bfloat16_runs=capability >= (8, 0))
+    return attention_refusal(architecture, capability=capability, served_dtype=dtype, kv_cache_dtype="fp8")
 
 
 def _dotted(capability: Capability) -> str:

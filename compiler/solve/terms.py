@@ -18,6 +18,7 @@ class Terms:
     max_num_batched_tokens: int | None
     enforce_eager: bool
     expert_parallel: bool
+    prefix_caching: bool | None
     gpus: tuple[int, ...]
     share: int
 
@@ -32,6 +33,7 @@ def least_terms(service: ServiceSpec) -> Terms:
         max_num_batched_tokens=service.max_num_batched_tokens,
         enforce_eager=service.enforce_eager,
         expert_parallel=service.expert_parallel,
+        prefix_caching=service.prefix_caching,
         gpus=service.gpus,
         share=service.share,
     )

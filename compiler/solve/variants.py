@@ -32,7 +32,7 @@ from compiler.solve.refusals import (
     split_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
-from compiler.solve.support import why_not_served
+from compiler.solve.support import why_not_attended, why_not_served
 from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")
@@ -108,6 +108,9 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     )
     if isinstance(quantization, Refusal):
         return quantization
+    reason = why_not_attended(architecture, quantization, rules.capability)
+    if reason is not None:
+        return engine_refusal(candidate, reason)
     return _limited(candidate, architecture, quantization, rules)
 
 

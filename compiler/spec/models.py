@@ -123,6 +123,12 @@ class ServiceSpec(SpecModel):
         """Whether the user turns CUDA graphs off, which the ledger then leaves out."""
         return any(self.engine_args.get(key) is True for key in ("enforce_eager", "enforce-eager", "--enforce-eager"))
 
+    @property
+    def prefix_caching(self) -> bool | None:
+        """Whether the user turns prefix caching on or off, by which recurrent states are kept; None for neither."""
+        keys = ("enable_prefix_caching", "enable-prefix-caching", "--enable-prefix-caching")
+        return next((bool(self.engine_args[key]) for key in keys if key in self.engine_args), None)
+
 
 class PolicySpec(SpecModel):
     """What may be served. An empty list of licences allows every licence; publishers are trusted for variants."""

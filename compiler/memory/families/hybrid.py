@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 
-from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Vector
+from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, kv_heads_of
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, state_dtype, taps
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
@@ -32,6 +33,7 @@ def model(
     everywhere: tuple[Module, ...] = (),
     tied: bool = False,
     prefix: str = "model",
+    renames: tuple[tuple[str, str], ...] = (),
     pipelined: bool = True,
 ) -> Architecture:
     """A model of states, with attention or without. `widths` are those of its projections."""
@@ -51,6 +53,7 @@ def model(
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
         layer_prefix=f"{prefix}.layers",
+        renames=renames,
         pipelined=pipelined,
     )
 
@@ -61,14 +64,21 @@ def stack(kinds: tuple[str, ...], build: Callable[[str], Layer]) -> tuple[Layer,
     return tuple(built(kind) for kind in kinds)
 
 
-def kinds_of(config: Config, key: str, kinds: tuple[str, ...], known: Mapping[str, str]) -> tuple[str, ...]:
+def unscaled(heads: Heads) -> HeadCache:
+    """The cache of an attention that the engine does not tell of a quantizer."""
+    return replace(heads.cache(), scaled=False)
+
+
+def kinds_of(config: Config, key: str, kinds: tuple[object, ...], known: Mapping[str, str]) -> tuple[str, ...]:
     """Kinds of layers by today's names. States without attention, or attention without states, is no hybrid."""
-    if unknown := [str(kind) for kind in kinds if kind not in known]:
-        raise ConfigError(f"`{config.path}{key}` has the unknown kind {unknown[0][:40]}")
-    named = tuple(known[kind] for kind in kinds)
+    named: list[str] = []
+    for kind in kinds:
+        if not isinstance(kind, str) or kind not in known:
+            raise ConfigError(f"`{config.path}{key}` has the unknown kind {str(kind)[:40]}")
+        named.append(known[kind])
     if missing := {ATTENTION, STATE} - set(named):
         raise ConfigError(f"`{config.path}{key}` has no layer of {missing.pop()}: no hybrid model")
-    return named
+    return tuple(named)
 
 
 _PATTERN = {"M": STATE, "E": "moe", "*": ATTENTION, "-": "mlp"}
@@ -92,7 +102,7 @@ def nemotron_h(name: str, config: Config) -> Architecture:
             return Layer((*attention(heads, hidden, name="mixer"), *norm), (heads.cache(window),))
         return Layer((*(_nemotron_moe(config) if kind == "moe" else _nemotron_mlp(config)), *norm), ())
 
-    tables = (embeddings(vocab, hidden, "backbone.embeddings"), *norms(hidden, "backbone.norm_f"))
+    tables = (embeddings(vocab, hidden), *norms(hidden, "model.norm_f"))
     dense = config.positive("intermediate_size", default=1) if "mlp" in kinds else 1
     return model(
         name,
@@ -101,7 +111,7 @@ def nemotron_h(name: str, config: Config) -> Architecture:
         heads,
         widths=(mixer.width, dense),
         everywhere=(*tables, *head(vocab, hidden, tied=False)),
-        prefix="backbone",
+        renames=(("backbone.", "model."),),
     )
 
 
@@ -192,7 +202,7 @@ def granite_hybrid(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.flag("tie_word_embeddings"),
     )
-    heads, mixer = _square_heads(config), _granite_mamba(config).mixer("mamba", hidden)
+    heads, mixer = square_heads(config), _granite_mamba(config).mixer("mamba", hidden)
     feed_forward, bias = tuple(_granite_feed_forward(config, hidden)), config.flag("attention_bias")
 
     def layer(kind: str) -> Layer:
@@ -212,12 +222,12 @@ def _granite_kinds(config: Config) -> tuple[str, ...]:
     key = "layer_types" if "layer_types" in config else "layers_block_type"
     kinds = config.per_layer(key, count)
     known = {**_LEGACY, STATE: STATE, ATTENTION: ATTENTION}
-    if all(known.get(kind) == ATTENTION for kind in kinds):
+    if all(kind in ("attention", ATTENTION) for kind in kinds):
         return (ATTENTION,) * count
     return kinds_of(config, key, kinds, known)
 
 
-def _square_heads(config: Config) -> Heads:
+def square_heads(config: Config) -> Heads:
     """Heads that divide the hidden size, whatever `head_dim` says."""
     hidden, query = config.positive("hidden_size"), config.positive("num_attention_heads")
     if hidden % query:
@@ -300,7 +310,7 @@ def jamba(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.positive("intermediate_size"),
     )
-    heads, mixer, count = _square_heads(config), _jamba_mamba(config, hidden), config.layers()
+    heads, mixer, count = square_heads(config), _jamba_mamba(config, hidden), config.layers()
     common = norms(hidden, "input_layernorm", "pre_ff_layernorm")
 
     @cache
@@ -309,7 +319,7 @@ def jamba(name: str, config: Config) -> Architecture:
             _jamba_experts(config, hidden, width) if routed else gated_mlp(width, hidden, name="feed_forward")
         )
         if attends:
-            return Layer((*attention(heads, hidden), *feed_forward, *common), (heads.cache(),))
+            return Layer((*attention(heads, hidden), *feed_forward, *common), (unscaled(heads),))
         return Layer((*mixer.modules, *feed_forward, *common), (mixer.cache,))
 
     experts = config.positive("num_experts", default=16) > 1

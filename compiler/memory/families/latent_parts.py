@@ -78,9 +78,9 @@ class LatentAttention:
             Linear(f"{name}.q_b_proj", outputs, self.query_rank, Split.OUTPUTS),
         )
 
-    def latent_cache(self, *, sparse: bool = False) -> LatentCache:
-        """The cache of one latent for each token."""
-        return LatentCache(self.rank + self.rope, sparse)
+    def latent_cache(self, topk: int | None = None) -> LatentCache:
+        """The cache of one latent for each token, of which an indexer picks `topk`."""
+        return LatentCache(self.rank + self.rope, topk)
 
     def head_cache(self) -> HeadCache:
         """The cache of models whose code makes whole heads of the latent; values are padded to the width of keys."""

@@ -39,7 +39,8 @@ def taps(config: Config, *keys: str, default: int | None = None) -> int:
     """Taps of a convolution, of which a state remembers all but one."""
     count = config.positive(*keys, default=default)
     if count == 1:
-        raise ConfigError(f"`{config.path}{keys[0]}` must be at least 2: a state remembers what came before")
+        found = next(key for key in keys if key in config)
+        raise ConfigError(f"`{config.path}{found}` must be at least 2: a state remembers what came before")
     return count
 
 
@@ -56,7 +57,7 @@ def mamba1(
         Linear(f"{name}.out_proj", hidden, inner, Split.INPUTS, bias, quantized=False),
         Vector(f"{name}.A_log", inner * state, into, _FLOAT32),
         Vector(f"{name}.D", inner, into),
-        *_convolution(f"{name}.conv1d", inner, conv, bias=conv_bias),
+        *convolution(f"{name}.conv1d", inner, conv, bias=conv_bias),
     ]
     if normed:
         modules.append(Vector(f"{name}.dt_layernorm.weight", rank, kept))
@@ -92,8 +93,8 @@ class Mamba2:
         into, grouped = Split.OUTPUTS, self.groups * self.state
         modules = (
             *self._input(f"{name}.in_proj", hidden),
-            *_convolution(f"{name}.conv1d", self.inner, self.conv, bias=self.conv_bias),
-            *_convolution(f"{name}.conv1d", 2 * grouped, self.conv, bias=self.conv_bias, groups=self.groups),
+            *convolution(f"{name}.conv1d", self.inner, self.conv, bias=self.conv_bias),
+            *convolution(f"{name}.conv1d.grouped", 2 * grouped, self.conv, bias=self.conv_bias, groups=self.groups),
             Vector(f"{name}.A_log", self.heads, into, _FLOAT32),
             Vector(f"{name}.D", self.heads, into),
             Vector(f"{name}.dt_bias", self.heads, into),
@@ -122,9 +123,10 @@ class Mamba2:
         return StateCache("mamba2", parts, checkpoints_on=None)
 
 
-def _convolution(
-    name: str, width: int, size: int, *, bias: bool, groups: int | None = None, dtype: str | None = None
+def convolution(
+    name: str, width: int, size: int, *, bias: bool = False, groups: int | None = None, dtype: str | None = None
 ) -> tuple[Module, ...]:
+    """A convolution of `size` taps on each of `width` channels, which no quantizer touches."""
     split, heads = (Split.OUTPUTS, 1) if groups is None else (Split.KV_HEADS, groups)
     weight = Vector(f"{name}.weight", width * size, split, dtype, heads)
     return (weight, Vector(f"{name}.bias", width, split, dtype, heads)) if bias else (weight,)
@@ -163,7 +165,7 @@ class DeltaNet:
         """The layer around its input projections, which Qwen's models store in different ways."""
         modules = (
             *inputs,
-            *_convolution(f"{name}.conv1d", 2 * self.keys + self.values, self.conv, bias=False),
+            *convolution(f"{name}.conv1d", 2 * self.keys + self.values, self.conv, bias=False),
             Vector(f"{name}.dt_bias", self.value_heads, Split.OUTPUTS),
             Vector(f"{name}.A_log", self.value_heads, Split.OUTPUTS, _FLOAT32),
             Vector(f"{name}.norm.weight", self.value_dim),
@@ -188,7 +190,7 @@ def short_conv(name: str, width: int, conv: int, *, bias: bool) -> Mixer:
     """A gated convolution (short_conv.py)."""
     modules = (
         Linear(f"{name}.in_proj", 3 * width, width, Split.OUTPUTS, bias, parts=3),
-        *_convolution(f"{name}.conv", width, conv, bias=bias),
+        *convolution(f"{name}.conv", width, conv, bias=bias),
         Linear(f"{name}.out_proj", width, width, Split.INPUTS, bias),
     )
     return Mixer(modules, StateCache("short_conv", (StatePart(width, conv - 1),)), 2 * width)
@@ -220,7 +222,7 @@ class KimiDelta:
             Linear(f"{name}.f_a_proj", self.head_dim, hidden, Split.REPLICATED, fused=fused),
             Linear(f"{name}.b_proj", self.heads, hidden, into, fused=fused, alignment=16 if self.full_gate else 1),
             Linear(f"{name}.f_b_proj", width, self.head_dim, into),
-            *(part for conv in convolutions for part in _convolution(conv, width, self.conv, bias=False, dtype="F32")),
+            *(part for conv in convolutions for part in convolution(conv, width, self.conv, bias=False, dtype="F32")),
             Vector(f"{name}.dt_bias", width, into, _FLOAT32),
             Vector(f"{name}.A_log", self.heads, into, _FLOAT32),
             Vector(f"{name}.o_norm.weight", self.head_dim),

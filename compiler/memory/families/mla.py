@@ -5,6 +5,8 @@ vllm/model_executor/models/{deepseek_v2,glm4_moe_lite,kimi_k25,minicpm3}.py and 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compiler.memory.architecture import Architecture, Cache, HeadCache, LatentCache, Layer, Module
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.latent_parts import (
@@ -55,8 +57,11 @@ def minicpm3(name: str, config: Config) -> Architecture:
         *gated_mlp(config.positive("intermediate_size"), latent.hidden),
     )
     layers = (Layer(modules, (latent.head_cache(),)),) * count
-    # transformers ties the tables of a config that does not say.
-    return _architecture(name, config, layers, tied=config.flag("tie_word_embeddings", default=True))
+    # MiniCPM3Config of transformers ties the tables of a config that does not say.
+    tied = config.flag("tie_word_embeddings", default=True)
+    whole = _architecture(name, config, layers, tied=tied)
+    # minicpm.py makes the tables and the last norm on every pipeline stage.
+    return replace(whole, first=(), last=(), everywhere=(*whole.first, *whole.last))
 
 
 def _minicpm_attention(config: Config) -> LatentAttention:
@@ -113,11 +118,10 @@ def _attention(config: Config, *, indexed: bool) -> tuple[tuple[Module, ...], tu
     latent = LatentAttention.read(config)
     if not is_latent(config):
         return latent.modules(fused=False), (latent.head_cache(),)
-    is_sparse = "index_topk" in config
+    cache = latent.latent_cache(config.positive("index_topk") if "index_topk" in config else None)
     if not indexed:
-        return latent.modules(), (latent.latent_cache(sparse=is_sparse),)
-    modules = (*latent.modules(), *indexer(config, latent))
-    return modules, (indexer_cache(config), latent.latent_cache(sparse=True))
+        return latent.modules(), (cache,)
+    return (*latent.modules(), *indexer(config, latent)), (indexer_cache(config), cache)
 
 
 def _is_plain(config: Config) -> bool:

@@ -41,35 +41,26 @@ def qwen3_next(name: str, config: Config) -> Architecture:
 
 
 def qwen3_5(name: str, config: Config) -> Architecture:
-    """Qwen3_5ForCausalLM and Qwen3_5MoeForCausalLM: language models without a vision tower."""
-    return qwen3_5_text(name, config.at("text_config") if "text_config" in config else config, config)
+    """Qwen3_5ForCausalLM, Qwen3_5MoeForCausalLM, and the language model of those with a vision tower.
 
-
-def qwen3_5_text(name: str, text: Config, config: Config, tower: tuple[Module, ...] = ()) -> Architecture:
-    """The language model of Qwen3.5, beside the vision tower of a multimodal one.
-
-    Args:
-        text: the language model's part of the config.
-        config: all of it.
-        tower: modules of the vision tower, which every pipeline stage holds.
+    The language model's part of the config decides whether the embeddings are tied.
     """
+    text = config.at("text_config") if "text_config" in config else config
     kind = text.text("model_type")
     if kind not in ("qwen3_5_text", "qwen3_5_moe_text"):
         raise ConfigError(f"`{text.path}model_type` must be qwen3_5_text or qwen3_5_moe_text, not {kind[:40]}")
     sparse = (kind == "qwen3_5_moe_text",) * text.layers()
-    dtype = state_dtype(text, "mamba_ssm_dtype")
     method = config.at("quantization_config").text("quant_method")
-    layers = _layers(text, _undivided_inputs if method in _WIDE_KERNELS else _apart_inputs, dtype, sparse)
-    prefix = "model.language_model" if tower else "model"
+    inputs = _undivided_inputs if method in _WIDE_KERNELS else _apart_inputs
+    layers = _layers(text, inputs, state_dtype(text, "mamba_ssm_dtype"), sparse)
     vocab, hidden, tied = text.positive("vocab_size"), text.positive("hidden_size"), text.flag("tie_word_embeddings")
     return _architecture(
         name,
         text,
         layers,
-        everywhere=(embeddings(vocab, hidden, f"{prefix}.embed_tokens"), *tower),
-        last=(*norms(hidden, f"{prefix}.norm"), *head(vocab, hidden, tied=tied)),
+        everywhere=(embeddings(vocab, hidden),),
+        last=(*norms(hidden, "model.norm"), *head(vocab, hidden, tied=tied)),
         tied=tied,
-        prefix=prefix,
     )
 
 
@@ -81,7 +72,6 @@ def _architecture(
     everywhere: tuple[Module, ...],
     last: tuple[Module, ...],
     tied: bool,
-    prefix: str = "model",
 ) -> Architecture:
     heads, net = Heads.read(config), DeltaNet.read(config)
     widths = ("intermediate_size", "shared_expert_intermediate_size")
@@ -100,7 +90,6 @@ def _architecture(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
-        layer_prefix=f"{prefix}.layers",
     )
 
 
@@ -166,10 +155,11 @@ def _fused_inputs(net: DeltaNet, hidden: int) -> tuple[Module, ...]:
 
 
 def _apart_inputs(net: DeltaNet, hidden: int, split: Split = Split.OUTPUTS) -> tuple[Module, ...]:
+    """Queries, keys and values are one tensor of three parts, which ranks divide one by one."""
     wide, narrow = "linear_attn.in_proj_qkvz", "linear_attn.in_proj_ba"
-    outputs = 2 * net.keys + net.values
+    stored = (net.keys, net.keys, net.values)
     return (
-        Linear("linear_attn.in_proj_qkv", outputs, hidden, Split.OUTPUTS, fused=wide, parts=3),
+        *(Linear("linear_attn.in_proj_qkv", outputs, hidden, Split.OUTPUTS, fused=wide) for outputs in stored),
         Linear("linear_attn.in_proj_z", net.values, hidden, Split.OUTPUTS, fused=wide),
         Linear("linear_attn.in_proj_b", net.value_heads, hidden, split, fused=narrow),
         Linear("linear_attn.in_proj_a", net.value_heads, hidden, split, fused=narrow),

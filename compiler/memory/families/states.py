@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.hybrid import ATTENTION, STATE, kinds_of, model, rank_of
+from compiler.memory.families.hybrid import ATTENTION, STATE, kinds_of, model, rank_of, unscaled
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, short_conv, taps
 from compiler.memory.families.parts import Heads, attention, embeddings, head, norms
 
@@ -84,7 +84,7 @@ def zamba2(name: str, config: Config) -> Architecture:
         shared = _shared_block(config, heads, hidden) if uses < blocks else ()
         modules = (*shared, *_adapters(config, heads, hidden), Linear("linear", hidden, hidden, Split.REPLICATED))
         inner = _zamba_layer(mixer, hidden, "mamba_decoder.")
-        layers.append(Layer((*modules, *inner.modules), (heads.cache(), *inner.caches)))
+        layers.append(Layer((*modules, *inner.modules), (unscaled(heads), *inner.caches)))
         uses += 1
     return model(
         name,
@@ -212,7 +212,7 @@ def _lfm2(name: str, config: Config, layers: tuple[tuple[str, tuple[Module, ...]
         common = (*feed_forward, *norms(hidden, "operator_norm", "ffn_norm"))
         if kind == STATE:
             return Layer((*mixer.modules, *common), (mixer.cache,))
-        return Layer((*attending, *common), (heads.cache(),))
+        return Layer((*attending, *common), (unscaled(heads),))
 
     return model(
         name,

@@ -48,11 +48,7 @@ def muse_glimmer(name: str, config: Config) -> Architecture:
 
 def qwen3_5(name: str, config: Config) -> Architecture:
     """Qwen3_5ForConditionalGeneration and Qwen3_5MoeForConditionalGeneration."""
-
-    def text(name: str, nested: Config) -> Architecture:
-        return qwen_hybrid.qwen3_5_text(name, nested, config)
-
-    return around(text, lambda whole: (qwen3_5_tower(whole),), vision.QWEN3_VL_NAMES)(name, config)
+    return vision.composed(qwen_hybrid.qwen3_5(name, config), (qwen3_5_tower(config),), vision.QWEN3_VL_NAMES)
 
 
 VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {

@@ -1,0 +1,206 @@
+"""Which attention backend vLLM picks on a GPU, and the block size of the KV cache that follows from it.
+
+vllm/platforms/cuda.py:_get_backend_priorities and interface.py:update_block_size_for_backend of 0.33.0; what each
+backend takes is in vllm/v1/attention/backends. Blocks of models with recurrent states are aligned to these states
+afterwards, which is not done here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from compiler.memory.architecture import Architecture, HeadCache, IndexerCache, LatentCache, Layer, PackedCache, Vector
+from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
+from compiler.memory.latent_backends import INDEXER, dense_backend, packed_backend, sparse_backend
+
+DEFAULT_BLOCK = 16  # vllm/config/cache.py:DEFAULT_BLOCK_SIZE
+
+_FLASHINFER_HEADS = (64, 128, 256, 512)
+_FLASH = Backend("FLASH_ATTN", (16,))
+_FLASH_SM90_FP8_512 = Backend("FLASH_ATTN", (64,))
+_FLASHINFER = Backend("FLASHINFER", (16, 32, 64))
+_TRITON = Backend("TRITON_ATTN", (16,))
+_FLEX = Backend("FLEX_ATTENTION", (16,))
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlan:
+    """How a model's attention is run.
+
+    Attributes:
+        backends: vLLM's names of them, in the order of the layers; empty for a model without attention caches.
+        block_size: tokens of a KV block.
+        kv_dtype: what the cache is kept as: a torch dtype, `fp8` or `fp8_ds_mla`.
+        why: what was decided, in words.
+    """
+
+    backends: tuple[str, ...]
+    block_size: int
+    kv_dtype: str
+    why: str
+
+
+def attention_plan(
+    architecture: Architecture,
+    *,
+    capability: tuple[int, int],
+    served_dtype: str,
+    kv_cache_dtype: str = "auto",
+    tensor_parallel_size: int = 1,
+) -> AttentionPlan:
+    """The plan for one GPU.
+
+    Args:
+        kv_cache_dtype: as vLLM's flag has it, or as the checkpoint chooses it for `auto`.
+
+    Raises:
+        NoBackendError: vLLM has no backend for this.
+    """
+    flag = _defaulted(architecture, capability, kv_cache_dtype)
+    device = Device(capability, served_dtype, flag, tensor_parallel_size)
+    backends = tuple(dict.fromkeys(_backends(architecture, device)))
+    block = common_block_size([backend.blocks for backend in backends])
+    fallback = served_dtype if flag == "auto" else flag.partition("_")[0]
+    kept = next((backend.kv_dtype for backend in backends if backend.kv_dtype is not None), fallback)
+    names = tuple(dict.fromkeys(backend.name for backend in backends))
+    gpu = f"compute capability {dotted(capability)}"
+    why = f"{' and '.join(names)} on {gpu}, blocks of {block} tokens" if names else f"no attention cache, {gpu}"
+    return AttentionPlan(names, block, kept, why)
+
+
+def block_size_of(
+    architecture: Architecture,
+    *,
+    capability: tuple[int, int],
+    served_dtype: str,
+    kv_cache_dtype: str = "auto",
+    tensor_parallel_size: int = 1,
+) -> int:
+    """Tokens of a KV block; see attention_plan."""
+    return attention_plan(
+        architecture,
+        capability=capability,
+        served_dtype=served_dtype,
+        kv_cache_dtype=kv_cache_dtype,
+        tensor_parallel_size=tensor_parallel_size,
+    ).block_size
+
+
+def attention_refusal(
+    architecture: Architecture,
+    *,
+    capability: tuple[int, int],
+    served_dtype: str,
+    kv_cache_dtype: str = "auto",
+    tensor_parallel_size: int = 1,
+) -> str | None:
+    """Why vLLM cannot run this model's attention on this GPU with this KV cache; None if it can."""
+    try:
+        attention_plan(
+            architecture,
+            capability=capability,
+            served_dtype=served_dtype,
+            kv_cache_dtype=kv_cache_dtype,
+            tensor_parallel_size=tensor_parallel_size,
+        )
+    except NoBackendError as error:
+        return str(error)
+    return None
+
+
+def _defaulted(architecture: Architecture, capability: tuple[int, int], flag: str) -> str:
+    """vllm/model_executor/models/config.py: what some architectures make of the flag."""
+    if architecture.name == "GlmMoeDsaForCausalLM" and flag == "auto" and capability[0] == 10:  # noqa: PLR2004
+        return "fp8_e4m3"
+    return "auto" if architecture.name == "DeepseekV32ForCausalLM" and flag == "bfloat16" else flag
+
+
+def _backends(architecture: Architecture, device: Device) -> Iterable[Backend]:
+    for layer in dict.fromkeys(architecture.layers):
+        for cache in layer.caches:
+            if isinstance(cache, HeadCache):
+                yield _head_backend(cache, device, sinks=_has_sinks(layer))
+            elif isinstance(cache, LatentCache):
+                yield (
+                    dense_backend(layer, cache, device) if cache.topk is None else sparse_backend(layer, cache, device)
+                )
+            elif isinstance(cache, IndexerCache):
+                yield INDEXER
+            elif isinstance(cache, PackedCache):
+                yield packed_backend(device)
+
+
+def _has_sinks(layer: Layer) -> bool:
+    return any(isinstance(module, Vector) and module.name.endswith("sinks") for module in layer.modules)
+
+
+def _head_backend(cache: HeadCache, device: Device, *, sinks: bool) -> Backend:
+    """The first of vLLM's list that takes heads of this size and this cache."""
+    flash = (_flash(cache, device), _flash_takes(cache, device, sinks=sinks))
+    flashinfer = (_FLASHINFER, _flashinfer_takes(cache, device, sinks=sinks))
+    first, second = (flashinfer, flash) if device.major == 10 else (flash, flashinfer)  # noqa: PLR2004
+    triton, flex = cache.head_dim >= 32, not (device.is_fp8 or sinks)  # noqa: PLR2004
+    listed = (first, second, (_TRITON, triton), (_FLEX, flex))
+    chosen = next((backend for backend, takes in listed if takes), None)
+    if chosen is None:
+        raise NoBackendError(f"no attention backend takes heads of {cache.head_dim} with a KV cache in {device.kv}")
+    if chosen is _TRITON and device.is_fp8 and device.capability < (8, 9):
+        raise NoBackendError(_no_fp8(cache, device))
+    return chosen
+
+
+def _no_fp8(cache: HeadCache, device: Device) -> str:
+    """triton_attn.py:TritonAttentionImpl, where none before it takes the cache."""
+    gpu = f"this GPU has {dotted(device.capability)}"
+    if device.capability < (8, 0):
+        return f"an fp8 KV cache needs compute capability 8.0, {gpu}"
+    sizes = ", ".join(map(str, _FLASHINFER_HEADS))
+    return f"an fp8 KV cache below compute capability 8.9 needs a head size of {sizes}, the model has {cache.head_dim}"
+
+
+def _flash(cache: HeadCache, device: Device) -> Backend:
+    # The kernel that unpacks fp8 for such heads reads tiles of 64 tokens.
+    wide = device.major == 9 and cache.head_dim == 512  # noqa: PLR2004
+    return _FLASH_SM90_FP8_512 if wide and device.is_fp8 else _FLASH
+
+
+def _flash_takes(cache: HeadCache, device: Device, *, sinks: bool) -> bool:
+    """flash_attn.py and fa_utils.py: FlashAttention 3 on 9.x, 4 on 10.x and for wide heads on 9.x, else 2."""
+    newest = device.major in (9, 10, 11)
+    size_fits = cache.head_dim % 8 == 0 and cache.head_dim <= (512 if newest else 256)
+    sinks_fit = not sinks or device.major in (9, 10)
+    return device.capability >= (8, 0) and device.is_half and size_fits and sinks_fit and _flash_keeps(cache, device)
+
+
+def _flash_keeps(cache: HeadCache, device: Device) -> bool:
+    if not device.is_fp8:
+        return True
+    if device.kv == "fp8_e5m2":
+        return False
+    if device.major == 9:  # noqa: PLR2004
+        return cache.head_dim <= 256 or cache.head_dim == 512  # noqa: PLR2004
+    return device.major == 10 and cache.head_dim <= 128  # noqa: PLR2004
+
+
+def _flashinfer_takes(cache: HeadCache, device: Device, *, sinks: bool) -> bool:
+    in_range = (8, 0) <= device.capability <= (12, 1)
+    sinks_fit = not sinks or device.major in (9, 10, 12)
+    return in_range and device.is_half and cache.head_dim in _FLASHINFER_HEADS and sinks_fit
+
+
+def common_block_size(sizes: Sequence[tuple[int, ...]]) -> int:
+    """The block size that all backends take (interface.py:_preferred_block_size_for_backends).
+
+    Args:
+        sizes: for each backend, what its blocks must be a multiple of one of.
+    """
+
+    def fits(block: int) -> bool:
+        return all(any(block % size == 0 for size in each) for each in sizes)
+
+    if fits(DEFAULT_BLOCK):
+        return DEFAULT_BLOCK
+    return min(block for combination in itertools.product(*sizes) if fits(block := math.lcm(*combination)))

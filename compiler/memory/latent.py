@@ -1,0 +1,174 @@
+"""What latent attention takes on one rank beside its parameters and its cache.
+
+vllm/model_executor/layers/attention/{mla_attention,sparse_mla_attention}.py, layers/sparse_attn_indexer.py and
+vllm/v1/attention/backends/mla of 0.33.0. All figures are bytes and 0 for models without latent attention. The shared
+workspace (vllm/v1/worker/workspace.py) is one buffer for all its users: of what they ask for, the largest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.memory.architecture import Architecture, IndexerCache, LatentCache, Layer, Linear
+from compiler.memory.backend_rules import Device
+from compiler.memory.latent_backends import latent_shape
+from compiler.memory.layouts import SERVED_BYTES
+from compiler.memory.packing import Quantization
+from compiler.memory.parallelism import Parallelism
+from compiler.memory.weights import Fused, chooser_of, packing_of
+
+_CONTEXT_ROWS = 64 * 1024
+_INDEXER_LOGITS = 512 << 20  # VLLM_SPARSE_INDEXER_MAX_LOGITS_MB
+_TOPK_SCRATCH = 1 << 20  # indexer_topk.py:RADIX_TOPK_WORKSPACE_SIZE
+_WORKSPACE_UNIT = 256
+_SPLIT_TOKENS = 512  # triton_mla.py:_MIN_WORK_PER_SPLIT
+_LONG = 256 * 1024
+_MASK = 128 << 20  # sparse_mla_attention.py:GLOBAL_TOPK_MASK_MAX_BYTES
+_MASKED = {(128, 512, 128, 64, 128), (64, 512, 192, 64, 256)}  # heads, rank, widths without and with position, values
+
+
+def absorbed_bytes(
+    architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism, *, served_dtype: str
+) -> int:
+    """W_UK_T and W_UV, unpacked copies of a quantized kv_b_proj; of an unquantized one they are views.
+
+    heads / ranks × (nope + value) × rank × width of the served dtype, for each layer of the stage. They are made while
+    weights are loaded and kept.
+    """
+    total, chooser = 0, chooser_of(quantization, architecture)
+    for index in parallelism.layers(architecture.num_layers):
+        layer = architecture.layers[index]
+        if _latent(layer) is None:
+            continue
+        module = _keys(layer)
+        path = f"{architecture.layer_prefix}.{index}."
+        if packing_of(path, Fused(module.name, (module,)), chooser, architecture) is not None:
+            total += parallelism.share(module.outputs, module.split) * module.inputs
+    return total * SERVED_BYTES[served_dtype]
+
+
+def context_rows(architecture: Architecture, *, max_model_len: int, max_num_seqs: int, block_size: int) -> int:
+    """Tokens of earlier context that a prefill expands at once (determine_chunked_prefill_workspace_size)."""
+    caches = [cache for _, cache in _latents(architecture)]
+    if not caches:
+        return 0
+    rows = min(max(8 * max_model_len, 4 * max_num_seqs * block_size), _CONTEXT_ROWS)
+    topk = caches[0].topk
+    if topk is not None:
+        return max(min(rows, max_num_seqs * topk), block_size)
+    return -(-max(rows, block_size) // block_size) * block_size
+
+
+def expanded_context_bytes(
+    architecture: Architecture, parallelism: Parallelism, *, max_model_len: int, max_num_seqs: int, block_size: int,
+    served_dtype: str,
+) -> int:  # fmt: skip
+    """What the profile run allocates for a layer and frees again: rows × heads / ranks × (nope + value)."""
+    # vLLM takes the rows of dense attention here, whether or not an indexer picks tokens.
+    rows = min(max(8 * max_model_len, 4 * max_num_seqs * block_size), _CONTEXT_ROWS)
+    rows = -(-max(rows, block_size) // block_size) * block_size
+    widest = max((parallelism.share(_keys(layer).outputs, _keys(layer).split) for layer, _ in _latents(architecture)),
+                 default=0)  # fmt: skip
+    return rows * widest * SERVED_BYTES[served_dtype]
+
+
+def gathered_context_bytes(
+    architecture: Architecture, *, max_model_len: int, max_num_seqs: int, block_size: int, served_dtype: str
+) -> int:
+    """The buffer into which context is gathered: rows × (rank + rope), for each group of latent layers.
+
+    It is allocated when the attention's metadata builders are made: after the KV cache was sized.
+    """
+    rows = context_rows(architecture, max_model_len=max_model_len, max_num_seqs=max_num_seqs, block_size=block_size)
+    width = max((cache.width for _, cache in _latents(architecture)), default=0)
+    return rows * width * SERVED_BYTES[served_dtype]
+
+
+def triton_workspace_bytes(
+    architecture: Architecture, parallelism: Parallelism, *, max_model_len: int, max_num_seqs: int, processors: int
+) -> int:
+    """The shared workspace of TRITON_MLA's decoding, float32: sequences × heads / ranks × splits × (rank + 1).
+
+    It is reserved in the profile run and kept.
+
+    Args:
+        processors: streaming multiprocessors of the GPU.
+    """
+    splits = min(1 << (max(1, max_model_len // _SPLIT_TOKENS) - 1).bit_length(), 2 * processors)
+    shapes = [latent_shape(layer, cache) for layer, cache in _latents(architecture) if cache.topk is None]
+    rows = (max_num_seqs * (shape.heads // parallelism.tensor_parallel_size) * (shape.rank + 1) for shape in shapes)
+    return _aligned(max(rows, default=0) * splits * 4)
+
+
+def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -> int:
+    """The shared workspace into which an indexer gathers keys: tokens × (width + 4), and scratch for the choice.
+
+    tokens = 8 × factor × max_model_len, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
+    get_max_prefill_buffer_size). It is reserved in the profile run and kept.
+    """
+    widths = [cache.head_dim for layer in _distinct(architecture) for cache in layer.caches
+              if isinstance(cache, IndexerCache)]  # fmt: skip
+    if not widths:
+        return 0
+    tokens = 8 * prefill_factor(max_model_len) * max_model_len
+    return _aligned(tokens * max(widths)) + _aligned(tokens * 4) + _TOPK_SCRATCH
+
+
+def indexer_logits_bytes(architecture: Architecture) -> int:
+    """What an indexer's profile run allocates for scores and frees again."""
+    has_indexer = any(isinstance(cache, IndexerCache) for layer in _distinct(architecture) for cache in layer.caches)
+    return _INDEXER_LOGITS if has_indexer else 0
+
+
+def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: int) -> int:
+    """The table of picked tokens, int32: max_num_batched_tokens × topk; made with the model and kept."""
+    return max((cache.topk or 0 for _, cache in _latents(architecture)), default=0) * max_num_batched_tokens * 4
+
+
+def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_model_len: int) -> int:
+    """The shared workspace into which FLASHMLA_SPARSE unpacks an fp8_ds_mla cache: factor × max_model_len × width × 2.
+
+    Its queries and outputs come on top, which grow with the batch (flashmla_sparse.py:FlashMLASparseImpl).
+    """
+    if device.kv != "fp8_ds_mla" or device.major not in (9, 10):
+        return 0
+    width = max((cache.width for _, cache in _latents(architecture) if cache.topk is not None), default=0)
+    return _aligned(prefill_factor(max_model_len) * max_model_len * width * 2)
+
+
+def mask_bytes(architecture: Architecture, device: Device) -> int:
+    """The table of masked tokens that sparse attention keeps on 10.x beside a 16-bit cache, made after KV sizing."""
+    if device.major != 10 or device.is_fp8:  # noqa: PLR2004
+        return 0
+    shapes = (latent_shape(layer, cache) for layer, cache in _latents(architecture) if cache.topk is not None)
+    found = any((shape.heads, shape.rank, shape.nope, shape.rope, shape.value) in _MASKED for shape in shapes)
+    return _MASK if found else 0
+
+
+def prefill_factor(max_model_len: int) -> int:
+    """vllm/config/vllm.py: sparse_mla_prefill_workspace_factor."""
+    return 5 if max_model_len <= _LONG else 2
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _WORKSPACE_UNIT) * _WORKSPACE_UNIT
+
+
+def _distinct(architecture: Architecture) -> Iterator[Layer]:
+    return iter(dict.fromkeys(architecture.layers))
+
+
+def _latents(architecture: Architecture) -> Iterator[tuple[Layer, LatentCache]]:
+    for layer in _distinct(architecture):
+        cache = _latent(layer)
+        if cache is not None:
+            yield layer, cache
+
+
+def _latent(layer: Layer) -> LatentCache | None:
+    return next((cache for cache in layer.caches if isinstance(cache, LatentCache)), None)
+
+
+def _keys(layer: Layer) -> Linear:
+    named = (module for module in layer.modules if isinstance(module, Linear))
+    return next(module for module in named if module.name.endswith("kv_b_proj"))
