@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.calibration.named import calibrated_release, uncalibrated
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.lock.file import read_lock
@@ -73,10 +74,7 @@ class _Inputs:
 
     file: SpecFile
     lock: Lock
-
-    @property
-    def release(self) -> Release:
-        return RELEASES[self.file.spec.engine.vllm]
+    release: Release
 
 
 def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
@@ -89,7 +87,11 @@ def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnosti
     if lock is None:
         return None, diagnostics
     diagnostics += tuple(_stale(staleness, file) for staleness in stale_services(file.spec, lock))
-    return (None if has_errors(diagnostics) else _Inputs(file, lock)), diagnostics
+    if has_errors(diagnostics):
+        return None, diagnostics
+    release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
+    diagnostics += problems
+    return (None if has_errors(diagnostics) else _Inputs(file, lock, release)), diagnostics
 
 
 def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
@@ -98,7 +100,7 @@ def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[Plan | 
     if solution is None:
         return None, diagnostics
     plan = lower_plan(inputs.file, solution, inputs.release)
-    return plan, (*diagnostics, *_warnings(inputs.file, plan))
+    return plan, (*diagnostics, *uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plan))
 
 
 def _warnings(file: SpecFile, plan: Plan) -> tuple[Diagnostic, ...]:

@@ -11,6 +11,7 @@ import click
 from compiler import __version__
 
 COMMANDS = {
+    "calibrate": "Measure overheads from the logs of real start-ups.",
     "compile": "Compile specs into generated/, or check what is there.",
     "explain": "Explain an error code, or the plan behind a spec.",
     "fit": "Ask whether one model fits on a GPU, and with how much KV cache.",

@@ -50,6 +50,8 @@ _TITLES = {
     "E0209": "a stack has one node",
     "E0210": "the stack's name and its file's name differ",
     "E0211": "a service asks for GPUs that the node does not have",
+    "E0212": "the calibration cannot be used",
+    "E0213": "the log cannot be used for a calibration",
     "E0301": "there is no lock",
     "E0302": "the lock does not answer the spec",
     "E0303": "the lock cannot be read",
@@ -73,6 +75,7 @@ _TITLES = {
     "E0601": "the output cannot be written",
     "E0602": "the generated tree is not what the spec says",
     "E0603": "a file in the generated tree was not written by stackc",
+    "W0201": "the engine version is not calibrated",
     "W0301": "the lock holds facts that are not confirmed",
 }
 

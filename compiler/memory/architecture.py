@@ -126,6 +126,7 @@ class HeadCache:
         window: tokens that a query sees; None for all.
         chunk: size of the chunks that tokens attend within; None for no chunks.
         scaled: False where the engine does not tell this attention of a quantizer, which then adds no scales to it.
+        as_served: the engine does not tell this attention of the cache's dtype: it keeps what the model is served in.
     """
 
     kv_heads: int
@@ -134,6 +135,7 @@ class HeadCache:
     window: int | None = None
     chunk: int | None = None
     scaled: bool = True
+    as_served: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,13 +44,14 @@ def rank_kv_layout(
         compute_capability: of the GPU, None on a CPU; by default one on which a request holds most states.
         prefix_caching: whether it is on; None for vLLM's choice, on for all but models of states alone.
     """
+    served = served_dtype or _served(architecture, dtype)
     rules = state_rules(
         architecture,
         parallelism,
         block_size=block_size,
         # Packed formats of latents have pages of their own (latent_pages.py), and no recurrent states beside them.
         element_bytes=ELEMENT_BYTES.get(dtype, 1),
-        served_dtype=served_dtype or _served(architecture, dtype),
+        served_dtype=served,
         major=compute_capability[0] if compute_capability else None,
         prefix_caching=prefix_caching,
     )
@@ -59,7 +60,8 @@ def rank_kv_layout(
     held: list[bool] = []
     for index, layer in enumerate(architecture.layers):
         for cache in layer.caches:
-            found = tuple(_specs(cache, parallelism, dtype, rules))
+            kept = served if isinstance(cache, HeadCache) and cache.as_served else dtype
+            found = tuple(_specs(cache, parallelism, kept, rules))
             specs.extend(found)
             held.extend([index in stage] * len(found))
     packed = any(isinstance(cache, PackedCache) for layer in architecture.layers for cache in layer.caches)

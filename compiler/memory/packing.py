@@ -192,6 +192,8 @@ def _integers(block: Mapping[str, Any], style: str, *, bits: tuple[str, ...], gr
 def _fp8(block: Mapping[str, Any]) -> Quantization:
     if block.get("store_dtype") is not None:
         raise UnknownLayoutError("FP8 with `store_dtype` has no layout that stackc knows")
+    if block.get("moe_quant_algo"):
+        raise UnknownLayoutError("an FP8 checkpoint with `moe_quant_algo` has no layout that stackc knows")
     packing = _fp8_packing(block)
     chooser = Uniform(packing, packing, skips=_ignored_layers(block), expert_names=True)
     return Quantization("fp8", packing, packing, chooser, _FOUR_SCALES)

@@ -9,54 +9,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from compiler.catalog.releases import CpuOverheads, GpuOverheads, Release
+from compiler.catalog.overheads import CpuOverheads, GpuOverheads, Overhead
+from compiler.catalog.releases import Release
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import Architecture
+from compiler.memory.activation import (
+    activation_peak,
+    latent_width,
+    processors,
+    sampler_state,
+)
+from compiler.memory.allocator import weights_rounding
+from compiler.memory.architecture import Architecture, Experts, HeadCache, LatentCache
+from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
+from compiler.memory.graphs import graph_memory
 from compiler.memory.kv_cache import KvLayout
+from compiler.memory.latent import absorbed_bytes, gathered_context_bytes, picked_tokens_bytes
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism
+from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
-_GRAPH_LIMIT = 512  # vllm/config/vllm.py:_set_cudagraph_sizes
-
-
-@dataclass(frozen=True, slots=True)
-class ServerShape:
-    """What decides a server's memory besides the model: its batch limits, its split and what it runs on.
-
-    Attributes:
-        compute_capability: of the GPU; None on a CPU.
-    """
-
-    tensor_parallel_size: int
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    served_dtype: str
-    compute_capability: tuple[int, int] | None
-    enforce_eager: bool = False
-    pipeline_parallel_size: int = 1
-    stage: int = 0
-    expert_parallel: bool = False
-
-    @property
-    def parallelism(self) -> Parallelism:
-        """A rank of this stage."""
-        return Parallelism(
-            self.tensor_parallel_size,
-            self.pipeline_parallel_size,
-            self.stage,
-            expert_parallel=self.expert_parallel,
-        )
-
-    @property
-    def ranks(self) -> int:
-        """Processes with a GPU each."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size
+_LATENT_ROTARY = 64  # qk_rope_head_dim of every MLA model so far
+_HOPPER = 9
+_NVLINK_SWITCHED = (9, 10)
+_SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides
 
 
 # Compared by identity: the solver asks for the weights of one checkpoint many times, and they are worked out once.
@@ -78,7 +58,7 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
     architecture = checkpoint.architecture
     weights = _weights_row(checkpoint, shape.parallelism, shape.served_dtype)
     if release.gpu is not None:
-        return _gpu_rows(release.gpu, architecture, shape, layout, weights)
+        return gpu_rows(release.gpu, checkpoint, shape, layout, weights)
     if release.cpu is not None:
         return _cpu_rows(release.cpu, architecture, shape, weights)
     raise ValueError(f"vLLM {release.version} has no overheads")
@@ -116,85 +96,147 @@ def _unexplained(
     return head + max(more, 1), f"config.json, split as vLLM splits it; the headers hold {more} bytes more than that"
 
 
-def _gpu_rows(
-    overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, layout: KvLayout, weights: LedgerRow
+def gpu_rows(
+    overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout, weights: LedgerRow
 ) -> tuple[LedgerRow, ...]:
-    single = shape.ranks == 1
-    context = overheads.context_single if single else overheads.context_parallel
-    non_torch = overheads.non_torch_single if single else overheads.non_torch_parallel
-    estimate = Basis.ESTIMATE
-    late, late_source = _late_allocations(overheads, shape, layout)
-    rows = [
-        LedgerRow(RowKind.OUTSIDE, "CUDA context and communication", context.bytes, estimate, context.source),
+    """Rows of a server on a GPU, in the order in which it takes the memory."""
+    architecture = checkpoint.architecture
+    context = overheads.context_single if shape.ranks == 1 else overheads.context_parallel
+    graphs = RowKind.CUDA_GRAPHS if overheads.graphs_in_budget else RowKind.OUTSIDE
+    late, late_source = _late_allocations(overheads, architecture, shape, layout)
+    non_torch = non_torch_growth(overheads, architecture, shape)
+    encoder = tower_memory(architecture, shape)
+    peak = activation_peak(
+        overheads, architecture, shape, experts_keep=experts_keep(checkpoint, shape), encoder=encoder
+    )
+    return (
+        LedgerRow(RowKind.OUTSIDE, "CUDA context and communication", context.bytes, Basis.ESTIMATE, context.source),
         weights,
-        LedgerRow(
-            RowKind.BUFFERS,
-            "sampler state and allocator rounding",
-            ByteRange.exact(sampler_state_bytes(architecture, shape)) + overheads.allocator.bytes,
-            estimate,
-            f"sampler state: vllm/v1/worker/gpu/sample/penalties.py; rounding: {overheads.allocator.source}",
-        ),
+        _buffers_row(overheads, checkpoint, shape, encoder),
         LedgerRow(
             RowKind.ACTIVATION,
             "activation peak",
-            activation_peak(overheads, architecture, shape),
-            estimate,
-            f"larger of forward pass and sampler; {overheads.sampler_source}",
+            peak,
+            Basis.ESTIMATE,
+            _activation_source(overheads, architecture, encoder),
         ),
-        LedgerRow(RowKind.NON_TORCH, "non-torch growth", non_torch.bytes, estimate, non_torch.source),
+        LedgerRow(RowKind.NON_TORCH, "non-torch growth", non_torch.bytes, Basis.ESTIMATE, non_torch.source),
         LedgerRow(
-            RowKind.CUDA_GRAPHS,
+            graphs,
             "CUDA graphs",
-            _graphs(overheads, shape),
-            estimate,
-            f"{overheads.graphs_fixed.source}; {overheads.graphs_per_size.source}",
+            graph_memory(overheads, architecture, shape),
+            Basis.ESTIMATE,
+            f"captured sizes × layers; {overheads.graphs.source}",
         ),
-        LedgerRow(RowKind.OUTSIDE, "allocated after KV sizing", late, estimate, late_source),
-    ]
-    return tuple(rows)
-
-
-def sampler_state_bytes(architecture: Architecture, shape: ServerShape) -> int:
-    """Output counts (int32 per logit), prompt mask and grammar mask (a bit per logit each), for each sequence."""
-    logits = shape.max_num_seqs * architecture.vocab_size
-    masks = 2 * shape.max_num_seqs * -(-architecture.vocab_size // 32) * 4
-    return logits * 4 + masks
-
-
-def activation_peak(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> ByteRange:
-    """Peak of torch allocations in the profile run: the widest point of the forward pass, or the sampler's."""
-    width = 4 if shape.served_dtype == "float32" else 2
-    rows, ranks = shape.max_num_batched_tokens, shape.tensor_parallel_size
-    hidden = rows * architecture.hidden_size * width
-    mlp = rows * architecture.intermediate_size // ranks * width
-    # At the widest point gate and up are alive beside their product, and the hidden states beside the residual.
-    forward_low, forward_high = 2 * mlp + 2 * hidden, 3 * mlp + 6 * hidden
-    logits = min(shape.max_num_seqs, rows) * architecture.vocab_size
-    low, expected, high = (int(logits * per_logit) for per_logit in overheads.sampler_bytes_per_logit)
-    return ByteRange(
-        max(forward_low, low), max((forward_low + forward_high) // 2, expected), max(forward_high, high) + hidden
+        LedgerRow(RowKind.OUTSIDE, "allocated after KV sizing", late, Basis.ESTIMATE, late_source),
+        LedgerRow(
+            RowKind.OUTSIDE,
+            "fragments in torch's allocator",
+            ByteRange(0, 0, peak.high // overheads.fragmentation),
+            Basis.ESTIMATE,
+            f"at most 1/{overheads.fragmentation} of the activation peak, which vLLM counts in allocated bytes",
+        ),
     )
 
 
-def capture_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> tuple[int, ...]:
-    """Batch sizes for which vLLM captures CUDA graphs (vllm/config/vllm.py:_set_cudagraph_sizes)."""
-    largest = min(2 * max_num_seqs, _GRAPH_LIMIT, max_num_batched_tokens)
-    candidates = (1, 2, 4, *range(8, 256, 8), *range(256, _GRAPH_LIMIT + 1, 16))
-    return tuple(size for size in candidates if size <= largest)
+def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
+    """Whether experts take their scratch from vLLM's workspaces, not inside their kernel.
+
+    MXFP4 on Hopper runs in one kernel (OAITritonMxfp4ExpertsMonolithic in gpt_oss_triton_kernels_moe.py).
+    """
+    packing = checkpoint.quantization.experts if checkpoint.quantization is not None else None
+    hopper = shape.compute_capability is not None and shape.compute_capability[0] == _HOPPER
+    return not (hopper and packing is not None and "mxfp4" in packing.style)
 
 
-def _graphs(overheads: GpuOverheads, shape: ServerShape) -> ByteRange:
-    if shape.enforce_eager:
-        return ByteRange.exact(0)
-    count = len(capture_sizes(shape.max_num_seqs, shape.max_num_batched_tokens))
-    each = overheads.graphs_per_size.bytes
-    return overheads.graphs_fixed.bytes + ByteRange(each.low * count, each.expected * count, each.high * count)
+def _buffers_row(
+    overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
+) -> LedgerRow:
+    architecture = checkpoint.architecture
+    kept = sampler_state(overheads, architecture, shape) + rotary_tables(architecture, shape)
+    kept += encoder.buffers if encoder is not None else 0
+    if latent_width(architecture):
+        kept += absorbed_bytes(
+            architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
+        )
+        kept += picked_tokens_bytes(architecture, max_num_batched_tokens=shape.max_num_batched_tokens)
+    rounding = weights_rounding(
+        architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
+    )
+    source = (
+        "rotary tables: vllm/model_executor/layers/rotary_embedding/base.py; rounding: segments of torch's allocator; "
+        f"rest: {overheads.allocator.source}"
+    )
+    if overheads.sampler.state:
+        source = f"sampler state: vllm/v1/worker/gpu/sample/penalties.py; {source}"
+    size = ByteRange.exact(kept) + rounding + overheads.allocator.bytes
+    return LedgerRow(RowKind.BUFFERS, "sampler state, rotary tables and rounding", size, Basis.ESTIMATE, source)
 
 
-def _late_allocations(overheads: GpuOverheads, shape: ServerShape, layout: KvLayout) -> tuple[ByteRange, str]:
-    blocks = -(-shape.max_model_len // layout.block_size)
+def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemory | None:
+    """Towers for images and sound on this rank; None where there are none."""
+    limits = EncoderShape(shape.max_num_batched_tokens, shape.max_num_seqs, shape.max_model_len, shape.served_dtype)
+    return encoder_memory(architecture, shape.parallelism, limits)
+
+
+def _activation_source(overheads: GpuOverheads, architecture: Architecture, encoder: EncoderMemory | None) -> str:
+    parts = [f"larger of forward pass and sampler; {overheads.sampler.source}"]
+    if any(isinstance(module, Experts) for layer in architecture.layers for module in layer.modules):
+        parts.append("expert workspaces: vllm/model_executor/layers/fused_moe/modular_kernel.py")
+    if latent_width(architecture):
+        parts.append("MLA context: vllm/model_executor/layers/attention/mla_attention.py")
+    if encoder is not None:
+        parts.append(encoder.source)
+    if overheads.activation_correction is not None:
+        parts.append(overheads.activation_correction.source)
+    return "; ".join(parts)
+
+
+def rotary_tables(architecture: Architecture, shape: ServerShape) -> int:
+    """Cosines and sines for every position, one table for each width and each kind of layer that rotates otherwise.
+
+    vLLM shares tables between layers (get_rope in vllm/model_executor/layers/rotary_embedding/__init__.py).
+    """
+    layers = {id(layer): layer for layer in architecture.layers}.values()
+    caches = [cache for layer in layers for cache in layer.caches]
+    tables = {(cache.head_dim, cache.window is None) for cache in caches if isinstance(cache, HeadCache)}
+    tables |= {(_LATENT_ROTARY, True) for cache in caches if isinstance(cache, LatentCache)}
+    return sum(width for width, _ in tables) * architecture.max_model_len * SERVED_BYTES[shape.served_dtype]
+
+
+def non_torch_growth(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:
+    """Memory outside torch's allocator that appears while profiling: kernels, their stacks, NCCL's buffers."""
+    if shape.tensor_parallel_size * shape.data_parallel_size > 1:
+        fast = shape.compute_capability is not None and shape.compute_capability[0] in _NVLINK_SWITCHED
+        return overheads.non_torch_nvlink if fast else overheads.non_torch_pcie
+    if shape.pipeline_parallel_size > 1:
+        return overheads.non_torch_pipeline
+    if not overheads.stack[2] or architecture.pooling:
+        return overheads.non_torch_single
+    multiprocessors, threads = processors(shape.compute_capability)
+    odd = architecture.vocab_size % _SPECIALIZED != 0
+    per_thread = overheads.stack_odd_vocabulary if odd else overheads.stack
+    stack = ByteRange(*(each * multiprocessors * threads for each in per_thread))
+    source = f"{overheads.non_torch_single.source}; kernels' stacks: {overheads.stack_source}"
+    return Overhead(overheads.non_torch_single.bytes + stack, source)
+
+
+def _late_allocations(
+    overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, layout: KvLayout
+) -> tuple[ByteRange, str]:
+    blocks = sum(-(-shape.max_model_len // group.spec.block_size) for group in layout.groups)
     tables = ByteRange.exact(2 * 4 * shape.max_num_seqs * blocks)
     source = "block tables: vllm/v1/worker/gpu/block_table.py"
+    if latent_width(architecture):
+        gathered = gathered_context_bytes(
+            architecture,
+            max_model_len=shape.max_model_len,
+            max_num_seqs=shape.max_num_seqs,
+            block_size=layout.block_size,
+            served_dtype=shape.served_dtype,
+        )
+        tables += ByteRange.exact(gathered)
+        source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py"
     if not _may_use_flashinfer(shape, layout):
         return tables, source
     return tables + overheads.flashinfer_workspace.bytes, f"{source}; {overheads.flashinfer_workspace.source}"

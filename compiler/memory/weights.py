@@ -59,7 +59,7 @@ def rank_weights(
     rank = replace(parallelism, stage=0)
     total = sum(
         _bytes(fused, packing, rank, served_dtype)
-        for fused, packing in _packed(architecture, quantization, parallelism)
+        for fused, packing in packed_modules(architecture, quantization, parallelism)
     )
     return total + _attention_scales(architecture, quantization, parallelism, served_dtype)
 
@@ -101,9 +101,10 @@ def _engine_s_name(module: Module) -> str:
     return (module.engine_name if isinstance(module, Experts) else None) or module.name
 
 
-def _packed(
+def packed_modules(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
 ) -> Iterator[tuple[Fused, Packing | None]]:
+    """Every module of a rank, and how it is stored."""
     chooser = chooser_of(quantization, architecture)
     for path, fused in rank_modules(architecture, parallelism):
         yield fused, packing_of(path, fused, chooser, architecture)
@@ -282,7 +283,7 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
     check_states(architecture, parallelism)
     _check_towers(architecture, ranks)
-    for fused, packing in dict.fromkeys(_packed(architecture, quantization, parallelism)):
+    for fused, packing in dict.fromkeys(packed_modules(architecture, quantization, parallelism)):
         module_parameters(fused, packing, parallelism)
 
 

@@ -14,7 +14,8 @@ from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.server import Checkpoint, ServerShape, fixed_rows
+from compiler.memory.server import Checkpoint, fixed_rows
+from compiler.memory.shape import ServerShape
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms
 from compiler.solve.variants import Variant

@@ -84,10 +84,28 @@ def _this(capability: Capability) -> str:
 
 def _own_refusals(method: str, block: Mapping[str, Any]) -> Iterator[str]:
     """What the method's own configuration class refuses whatever the GPU."""
-    terms = {"awq": _awq_refusals, "gptq": _gptq_refusals, "compressed-tensors": _compressed_refusals}
+    terms = {
+        "awq": _awq_refusals,
+        "gptq": _gptq_refusals,
+        "compressed-tensors": _compressed_refusals,
+        "modelopt": _modelopt_refusals,
+    }
     known: Callable[[Mapping[str, Any]], Iterator[str]] | None = terms.get(method)
     if known is not None:
         yield from known(block)
+
+
+def _modelopt_refusals(block: Mapping[str, Any]) -> Iterator[str]:
+    """A sidecar is taken for ModelOpt's by its producer alone.
+
+    See vllm/transformers_utils/model_arch_config_convertor.py:_normalize_quantization_config.
+    """
+    inner, producer = block.get("quantization"), block.get("producer")
+    named = isinstance(producer, Mapping) and producer.get("name") == "modelopt"
+    if isinstance(block.get("quant_method"), str) or not isinstance(inner, Mapping):
+        return
+    if not named and "modelopt_quant_config" not in inner:
+        yield "hf_quant_config.json does not name modelopt as its producer, so vLLM takes the weights for unquantized"
 
 
 def _awq_refusals(block: Mapping[str, Any]) -> Iterator[str]:

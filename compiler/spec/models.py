@@ -52,10 +52,14 @@ class SpecModel(BaseModel):
 
 
 class EngineSpec(SpecModel):
-    """Which vLLM runs. `image` replaces the default container image, best as `repository@sha256:…`."""
+    """Which vLLM runs. `image` replaces the default container image, best as `repository@sha256:…`.
+
+    `calibration` is a file of `stackc calibrate`, relative to the spec.
+    """
 
     vllm: str
     image: ImageReference | None = None
+    calibration: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
 
 
 class GpusSpec(SpecModel):

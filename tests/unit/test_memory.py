@@ -10,11 +10,11 @@ from compiler.lock.models import TensorKind
 from compiler.memory.architecture import served_dtype
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.graphs import capture_sizes
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.server import capture_sizes
 from compiler.memory.tensors import check_tensors, expected_tensors, second_head_elements
 from compiler.memory.weights import check_split, rank_weights
 

@@ -10,9 +10,9 @@ from compiler.memory.architecture import Architecture
 from compiler.memory.backend_rules import Device
 from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.mla import kimi_k25
-from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout, PagesError, kv_layout
+from compiler.memory.config import ConfigError
+from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
+from compiler.memory.kv_groups import PagesError, kv_layout
 from compiler.memory.latent import (
     absorbed_bytes,
     context_rows,
@@ -78,13 +78,13 @@ V4_PRO = V4_FLASH | {
     "index_topk": 1024, "n_routed_experts": 384, "moe_intermediate_size": 3072,
     "compress_ratios": [128, *[128, 4] * 30, 0],
 }  # fmt: skip
-FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
 POOL = 16 << 30
 Shape = tuple[int, int]
 
 
-def quantization_of(block: dict[str, Any] | None) -> Quantization | None:
-    return read_quantization(block["quant_method"], block) if block else None
+def quantization_of(block: dict[str, Any] | None, config: dict[str, Any] | None = None) -> Quantization | None:
+    return read_quantization(block["quant_method"], block, config) if block else None
 
 
 def layout_of(architecture: Architecture, parallelism: Parallelism, flag: str = "auto") -> KvLayout:
@@ -122,7 +122,11 @@ def layout_of(architecture: Architecture, parallelism: Parallelism, flag: str = 
 def test_weights_of_a_rank_are_vllms(
     config: dict[str, Any], block: dict[str, Any] | None, split: Shape, size: int
 ) -> None:
-    architecture, quantization, parallelism = read_architecture(config), quantization_of(block), Parallelism(*split)
+    architecture, quantization, parallelism = (
+        read_architecture(config),
+        quantization_of(block, config),
+        Parallelism(*split),
+    )
     check_split(architecture, quantization, parallelism)
     assert rank_weights(architecture, quantization, parallelism, served_dtype="bfloat16") == size
 
@@ -160,15 +164,6 @@ def test_layers_that_are_alike_are_one_object() -> None:
     assert len({id(layer) for layer in read_architecture(GLM_52).layers}) == 3
 
 
-def test_kimi_is_deepseek_under_another_name_beside_its_tower() -> None:
-    inner = V3 | {"model_type": "kimi_k2", "torch_dtype": None}
-    whole = kimi_k25("KimiK25ForConditionalGeneration", Config({"text_config": inner, "dtype": "bfloat16"}), ())
-    assert whole.layer_prefix == "language_model.model.layers"
-    assert rank_weights(whole, None, Parallelism(8), served_dtype="bfloat16") == rank_weights(
-        read_architecture(V3), None, Parallelism(8), served_dtype="bfloat16"
-    )
-
-
 def test_the_same_code_caches_whole_heads_for_a_type_that_vllm_does_not_list() -> None:
     architecture = read_architecture(V2_LITE | {"model_type": "deepseek_x"})
     assert (architecture.num_kv_heads, architecture.head_dim) == (16, 192)
@@ -195,13 +190,17 @@ def test_the_same_code_caches_whole_heads_for_a_type_that_vllm_does_not_list() -
         (V4_FLASH | {"compress_rates": {"compressed_sparse_attention": 8}}, "compress_rates"),
         (V4_FLASH | {"layer_types": ["linear_attention"] * 43}, "layer_types"),
         (V4_FLASH | {"mlp_layer_types": ["moe"]}, "mlp_layer_types"),
-        (V4_FLASH | {"expert_dtype": "int4"}, "expert_dtype"),
         (V4_FLASH | {"vision_n_layers": 2}, "vision_n_layers"),
     ],
 )
 def test_absurd_configs_are_named(config: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         read_architecture(config)
+
+
+def test_experts_of_an_unknown_dtype_are_named() -> None:
+    with pytest.raises(ConfigError, match="expert_dtype"):
+        quantization_of(FP8, V4_FLASH | {"expert_dtype": "int4"})
 
 
 def test_experts_that_another_method_packs_are_not_taken_for_fp8() -> None:

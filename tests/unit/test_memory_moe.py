@@ -196,7 +196,7 @@ def test_qwen2_s_alternating_windows_are_not_followed() -> None:
     ("config", "ranks", "stages", "reason"),
     [
         (GPT_OSS, 16, 1, "8 KV heads are fewer than 16 ranks"),
-        (ERNIE, 1, 2, "does not run in pipeline stages"),
+        (ERNIE, 1, 2, "over pipeline stages"),
         (MINIMAX | {"num_local_experts": 8}, 16, 1, "8 experts are fewer than 16 ranks"),
         (MIXTRAL | {"intermediate_size": 14340}, 8, 1, "experts of width 14340"),
     ],

@@ -215,5 +215,5 @@ def _experts(config: Config, numbers: _Numbers, *, hashed: bool) -> tuple[Module
         Linear("ffn.gate", count, numbers.hidden, Split.REPLICATED, quantized=False),
         *choice,
         *dense,
-        Experts("ffn.experts", count, numbers.hidden, width, top_k),
+        Experts("ffn.experts", count, numbers.hidden, width, top_k, projections=("w1", "w3", "w2")),
     )

@@ -6,6 +6,8 @@ and output head on every pipeline stage.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of, kv_heads_of
 from compiler.memory.families.decoder import (
@@ -138,9 +140,12 @@ def falcon(name: str, config: Config) -> Architecture:
         *plain(sizes.width, hidden, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias=bias),
     )
     frame = _frame("word_embeddings", tied=True)
-    return assemble(
-        name, config, _alike(config, modules, heads, "num_hidden_layers", "n_layer"), heads, sizes, frame=frame
-    )
+    layers = _alike(config, modules, heads, "num_hidden_layers", "n_layer")
+    if not config.flag("alibi"):
+        # With rotary positions, falcon.py:FalconAttention gives its attention no cache_config.
+        layer = replace(layers[0], caches=(replace(heads.cache(), as_served=True),))
+        layers = (layer,) * len(layers)
+    return assemble(name, config, layers, heads, sizes, frame=frame)
 
 
 def _falcon_kv_heads(config: Config, query: int, *, new: bool) -> int:

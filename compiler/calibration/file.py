@@ -1,0 +1,101 @@
+"""The calibration file: what was measured, for which release and card, and from how many start-ups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.diagnostics import Diagnostic, SourceText
+from compiler.source.document import Document, load_document
+from compiler.units import ByteRange
+
+COMPONENTS = (
+    "activation_ratio",
+    "context_parallel",
+    "context_single",
+    "graphs",
+    "non_torch_parallel",
+    "non_torch_pipeline",
+    "non_torch_single",
+)
+_UNITS = {"activation_ratio": "2^-20 of the formula", "graphs": "bytes for each captured size and layer"}
+_KEYS = ("low", "expected", "high", "count")
+_LARGEST = 1 << 40
+_PLAIN = re.compile(r"[\w./-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Measured components of one release on one card.
+
+    Attributes:
+        name: of the file, as the spec gives it.
+        gpu: catalog name.
+        components: interval and number of start-ups.
+    """
+
+    name: str
+    engine: str
+    gpu: str
+    components: Mapping[str, tuple[ByteRange, int]]
+
+
+def write_calibration(calibration: Calibration, models: tuple[str, ...]) -> str:
+    """The file's text; the same for the same measurements."""
+    lines = [
+        "# Measured start-ups; written by `stackc calibrate`.",
+        f"engine: {_scalar(calibration.engine)}",
+        f"gpu: {_scalar(calibration.gpu)}",
+        f"models: [{', '.join(map(_scalar, models))}]",
+        "components:",
+    ]
+    for name, (size, count) in sorted(calibration.components.items()):
+        figures = f"low: {size.low}, expected: {size.expected}, high: {size.high}, count: {count}"
+        lines.append(f"  {name}: {{{figures}}}  # {_UNITS.get(name, 'bytes')}")
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(text: str) -> str:
+    safe = "".join(_PLAIN.findall(text))
+    return f'"{safe}"'
+
+
+def read_calibration(source: SourceText) -> tuple[Calibration | None, tuple[Diagnostic, ...]]:
+    """A calibration file, or what is wrong with it."""
+    document, diagnostics = load_document(source)
+    if document is None:
+        return None, diagnostics
+    problem = _problem(document.data)
+    if problem is not None:
+        return None, (Diagnostic("E0212", f"{source.name} is no calibration: {problem}"),)
+    return _calibration(source.name, document), ()
+
+
+def _problem(data: Any) -> str | None:
+    if not isinstance(data, dict) or not isinstance(data.get("components"), dict):
+        return "`components` must be a map"
+    if not isinstance(data.get("engine"), str) or not isinstance(data.get("gpu"), str):
+        return "`engine` and `gpu` must be strings"
+    for name, figures in data["components"].items():
+        if name not in COMPONENTS:
+            return f"`components` has the unknown key `{str(name)[:40]}`"
+        if not isinstance(figures, dict) or any(not _is_size(figures.get(key)) for key in _KEYS):
+            return f"`components.{name}` must have `low`, `expected`, `high` and `count`, whole numbers"
+        if not figures["low"] <= figures["expected"] <= figures["high"] or not figures["count"]:
+            return f"`components.{name}` is no interval"
+    return None
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+
+
+def _calibration(name: str, document: Document) -> Calibration:
+    data = document.data
+    components = {
+        key: (ByteRange(each["low"], each["expected"], each["high"]), each["count"])
+        for key, each in data["components"].items()
+    }
+    return Calibration(name, data["engine"], data["gpu"], components)

@@ -1,0 +1,115 @@
+"""Components of the ledger as a start-up measured them, and what the arithmetic says of the same start-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.calibration.startup_log import LogError, StartupLog, unexplained
+from compiler.catalog.overheads import GpuOverheads
+from compiler.memory.activation import activation_peak, expert_workspaces, sampler_state
+from compiler.memory.architecture import Architecture
+from compiler.memory.graphs import capture_limit, capture_sizes
+from compiler.memory.read import read_architecture
+from compiler.memory.server import rotary_tables, tower_memory
+from compiler.memory.shape import ServerShape
+from compiler.units import GIB, MIB, ByteRange
+
+_MAX_UNEXPLAINED = GIB // 4
+_ROUNDING = 6 * MIB  # vLLM prints two decimals of a GiB
+RATIO_UNIT = MIB  # ratios are kept in parts of 2^20
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One start-up.
+
+    Attributes:
+        values: bytes by component; `activation_ratio` in parts of 2^20, `graphs` for each size and layer.
+        skipped: components that the log has figures for, and why they are not used.
+    """
+
+    model: str
+    values: Mapping[str, int]
+    skipped: tuple[str, ...]
+
+
+def measure(log: StartupLog, overheads: GpuOverheads, capability: tuple[int, int], config: Any) -> Measurement:
+    """What a log measured. `config` is the model's config.json, None where it is not at hand.
+
+    Raises:
+        LogError: the log contradicts itself.
+        ConfigError, UnsupportedArchitectureError: the config cannot be read.
+    """
+    rest = unexplained(log)
+    if rest is not None and abs(rest) > _MAX_UNEXPLAINED:
+        raise LogError(f"its figures leave {rest / GIB:.2f} GiB unexplained: did another process use the GPU?")
+    values: dict[str, int] = {}
+    single = log.tensor_parallel_size * log.pipeline_parallel_size == 1
+    if "context" in log.figures:
+        values["context_single" if single else "context_parallel"] = log.figures["context"]
+    if "non_torch" in log.figures:
+        values[_growth(log)] = max(0, log.figures["non_torch"])
+    if config is None:
+        return Measurement(log.model, values, ("activation and graphs: no config.json was given",))
+    skipped = _of_model(log, overheads, capability, read_architecture(config), values)
+    return Measurement(log.model, values, skipped)
+
+
+def _growth(log: StartupLog) -> str:
+    if log.tensor_parallel_size > 1:
+        return "non_torch_parallel"
+    return "non_torch_pipeline" if log.pipeline_parallel_size > 1 else "non_torch_single"
+
+
+def _of_model(
+    log: StartupLog,
+    overheads: GpuOverheads,
+    capability: tuple[int, int],
+    architecture: Architecture,
+    values: dict[str, int],
+) -> tuple[str, ...]:
+    if log.max_num_seqs is None or log.max_num_batched_tokens is None:
+        return ("activation and graphs: the log shows no max_num_seqs or no max_num_batched_tokens",)
+    if log.pipeline_parallel_size > 1:
+        return ("activation and graphs: pipeline stages differ",)
+    shape = ServerShape(
+        tensor_parallel_size=log.tensor_parallel_size,
+        max_model_len=log.max_model_len,
+        max_num_seqs=log.max_num_seqs,
+        max_num_batched_tokens=log.max_num_batched_tokens,
+        served_dtype=log.dtype if log.dtype in ("float16", "float32") else "bfloat16",
+        compute_capability=capability,
+        enforce_eager=log.enforce_eager,
+    )
+    if "activation" in log.figures:
+        expected = activation_peak(overheads, architecture, shape, encoder=tower_memory(architecture, shape)).expected
+        values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
+    if "consumed" in log.figures and "non_torch" not in log.figures:
+        kept = sampler_state(overheads, architecture, shape) + expert_workspaces(architecture, shape)
+        beside = log.figures["consumed"] - log.figures["weights"] - kept - rotary_tables(architecture, shape)
+        values[_growth(log)] = max(0, beside)
+    limit = capture_limit(architecture, capability)
+    sizes = capture_sizes(log.max_num_seqs, log.max_num_batched_tokens, limit=limit)
+    graphs = log.figures.get("graphs", log.figures.get("graphs_estimate"))
+    if graphs is not None and not log.enforce_eager:
+        values["graphs"] = max(0, graphs) // (len(sizes) * architecture.num_layers)
+    return ()
+
+
+def component_ranges(measurements: Sequence[Measurement]) -> dict[str, tuple[ByteRange, int]]:
+    """Each component over all start-ups, with its count: from least to most, widened by what printing rounds off."""
+    found: dict[str, list[int]] = {}
+    for measurement in measurements:
+        for name, value in measurement.values.items():
+            found.setdefault(name, []).append(value)
+    return {name: (_range(name, sorted(values)), len(values)) for name, values in sorted(found.items())}
+
+
+def _range(name: str, values: list[int]) -> ByteRange:
+    middle = values[len(values) // 2]
+    # A single start-up says nothing of how the next one differs: a tenth either way.
+    spread = middle // 10 if len(values) == 1 else middle // 50
+    spread += 0 if name in ("activation_ratio", "graphs") else _ROUNDING
+    return ByteRange(max(0, values[0] - spread), middle, values[-1] + spread)

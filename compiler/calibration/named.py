@@ -1,0 +1,59 @@
+"""The calibration that a spec names, and what a spec without one is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from compiler.calibration.apply import calibrated
+from compiler.calibration.file import Calibration, read_calibration
+from compiler.catalog.releases import Release
+from compiler.diagnostics import Diagnostic, Edit, Help, SourceText
+from compiler.spec.load import SpecFile
+
+_MAX_BYTES = 1 << 20
+_WITHOUT = Help("take `calibration` away: intervals are wider then", (Edit(("engine", "calibration"), None),))
+
+
+def calibrated_release(file: SpecFile, folder: Path, release: Release) -> tuple[Release, tuple[Diagnostic, ...]]:
+    """The release as it was measured on the spec's cards. Paths in a spec are relative to its folder."""
+    named = file.spec.engine.calibration
+    if named is None:
+        return release, ()
+    calibration, diagnostics = _read(file, folder, named)
+    if calibration is None:
+        return release, diagnostics
+    problem = _mismatch(file, calibration, release)
+    if problem is not None or release.gpu is None:
+        message = problem or f"{named} is of GPUs, and vLLM {release.version} is the CPU build"
+        return release, (Diagnostic("E0212", message, file.at("engine", "calibration"), helps=(_WITHOUT,)),)
+    return dataclasses.replace(release, gpu=calibrated(release.gpu, calibration)), ()
+
+
+def _read(file: SpecFile, folder: Path, named: str) -> tuple[Calibration | None, tuple[Diagnostic, ...]]:
+    label = file.at("engine", "calibration")
+    try:
+        content = (folder / named).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "not a path"
+        return None, (Diagnostic("E0212", f"{named} cannot be read: {reason}", label, helps=(_WITHOUT,)),)
+    if len(content) > _MAX_BYTES:
+        return None, (Diagnostic("E0212", f"{named} is larger than {_MAX_BYTES} bytes", label, helps=(_WITHOUT,)),)
+    return read_calibration(SourceText(named, content.decode("utf-8", errors="replace")))
+
+
+def _mismatch(file: SpecFile, calibration: Calibration, release: Release) -> str | None:
+    if calibration.engine != release.version:
+        return f"{calibration.name} is of vLLM {calibration.engine}, and the spec pins {release.version}"
+    cards = sorted(str(node.gpus.model) for node in file.spec.nodes.values() if node.gpus is not None)
+    others = [card for card in cards if card != calibration.gpu]
+    return f"{calibration.name} is of {calibration.gpu}, and a node has {others[0]}" if others else None
+
+
+def uncalibrated(file: SpecFile, release: Release) -> tuple[Diagnostic, ...]:
+    """A warning where the release's overheads were measured on another release."""
+    if release.gpu is None or release.gpu.calibration:
+        return ()
+    message = f"no start-up of vLLM {release.version} was measured: overheads of 0.19.0 stand in, with wider intervals"
+    help_ = Help("`stackc calibrate LOG --gpu GPU --out FILE` reads what a start-up took; name FILE as `calibration`")
+    return (Diagnostic("W0201", message, file.at("engine", "vllm"), helps=(help_,)),)

@@ -1,0 +1,109 @@
+"""`stackc calibrate`: what real start-ups took, as a file that a spec names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compiler.calibration.file import Calibration, write_calibration
+from compiler.calibration.measure import RATIO_UNIT, Measurement, component_ranges, measure
+from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
+from compiler.catalog.gpus import GPUS
+from compiler.catalog.overheads import overheads_of
+from compiler.cli.report import FORMAT, finish, unreadable
+from compiler.diagnostics import Diagnostic
+from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.units import ByteRange, format_gib
+
+
+@click.command("calibrate")
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--gpu", required=True, help="The card that the logs are of: a catalog name (`stackc gpus`).")
+@click.option("--config", type=click.Path(path_type=Path), help="config.json of the model, for activation and graphs.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write; without it, what would be written is shown."
+)
+@FORMAT
+def command(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path | None, form: str) -> None:
+    """Read start-up logs of vLLM (best with VLLM_LOGGING_LEVEL=DEBUG) and write what they measured."""
+    if gpu not in GPUS:
+        raise click.UsageError(f"unknown GPU {gpu}: `stackc gpus` lists them")
+    content = _config(config, form) if config is not None else None
+    found = [_measured(path, gpu, content) for path in logs]
+    problems = tuple(each for each in found if isinstance(each, Diagnostic))
+    measured = [each for each in found if not isinstance(each, Diagnostic)]
+    versions = sorted({log.version for log, _ in measured})
+    if len(versions) > 1:
+        problems += (Diagnostic("E0213", f"the logs are of several releases: {', '.join(versions)}"),)
+    components = component_ranges([measurement for _, measurement in measured])
+    if not problems and not components:
+        problems = (Diagnostic("E0213", "the logs hold no figure that a calibration could use"),)
+    if problems:
+        finish(form, problems, result={}, lines=())
+    calibration = Calibration(str(out or ""), versions[0], gpu, components)
+    text = write_calibration(calibration, tuple(sorted({log.model for log, _ in measured})))
+    lines = list(_lines(components, [measurement for _, measurement in measured]))
+    if out is None:
+        lines.append(text.rstrip())
+    else:
+        lines += _written(out, text, form)
+    result = {
+        "engine": versions[0],
+        "gpu": gpu,
+        "components": {n: _object(size, c) for n, (size, c) in components.items()},
+    }
+    finish(form, (), result=result, lines=lines)
+
+
+def _config(path: Path, form: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        finish(form, (unreadable(str(path), error),), result={}, lines=())
+    except ValueError:
+        finish(form, (Diagnostic("E0309", f"{path} is no JSON"),), result={}, lines=())
+
+
+def _measured(path: Path, gpu: str, config: Any) -> tuple[StartupLog, Measurement] | Diagnostic:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return Diagnostic("E0213", f"{path} is larger than {MAX_BYTES} bytes")
+        log = read_log(path.read_text(encoding="utf-8", errors="replace"))
+        overheads = overheads_of(log.version)
+        if overheads is None:
+            return Diagnostic("E0213", f"{path}: stackc knows no release {log.version[:40]}")
+        return log, measure(log, overheads, GPUS[gpu].compute_capability, config)
+    except OSError as error:
+        return unreadable(str(path), error)
+    except LogError as error:
+        return Diagnostic("E0213", f"{path}: {error}")
+    except (ConfigError, UnsupportedArchitectureError) as error:
+        return Diagnostic("E0309", f"the model's config.json: {error}")
+
+
+def _written(out: Path, text: str, form: str) -> list[str]:
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        finish(form, (Diagnostic("E0601", f"{out} cannot be written: {error.strerror or error}"),), result={}, lines=())
+    return [f"wrote {out}; name it in a spec as `engine: {{calibration: {out}}}`"]
+
+
+def _lines(components: dict[str, tuple[ByteRange, int]], measured: list[Measurement]) -> list[str]:
+    lines = [f"{name:<20} {_figures(name, size)}  ({count})" for name, (size, count) in components.items()]
+    return [*lines, *(f"not used of {each.model}: {reason}" for each in measured for reason in each.skipped)]
+
+
+def _figures(name: str, size: ByteRange) -> str:
+    if name == "activation_ratio":
+        return f"{size.expected / RATIO_UNIT:.3f} of the formula"
+    if name == "graphs":
+        return f"{size.expected} bytes for each size and layer"
+    return f"{format_gib(size.low)} to {format_gib(size.high)} GiB"
+
+
+def _object(size: ByteRange, count: int) -> dict[str, int]:
+    return {"low": size.low, "expected": size.expected, "high": size.high, "count": count}

@@ -1,0 +1,48 @@
+"""What torch's caching allocator adds to the bytes of parameters.
+
+Tensors of 10 MiB and more get a segment of their own, a multiple of 2 MiB; what is left of it is split off only if it
+is more than 1 MiB, and counts as allocated otherwise (get_allocation_size and should_split in
+c10/cuda/CUDACachingAllocator.cpp).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from compiler.memory.architecture import Architecture
+from compiler.memory.parallelism import Parallelism
+from compiler.memory.quantized import Packing, Quantization
+from compiler.memory.weights import Fused, module_parameters, packed_modules
+from compiler.units import MIB, ByteRange
+
+_OWN_SEGMENT = 10 * MIB
+_SEGMENT_UNIT = 2 * MIB
+_SMALLEST_SPLIT = MIB
+
+
+def weights_rounding(
+    architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism, *, served_dtype: str
+) -> ByteRange:
+    """Bytes beyond the parameters' own: those that count as allocated, at most the rest of every segment.
+
+    Repacking after loading makes other tensors of quantized weights, so that there it is known only at most.
+    """
+    rank = replace(parallelism, stage=0)
+    counted = reserved = 0
+    for fused, packing in packed_modules(architecture, quantization, parallelism):
+        more, rest = _rounding(fused, packing, rank, served_dtype)
+        counted, reserved = counted + more, reserved + rest
+    return ByteRange(0 if quantization is not None else counted, counted, reserved)
+
+
+@lru_cache(maxsize=65536)
+def _rounding(fused: Fused, packing: Packing | None, parallelism: Parallelism, served_dtype: str) -> tuple[int, int]:
+    """Of one module: bytes that count as allocated, and the rest of its segments."""
+    counted = reserved = 0
+    for parameter in module_parameters(fused, packing, parallelism):
+        size = parameter.loaded_bytes(served_dtype)
+        rest = -size % _SEGMENT_UNIT if size >= _OWN_SEGMENT else 0
+        counted += rest if rest <= _SMALLEST_SPLIT else 0
+        reserved += rest
+    return counted, reserved
