@@ -149,6 +149,11 @@ def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     return not (hopper and packing is not None and "mxfp4" in packing.style)
 
 
+@lru_cache(maxsize=4096)
+def _rounding(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> ByteRange:
+    return weights_rounding(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
+
+
 def _buffers_row(
     overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
 ) -> LedgerRow:
@@ -160,9 +165,7 @@ def _buffers_row(
             architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
         )
         kept += picked_tokens_bytes(architecture, max_num_batched_tokens=shape.max_num_batched_tokens)
-    rounding = weights_rounding(
-        architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
-    )
+    rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype)
     source = (
         "rotary tables: vllm/model_executor/layers/rotary_embedding/base.py; rounding: segments of torch's allocator; "
         f"rest: {overheads.allocator.source}"

@@ -93,7 +93,7 @@ def test_a_model_that_cannot_be_split_is_staged() -> None:
 
 def test_splitting_comes_before_staging() -> None:
     _, plan = solved({"model": "a100-40gb", "count": 4})
-    assert (plan.services[0].tensor_parallel_size, plan.services[0].pipeline_parallel_size) == (2, 1)
+    assert (plan.services[0].tensor_parallel_size, plan.services[0].pipeline_parallel_size) == (4, 1)
     flags = {argument.flag for argument in plan.services[0].arguments}
     assert "--pipeline-parallel-size" not in flags
 

@@ -52,7 +52,8 @@ def test_contexts_grow_by_share_and_to_the_last_block(tmp_path: Path) -> None:
     none = compiled(tmp_path, coder=open_context, general=open_context | {"share": 0}).plan
     lengths = [[plan.service(name).max_model_len for name in ("coder", "general")] for plan in (equal, first, none)]
     assert lengths[0][0] < lengths[1][0] < lengths[2][0]
-    assert lengths[0][1] > lengths[1][1] > lengths[2][1] == 2048, "without a share it keeps the least"
+    assert lengths[0][1] > lengths[1][1] > lengths[2][1]
+    assert 2048 <= lengths[2][1] < 2048 + 256, "without a share it keeps the least, and the crumbs of the other"
     for plan in (equal, first, none):
         assert 0 <= plan.devices[0].slack < 2**24, "less than a block of each is left"
 
