@@ -40,8 +40,9 @@ engine: setup  ## make .engine with vLLM's CPU build (2.5 GB on disk)
 test: test-fast engine  ## all tests
 	$(BIN)/python -m pytest -m engine
 
-bench: setup  ## time start-up and compilation
+bench: setup  ## time start-up, compilation and solving
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.solver
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .engine .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

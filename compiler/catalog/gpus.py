@@ -8,8 +8,9 @@ public logs of the unpartitioned card is taken: a plan that fits it fits the oth
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from compiler.catalog.mig import MIG_PROFILES, MigProfile
 from compiler.units import parse_bytes
 
 
@@ -20,6 +21,11 @@ class Gpu:
     Attributes:
         memory: bytes, as CUDA reports the total.
         memory_source: the range seen and where.
+        bandwidth: of its memory, in 10⁹ bytes a second, and where that is stated.
+        nvlink: which generation joins its GPUs, and in which forms of the card; None where there is none.
+        mig: slices into which it can be cut.
+        system_memory: bytes of `memory` that the operating system and its programs use, where both share one memory.
+        refusal: why the pinned GPU build does not run on it; None where it does.
     """
 
     name: str
@@ -27,40 +33,142 @@ class Gpu:
     memory: int
     compute_capability: tuple[int, int]
     memory_source: str
+    bandwidth: int
+    bandwidth_source: str
+    nvlink: str | None = None
+    mig: tuple[MigProfile, ...] = field(default=(), repr=False)
+    system_memory: int = 0
+    refusal: str | None = None
+
+    def profile(self, name: str) -> MigProfile | None:
+        """The slice of that name."""
+        return next((profile for profile in self.mig if profile.name == name), None)
 
 
-def _gpu(name: str, title: str, memory: str, capability: tuple[int, int], seen: str) -> Gpu:
-    return Gpu(name, title, parse_bytes(f"{memory}GiB"), capability, f"CUDA reports {seen}")
+@dataclass(frozen=True, slots=True)
+class _Speed:
+    """Bandwidth in 10⁹ bytes a second, and what joins several cards."""
+
+    bandwidth: int
+    nvlink: str | None = None
+    form: str = ""
+
+
+def _gpu(name: str, title: str, memory: str, capability: tuple[int, int], seen: str, *, speed: _Speed) -> Gpu:
+    return Gpu(
+        name=name,
+        title=title,
+        memory=parse_bytes(f"{memory}GiB"),
+        compute_capability=capability,
+        memory_source=f"CUDA reports {seen}",
+        bandwidth=speed.bandwidth,
+        bandwidth_source=f"data sheet of the {title}{speed.form}",
+        nvlink=speed.nvlink,
+        mig=MIG_PROFILES.get(name, ()),
+    )
 
 
 _LOGS = "in vLLM start-up logs"
 _OOM = "in CUDA out-of-memory messages"
+_LEAST = "the smallest is taken"
+_BRIDGE = "NVLink 3 between two cards with a bridge"
+
+_SXM = ", SXM form"
 
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        _gpu("t4", "Tesla T4", "14.56", (7, 5), f"14.56 to 14.74 GiB {_LOGS}, the smallest is taken"),
-        _gpu("a10", "A10", "22.09", (8, 6), f"22.09 GiB {_LOGS}"),
-        _gpu("a10g", "A10G", "21.95", (8, 6), f"21.95 to 21.99 GiB {_LOGS}, the smallest is taken"),
-        _gpu("l4", "L4", "22.16", (8, 9), f"22.16 GiB {_LOGS}"),
-        _gpu("rtx-3090", "GeForce RTX 3090", "23.56", (8, 6), f"23.56 to 23.69 GiB {_LOGS}, the smallest is taken"),
-        _gpu("rtx-4090", "GeForce RTX 4090", "23.52", (8, 9), f"23.52 to 23.65 GiB {_LOGS}, the smallest is taken"),
-        _gpu("rtx-5090", "GeForce RTX 5090", "31.36", (12, 0), f"31.36 to 31.51 GiB {_OOM}, the smallest is taken"),
-        _gpu("rtx-6000-ada", "RTX 6000 Ada", "47.27", (8, 9), f"47.27 to 47.53 GiB {_OOM}, the smallest is taken"),
+        _gpu("t4", "Tesla T4", "14.56", (7, 5), f"14.56 to 14.74 GiB {_LOGS}, {_LEAST}", speed=_Speed(320)),
+        _gpu("a10", "A10", "22.09", (8, 6), f"22.09 GiB {_LOGS}", speed=_Speed(600)),
+        _gpu("a10g", "A10G", "21.95", (8, 6), f"21.95 to 21.99 GiB {_LOGS}, {_LEAST}", speed=_Speed(600)),
+        _gpu("l4", "L4", "22.16", (8, 9), f"22.16 GiB {_LOGS}", speed=_Speed(300)),
+        _gpu(
+            "rtx-3090",
+            "GeForce RTX 3090",
+            "23.56",
+            (8, 6),
+            f"23.56 to 23.69 GiB {_LOGS}, {_LEAST}",
+            speed=_Speed(936, _BRIDGE),
+        ),
+        _gpu(
+            "rtx-4090", "GeForce RTX 4090", "23.52", (8, 9), f"23.52 to 23.65 GiB {_LOGS}, {_LEAST}", speed=_Speed(1008)
+        ),
+        _gpu(
+            "rtx-5090", "GeForce RTX 5090", "31.36", (12, 0), f"31.36 to 31.51 GiB {_OOM}, {_LEAST}", speed=_Speed(1792)
+        ),
+        _gpu(
+            "rtx-6000-ada", "RTX 6000 Ada", "47.27", (8, 9), f"47.27 to 47.53 GiB {_OOM}, {_LEAST}", speed=_Speed(960)
+        ),
         _gpu(
             "rtx-pro-6000",
             "RTX PRO 6000 Blackwell",
             "94.96",
             (12, 0),
-            f"94.96 to 94.98 GiB {_OOM}, the smallest is taken",
+            f"94.96 to 94.98 GiB {_OOM}, {_LEAST}",
+            speed=_Speed(1792),
         ),
-        _gpu("a6000", "RTX A6000", "44.55", (8, 6), f"44.55 GiB with ECC on, more without, {_LOGS}"),
-        _gpu("l40s", "L40S", "44.42", (8, 9), f"44.42 to 44.52 GiB {_LOGS}, the smallest is taken"),
-        _gpu("a100-40gb", "A100 40 GB", "39.38", (8, 0), f"39.38 to 39.56 GiB {_LOGS}, the smallest is taken"),
-        _gpu("a100-80gb", "A100 80 GB", "79.14", (8, 0), f"79.14 to 79.32 GiB {_LOGS}, the smallest is taken"),
-        _gpu("h100-80gb", "H100 80 GB", "79.18", (9, 0), f"79.18 to 79.22 GiB {_LOGS}, the smallest is taken"),
-        _gpu("h200", "H200", "139.72", (9, 0), f"139.72 to 139.81 GiB {_OOM}, the smallest is taken"),
-        _gpu("b200", "B200", "178.35", (10, 0), f"178.35 GiB {_LOGS}"),
+        _gpu(
+            "a6000",
+            "RTX A6000",
+            "44.55",
+            (8, 6),
+            f"44.55 GiB with ECC on, more without, {_LOGS}",
+            speed=_Speed(768, _BRIDGE),
+        ),
+        _gpu("a40", "A40", "44.99", (8, 6), f"44.99 GiB {_LOGS}", speed=_Speed(696, _BRIDGE)),
+        _gpu("l40s", "L40S", "44.42", (8, 9), f"44.42 to 44.52 GiB {_LOGS}, {_LEAST}", speed=_Speed(864)),
+        _gpu(
+            "a100-40gb",
+            "A100 40 GB",
+            "39.38",
+            (8, 0),
+            f"39.38 to 39.56 GiB {_LOGS}, {_LEAST}",
+            speed=_Speed(1555, "NVLink 3 in the SXM form, between two PCIe cards with a bridge", _SXM),
+        ),
+        _gpu(
+            "a100-80gb",
+            "A100 80 GB",
+            "79.14",
+            (8, 0),
+            f"79.14 to 79.32 GiB {_LOGS}, {_LEAST}",
+            speed=_Speed(2039, "NVLink 3 in the SXM form, between two PCIe cards with a bridge", _SXM),
+        ),
+        _gpu(
+            "h100-80gb",
+            "H100 80 GB",
+            "79.18",
+            (9, 0),
+            f"79.18 to 79.22 GiB {_LOGS}, {_LEAST}",
+            speed=_Speed(3350, "NVLink 4 in the SXM form, between two PCIe cards with a bridge", _SXM),
+        ),
+        _gpu("gh200-96gb", "GH200 96 GB", "95.0", (9, 0), f"95.0 GiB {_LOGS}", speed=_Speed(4000)),
+        _gpu(
+            "h200", "H200", "139.72", (9, 0), f"139.72 to 139.81 GiB {_OOM}, {_LEAST}", speed=_Speed(4800, "NVLink 4")
+        ),
+        _gpu("b200", "B200", "178.35", (10, 0), f"178.35 GiB {_LOGS}", speed=_Speed(8000, "NVLink 5")),
+        replace(
+            _gpu(
+                "gb10",
+                "GB10 (DGX Spark)",
+                "119.18",
+                (12, 1),
+                f"119.18 to 121.69 GiB {_OOM}, {_LEAST}; the CPU uses the same memory",
+                speed=_Speed(273),
+            ),
+            # Of 121.69 GiB, 101.3 were free after many fresh starts without a desktop (vLLM's start-up check).
+            system_memory=parse_bytes("20.4GiB"),
+        ),
+        Gpu(
+            name="mi300x",
+            title="AMD Instinct MI300X",
+            memory=parse_bytes("191.45GiB"),
+            compute_capability=(0, 0),
+            memory_source=f"HIP reports 191.45 GiB {_LOGS}",
+            bandwidth=5300,
+            bandwidth_source="data sheet of the AMD Instinct MI300X",
+            nvlink="Infinity Fabric",
+            refusal="vLLM's pinned release is its CUDA build, and this card (gfx942) needs the ROCm build",
+        ),
     )
 }
 
@@ -74,5 +182,6 @@ def nearest_gpus(name: str) -> tuple[str, ...]:
 
 
 def next_larger(memory: int) -> tuple[Gpu, ...]:
-    """Cards with more memory, smallest first."""
-    return tuple(sorted((gpu for gpu in GPUS.values() if gpu.memory > memory), key=lambda gpu: (gpu.memory, gpu.name)))
+    """Cards with more memory that the engine runs on, smallest first."""
+    larger = (gpu for gpu in GPUS.values() if gpu.memory - gpu.system_memory > memory and gpu.refusal is None)
+    return tuple(sorted(larger, key=lambda gpu: (gpu.memory, gpu.name)))

@@ -106,6 +106,9 @@ def service_lines(plan: Plan, service: Service) -> Iterator[str]:
         f"  KV cache: {cache.num_blocks} blocks of {cache.block_size} tokens, {format_gib(cache.bytes)} GiB: "
         f"{cache.max_concurrency} requests of {format_tokens(service.max_model_len)}"
     )
+    if service.solved:
+        found = {"context": format_tokens(service.max_model_len), "concurrency": str(service.concurrency)}
+        yield f"  solved for: {', '.join(f'{key} {found[key]}' for key in service.solved)}, the most that fit"
     for device in plan.devices:
         if device.index in service.devices:
             yield from _ledger_lines(device, service)

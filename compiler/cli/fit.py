@@ -1,66 +1,177 @@
-"""`stackc fit`: a one-off question. It is asked as a spec of one service, in a folder that is gone afterwards."""
+"""`stackc fit`: a one-off question. It is asked as a spec of one service, in a folder that is gone afterwards.
+
+Facts come from a lock in `stacks/` if one holds the model, else from the cache and the Hub, as for `stackc lock`.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from compiler.catalog.gpus import GPUS
+from compiler.catalog.gpus import GPUS, nearest_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
 from compiler.cli.report import FORMAT, finish
-from compiler.diagnostics import has_errors
+from compiler.diagnostics import Diagnostic, Help, has_errors
+from compiler.lock.file import read_lock, write_lock
+from compiler.lock.models import Lock, LockedService
+from compiler.lock.quantization import answers_quantization, quantization_method
+from compiler.memory.ledger import Verdict
 from compiler.pipeline import explain_stack
+from compiler.plan.ir import DeviceLedger, Plan
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
+from compiler.spec.read import lock_path
 from compiler.targets.plan_json import plan_object
+from compiler.units import ByteRange, format_gib, format_tokens
+
+_SERVICE = "server"
+_SLICE = "MIG-00000000-0000-0000-0000-{:012}"
+
+
+def _number(value: str) -> int | str:
+    return int(value) if value.isdigit() else value
 
 
 @click.command("fit")
 @click.argument("model")
 @click.option("--gpu", required=True, help="A catalog name (`stackc gpus`).")
+@click.option("--mig", help="A slice of each GPU, such as 3g.40gb.")
 @click.option("--count", default=1, show_default=True, help="How many of them.")
-@click.option("--context", default="8K", show_default=True, help="Tokens of one request.")
-@click.option("--concurrency", default=1, show_default=True, help="Requests of full context at once.")
+@click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
+@click.option("--concurrency", default="1", show_default=True, help="Requests of full context at once, or max.")
 @click.option("--quantization", default="auto", show_default=True, help="As in a spec.")
 @click.option("--kv-cache-dtype", default="auto", show_default=True, help="As in a spec.")
+@click.option("--tp", "tensor_parallel_size", type=click.IntRange(1, 64), help="Split each layer over so many GPUs.")
+@click.option("--pp", "pipeline_parallel_size", type=click.IntRange(1, 64), help="Divide the layers into stages.")
 @click.option("--publisher", "publishers", multiple=True, help="Trusted for quantized variants; may be repeated.")
+@click.option("--hub", "asks_hub", is_flag=True, help="Ask the Hub even where a lock in stacks/ knows the model.")
 @FORMAT
-def command(model: str, *, gpu: str, count: int, form: str, publishers: tuple[str, ...], **service: Any) -> None:
+def command(
+    model: str,
+    *,
+    gpu: str,
+    mig: str | None,
+    count: int,
+    form: str,
+    concurrency: str,
+    publishers: tuple[str, ...],
+    asks_hub: bool,
+    **service: Any,
+) -> None:
     """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
     if gpu not in GPUS:
-        raise click.UsageError(f"unknown GPU {gpu}: `stackc gpus` lists them")
+        near = f"did you mean {' or '.join(nearest_gpus(gpu))}? " if nearest_gpus(gpu) else ""
+        raise click.UsageError(f"unknown GPU {gpu}: {near}`stackc gpus` lists them")
     folder = str(Path(model).resolve()) if model.startswith((".", "/")) else model
+    sizes = {key: value for key, value in service.items() if value is not None}
+    ranks = sizes.get("tensor_parallel_size", 1) * sizes.get("pipeline_parallel_size", 1)
+    gpus: dict[str, Any] = {"model": gpu, "count": max(count, ranks)}
+    if mig is not None:
+        gpus |= {"mig": mig, "uuids": [_SLICE.format(index) for index in range(gpus["count"])]}
+    asked = {"model": folder, "task": "completion", "port": 8000, "concurrency": _number(concurrency), **sizes}
     question = {
         "stack": "fit",
         "engine": {"vllm": next(r.version for r in RELEASES.values() if r.build == "gpu")},
-        "nodes": {"node": {"gpus": {"model": gpu, "count": count}}},
-        "services": {"server": {"model": folder, "task": "completion", "port": 8000, **service}},
+        "nodes": {"node": {"gpus": gpus}},
+        "services": {_SERVICE: asked},
         "policy": {"publishers": list(publishers), "gated": "allow"},
     }
-    _answer(question, form)
+    known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
+    _answer(question, known, form)
 
 
-def _answer(question: dict[str, Any], form: str) -> None:
+def _known(model: str, quantization: str, publishers: tuple[str, ...]) -> tuple[str, Lock] | None:
+    """A lock of this folder that can answer, and where it is."""
+    for path in sorted(Path("stacks").glob("*.lock.yaml")):
+        lock, _ = read_lock(path, str(path))
+        candidates = _candidates(lock, model, (quantization,)) if lock is not None else ()
+        if lock is not None and candidates:
+            trusted = tuple(sorted(set(publishers))) if quantization != "none" else ()
+            service = LockedService(
+                model=model, quantization=(quantization,), publishers=trusted, candidates=candidates
+            )
+            models = {name: lock.models[name] for name in candidates}
+            return str(path), Lock(schema=1, services={_SERVICE: service}, models=models)
+    return None
+
+
+def _candidates(lock: Lock, model: str, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The model itself where it needs no search for variants, else what a service of the lock found for the same."""
+    facts = lock.models.get(model)
+    is_alone = facts is not None and (asked == ("none",) or quantization_method(facts) != "none")
+    if facts is not None and is_alone and answers_quantization(facts, asked):
+        return (model,)
+    same = (service for service in lock.services.values() if (service.model, service.quantization) == (model, asked))
+    return next((service.candidates for service in same), ())
+
+
+def _answer(question: dict[str, Any], known: tuple[str, Lock] | None, form: str) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
         path = Path(folder) / "fit.yaml"
         path.write_text(json.dumps(question, indent=1), encoding="utf-8")  # JSON is YAML
-        hub = Hub()
-        diagnostics, _ = lock_spec(path, "fit.yaml", hub, cache=Cache(cache_folder(), hub.endpoint))
-        if has_errors(diagnostics):
-            finish(form, diagnostics, result={}, lines=())
+        if known is not None:
+            write_lock(lock_path(path), known[1])
+        else:
+            _lock(path, form)
         explained, found = explain_stack(path, "fit.yaml")
+    found = tuple(map(_without_file, found))
     if explained is None:
         finish(form, found, result={}, lines=())
-    rows = explained.candidates["server"]
-    result: dict[str, Any] = {"candidates": [judgement_object(row) for row in rows]}
-    lines = list(candidate_lines(rows))
+    rows = explained.candidates[_SERVICE]
+    source = known[0] if known is not None else "the Hub"
+    verdict = explained.plan.verdict if explained.plan is not None else _verdict(found)
+    result: dict[str, Any] = {"facts_from": source, "candidates": [judgement_object(row) for row in rows]}
+    result["verdict"] = verdict.value if verdict is not None else None
+    lines = [f"facts from {source}", *candidate_lines(rows)]
     if explained.plan is not None:
         result["plan"] = plan_object(explained.plan)
-        lines = [*service_lines(explained.plan, explained.plan.services[0]), *lines]
+        lines = [*_summary(explained.plan), *service_lines(explained.plan, explained.plan.services[0]), *lines]
     finish(form, found, result=result, lines=lines)
+
+
+def _without_file(diagnostic: Diagnostic) -> Diagnostic:
+    """There is no file whose lock the user could repair."""
+    if diagnostic.code != "W0301":
+        return diagnostic
+    return replace(diagnostic, helps=(Help("`stackc fit --hub` reads them from the Hub"),))
+
+
+def _lock(path: Path, form: str) -> None:
+    hub = Hub()
+    diagnostics, _ = lock_spec(path, "fit.yaml", hub, cache=Cache(cache_folder(), hub.endpoint))
+    if has_errors(diagnostics):
+        finish(form, diagnostics, result={}, lines=())
+
+
+def _verdict(found: tuple[Diagnostic, ...]) -> Verdict | None:
+    """Of a question without a plan; None where it failed for another reason than memory."""
+    codes = {diagnostic.code for diagnostic in found}
+    return Verdict.UNFIT if "E0401" in codes else Verdict.MARGIN if "E0402" in codes else None
+
+
+def _summary(plan: Plan) -> Iterator[str]:
+    """The answer in two lines: what fits, and within which bounds."""
+    service, cache = plan.services[0], plan.services[0].kv_cache
+    most = {key: " (the most that fits)" if key in service.solved else "" for key in ("context", "concurrency")}
+    used = [device for device in plan.devices if device.servers]
+    yield (
+        f"{plan.verdict.value}: context {format_tokens(service.max_model_len)}{most['context']}, "
+        f"concurrency {service.concurrency}{most['concurrency']}, on {len(used)} GPU{'s' * (len(used) > 1)}; "
+        f"the KV cache holds {cache.capacity_tokens} tokens, {cache.max_concurrency} such requests"
+    )
+    fullest = min(used, key=lambda device: device.slack)
+    yield f"of {format_gib(fullest.total)} GiB: {_interval(fullest)}, {format_gib(fullest.slack)} GiB left at most use"
+
+
+def _interval(device: DeviceLedger) -> str:
+    size: ByteRange = device.used
+    low, expected, high = map(format_gib, (size.low, size.expected, size.high))
+    return f"{expected} GiB expected, {low} at least, {high} at most"

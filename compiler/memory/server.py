@@ -7,6 +7,7 @@ weights, buffers, the profile run's peak, graphs; last the allocations that come
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from compiler.catalog.overheads import CpuOverheads, GpuOverheads, Overhead
 from compiler.catalog.releases import Release
@@ -26,6 +27,7 @@ from compiler.memory.latent import absorbed_bytes, gathered_context_bytes, picke
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.weights import rank_weights
@@ -37,7 +39,8 @@ _NVLINK_SWITCHED = (9, 10)
 _SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity: the solver asks for the weights of one checkpoint many times, and they are worked out once.
+@dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """A checkpoint as the arithmetic sees it.
 
@@ -53,7 +56,7 @@ class Checkpoint:
 def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
     """Every row but the KV cache; `layout` is for the block tables."""
     architecture = checkpoint.architecture
-    weights = _weights_row(checkpoint, shape)
+    weights = _weights_row(checkpoint, shape.parallelism, shape.served_dtype)
     if release.gpu is not None:
         return gpu_rows(release.gpu, checkpoint, shape, layout, weights)
     if release.cpu is not None:
@@ -61,23 +64,24 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
     raise ValueError(f"vLLM {release.version} has no overheads")
 
 
-def _weights_row(checkpoint: Checkpoint, shape: ServerShape) -> LedgerRow:
-    size = rank_weights(
-        checkpoint.architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
-    )
+@lru_cache(maxsize=4096)
+def _weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+    size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
     if checkpoint.tensors is None:
         source = "parameters that config.json implies, split as vLLM splits them; no header was read"
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
-    more, source = _unexplained(checkpoint, checkpoint.tensors, shape)
+    more, source = _unexplained(checkpoint, checkpoint.tensors, parallelism, served_dtype)
     if more == 0:
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.EXACT, source)
     return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size, size + more), Basis.ESTIMATE, source)
 
 
-def _unexplained(checkpoint: Checkpoint, tensors: tuple[TensorKind, ...], shape: ServerShape) -> tuple[int, str]:
+def _unexplained(
+    checkpoint: Checkpoint, tensors: tuple[TensorKind, ...], parallelism: Parallelism, served_dtype: str
+) -> tuple[int, str]:
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
-    architecture, width = checkpoint.architecture, SERVED_BYTES[shape.served_dtype]
-    tied, ranks = architecture.tie_word_embeddings, shape.tensor_parallel_size
+    architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
+    tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
     found = content(tensors, tied=tied, skipped=architecture.drafting_prefixes)
     expected = content(expected_tensors(architecture, checkpoint.quantization), tied=tied)
     head = second_head_elements(tensors, architecture) * width // ranks
@@ -145,6 +149,11 @@ def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     return not (hopper and packing is not None and "mxfp4" in packing.style)
 
 
+@lru_cache(maxsize=4096)
+def _rounding(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> ByteRange:
+    return weights_rounding(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
+
+
 def _buffers_row(
     overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
 ) -> LedgerRow:
@@ -156,9 +165,7 @@ def _buffers_row(
             architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
         )
         kept += picked_tokens_bytes(architecture, max_num_batched_tokens=shape.max_num_batched_tokens)
-    rounding = weights_rounding(
-        architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
-    )
+    rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype)
     source = (
         "rotary tables: vllm/model_executor/layers/rotary_embedding/base.py; rounding: segments of torch's allocator; "
         f"rest: {overheads.allocator.source}"

@@ -39,7 +39,8 @@ class GpuNode:
     Attributes:
         title: the card's name for people.
         compute_capability: such as (12, 0).
-        uuids: full `GPU-…` identifiers by index; empty if the spec gives none.
+        uuids: full `GPU-…` or `MIG-…` identifiers by index; empty if the spec gives none.
+        mig: the profile, where each is a slice of a GPU.
     """
 
     name: str
@@ -48,6 +49,7 @@ class GpuNode:
     memory: int
     compute_capability: tuple[int, int]
     uuids: tuple[str, ...] = ()
+    mig: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,9 @@ class Service:
 
     Attributes:
         task: `chat` or `completion`.
-        devices: GPU indices on the node, one per tensor-parallel rank; (0,) on a CPU node.
+        devices: GPU indices on the node, one per rank, those of one pipeline stage together; (0,) on a CPU node.
+        concurrency: requests of max_model_len tokens that the KV cache holds at once, as the spec promises them.
+        solved: keys of the spec whose values were found rather than given: `context`, `concurrency`.
         start_after: services that must be ready before this one starts, because they share a device.
         gpu_memory_utilization: in ten-thousandths of the device's total, rounded down.
         arguments: after the model, in the order in which they are emitted; the model itself is `model`.
@@ -155,6 +159,7 @@ class Service:
     start_after: tuple[str, ...]
     dtype: str
     max_model_len: int
+    concurrency: int
     max_num_seqs: int
     max_num_batched_tokens: int
     gpu_memory_utilization: int
@@ -162,6 +167,13 @@ class Service:
     timeouts: Timeouts
     arguments: tuple[Argument, ...]
     environment: tuple[tuple[str, str], ...]
+    pipeline_parallel_size: int = 1
+    solved: tuple[str, ...] = ()
+
+    @property
+    def tensor_parallel_size(self) -> int:
+        """Ranks of one pipeline stage."""
+        return len(self.devices) // self.pipeline_parallel_size
 
 
 @dataclass(frozen=True, slots=True)

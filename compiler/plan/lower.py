@@ -61,7 +61,7 @@ def _node(name: str, node: NodeSpec) -> GpuNode | CpuNode:
     assert node.gpus is not None  # noqa: S101  checks.py refuses a node that is neither
     device = devices_of(node)[0]
     capability = device.capability or (0, 0)
-    return GpuNode(name, device.title, node.gpus.count, device.total, capability, node.gpus.uuids)
+    return GpuNode(name, device.title, node.gpus.count, device.total, capability, node.gpus.uuids, node.gpus.mig)
 
 
 def _paths(spec: Spec, release: Release) -> Paths:
@@ -84,8 +84,8 @@ def _service(spec: ServiceSpec, server: Server, solution: Solution, release: Rel
         capacity_tokens=layout.capacity_tokens(server.blocks, shape.max_model_len),
         max_concurrency=round(layout.max_concurrency(server.blocks, shape.max_model_len), 2),
     )
-    weights = next(row.bytes.high for row in demand.rows if row.kind is RowKind.WEIGHTS)
-    timeouts = _timeouts(weights * shape.tensor_parallel_size)
+    rows = (row for stage in demand.stages for row in stage.rows if row.kind is RowKind.WEIGHTS)
+    timeouts = _timeouts(shape.tensor_parallel_size * sum(row.bytes.high for row in rows))
     return Service(
         name=demand.service,
         task=spec.task,
@@ -97,6 +97,7 @@ def _service(spec: ServiceSpec, server: Server, solution: Solution, release: Rel
         start_after=server.start_after,
         dtype=shape.served_dtype,
         max_model_len=shape.max_model_len,
+        concurrency=demand.terms.concurrency,
         max_num_seqs=shape.max_num_seqs,
         max_num_batched_tokens=shape.max_num_batched_tokens,
         gpu_memory_utilization=server.utilization,
@@ -104,6 +105,8 @@ def _service(spec: ServiceSpec, server: Server, solution: Solution, release: Rel
         timeouts=timeouts,
         arguments=tuple(_arguments(spec, server, cache, timeouts, release)),
         environment=tuple(sorted(_environment(timeouts, release, solution).items())),
+        pipeline_parallel_size=shape.pipeline_parallel_size,
+        solved=tuple(key for key in ("context", "concurrency") if getattr(spec, key).is_solved),
     )
 
 
@@ -141,11 +144,15 @@ def _arguments(
     if facts.quantization_file in (AWQ_FILE, GPTQ_FILE):
         # vLLM looks for these files only when it is told the method; from config.json it finds it by itself.
         yield Argument("--quantization", checkpoint_format(facts), f"checkpoint's {facts.quantization_file}")
-    yield Argument("--max-model-len", str(shape.max_model_len), "context")
+    yield Argument("--max-model-len", str(shape.max_model_len), _context_reason(spec))
     yield Argument("--max-num-seqs", str(shape.max_num_seqs), "spec" if spec.max_num_seqs else "default")
     yield Argument("--max-num-batched-tokens", str(shape.max_num_batched_tokens), "spec or device")
     if release.build == "gpu":
         yield Argument("--tensor-parallel-size", str(shape.tensor_parallel_size), "placement")
+        if shape.pipeline_parallel_size > 1:
+            yield Argument("--pipeline-parallel-size", str(shape.pipeline_parallel_size), "placement")
+        if spec.expert_parallel:
+            yield Argument("--enable-expert-parallel", None, "spec")
         yield Argument("--gpu-memory-utilization", _decimal(server.utilization), "ledger")
     yield Argument("--kv-cache-memory-bytes", str(cache.bytes), "ledger")
     if spec.kv_cache_dtype != "auto":
@@ -155,6 +162,10 @@ def _arguments(
         yield Argument("--trust-remote-code", None, "policy")
     yield Argument("--shutdown-timeout", str(timeouts.drain), "units' stop timeout")
     yield from _user_arguments(spec, release)
+
+
+def _context_reason(spec: ServiceSpec) -> str:
+    return "the longest context that fits" if spec.context.is_solved else "context"
 
 
 def _decimal(utilization: int) -> str:

@@ -12,9 +12,11 @@ from compiler.memory.ledger import Verdict
 from compiler.solve.budget import Solution, budget
 from compiler.solve.demand import Device, Setting
 from compiler.solve.field import combinations, field_problems, judge_field, smallest, worth_trying
-from compiler.solve.place import Choice, Shortfall, place
+from compiler.solve.grow import Grown, grow
+from compiler.solve.place import Choice, Shortfall, place, stay
 from compiler.solve.problem import Problem
-from compiler.solve.shortfall import margin_problem, shortfall_problem
+from compiler.solve.shortfall import Tried, margin_problem, shortfall_problem
+from compiler.solve.terms import least_terms
 from compiler.solve.variants import Variant
 from compiler.spec.models import GpusSpec, NodeSpec, Spec
 from compiler.units import ByteRange
@@ -26,23 +28,28 @@ DEFAULT_MAX_NUM_SEQS = (256, 128, 64, 32, 16, 8)
 
 def attempt(spec: Spec, lock: Lock, release: Release) -> Solution | tuple[Problem, ...]:
     """A solution, or every problem found. The spec has passed its own checks and the lock answers it."""
-    devices = devices_of(next(iter(spec.nodes.values())))
+    return attempt_on(devices_of(next(iter(spec.nodes.values()))), spec, lock, release)
+
+
+def attempt_on(devices: tuple[Device, ...], spec: Spec, lock: Lock, release: Release) -> Solution | tuple[Problem, ...]:
+    """The same on any devices."""
     field = judge_field(spec, lock, release, devices)
     problems = field_problems(field, spec, lock, devices[0])
     if problems:
         return problems
-    least = Choice(spec.services, {}, least_setting(release, devices), high)
+    terms = {name: least_terms(service) for name, service in spec.services.items()}
+    least = Choice(terms, {}, least_setting(release, devices), high)
     variants = worth_trying(field, least)
-    found = _first_fit(variants, least, Verdict.FITS)
+    found = _first_fit(spec, variants, least, Verdict.FITS)
     if isinstance(found, Solution):
         return found
-    within_margin = _first_fit(variants, replace(least, measure=expected), Verdict.MARGIN)
+    within_margin = _first_fit(spec, variants, replace(least, measure=expected), Verdict.MARGIN)
     if not isinstance(within_margin, Solution):
-        return (shortfall_problem(found, spec, devices),)
+        return (shortfall_problem(found, Tried(spec, devices, variants, least)),)
     # What fits only if the estimates are no worse than expected is served only where the policy says so.
     if spec.policy.margin == "allow":
         return within_margin
-    return (margin_problem(_missed_by(within_margin, least), spec, devices),)
+    return (margin_problem(_missed_by(within_margin, least), Tried(spec, devices, variants, least)),)
 
 
 def _missed_by(solution: Solution, least: Choice) -> Shortfall:
@@ -52,7 +59,9 @@ def _missed_by(solution: Solution, least: Choice) -> Shortfall:
     return found
 
 
-def _first_fit(variants: Mapping[str, tuple[Variant, ...]], least: Choice, verdict: Verdict) -> Solution | Shortfall:
+def _first_fit(
+    spec: Spec, variants: Mapping[str, tuple[Variant, ...]], least: Choice, verdict: Verdict
+) -> Solution | Shortfall:
     """The best quality that fits, with the most sequences at once that it then allows.
 
     Args:
@@ -66,20 +75,21 @@ def _first_fit(variants: Mapping[str, tuple[Variant, ...]], least: Choice, verdi
         choice = least.exchanged(chosen)
         found = place(choice)
         if isinstance(found, tuple):
-            return _seated(choice, verdict)
+            return _seated(grow(spec.services, choice, found), verdict)
         failure = found
     assert isinstance(failure, Shortfall)  # noqa: S101  there is at least one combination
     return failure
 
 
-def _seated(choice: Choice, verdict: Verdict) -> Solution:
-    """A choice that fits, with as many sequences at once as still fit."""
-    for sequences in DEFAULT_MAX_NUM_SEQS:
-        more = choice.seating(sequences)
+def _seated(grown: Grown, verdict: Verdict) -> Solution:
+    """What fits, with as many sequences at once as still fit."""
+    for sequences in DEFAULT_MAX_NUM_SEQS[:-1]:
+        more = grown.choice.seating(sequences)
         found = place(more)
-        if isinstance(found, tuple):
-            return budget(found, more, verdict)
-    raise AssertionError("the fewest sequences were placed before")
+        assignments = found if isinstance(found, tuple) else stay(more, grown.assignments)
+        if assignments is not None:
+            return budget(assignments, more, verdict)
+    return budget(grown.assignments, grown.choice, verdict)
 
 
 def least_setting(release: Release, devices: tuple[Device, ...]) -> Setting:
@@ -106,14 +116,20 @@ def devices_of(node: NodeSpec) -> tuple[Device, ...]:
 
 
 def gpu_device(gpus: GpusSpec, reserve: int) -> Device:
-    """One GPU, by its catalog entry or its own figures; figures in the spec win."""
+    """One GPU or slice of one, by its catalog entry or its own figures; figures in the spec win."""
     known = GPUS.get(gpus.model) if gpus.model is not None else None
-    memory = gpus.memory if gpus.memory is not None else known.memory if known else 0
+    profile = known.profile(gpus.mig) if known is not None and gpus.mig is not None else None
     if gpus.compute_capability is not None:
         major, minor = map(int, gpus.compute_capability.split("."))
         capability = (major, minor)
     else:
         capability = known.compute_capability if known else (0, 0)
-    source = "declared in the spec" if gpus.memory is not None or known is None else known.memory_source
     title = known.title if known else gpus.model or f"GPU with {capability[0]}.{capability[1]}"
-    return Device(title, memory, source, reserve, capability)
+    title = f"{title} MIG {gpus.mig}" if gpus.mig is not None else title
+    reserve = max(reserve, known.system_memory) if known else reserve
+    if gpus.memory is not None:
+        return Device(title, gpus.memory, "declared in the spec", reserve, capability)
+    assert known is not None  # noqa: S101  checks.py refuses GPUs with neither a model nor figures
+    if profile is not None:
+        return Device(title, profile.memory, profile.memory_source, reserve, capability)
+    return Device(title, known.memory, known.memory_source, reserve, capability)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.memory.ledger import DeviceLedger, RowKind, ServerLedger, Verdict
-from compiler.solve.demand import Demand, Device
+from compiler.solve.demand import Demand, Device, Stage
 from compiler.solve.place import Assignment, Choice, Measure
-from compiler.spec.models import ServiceSpec
 
 # Left free on every device when leftover memory becomes KV cache: the allocator's fragmentation has no formula.
 HEADROOM_PERMILLE = 20
@@ -21,6 +20,7 @@ class Server:
     """A placed service with its KV cache and its share of the device's total.
 
     Attributes:
+        blocks: on every rank.
         start_after: services that must be ready before this one starts.
         utilization: in 1/UTILIZATION_STEPS, rounded down, so that vLLM's start-up check asks for no more than is free.
     """
@@ -30,6 +30,11 @@ class Server:
     blocks: int
     start_after: tuple[str, ...]
     utilization: int
+
+    @property
+    def kv_bytes(self) -> int:
+        """For `--kv-cache-memory-bytes`: with it the rank with the largest blocks has just enough of them."""
+        return self.blocks * self.demand.layout.bytes_per_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,104 +47,128 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenant:
+    """One rank on its device."""
+
+    demand: Demand
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
-    """A placement and the choice it was made for. Assignments are in start order."""
+    """A placement.
+
+    Attributes:
+        assignments: in start order.
+        tenants: for each device, in start order.
+    """
 
     assignments: tuple[Assignment, ...]
-    choice: Choice
-
-    @property
-    def services(self) -> Mapping[str, ServiceSpec]:
-        """The services of the spec."""
-        return self.choice.services
-
-    @property
-    def devices(self) -> tuple[Device, ...]:
-        """The devices of the node."""
-        return self.choice.setting.devices
-
-    @property
-    def measure(self) -> Measure:
-        """How bytes are counted."""
-        return self.choice.measure
-
-    def on(self, device: int) -> tuple[Assignment, ...]:
-        """Assignments that use a device."""
-        return tuple(assignment for assignment in self.assignments if device in assignment.devices)
+    devices: tuple[Device, ...]
+    tenants: tuple[tuple[Tenant, ...], ...]
+    measure: Measure
 
 
 def budget(assignments: Iterable[Assignment], choice: Choice, verdict: Verdict) -> Solution:
     """Size every KV cache, then the ledgers and utilizations that follow."""
-    placement = Placed(tuple(sorted(assignments, key=_start_order)), choice)
-    blocks = _kv_blocks(placement)
-    ledgers = tuple(_ledger(index, placement, blocks) for index in range(len(placement.devices)))
+    placed = _placed(tuple(sorted(assignments, key=_start_order)), choice)
+    blocks = _kv_blocks(placed)
+    ledgers = tuple(_ledger(index, placed, blocks) for index in range(len(placed.devices)))
+    budgets = {
+        (ledger.index, server.service): placed.measure(server.budget) * UTILIZATION_STEPS // ledger.total
+        for ledger in ledgers
+        for server in ledger.servers
+    }
+    earlier = _earlier(placed)
     servers = tuple(
         Server(
             demand=assignment.demand,
             devices=assignment.devices,
             blocks=blocks[assignment.demand.service],
-            start_after=_start_after(assignment, placement.assignments[:position]),
-            utilization=_utilization(assignment, ledgers, placement.measure),
+            start_after=earlier[assignment.demand.service],
+            # One number serves all ranks, and the start-up check of each must pass.
+            utilization=max(1, min(budgets[index, assignment.demand.service] for index in assignment.devices)),
         )
-        for position, assignment in enumerate(placement.assignments)
+        for assignment in placed.assignments
     )
     return Solution(servers, ledgers, verdict)
 
 
+def _placed(assignments: tuple[Assignment, ...], choice: Choice) -> Placed:
+    tenants: list[list[Tenant]] = [[] for _ in choice.setting.devices]
+    for assignment in assignments:
+        for position, index in enumerate(assignment.devices):
+            tenants[index].append(Tenant(assignment.demand, assignment.demand.stage_at(position)))
+    return Placed(assignments, choice.setting.devices, tuple(map(tuple, tenants)), choice.measure)
+
+
 def _start_order(assignment: Assignment) -> tuple[int, str]:
     """Largest weights first: it takes longest to load, and finds the least fragmented device."""
-    weights = next(row for row in assignment.demand.rows if row.kind is RowKind.WEIGHTS)
-    return -weights.bytes.high, assignment.demand.service
+    rows = (row for stage in assignment.demand.stages for row in stage.rows if row.kind is RowKind.WEIGHTS)
+    return -max(row.bytes.high for row in rows), assignment.demand.service
 
 
-def _start_after(assignment: Assignment, earlier: Sequence[Assignment]) -> tuple[str, ...]:
-    """The last earlier service on each of its devices; the ones before it are ready by then."""
-    names: list[str] = []
-    for device in assignment.devices:
-        sharing = [other.demand.service for other in earlier if device in other.devices]
-        names.extend(sharing[-1:])
-    return tuple(dict.fromkeys(names))
+def _earlier(placed: Placed) -> dict[str, tuple[str, ...]]:
+    """For each service, the last earlier one on each of its devices; the ones before it are ready by then."""
+    last: dict[int, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
+    for assignment in placed.assignments:
+        names = (last[index] for index in assignment.devices if index in last)
+        found[assignment.demand.service] = tuple(dict.fromkeys(names))
+        last.update(dict.fromkeys(assignment.devices, assignment.demand.service))
+    return found
 
 
-def _kv_blocks(placement: Placed) -> dict[str, int]:
+def _kv_blocks(placed: Placed) -> dict[str, int]:
     """Required blocks first, then leftover memory by `share`, in rounds until nobody can use more."""
-    blocks = {a.demand.service: a.demand.required_blocks for a in placement.assignments}
-    growing = [a for a in placement.assignments if placement.services[a.demand.service].share > 0]
+    blocks = {a.demand.service: a.demand.required_blocks for a in placed.assignments}
+    left = [_left_for_kv(device, here, placed.measure) for device, here in _by_device(placed)]
+    growing = [a for a in placed.assignments if a.demand.terms.share > 0]
     while growing:
-        gains = {a.demand.service: _gain(a, growing, placement, blocks) for a in growing}
-        for name, gain in gains.items():
-            blocks[name] += gain
-        growing = [a for a in growing if gains[a.demand.service] and blocks[a.demand.service] < a.demand.useful_blocks]
+        shares = [0] * len(left)
+        for assignment in growing:
+            for index in assignment.devices:
+                shares[index] += assignment.demand.terms.share
+        gains = [_gain(assignment, left, shares, blocks) for assignment in growing]
+        for assignment, gain in zip(growing, gains, strict=True):
+            blocks[assignment.demand.service] += gain
+            for position, index in enumerate(assignment.devices):
+                left[index] -= gain * assignment.demand.stage_at(position).layout.bytes_per_block
+        growing = [
+            assignment
+            for assignment, gain in zip(growing, gains, strict=True)
+            if gain and blocks[assignment.demand.service] < assignment.demand.useful_blocks
+        ]
     return blocks
 
 
-def _gain(assignment: Assignment, growing: Sequence[Assignment], placement: Placed, blocks: Mapping[str, int]) -> int:
-    """Blocks that this service may add in this round: its share of what is left on its fullest device."""
-    demand, services = assignment.demand, placement.services
-    offers = [demand.useful_blocks - blocks[demand.service]]
-    for index in assignment.devices:
-        shares = sum(services[a.demand.service].share for a in growing if index in a.devices)
-        offer = _left_for_kv(index, placement, blocks) * services[demand.service].share // shares
-        offers.append(offer // demand.layout.bytes_per_block)
-    return max(0, min(offers))
+def _by_device(placed: Placed) -> Iterable[tuple[Device, tuple[Tenant, ...]]]:
+    return zip(placed.devices, placed.tenants, strict=True)
 
 
-def _left_for_kv(index: int, placement: Placed, blocks: Mapping[str, int]) -> int:
-    device, here = placement.devices[index], [a.demand for a in placement.on(index)]
-    used = sum(placement.measure(d.fixed) + blocks[d.service] * d.layout.bytes_per_block for d in here)
+def _left_for_kv(device: Device, here: Iterable[Tenant], measure: Measure) -> int:
+    used = sum(
+        measure(tenant.stage.fixed) + tenant.demand.required_blocks * tenant.stage.layout.bytes_per_block
+        for tenant in here
+    )
     return device.usable - used - device.total * HEADROOM_PERMILLE // 1000
 
 
-def _ledger(index: int, placement: Placed, blocks: Mapping[str, int]) -> DeviceLedger:
-    device = placement.devices[index]
+def _gain(assignment: Assignment, left: list[int], shares: list[int], blocks: Mapping[str, int]) -> int:
+    """Blocks that a service may add in this round: its share of what is left on its fullest device."""
+    demand = assignment.demand
+    offers = [demand.useful_blocks - blocks[demand.service]]
+    for position, index in enumerate(assignment.devices):
+        size = demand.stage_at(position).layout.bytes_per_block
+        if size:  # a stage may have no cache of its own
+            offers.append(left[index] * demand.terms.share // shares[index] // size)
+    return max(0, min(offers))
+
+
+def _ledger(index: int, placed: Placed, blocks: Mapping[str, int]) -> DeviceLedger:
+    device = placed.devices[index]
     servers = tuple(
-        ServerLedger(a.demand.service, (*a.demand.rows, a.demand.kv_row(blocks[a.demand.service])))
-        for a in placement.on(index)
+        ServerLedger(tenant.demand.service, (*tenant.stage.rows, tenant.stage.kv_row(blocks[tenant.demand.service])))
+        for tenant in placed.tenants[index]
     )
     return DeviceLedger(index, device.total, device.total_source, device.reserve, servers)
-
-
-def _utilization(assignment: Assignment, ledgers: Sequence[DeviceLedger], measure: Measure) -> int:
-    ledger = ledgers[assignment.devices[0]]
-    server = next(server for server in ledger.servers if server.service == assignment.demand.service)
-    return max(1, measure(server.budget) * UTILIZATION_STEPS // ledger.total)

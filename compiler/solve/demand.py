@@ -1,20 +1,24 @@
-"""What one service demands of each GPU it runs on, for one variant and one degree of tensor parallelism."""
+"""What one service demands of each GPU it runs on, for one variant and one way to divide it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
-from compiler.memory.backends import attention_plan
+from compiler.memory.backend_rules import NoBackendError
+from compiler.memory.backends import AttentionPlan, attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
+from compiler.solve.splits import Degrees
+from compiler.solve.terms import Terms
 from compiler.solve.variants import Variant
-from compiler.spec.models import ServiceSpec
 from compiler.units import ByteRange, total
 
 
@@ -48,32 +52,19 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """One rank of a service.
+class Stage:
+    """Each rank of one pipeline stage.
 
     Attributes:
         rows: everything but the KV cache.
-        required_blocks: of KV cache, for `concurrency` requests of `context` tokens and the null block.
-        useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+        fixed: bytes of these rows.
+        required: bytes with the smallest KV cache that keeps the promise.
     """
 
-    service: str
-    variant: Variant
-    shape: ServerShape
     layout: KvLayout
     rows: tuple[LedgerRow, ...]
-    required_blocks: int
-    useful_blocks: int
-
-    @property
-    def fixed(self) -> ByteRange:
-        """Bytes of all rows but the KV cache."""
-        return total(row.bytes for row in self.rows)
-
-    @property
-    def required(self) -> ByteRange:
-        """Bytes with the smallest KV cache that keeps the promise."""
-        return self.fixed + ByteRange.exact(self.required_blocks * self.layout.bytes_per_block)
+    fixed: ByteRange
+    required: ByteRange
 
     def kv_row(self, blocks: int) -> LedgerRow:
         """The ledger row of a KV cache of that many blocks."""
@@ -82,62 +73,171 @@ class Demand:
         return LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
 
 
-def demand_of(name: str, service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> Demand:
-    """The demand on each of `degree` devices."""
-    shape = _shape(service, variant, setting, degree)
-    dtype, block_size = _cache_of(service, variant, setting, shape)
-    layout = rank_kv_layout(
-        variant.architecture,
-        shape.parallelism,
-        dtype=dtype,
-        block_size=block_size,
-        max_num_batched_tokens=shape.max_num_batched_tokens,
-        served_dtype=shape.served_dtype,
-        compute_capability=shape.compute_capability,
-        prefix_caching=service.prefix_caching,
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A service on its ranks.
+
+    Attributes:
+        shape: of the first rank; the others differ in their stage only.
+        required: for each bound the stage that takes most: any of them must fit on any of the devices.
+        required_blocks: of KV cache, for `concurrency` requests of `context` tokens and the null block.
+        useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+    """
+
+    service: str
+    variant: Variant
+    terms: Terms
+    degrees: Degrees
+    shape: ServerShape
+    stages: tuple[Stage, ...]
+    required: ByteRange
+    required_blocks: int
+    useful_blocks: int
+
+    @property
+    def heaviest(self) -> Stage:
+        """The stage that takes most."""
+        return max(self.stages, key=lambda stage: stage.required.high)
+
+    @property
+    def layout(self) -> KvLayout:
+        """Of the stage with the largest blocks: every rank gets as many blocks as the one that can hold fewest."""
+        return max((stage.layout for stage in self.stages), key=lambda layout: layout.bytes_per_block)
+
+    def stage_at(self, position: int) -> Stage:
+        """Of the device at a position: ranks of one stage come one after another (vllm/distributed/parallel_state)."""
+        return self.stages[position // self.degrees.tensor]
+
+
+def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degrees: Degrees) -> Demand:
+    """The demand on each device."""
+    shapes = [_shape(terms, variant, setting, degrees, stage) for stage in range(degrees.pipeline)]
+    dtype, block_size = _cache_of(terms, variant, setting, shapes[0])
+    layouts = [_layout(variant.checkpoint, _Cache.of(shape, dtype, block_size, terms)) for shape in shapes]
+    seats = max(shapes[0].max_num_seqs, terms.concurrency)
+    length = shapes[0].max_model_len
+    blocks = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
+    stages = tuple(
+        _stage(setting.release, variant.checkpoint, shape, layout, blocks)
+        for shape, layout in zip(shapes, layouts, strict=True)
     )
-    checkpoint = Checkpoint(variant.architecture, variant.quantization, variant.tensors)
-    rows = fixed_rows(setting.release, checkpoint, shape, layout)
-    required = layout.blocks_for(concurrency=service.concurrency, length=service.context)
-    useful = layout.blocks_for(concurrency=max(shape.max_num_seqs, service.concurrency), length=service.context)
-    return Demand(name, variant, shape, layout, rows, required, useful)
+    return Demand(
+        service=name,
+        variant=variant,
+        terms=terms,
+        degrees=degrees,
+        shape=shapes[0],
+        stages=stages,
+        required=_largest(stages),
+        required_blocks=blocks,
+        useful_blocks=max(layout.blocks_for(concurrency=seats, length=length) for layout in layouts),
+    )
 
 
-def _cache_of(service: ServiceSpec, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
+def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout, blocks: int) -> Stage:
+    rows = fixed_rows(release, checkpoint, shape, layout)
+    fixed = total(row.bytes for row in rows)
+    return Stage(layout, rows, fixed, fixed + ByteRange.exact(blocks * layout.bytes_per_block))
+
+
+def _largest(stages: tuple[Stage, ...]) -> ByteRange:
+    sizes = [stage.required for stage in stages]
+    return ByteRange(*(max(getattr(size, end) for size in sizes) for end in ("low", "expected", "high")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """What a layout depends on besides the model."""
+
+    parallelism: Parallelism
+    dtype: str
+    served_dtype: str
+    block_size: int
+    max_num_batched_tokens: int
+    compute_capability: tuple[int, int] | None
+    prefix_caching: bool | None
+
+    @classmethod
+    def of(cls, shape: ServerShape, dtype: str, block_size: int, terms: Terms) -> _Cache:
+        """Of a server's rank."""
+        tokens, capability = shape.max_num_batched_tokens, shape.compute_capability
+        return cls(shape.parallelism, dtype, shape.served_dtype, block_size, tokens, capability, terms.prefix_caching)
+
+
+@lru_cache(maxsize=4096)
+def _layout(checkpoint: Checkpoint, cache: _Cache) -> KvLayout:
+    return rank_kv_layout(
+        checkpoint.architecture,
+        cache.parallelism,
+        dtype=cache.dtype,
+        block_size=cache.block_size,
+        max_num_batched_tokens=cache.max_num_batched_tokens,
+        served_dtype=cache.served_dtype,
+        compute_capability=cache.compute_capability,
+        prefix_caching=cache.prefix_caching,
+    )
+
+
+def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
     """What the KV cache is kept as, and tokens of its blocks: the attention backend decides both.
 
     The spec's dtype comes first, then the checkpoint's, which vLLM follows, then the served one.
     """
     chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
-    flag = "fp8" if service.kv_cache_dtype == "fp8" else chosen or "auto"
+    flag = "fp8" if terms.kv_cache_dtype == "fp8" else chosen or "auto"
     if shape.compute_capability is None:
         return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
-    plan = attention_plan(
-        variant.architecture,
-        capability=shape.compute_capability,
-        served_dtype=shape.served_dtype,
-        kv_cache_dtype=flag,
-        tensor_parallel_size=shape.tensor_parallel_size,
-    )
+    key = (variant.checkpoint, shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size)
+    try:
+        plan = _attention(*key)
+    except NoBackendError:
+        # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
+        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
     return plan.kv_dtype, plan.block_size
 
 
-def _shape(service: ServiceSpec, variant: Variant, setting: Setting, degree: int) -> ServerShape:
+@lru_cache(maxsize=4096)
+def _attention(
+    checkpoint: Checkpoint, capability: tuple[int, int], served: str, flag: str, tensor_parallel_size: int
+) -> AttentionPlan:
+    return attention_plan(
+        checkpoint.architecture,
+        capability=capability,
+        served_dtype=served,
+        kv_cache_dtype=flag,
+        tensor_parallel_size=tensor_parallel_size,
+    )
+
+
+def most_sequences(terms: Terms, setting: Setting) -> int:
+    """Requests at once beyond which a service is not grown: the spec's limit, else vLLM's own for the device."""
+    device = setting.devices[0]
+    limit = setting.release.batch_limits(device.total, device.title).max_num_seqs
+    return min(terms.max_num_seqs or limit, terms.max_num_batched_tokens or limit)
+
+
+def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, stage: int) -> ServerShape:
     device = setting.devices[0]
     limits = setting.release.batch_limits(device.total, device.title)
-    tokens = service.max_num_batched_tokens
+    tokens = terms.max_num_batched_tokens
     most = min(limits.max_num_seqs, setting.max_num_seqs, tokens or setting.max_num_seqs)
-    sequences = service.max_num_seqs or max(service.concurrency, most)
+    sequences = terms.max_num_seqs or max(terms.concurrency, most)
     return ServerShape(
-        tensor_parallel_size=degree,
-        max_model_len=service.context,
+        tensor_parallel_size=degrees.tensor,
+        # Only the floor of `context: max` can be longer than the model's own limit; longer wishes were refused.
+        max_model_len=min(terms.context, variant.architecture.max_model_len),
         max_num_seqs=sequences,
         # vLLM refuses fewer batched tokens than sequences.
         max_num_batched_tokens=tokens or max(limits.max_num_batched_tokens, sequences),
         served_dtype=served_dtype(
             variant.architecture.checkpoint_dtype,
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
+            pooling=variant.architecture.pooling,
+            float16=variant.architecture.float16,
         ),
         compute_capability=device.capability,
-        enforce_eager=service.enforce_eager,
+        enforce_eager=terms.enforce_eager,
+        pipeline_parallel_size=degrees.pipeline,
+        stage=stage,
+        expert_parallel=terms.expert_parallel,
     )

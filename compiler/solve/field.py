@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,8 +14,9 @@ from compiler.solve.place import Choice
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.ranking import Asked, rank
 from compiler.solve.refusals import Refusal, refused_problems
+from compiler.solve.splits import Degrees, Rules
 from compiler.solve.support import fp8_cache_refusal
-from compiler.solve.variants import Rules, Variant, judge_candidates
+from compiler.solve.variants import Variant, judge_candidates
 from compiler.spec.models import Spec
 
 # Combinations of variants that are tried in order of quality before all services are lowered together.
@@ -38,7 +38,9 @@ class Field:
 
 def judge_field(spec: Spec, lock: Lock, release: Release, devices: tuple[Device, ...]) -> Field:
     """Judge and rank the candidates of every service."""
-    rules = Rules(spec.policy, release, devices[0].capability, len(devices))
+    node = next(iter(spec.nodes.values()))
+    mig = node.gpus.mig if node.gpus is not None else None
+    rules = Rules(spec.policy, release, devices[0].capability, len(devices), mig)
     variants: dict[str, tuple[Variant, ...]] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
     for name, service in spec.services.items():
@@ -99,10 +101,11 @@ def worth_trying(field: Field, least: Choice) -> dict[str, tuple[Variant, ...]]:
 
 
 def _smaller_and_smaller(name: str, variants: tuple[Variant, ...], least: Choice) -> tuple[Variant, ...]:
-    kept: list[tuple[Variant, dict[int, int]]] = []
+    kept: list[tuple[Variant, dict[Degrees, int]]] = []
     for variant in variants:
-        sizes = {degree: _high(least.exchanged({name: variant}), name, degree) for degree in variant.degrees}
-        if not any(all(better.get(degree, size + 1) <= size for degree, size in sizes.items()) for _, better in kept):
+        choice = least.exchanged({name: variant})
+        sizes = {degrees: _high(choice, name, degrees) for degrees in variant.degrees}
+        if not any(all(better.get(degrees, size + 1) <= size for degrees, size in sizes.items()) for _, better in kept):
             kept.append((variant, sizes))
     return tuple(variant for variant, _ in kept)
 
@@ -111,15 +114,18 @@ def smallest(variants: Mapping[str, tuple[Variant, ...]], least: Choice) -> Choi
     """Every service's last variant, if no other needs less on any number of GPUs: where these do not fit, none do."""
     for name, tried in variants.items():
         *others, last = (least.exchanged({name: variant}) for variant in tried)
+        allowed = {*last.variants[name].degrees, *last.variants[name].pipelines}
         for other in others:
-            for degree in other.variants[name].degrees:
-                if degree not in last.variants[name].degrees or _high(other, name, degree) < _high(last, name, degree):
+            if not allowed.issuperset(other.variants[name].pipelines):
+                return None
+            for degrees in other.variants[name].degrees:
+                if degrees not in allowed or _high(other, name, degrees) < _high(last, name, degrees):
                     return None
     return least.exchanged({name: tried[-1] for name, tried in variants.items()})
 
 
-def _high(choice: Choice, name: str, degree: int) -> int:
-    return choice.demand(name, degree).required.high
+def _high(choice: Choice, name: str, degrees: Degrees) -> int:
+    return choice.demand(name, degrees).required.high
 
 
 def combinations(variants: Mapping[str, tuple[Variant, ...]]) -> Iterator[dict[str, Variant]]:
@@ -138,13 +144,27 @@ def combinations(variants: Mapping[str, tuple[Variant, ...]]) -> Iterator[dict[s
 
 def _by_sum(lengths: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Tuples of ranks by their sum, then by themselves, without making them all."""
-    start = (0,) * len(lengths)
-    queue, seen = [(0, start)], {start}
-    while queue:
-        total, ranks = heapq.heappop(queue)
-        yield ranks
-        for index, length in enumerate(lengths):
-            step = (*ranks[:index], ranks[index] + 1, *ranks[index + 1 :])
-            if step[index] < length and step not in seen:
-                seen.add(step)
-                heapq.heappush(queue, (total + 1, step))
+    for total in range(sum(lengths) - len(lengths) + 1):
+        ranks: list[int] | None = _filled([0] * len(lengths), 0, total, lengths)
+        while ranks is not None:
+            yield tuple(ranks)
+            ranks = _next_of_sum(ranks, lengths)
+
+
+def _filled(ranks: list[int], start: int, total: int, lengths: tuple[int, ...]) -> list[int]:
+    """The least tuple with this beginning: the rest of the sum stands as far back as it can."""
+    for index in range(len(ranks) - 1, start - 1, -1):
+        ranks[index] = min(total, lengths[index] - 1)
+        total -= ranks[index]
+    return ranks
+
+
+def _next_of_sum(ranks: list[int], lengths: tuple[int, ...]) -> list[int] | None:
+    """The next tuple of the same sum; None after the last."""
+    behind = 0
+    for index in range(len(ranks) - 1, -1, -1):
+        if behind and ranks[index] + 1 < lengths[index]:
+            following = [*ranks[:index], ranks[index] + 1, *ranks[index + 1 :]]
+            return _filled(following, index + 1, behind - 1, lengths)
+        behind += ranks[index]
+    return None

@@ -16,6 +16,7 @@ from compiler.solve.field import Field, judge_field, worth_trying
 from compiler.solve.place import Choice, Shortfall, place
 from compiler.solve.ranking import Asked, bits_of, why_after
 from compiler.solve.support import is_weight_only
+from compiler.solve.terms import least_terms
 from compiler.solve.variants import Variant
 from compiler.spec.models import Spec
 from compiler.units import format_gib
@@ -75,13 +76,14 @@ def _reference(spec: Spec, release: Release, field: Field, solution: Solution | 
     """The stack as solved; where it could not be, every service that can be served, at its smallest."""
     devices = devices_of(next(iter(spec.nodes.values())))
     setting = least_setting(release, devices)
+    terms = {name: least_terms(service) for name, service in spec.services.items()}
     if solution is not None:
         chosen = {server.demand.service: server.demand.variant for server in solution.servers}
         measure = expected if solution.verdict is Verdict.MARGIN else high
-        return Choice(spec.services, chosen, setting, measure)
-    least = Choice(spec.services, {}, setting, high)
+        return Choice(terms, chosen, setting, measure)
+    least = Choice(terms, {}, setting, high)
     smallest = {name: tried[-1] for name, tried in worth_trying(field, least).items() if tried}
-    return Choice({name: spec.services[name] for name in smallest}, smallest, setting, high)
+    return Choice({name: terms[name] for name in smallest}, smallest, setting, high)
 
 
 def _rows(name: str, lock: Lock, table: _Table) -> Iterator[Judgement]:

@@ -14,11 +14,13 @@ class Remedy:
     Attributes:
         text: what it is called.
         kind: remedies of one kind differ in degree only; the mildest that works is offered.
+        is_graded: each asks for less than the one before it: where the last of the kind does not help, none does.
     """
 
     text: str
     edits: tuple[Edit, ...]
     kind: str
+    is_graded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

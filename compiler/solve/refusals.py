@@ -186,12 +186,18 @@ def _unusable(candidate: Candidate, message: str, reason: str) -> Refusal:
     return Refusal(candidate.name, candidate.method, reason, Problem("E0309", candidate.service, ("model",), message))
 
 
+# Keys that decide how a service is divided, in the order in which they are blamed.
+_DIVIDING = ("expert_parallel", "tensor_parallel_size", "pipeline_parallel_size", "gpus")
+
+
 def split_refusal(candidate: Candidate, reasons: tuple[str, ...]) -> Refusal:
     """E0404: no legal number of GPUs."""
     service = candidate.spec
-    key = "tensor_parallel_size" if service.tensor_parallel_size is not None else "gpus" if service.gpus else "model"
-    edit = Edit(("services", candidate.service, key), None)
-    remedy = Remedy(f"remove `{key}` and let the GPUs be chosen", (edit,), kind=key)
+    given = [key for key in _DIVIDING if getattr(service, key)]
+    key = given[0] if given else "model"
+    edits = tuple(Edit(("services", candidate.service, other), None) for other in given)
+    named = " and ".join(f"`{other}`" for other in given)
+    remedy = Remedy(f"remove {named} and let the GPUs be chosen", edits, kind=key)
     message = f"service `{candidate.service}` cannot be split over the GPUs it asks for"
     remedies = (remedy,) if key != "model" else ()
     problem = Problem("E0404", candidate.service, (key,), message, notes=reasons, remedies=remedies)
@@ -214,7 +220,7 @@ def chat_refusal(candidate: Candidate) -> Refusal | None:
 
 def length_refusal(candidate: Candidate, architecture: Architecture) -> Refusal | None:
     """E0403: the model's longest request is shorter than the service's."""
-    asked, limit, name = candidate.spec.context, architecture.max_model_len, candidate.service
+    asked, limit, name = candidate.spec.context.min or 1, architecture.max_model_len, candidate.service
     if asked <= limit:
         return None
     message = f"service `{name}` asks for {asked} tokens of context, `{candidate.name}` has {limit}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from compiler.catalog.gpus import next_larger
 from compiler.diagnostics import Edit
@@ -10,25 +10,27 @@ from compiler.memory.shape import ServerShape
 from compiler.solve.demand import Device
 from compiler.solve.place import Shortfall
 from compiler.solve.problem import Remedy
-from compiler.spec.models import NodeSpec, ServiceSpec, Spec
+from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec, Spec
 from compiler.units import KIB, format_gib, format_tokens
 
 # How finely contexts and concurrencies are lowered before the solver is asked again.
 _STEPS = 32
+# Services whose wishes are lowered one by one.
+_MOST_SERVICES = 8
 
 
 def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], code: str) -> Iterator[Remedy]:
     """Changes worth checking for E0401 and E0402, those that cost the user least first."""
-    name = shortfall.demand.service
-    order = [name, *(other for other in spec.services if other != name)]
+    order = _concerned(shortfall, spec)
     for other in order:
         yield from _smaller_batch(other, spec.services[other], shortfall.demand.shape)
     for other in order:
         yield from _less_concurrency(other, spec.services[other])
     for other in order:
         yield from _less_context(other, spec.services[other])
-    if len(order) > 1:
+    if len(spec.services) > 1:
         yield from _everything_smaller(spec)
+    yield from _other_gpus(order, spec)
     for other in order:
         yield from _fp8_cache(other, spec.services[other], devices[0])
     for other in order:
@@ -40,8 +42,15 @@ def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], co
     yield from _larger_gpu(spec, devices[0])
 
 
-def _set(name: str, key: str, value: str | int) -> Remedy:
-    return Remedy(f"`{key}: {value}` for `{name}`", (Edit(("services", name, key), value),), kind=f"{key} of {name}")
+def _concerned(shortfall: Shortfall, spec: Spec) -> list[str]:
+    """The service itself, those on its device, and others, as far as trying them all is bearable."""
+    neighbours = [demand.service for demand in shortfall.before]
+    return list(dict.fromkeys([shortfall.demand.service, *neighbours, *spec.services]))[:_MOST_SERVICES]
+
+
+def _set(name: str, key: str, value: str | int, *, is_graded: bool = False) -> Remedy:
+    edit = Edit(("services", name, key), value)
+    return Remedy(f"`{key}: {value}` for `{name}`", (edit,), kind=f"{key} of {name}", is_graded=is_graded)
 
 
 def _halves(value: int, least: int) -> Iterator[int]:
@@ -51,36 +60,59 @@ def _halves(value: int, least: int) -> Iterator[int]:
 
 def _smaller_batch(name: str, service: ServiceSpec, shape: ServerShape) -> Iterator[Remedy]:
     start = service.max_num_seqs or shape.max_num_seqs
-    for value in _halves(start, max(8, service.concurrency)):
-        yield _set(name, "max_num_seqs", value)
+    for value in _halves(start, max(8, service.concurrency.least)):
+        yield _set(name, "max_num_seqs", value, is_graded=True)
 
 
 def _less_concurrency(name: str, service: ServiceSpec) -> Iterator[Remedy]:
-    step = max(1, service.concurrency // _STEPS)
-    for value in range((service.concurrency - 1) // step * step, 0, -step):
-        yield _set(name, "concurrency", value)
+    asked = service.concurrency.least
+    step = max(1, asked // _STEPS)
+    for value in range((asked - 1) // step * step, 0, -step):
+        yield _set(name, "concurrency", value, is_graded=True)
 
 
 def _less_context(name: str, service: ServiceSpec) -> Iterator[Remedy]:
-    step = max(KIB, service.context // _STEPS // KIB * KIB)
-    for value in range((service.context - 1) // step * step, 0, -step):
-        yield _set(name, "context", format_tokens(value))
+    asked = service.context.least
+    step = max(KIB, asked // _STEPS // KIB * KIB)
+    for value in range((asked - 1) // step * step, 0, -step):
+        yield _set(name, "context", format_tokens(value), is_graded=True)
 
 
 def _everything_smaller(spec: Spec) -> Iterator[Remedy]:
     """All services at concurrency 1, then with ever shorter contexts: the least that a stack of these models can be."""
-    single = [Edit(("services", name, "concurrency"), 1) for name, s in spec.services.items() if s.concurrency > 1]
+    single = [
+        Edit(("services", name, "concurrency"), 1) for name, s in spec.services.items() if s.concurrency.least > 1
+    ]
     if single:
-        yield Remedy("`concurrency: 1` for every service", tuple(single), kind="all smaller")
-    longest = max(service.context for service in spec.services.values())
+        yield Remedy("`concurrency: 1` for every service", tuple(single), kind="all smaller", is_graded=True)
+    longest = max(service.context.least for service in spec.services.values())
     for limit in _halves(longest, 2 * KIB):
         shorter = [
             Edit(("services", name, "context"), format_tokens(limit))
             for name, service in spec.services.items()
-            if service.context > limit
+            if service.context.least > limit
         ]
         text = f"`concurrency: 1` for every service and at most `context: {format_tokens(limit)}`"
-        yield Remedy(text, (*single, *shorter), kind="all smaller")
+        yield Remedy(text, (*single, *shorter), kind="all smaller", is_graded=True)
+
+
+# Keys that decide which GPUs a service runs on, and how many.
+_GPU_KEYS = ("gpus", "tensor_parallel_size", "pipeline_parallel_size")
+
+
+def _unpinned(names: Iterable[str], spec: Spec) -> tuple[Edit, ...]:
+    return tuple(
+        Edit(("services", name, key), None) for name in names for key in _GPU_KEYS if getattr(spec.services[name], key)
+    )
+
+
+def _other_gpus(order: Sequence[str], spec: Spec) -> Iterator[Remedy]:
+    """GPUs that the spec names are given up for those that the solver would choose."""
+    _, node = _only_node(spec)
+    edits = _unpinned(order, spec)
+    if edits and node.gpus is not None and node.gpus.count > 1:
+        keys = " and ".join(f"`{key}`" for key in _GPU_KEYS if any(edit.path[-1] == key for edit in edits))
+        yield Remedy(f"remove {keys} and let the GPUs be chosen", edits, kind="other GPUs")
 
 
 def _fp8_cache(name: str, service: ServiceSpec, device: Device) -> Iterator[Remedy]:
@@ -97,29 +129,25 @@ def _more_gpus(spec: Spec) -> Iterator[Remedy]:
     node_name, node = _only_node(spec)
     if node.gpus is None:
         return
-    unpin = tuple(
-        Edit(("services", name, key), None)
-        for name, service in spec.services.items()
-        for key, given in (("gpus", service.gpus), ("tensor_parallel_size", service.tensor_parallel_size))
-        if given
-    )
+    edits = (*_unpinned(spec.services, spec), *_forgotten(node_name, node.gpus, ("uuids",)))
     for count in range(node.gpus.count + 1, min(8, 2 * node.gpus.count + 2) + 1):
-        edits = (Edit(("nodes", node_name, "gpus", "count"), count), *unpin)
-        yield Remedy(f"`count: {count}` of these GPUs", edits, kind="count")
+        more = Edit(("nodes", node_name, "gpus", "count"), count)
+        yield Remedy(f"`count: {count}` of these GPUs", (more, *edits), kind="count")
 
 
 def _larger_gpu(spec: Spec, device: Device) -> Iterator[Remedy]:
     node_name, node = _only_node(spec)
-    if node.gpus is None or node.gpus.model is None:
+    if node.gpus is None:
         return
+    edits = _forgotten(node_name, node.gpus, ("memory", "compute_capability", "mig", "uuids"))
     for gpu in next_larger(device.total):
-        edits = [Edit(("nodes", node_name, "gpus", "model"), gpu.name)]
-        edits += [
-            Edit(("nodes", node_name, "gpus", key), None)
-            for key, given in (("memory", node.gpus.memory), ("compute_capability", node.gpus.compute_capability))
-            if given is not None
-        ]
-        yield Remedy(f"`model: {gpu.name}`, a card with {format_gib(gpu.memory)} GiB", tuple(edits), kind="card")
+        other = Edit(("nodes", node_name, "gpus", "model"), gpu.name)
+        yield Remedy(f"`model: {gpu.name}`, a card with {format_gib(gpu.memory)} GiB", (other, *edits), kind="card")
+
+
+def _forgotten(node_name: str, gpus: GpusSpec, keys: Iterable[str]) -> tuple[Edit, ...]:
+    """Figures and names of the present cards that would be wrong for others."""
+    return tuple(Edit(("nodes", node_name, "gpus", key), None) for key in keys if getattr(gpus, key))
 
 
 def _only_node(spec: Spec) -> tuple[str, NodeSpec]:

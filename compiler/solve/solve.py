@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,13 +12,14 @@ from compiler.catalog.releases import Release
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.lock.models import Lock
 from compiler.lock.staleness import stale_services
+from compiler.memory.kv_cache import largest
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
-from compiler.solve.problem import Problem
+from compiler.solve.problem import Problem, Remedy
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 
-MAX_HELPS = 4
+MAX_HELPS = 6
 
 
 def solve(file: SpecFile, lock: Lock, release: Release) -> tuple[Solution | None, tuple[Diagnostic, ...]]:
@@ -37,16 +38,39 @@ def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release) 
 
 def _checked_helps(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
     """Remedies that compile, one of each kind: the mildest, because milder ones come first."""
-    kinds: set[str] = set()
-    for remedy in problem.remedies:
-        if remedy.kind in kinds or len(kinds) >= MAX_HELPS:
-            continue
+
+    def works(remedy: Remedy) -> bool:
         changed = edited_spec(file.document.data, remedy.edits)
         if changed is None or stale_services(changed, lock):
-            continue
-        if isinstance(attempt(changed, lock, release), Solution):
-            kinds.add(remedy.kind)
-            yield Help(remedy.text, remedy.edits)
+            return False
+        return isinstance(attempt(changed, lock, release), Solution)
+
+    offered = 0
+    for remedies in _by_kind(problem.remedies):
+        if offered >= MAX_HELPS:
+            return
+        found = _mildest(remedies, works)
+        if found is not None:
+            offered += 1
+            yield Help(found.text, found.edits)
+
+
+def _by_kind(remedies: Iterable[Remedy]) -> Iterable[list[Remedy]]:
+    kinds: dict[str, list[Remedy]] = {}
+    for remedy in remedies:
+        kinds.setdefault(remedy.kind, []).append(remedy)
+    return kinds.values()
+
+
+def _mildest(remedies: list[Remedy], works: Callable[[Remedy], bool]) -> Remedy | None:
+    """The first that works; of graded ones it is looked for from both ends, because asking is what takes time."""
+    if not remedies[0].is_graded:
+        return next((remedy for remedy in remedies if works(remedy)), None)
+    severest_first = remedies[::-1]
+    if not works(severest_first[0]):
+        return None
+    milder = largest(len(remedies) - 1, lambda steps: works(severest_first[steps]))
+    return severest_first[milder]
 
 
 def edited_spec(data: Any, edits: Iterable[Edit]) -> Spec | None:

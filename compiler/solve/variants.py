@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
-from compiler.catalog.releases import Release
-from compiler.lock.models import Lock, ModelFacts, TensorKind
+from compiler.catalog.quantization import BFLOAT16_CAPABILITY
+from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
+from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
+from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
-from compiler.memory.weights import check_split
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -31,8 +31,9 @@ from compiler.solve.refusals import (
     policy_refusal,
     split_refusal,
 )
+from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
 from compiler.solve.support import why_not_attended, why_not_served
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")
 
@@ -44,32 +45,27 @@ class Variant:
     Attributes:
         name: key of `Lock.models`.
         method: quantization method, or `none`.
-        tensors: from the headers; None where none could be read.
-        degrees: tensor-parallel sizes that are legal for it and allowed by the spec, ascending.
+        checkpoint: the same object for every service that may be served by it.
+        degrees: ways to divide it that are legal and allowed by the spec, fewest GPUs first.
+        pipelines: tried after all of these: pipeline stages, where the spec asks for no division of its own.
     """
 
     name: str
     facts: ModelFacts
-    architecture: Architecture
-    quantization: Quantization | None
+    checkpoint: Checkpoint
     method: str
-    tensors: tuple[TensorKind, ...] | None
-    degrees: tuple[int, ...]
+    degrees: tuple[Degrees, ...]
+    pipelines: tuple[Degrees, ...] = ()
 
+    @property
+    def architecture(self) -> Architecture:
+        """What its config.json describes."""
+        return self.checkpoint.architecture
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a candidate is judged by: the spec's policy, the engine, and the devices.
-
-    Attributes:
-        capability: of each GPU; None on a CPU.
-        devices: how many there are.
-    """
-
-    policy: PolicySpec
-    release: Release
-    capability: Capability | None
-    devices: int
+    @property
+    def quantization(self) -> Quantization | None:
+        """How its weights are stored."""
+        return self.checkpoint.quantization
 
 
 def judge_candidates(
@@ -95,7 +91,7 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
-    architecture = _read(candidate, lambda: read_architecture(facts.config))
+    architecture = _read(candidate, rules, "architecture", lambda: read_architecture(facts.config))
     dtype = None if isinstance(architecture, Refusal) else _dtype(architecture, rules)
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
@@ -105,7 +101,10 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     if isinstance(architecture, Refusal):
         return architecture
     quantization = _read(
-        candidate, lambda: read_quantization(checkpoint_format(facts), facts.quantization, facts.config)
+        candidate,
+        rules,
+        "quantization",
+        lambda: read_quantization(checkpoint_format(facts), facts.quantization, facts.config),
     )
     if isinstance(quantization, Refusal):
         return quantization
@@ -119,28 +118,59 @@ def _limited(
     candidate: Candidate, architecture: Architecture, quantization: Quantization | None, rules: Rules
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
-    degrees, reasons = _degrees(candidate.spec, architecture, quantization, rules.devices)
-    refusal = None if degrees else split_refusal(candidate, reasons)
+    has_cache = _read(candidate, rules, "cache", lambda: _has_cache(architecture, rules))
+    if isinstance(has_cache, Refusal):
+        return has_cache
+    if architecture.pooling or not has_cache:
+        return engine_refusal(candidate, "it gives embeddings or scores, and answers no chats and completions")
+    splits = Splits(candidate, architecture, quantization, rules)
+    degrees, pipelines = (
+        splits.legal(asked_degrees(candidate.spec, rules)),
+        splits.legal(pipeline_degrees(candidate.spec, rules)),
+    )
+    refusal = None if degrees else split_refusal(candidate, splits.reasons())
     refusal = refusal or chat_refusal(candidate) or length_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
-    facts = candidate.facts
+    checkpoint = _read(candidate, rules, "checkpoint", lambda: _checkpoint(candidate.facts, architecture, quantization))
+    if isinstance(checkpoint, Refusal):
+        return checkpoint
+    return Variant(candidate.name, candidate.facts, checkpoint, candidate.method, degrees, pipelines)
+
+
+def _has_cache(architecture: Architecture, rules: Rules) -> bool:
+    """Whether it keeps anything of a request; caches that no formula counts are found before anything is placed.
+
+    Raises:
+        UnsupportedArchitectureError: there is one.
+    """
+    block = rules.release.block_size
+    layout = rank_kv_layout(architecture, Parallelism(), dtype="bfloat16", block_size=block, max_num_batched_tokens=1)
+    return bool(layout.groups)
+
+
+def _checkpoint(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> Checkpoint:
     tensors = facts.tensors.kinds if facts.tensors is not None else None
-    malformed = _read(candidate, lambda: check_tensors(tensors or ()))
-    if isinstance(malformed, Refusal):
-        return malformed
-    return Variant(candidate.name, facts, architecture, quantization, candidate.method, tensors, degrees)
+    check_tensors(tensors or ())
+    return Checkpoint(architecture, quantization, tensors)
 
 
-def _read(candidate: Candidate, reading: Callable[[], _T]) -> _T | Refusal:
-    try:
-        return reading()
-    except UnsupportedArchitectureError as error:
-        return formula_refusal(candidate, str(error))
-    except UnknownLayoutError as error:
-        return layout_refusal(candidate, str(error))
-    except ConfigError as error:
-        return config_refusal(candidate, str(error))
+def _read(candidate: Candidate, rules: Rules, what: str, reading: Callable[[], _T]) -> _T | Refusal:
+    """What was read, or the refusal of it; each file is read once, however many services ask."""
+    key = (what, candidate.name)
+    if key not in rules.known:
+        try:
+            rules.known[key] = reading()
+        except (ConfigError, UnsupportedArchitectureError) as error:
+            rules.known[key] = error
+    found = rules.known[key]
+    if isinstance(found, UnsupportedArchitectureError):
+        return formula_refusal(candidate, str(found))
+    if isinstance(found, UnknownLayoutError):
+        return layout_refusal(candidate, str(found))
+    if isinstance(found, ConfigError):
+        return config_refusal(candidate, str(found))
+    return cast("_T", found)
 
 
 def _dtype(architecture: Architecture, rules: Rules) -> str:
@@ -151,27 +181,3 @@ def _dtype(architecture: Architecture, rules: Rules) -> str:
         pooling=architecture.pooling,
         float16=architecture.float16,
     )
-
-
-def _degrees(
-    service: ServiceSpec, architecture: Architecture, quantization: Quantization | None, devices: int
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Legal numbers of GPUs among those that the spec allows; why the others are not."""
-    degrees: list[int] = []
-    reasons: list[str] = []
-    for degree in _allowed_degrees(service, devices):
-        try:
-            check_split(architecture, quantization, Parallelism(degree))
-        except SplitError as error:
-            reasons.append(f"over {degree}: {error}")
-        else:
-            degrees.append(degree)
-    return tuple(degrees), tuple(reasons)
-
-
-def _allowed_degrees(service: ServiceSpec, devices: int) -> tuple[int, ...]:
-    if service.gpus:
-        return (len(service.gpus),)
-    if service.tensor_parallel_size is not None:
-        return (service.tensor_parallel_size,)
-    return tuple(range(1, devices + 1))

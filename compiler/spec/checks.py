@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
@@ -85,6 +86,7 @@ def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnosti
         message = f"the GPUs of node `{name}` have neither a `model` nor figures of their own"
         help_ = Help('add `model: rtx-pro-6000`, or `memory: 94.97GiB` and `compute_capability: "12.0"`')
         yield Diagnostic("E0206", message, file.at_key("nodes", name, "gpus"), helps=(help_,))
+    yield from _check_mig(file, name, node.gpus)
     yield from _check_capability(file, name, node.gpus)
     different = len(set(node.gpus.uuids))
     if node.gpus.uuids and (different != node.gpus.count or different != len(node.gpus.uuids)):
@@ -92,8 +94,33 @@ def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnosti
         yield Diagnostic("E0203", message, file.at_key("nodes", name, "gpus", "uuids"))
 
 
+def _check_mig(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Diagnostic]:
+    """A slice needs figures: the catalog's or its own. Several need UUIDs, because CUDA has no numbers for slices."""
+    where = ("nodes", name, "gpus")
+    known = GPUS.get(gpus.model or "")
+    if gpus.mig is None:
+        if any(uuid.startswith("MIG-") for uuid in gpus.uuids):
+            help_ = Help("add the slices' profile, such as `mig: 3g.40gb`")
+            yield Diagnostic("E0203", "MIG uuids without `mig`", file.at_key(*where, "uuids"), helps=(help_,))
+        return
+    profiles = {profile.name for profile in known.mig} if known is not None else set()
+    if gpus.memory is None and known is not None and gpus.mig not in profiles:
+        listed = ", ".join(sorted(profiles)) or "none"
+        notes = (f"profiles of {known.name} with known memory: {listed}",)
+        help_ = Help("give its `memory` too, as CUDA reports it inside the slice")
+        message = f"the memory of a {gpus.mig} slice of {known.name} is not known"
+        yield Diagnostic("E0206", message, file.at(*where, "mig"), notes, (help_,))
+    if not gpus.uuids or not all(uuid.startswith("MIG-") for uuid in gpus.uuids):
+        help_ = Help("add `uuids`: `nvidia-smi -L` on the machine prints them as MIG-…")
+        message = "slices of a GPU are named by their `uuids`: CUDA does not number them"
+        yield Diagnostic("E0203", message, file.at(*where, "mig"), helps=(help_,))
+
+
 def _check_capability(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Diagnostic]:
     release, known = RELEASES.get(file.spec.engine.vllm), GPUS.get(gpus.model or "")
+    if known is not None and known.refusal is not None:
+        yield Diagnostic("E0208", f"{known.title}: {known.refusal}", file.at("nodes", name, "gpus", "model"))
+        return
     if gpus.compute_capability is not None:
         major, _, minor = gpus.compute_capability.partition(".")
         capability = (int(major), int(minor))
@@ -138,15 +165,27 @@ def check_devices(file: SpecFile) -> Iterator[Diagnostic]:
             yield Diagnostic("E0211", message, file.at(*where, "gpus"), helps=(help_,))
         if len(set(service.gpus)) != len(service.gpus):
             yield Diagnostic("E0211", f"service `{name}` names a GPU twice", file.at(*where, "gpus"))
-        degree = service.tensor_parallel_size
-        if degree is not None and degree > max(count, 1):
-            message = f"service `{name}` asks for {degree} GPUs, the node has {count}"
-            help_ = Help("remove `tensor_parallel_size`", (Edit((*where, "tensor_parallel_size"), None),))
-            yield Diagnostic("E0211", message, file.at(*where, "tensor_parallel_size"), helps=(help_,))
-        if degree is not None and service.gpus and degree != len(service.gpus):
-            message = f"`tensor_parallel_size: {degree}` and {len(service.gpus)} GPUs contradict each other"
-            help_ = Help("remove `tensor_parallel_size`", (Edit((*where, "tensor_parallel_size"), None),))
-            yield Diagnostic("E0211", message, file.at(*where, "tensor_parallel_size"), helps=(help_,))
+        yield from _check_ranks(file, name, count)
+
+
+def _check_ranks(file: SpecFile, name: str, count: int) -> Iterator[Diagnostic]:
+    """The parallel sizes, multiplied, are GPUs that the node has and the service names."""
+    service, where = file.spec.services[name], ("services", name)
+    sizes = {key: getattr(service, key) for key in ("tensor_parallel_size", "pipeline_parallel_size")}
+    given = {key: size for key, size in sizes.items() if size is not None}
+    if not given:
+        return
+    key, ranks = next(iter(given)), math.prod(given.values())
+    helps = (Help(f"remove `{key}`", (Edit((*where, key), None),)),)
+    if ranks > max(count, 1):
+        message = f"service `{name}` asks for {ranks} GPUs, the node has {count}"
+        yield Diagnostic("E0211", message, file.at(*where, key), helps=helps)
+    # One size alone leaves the other to the number of GPUs.
+    open_size = len(given) == 1 and len(service.gpus) % ranks == 0
+    if service.gpus and ranks != len(service.gpus) and not open_size:
+        product = " × ".join(f"`{key}: {size}`" for key, size in given.items())
+        message = f"{product} and {len(service.gpus)} GPUs contradict each other"
+        yield Diagnostic("E0211", message, file.at(*where, key), helps=helps)
 
 
 def _numbered(count: int) -> str:
@@ -158,11 +197,13 @@ def check_limits(file: SpecFile) -> Iterator[Diagnostic]:
     for name, service in file.spec.services.items():
         where = ("services", name)
         sequences, tokens = service.max_num_seqs, service.max_num_batched_tokens
-        if sequences is not None and sequences < service.concurrency:
-            message = f"`max_num_seqs: {sequences}` admits fewer requests than `concurrency: {service.concurrency}`"
+        if sequences is not None and sequences < service.concurrency.least:
+            message = (
+                f"`max_num_seqs: {sequences}` admits fewer requests than `concurrency: {service.concurrency.least}`"
+            )
             help_ = Help("remove `max_num_seqs`", (Edit((*where, "max_num_seqs"), None),))
             yield Diagnostic("E0405", message, file.at(*where, "max_num_seqs"), helps=(help_,))
-        if tokens is not None and tokens < max(sequences or 1, service.concurrency):
+        if tokens is not None and tokens < max(sequences or 1, service.concurrency.least):
             message = f"`max_num_batched_tokens: {tokens}` is less than the number of sequences, which vLLM refuses"
             help_ = Help("remove `max_num_batched_tokens`", (Edit((*where, "max_num_batched_tokens"), None),))
             yield Diagnostic("E0405", message, file.at(*where, "max_num_batched_tokens"), helps=(help_,))

@@ -39,7 +39,8 @@ def load_spec(source: SourceText) -> tuple[SpecFile | None, tuple[Diagnostic, ..
     try:
         return SpecFile(Spec.model_validate(document.data), document), ()
     except ValidationError as error:
-        return None, tuple(_diagnostic(document, details) for details in error.errors())
+        # One number stands for both ends of a range, and is wrong once.
+        return None, tuple(dict.fromkeys(_diagnostic(document, details) for details in error.errors()))
 
 
 def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
@@ -48,9 +49,21 @@ def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
         return _unknown_key(document, path)
     if details["type"] == "missing":
         return _missing_key(document, path)
+    path = _written(document, path)
     if details["type"] == "unit":
         return _unit(document, path, details.get("ctx", {}))
     return _wrong_value(document, path, details)
+
+
+def _written(document: Document, path: Path) -> Path:
+    """The part of a path that the file has: a plain number is read as a range whose ends it does not name."""
+    value = document.data
+    for index, part in enumerate(path):
+        try:
+            value = value[part]
+        except (KeyError, TypeError):
+            return path[:index]
+    return path
 
 
 def _unknown_key(document: Document, path: Path) -> Diagnostic:

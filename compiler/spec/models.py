@@ -5,18 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from pydantic_core import PydanticCustomError
 
-from compiler.units import UnitError, parse_bytes, parse_tokens
-
-
-def _as_tokens(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return parse_tokens(value)
-        except UnitError as error:
-            raise _unit_error(error) from error
-    return value
+from compiler.spec.ranges import Concurrency, ConcurrencyRange, Context, Tokens, unit_error
+from compiler.units import UnitError, parse_bytes
 
 
 def _as_bytes(value: object) -> object:
@@ -25,12 +16,8 @@ def _as_bytes(value: object) -> object:
         try:
             return parse_bytes(str(value))
         except UnitError as error:
-            raise _unit_error(error) from error
+            raise unit_error(error) from error
     return value
-
-
-def _unit_error(error: UnitError) -> PydanticCustomError:
-    return PydanticCustomError("unit", "{message}", {"message": str(error), "remedy": error.remedy})
 
 
 def _as_list(value: object) -> object:
@@ -41,7 +28,6 @@ def _without_trailing_slash(value: object) -> object:
     return value.rstrip("/") if isinstance(value, str) and len(value) > 1 else value
 
 
-Tokens = Annotated[int, BeforeValidator(_as_tokens), Field(ge=1, le=2**31 - 1)]
 Bytes = Annotated[int, BeforeValidator(_as_bytes), Field(ge=0, le=2**50)]
 # Names end up in file names, unit names, compose services and shell words.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
@@ -51,7 +37,7 @@ AbsolutePath = Annotated[
     str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+@-]+$"), BeforeValidator(_without_trailing_slash)
 ]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./][A-Za-z0-9._/-]{0,255}$")]
-GpuUuid = Annotated[str, StringConstraints(pattern=r"^GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+GpuUuid = Annotated[str, StringConstraints(pattern=r"^(?:GPU|MIG)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Publisher = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
 ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]{0,255}$")]
 
@@ -77,12 +63,13 @@ class EngineSpec(SpecModel):
 
 
 class GpusSpec(SpecModel):
-    """GPUs of one node: a catalog name, or a card's own figures."""
+    """GPUs of one node: a catalog name, or a card's own figures. `mig`: each of them is a slice of that profile."""
 
     model: str | None = None
+    mig: Annotated[str, StringConstraints(pattern=r"^[1-7]g\.\d{1,3}gb$")] | None = None
     memory: Bytes | None = None
     compute_capability: Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d$")] | None = None
-    count: Annotated[int, Field(ge=1, le=64)] = 1
+    count: Annotated[int, Field(ge=1, le=1024)] = 1
     uuids: tuple[GpuUuid, ...] = Field(default=(), strict=False)
 
 
@@ -107,6 +94,7 @@ class ServiceSpec(SpecModel):
         context: tokens of one request, prompt and answer together (`--max-model-len`).
         concurrency: requests of full context that must fit in the KV cache at once.
         share: weight with which this service gets memory that is left over on its GPU, as KV cache.
+        expert_parallel: whole experts on each GPU, instead of a slice of every expert.
     """
 
     model: ModelName
@@ -114,14 +102,16 @@ class ServiceSpec(SpecModel):
     quantization: Annotated[
         tuple[QuantizationMethod, ...], BeforeValidator(_as_list), Field(min_length=1, strict=False)
     ] = ("auto",)
-    context: Tokens
-    concurrency: Annotated[int, Field(ge=1, le=65536)] = 1
+    context: Context
+    concurrency: Concurrency = ConcurrencyRange(min=1, max=1)
     port: Annotated[int, Field(ge=1, le=65535)]
     host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
     served_name: ServedName | None = None
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    gpus: Annotated[tuple[Annotated[int, Field(ge=0, le=63)], ...], Field(strict=False)] = ()
+    gpus: Annotated[tuple[Annotated[int, Field(ge=0, le=1023)], ...], Field(strict=False)] = ()
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    pipeline_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    expert_parallel: bool = False
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = None
     max_num_batched_tokens: Tokens | None = None
     share: Annotated[int, Field(ge=0, le=1000)] = 1

@@ -56,6 +56,7 @@ def _node(node: GpuNode | CpuNode) -> JsonObject:
         "memory_bytes": node.memory,
         "compute_capability": ".".join(map(str, node.compute_capability)),
         "uuids": list(node.uuids),
+        "mig": node.mig,
     }
 
 
@@ -104,9 +105,12 @@ def _service(service: Service) -> JsonObject:
         "start_after": list(service.start_after),
         "dtype": service.dtype,
         "max_model_len": service.max_model_len,
+        "concurrency": service.concurrency,
+        "solved": list(service.solved),
         "max_num_seqs": service.max_num_seqs,
         "max_num_batched_tokens": service.max_num_batched_tokens,
-        "tensor_parallel_size": len(service.devices),
+        "tensor_parallel_size": service.tensor_parallel_size,
+        "pipeline_parallel_size": service.pipeline_parallel_size,
         "gpu_memory_utilization": service.gpu_memory_utilization / 10_000,
         "kv_cache": _kv_cache(service.kv_cache),
         "timeouts": {

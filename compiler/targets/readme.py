@@ -144,7 +144,7 @@ def _service_row(plan: Plan, service: Service) -> tuple[Cell, ...]:
         MarkdownCode(model.commit) if model.commit else ("main" if model.repository else "folder"),
         model.quantization,
         MarkdownCode(service.served_name),
-        f"{service.max_model_len} tokens",
+        f"{service.max_model_len} tokens" + (", the most that fit" if "context" in service.solved else ""),
         "CPU" if is_cpu else "GPU " + ", ".join(map(str, service.devices)),
         ", ".join(service.start_after) or "–",
     )

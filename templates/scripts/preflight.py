@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
-from _gpu import EXIT_DRIVER, EXIT_IDENTITY, MIB, find_gpu, query_gpus, users_of  # noqa: E402
+from _gpu import EXIT_DRIVER, EXIT_IDENTITY, MIB, find_gpu, list_slices, query_gpus, users_of  # noqa: E402
 from _model import check_model, free_bytes, hf_home, missing_bytes  # noqa: E402
 from _stack import (  # noqa: E402
     EXIT_SNAPSHOT,
@@ -80,6 +80,9 @@ def _node_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
             )
             for device in devices
         ]
+    if node.get("mig"):
+        driver = Check(node["name"], "driver", check_slices_driver, EXIT_DRIVER, is_transient=True)
+        return [driver, *(_slice_check(node, device) for device in devices)]
     found = [Check(node["name"], "driver", check_driver, EXIT_DRIVER, is_transient=True)]
     for device in devices:
         subject = f"{node['name']}:{device['index']}"
@@ -88,6 +91,27 @@ def _node_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
             Check(subject, "memory", partial(check_gpu_memory, node, device, services), EXIT_MEMORY, is_transient=True)
         )
     return found
+
+
+def _slice_check(node: JsonObject, device: JsonObject) -> Check:
+    subject = f"{node['name']}:{device['index']}"
+    return Check(subject, "gpu", partial(check_slice, node, device), EXIT_IDENTITY)
+
+
+def check_slices_driver() -> str:
+    """nvidia-smi answers on a machine whose GPUs are cut into slices."""
+    return f"nvidia-smi sees {len(list_slices())} MIG slices"
+
+
+def check_slice(node: JsonObject, device: JsonObject) -> str:
+    """The slice is there and of the profile whose memory the plan counts; what is free in it nvidia-smi cannot say."""
+    uuid, slices = node["uuids"][device["index"]], list_slices()
+    if slices.get(uuid) != node["mig"]:
+        present = (
+            f"{uuid} is {slices[uuid]}" if uuid in slices else f"no {uuid} here, but {', '.join(slices) or 'none'}"
+        )
+        raise StackError(EXIT_IDENTITY, f"plan: a {node['mig']} slice {uuid}; this machine: {present}")
+    return f"{uuid} is a {node['mig']} slice"
 
 
 def check_driver() -> str:
@@ -163,7 +187,7 @@ def _is_writable(folder: Path) -> bool:
 
 def check_shared_memory(service: JsonObject) -> str:
     """Shared memory holds the queues between the workers of one server."""
-    workers = service["tensor_parallel_size"]
+    workers = len(service["devices"])
     if workers == 1:
         raise Skipped("one worker needs no queues in /dev/shm")
     need, free = (160 + 240 * workers) * MIB, free_bytes(SHARED_MEMORY)

@@ -26,7 +26,8 @@ scalars = st.one_of(
     st.text(max_size=12),
     st.sampled_from(
         ["16K", "16k", "0", "-1K", "99999M", "1GiB", "1e3GiB", "auto", "fp8", "none", "awq", "allow", "a10", "l40s",
-         "0.32.0", "/srv/models/x", "org/name", "127.0.0.1", "::1", "localhost", "8000", "systemd"]
+         "0.32.0", "/srv/models/x", "org/name", "127.0.0.1", "::1", "localhost", "8000", "systemd",
+         "max", "3g.40gb"]
     ),
 )  # fmt: skip
 values = st.recursive(
@@ -44,10 +45,13 @@ EXTRA = [
     *(("services", "coder", key) for key in (
         "task", "host", "served_name", "kv_cache_dtype", "gpus", "tensor_parallel_size", "max_num_seqs",
         "max_num_batched_tokens", "share", "engine_args",
+        "pipeline_parallel_size", "expert_parallel", "context", "concurrency",
     )),
     ("nodes", "gpu01", "cpu"), ("nodes", "gpu01", "gpus", "memory"), ("nodes", "gpu01", "gpus", "compute_capability"),
-    ("nodes", "gpu01", "gpus", "uuids"), ("engine", "image"), ("paths",), ("policy", "margin"),
+    ("nodes", "gpu01", "gpus", "uuids"), ("nodes", "gpu01", "gpus", "mig"),
+    ("engine", "image"), ("paths",), ("policy", "margin"),
     ("services", "coder", "engine_args", "enforce_eager"), ("services", "coder", "engine_args", "seed"),
+    ("services", "coder", "context", "min"), ("services", "general", "concurrency", "max"),
 ]  # fmt: skip
 places = st.sampled_from([path for path in paths(BASE) if path] + EXTRA)
 edits = st.lists(st.tuples(places, values), min_size=1, max_size=3)

@@ -131,6 +131,7 @@ def _service(name: str, *, port: int, model: ServedModel, utilization: int) -> S
         start_after=(),
         dtype="bfloat16",
         max_model_len=16384,
+        concurrency=8,
         max_num_seqs=16,
         max_num_batched_tokens=8192,
         gpu_memory_utilization=utilization,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.plan.ir import Plan
+from compiler.plan.ir import GpuNode, Plan
 from compiler.units import GIB
 from tests.unit.plan_samples import (
     PATH,
@@ -129,6 +129,30 @@ def test_gpus_are_found_by_uuid_wherever_they_are(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     made.set_gpus(H100S[0], H100S[1].replace(UUIDS[1], "GPU-deadbeef"))
     assert made.preflight().returncode == 11
+
+
+SLICE = "MIG-00000000-1111-2222-3333-444444444444"
+
+
+@pytest.mark.parametrize(
+    ("profile", "uuid", "code"), [("3g.40gb", SLICE, 0), ("1g.10gb", SLICE, 11), ("3g.40gb", "MIG-0", 11)]
+)
+def test_a_slice_is_the_planned_one_or_none(tmp_path: Path, profile: str, uuid: str, code: int) -> None:
+    plan = two_on_one_gpu()
+    assert isinstance(plan.node, GpuNode)
+    made = Machine(tmp_path, replace(plan, node=replace(plan.node, mig="3g.40gb", uuids=(SLICE,))))
+    made.set_gpus("GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)", f"  MIG {profile}     Device  0: (UUID: {uuid})")
+    done = made.preflight()
+    assert done.returncode == code, done.stdout
+
+
+def test_a_gpu_without_memory_of_its_own_is_asked_for_the_machine_s(machine: Machine) -> None:
+    """GB10: nvidia-smi has no figure for a memory that the CPU uses too."""
+    machine.set_gpus(CARD.replace("97887, 97000", "[N/A], [N/A]"))
+    done = machine.preflight("coder")
+    assert done.returncode in (0, 11, 12), done.stdout
+    assert "nvidia-smi sees 1 GPUs" in done.stdout
+    assert "plan: NVIDIA RTX PRO 6000, compute capability 12.0, 94.00 GiB; this machine:" in done.stdout
 
 
 def test_occupied_memory_names_who_holds_it(machine: Machine) -> None:

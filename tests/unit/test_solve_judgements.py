@@ -200,7 +200,7 @@ def test_a_branch_is_served_from_its_repository_at_its_commit() -> None:
 
 
 def test_nothing_is_given_up_because_the_smallest_variant_cannot_be_split() -> None:
-    """AWQ in groups of 4096 is legal on one GPU only; over eight, 16 bits take less of each than AWQ of one."""
+    """AWQ in groups of 4096 cannot be split, only staged; over eight, 16 bits take less of each than AWQ of one."""
     large = {"config": LLAMA_8B | {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80}}
     blocks: Blocks = {"own/m": None, "own/m-AWQ": AWQ | {"group_size": 4096}}
     gpus = {"memory": "30GiB", "compute_capability": "8.9", "count": 8}
@@ -208,7 +208,6 @@ def test_nothing_is_given_up_because_the_smallest_variant_cannot_be_split() -> N
     assert isinstance(found, Solution)
     assert found.servers[0].demand.variant.name == "own/m"
     assert len(found.servers[0].devices) == 8
-    row = rows(blocks, gpus, context="2K", quantization=["awq", "none"], facts=dict.fromkeys(blocks, large))[
-        "own/m-AWQ"
-    ]
-    assert row.short_bytes is not None
+    asked = {"context": "2K", "quantization": ["awq", "none"], "facts": dict.fromkeys(blocks, large)}
+    assert rows(blocks, gpus, pipeline_parallel_size=1, **asked)["own/m-AWQ"].short_bytes is not None
+    assert rows(blocks, gpus, **asked)["own/m-AWQ"].standing is Standing.CHOSEN

@@ -5,8 +5,10 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 from _stack import JsonObject, StackError
@@ -40,7 +42,15 @@ def query_gpus() -> list[Gpu]:
 
 def _parse(line: str) -> Gpu:
     number, uuid, name, capability, total, free = (field.strip() for field in line.split(","))
+    if total == "[N/A]":  # GB10: the GPU's memory is the machine's, and nvidia-smi counts none of its own
+        return Gpu(int(number), uuid, name, capability, *_main_memory())
     return Gpu(int(number), uuid, name, capability, int(total) * MIB, int(free) * MIB)
+
+
+def _main_memory() -> tuple[int, int]:
+    """Total and available bytes of the machine, as vLLM counts them on such a GPU (vllm/utils/mem_utils.py)."""
+    facts = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii")))
+    return int(facts["MemTotal"]) * 1024, int(facts["MemAvailable"]) * 1024
 
 
 def find_gpu(gpus: list[Gpu], node: JsonObject, device: int) -> Gpu:
@@ -54,6 +64,12 @@ def find_gpu(gpus: list[Gpu], node: JsonObject, device: int) -> Gpu:
     raise StackError(EXIT_IDENTITY, f"plan: GPU {wanted}; this machine: {present or 'none'}")
 
 
+def list_slices() -> dict[str, str]:
+    """Every MIG slice of this machine: its UUID, and what nvidia-smi calls its profile."""
+    found = re.findall(r"MIG (\S+) +Device +\d+: \(UUID: (MIG-[0-9a-f-]+)\)", _nvidia_smi("-L", form=()))
+    return {uuid: profile for profile, uuid in found}
+
+
 def users_of(gpu: Gpu) -> str:
     """Processes that hold memory of a GPU, for a message; never an error."""
     try:
@@ -64,11 +80,11 @@ def users_of(gpu: Gpu) -> str:
     return "in use by: " + "; ".join(f"{line} MiB" for line in lines) if lines else "no process is visible on it"
 
 
-def _nvidia_smi(query: str) -> str:
+def _nvidia_smi(query: str, form: tuple[str, ...] = ("--format=csv,noheader,nounits",)) -> str:
     executable = shutil.which("nvidia-smi")
     if executable is None:
         raise StackError(EXIT_DRIVER, "nvidia-smi is not on PATH: is the NVIDIA driver installed?")
-    command = [executable, query, "--format=csv,noheader,nounits"]
+    command = [executable, query, *form]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

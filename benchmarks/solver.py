@@ -1,0 +1,159 @@
+"""How long solving takes: one fit, and fleets of services on half as many GPUs. `python -m benchmarks.solver [--json]`.
+
+CPU time of one process on one core. A fleet is mixed: eight models from 0.5 to 70 billion parameters, bfloat16 and
+AWQ, contexts and concurrencies that differ from service to service, some of them over several GPUs. Every run starts
+cold: nothing that was worked out for one fleet is kept for the next.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compiler.catalog.gpus import GPUS
+from compiler.catalog.releases import RELEASES
+from compiler.lock.file import read_lock
+from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
+from compiler.solve.attempt import attempt, attempt_on, gpu_device
+from compiler.solve.budget import Solution
+from compiler.solve.demand import Device
+from compiler.spec.models import GpusSpec, Spec
+
+ROOT = Path(__file__).parents[1]
+RELEASE = RELEASES["0.33.0"]
+FLEETS = (125, 250, 500, 1000, 2000)
+RUNS = 5
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+
+# Layers, hidden size, intermediate size, heads, KV heads, vocabulary; and the quantization.
+SHAPES: tuple[tuple[tuple[int, int, int, int, int, int], dict[str, Any] | None], ...] = (
+    ((24, 896, 4864, 14, 2, 151936), None),
+    ((28, 3584, 18944, 28, 4, 152064), None),
+    ((28, 3584, 18944, 28, 4, 152064), AWQ),
+    ((32, 4096, 14336, 32, 8, 128256), None),
+    ((48, 5120, 13824, 40, 8, 152064), AWQ),
+    ((64, 5120, 27648, 40, 8, 152064), AWQ),
+    ((80, 8192, 28672, 64, 8, 128256), AWQ),
+    ((80, 8192, 28672, 64, 8, 128256), None),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """CPU seconds of one solve; `per_n_log_n`, in microseconds, does not rise where growth is no worse than that."""
+
+    what: str
+    services: int
+    gpus: int
+    seconds: float
+    per_n_log_n: float
+
+
+def _config(shape: tuple[int, int, int, int, int, int]) -> dict[str, Any]:
+    layers, hidden, intermediate, heads, kv_heads, vocabulary = shape
+    return {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden,
+        "intermediate_size": intermediate, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "head_dim": hidden // heads, "vocab_size": vocabulary,
+        "max_position_embeddings": 131072, "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+    }  # fmt: skip
+
+
+def fleet(services: int) -> tuple[tuple[Device, ...], Spec, Lock]:
+    """A spec of so many services, the lock that answers it, and half as many H100s."""
+    models = {
+        f"example/m{index}": ModelFacts(source=HUB, chat_template="x", config=_config(shape), quantization=quantization)
+        for index, (shape, quantization) in enumerate(SHAPES)
+    }
+    # One in sixteen is a 70B model in bfloat16, on several GPUs; the rest is small enough to share one.
+    order = [0, 1, 2, 3, 4, 5, 2, 1, 0, 1, 2, 3, 4, 2, 6, 7]
+    asked = {
+        f"s{index}": {
+            "model": f"example/m{order[index % 16]}",
+            "context": 2048 * (1 + index % 5),
+            "concurrency": 1 + index % 3,
+            "port": 1024 + index,
+        }
+        for index in range(services)
+    }
+    spec = Spec.model_validate(
+        {
+            "stack": "fleet",
+            "engine": {"vllm": "0.33.0"},
+            "nodes": {"n": {"gpus": {"model": "h100-80gb"}}},
+            "services": asked,
+        }
+    )
+    locked = {
+        name: LockedService(model=service.model, quantization=service.quantization, candidates=(service.model,))
+        for name, service in spec.services.items()
+    }
+    devices = (gpu_device(GpusSpec(model="h100-80gb"), 0),) * (services // 2)
+    return devices, spec, Lock(schema=1, services=locked, models=models)
+
+
+def _seconds(solve: Callable[[], object], runs: int) -> float:
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        found = solve()
+        times.append(time.process_time() - start)
+        if not isinstance(found, Solution):
+            raise TypeError(f"does not fit: {found}")
+    return statistics.median(times)
+
+
+def _figure(what: str, services: int, gpus: int, seconds: float) -> Figure:
+    return Figure(what, services, gpus, seconds, seconds * 1e6 / (services * math.log2(max(2, services))))
+
+
+def one_service() -> Figure:
+    """The shipped stack of one 32B model on an A10, its context left open, from spec and lock to budgets."""
+    lock, _ = read_lock(ROOT / "stacks" / "budget-a10.lock.yaml", "budget-a10.lock.yaml")
+    if lock is None:
+        raise TypeError("the shipped lock cannot be read")
+    services = {"coder": {"model": lock.services["coder"].model, "quantization": ["awq"], "context": "max", "port": 1}}
+    spec = Spec.model_validate(
+        {
+            "stack": "one",
+            "engine": {"vllm": "0.33.0"},
+            "nodes": {"n": {"gpus": {"model": "a10"}}},
+            "services": services,
+        }
+    )
+    return _figure("one service, context: max", 1, 1, _seconds(lambda: attempt(spec, lock, RELEASE), RUNS))
+
+
+def figures() -> list[Figure]:
+    """One fit, then the curve."""
+    found = [one_service()]
+    for services in FLEETS:
+        devices, spec, lock = fleet(services)
+        seconds = _seconds(lambda of=(devices, spec, lock): attempt_on(*of, RELEASE), 3)  # type: ignore[misc]
+        found.append(_figure("a fleet, placed and solved", services, len(devices), seconds))
+    return found
+
+
+def main() -> None:
+    """Print a line for each figure; with --json, all of them as the last line."""
+    if "h100-80gb" not in GPUS:
+        raise SystemExit("the catalog has no H100")
+    found = figures()
+    for figure in found:
+        print(
+            f"{figure.what}: {figure.services:>5} services on {figure.gpus:>4} GPUs  {figure.seconds * 1000:>8.1f} ms  "
+            f"{figure.per_n_log_n:.2f} µs per service and log2(services)"
+        )
+    if "--json" in sys.argv:
+        print(json.dumps({"figures": [asdict(figure) for figure in found]}))
+
+
+if __name__ == "__main__":
+    main()

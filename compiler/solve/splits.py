@@ -1,0 +1,159 @@
+"""Ways to divide a model over GPUs: which the spec allows, and which of them vLLM accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import cast
+
+from compiler.catalog.architectures import load_registry
+from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
+from compiler.catalog.releases import Release
+from compiler.memory.architecture import Architecture, Experts, served_dtype
+from compiler.memory.backend_rules import NoBackendError
+from compiler.memory.backends import attention_plan
+from compiler.memory.config import ConfigError
+from compiler.memory.packing import Quantization
+from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.read import architecture_name
+from compiler.memory.weights import check_split
+from compiler.solve.refusals import Candidate
+from compiler.spec.models import PolicySpec, ServiceSpec
+
+# GPUs that one service is spread over unless the spec says: more are not found in one machine.
+MOST_GPUS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Degrees:
+    """Into how many parts each layer is divided, and into how many stages the layers."""
+
+    tensor: int = 1
+    pipeline: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """One for each rank."""
+        return self.tensor * self.pipeline
+
+    def __str__(self) -> str:
+        one = "1 GPU" if self.gpus == 1 else f"{self.gpus} GPUs"
+        return one if self.pipeline == 1 else f"{one} in {self.pipeline} pipeline stages"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a candidate is judged by: the spec's policy, the engine, and the devices.
+
+    Attributes:
+        capability: of each GPU; None on a CPU.
+        devices: how many there are.
+        mig: the devices are slices of GPUs, which cannot reach each other.
+        known: answers that do not depend on the service, because many services may share a model.
+    """
+
+    policy: PolicySpec
+    release: Release
+    capability: Capability | None
+    devices: int
+    mig: str | None = None
+    known: dict[tuple[object, ...], object] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Which ways to divide a model are legal."""
+
+    candidate: Candidate
+    architecture: Architecture
+    quantization: Quantization | None
+    rules: Rules
+
+    def legal(self, asked: Iterable[Degrees]) -> tuple[Degrees, ...]:
+        """Those that vLLM accepts."""
+        return tuple(degrees for degrees in asked if self._error(degrees) is None)
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why each of those that the spec allows is not legal."""
+        asked = asked_degrees(self.candidate.spec, self.rules)
+        return tuple(f"over {degrees}: {self._error(degrees)}" for degrees in asked)
+
+    def _error(self, degrees: Degrees) -> str | None:
+        experts = self.candidate.spec.expert_parallel
+        key = ("split", self.candidate.name, degrees, experts, self.candidate.spec.kv_cache_dtype)
+        if key not in self.rules.known:
+            self.rules.known[key] = self._judged(degrees, experts=experts)
+        return cast("str | None", self.rules.known[key])
+
+    def _judged(self, degrees: Degrees, *, experts: bool) -> str | None:
+        if self.rules.mig is not None and degrees.gpus > 1:
+            return "slices of a GPU (MIG) cannot reach each other, so one server runs on one slice"
+        if experts and not _has_experts(self.architecture):
+            return "`expert_parallel` needs a mixture of experts, this model has none"
+        if degrees.pipeline > 1 and (refusal := self._staging_refusal()) is not None:
+            return refusal
+        try:
+            for stage in {0, degrees.pipeline - 1}:
+                split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
+                check_split(self.architecture, self.quantization, split)
+                self._check_cache(split)
+        except (SplitError, NoBackendError, ConfigError) as error:
+            return str(error)
+        return None
+
+    def _staging_refusal(self) -> str | None:
+        version = self.rules.release.version
+        name = architecture_name(self.candidate.facts.config)
+        if load_registry(version).stages(name):
+            return None
+        return f"vLLM {version} cannot divide {name} into pipeline stages"
+
+    def _check_cache(self, split: Parallelism) -> None:
+        """A backend may serve all heads and not a rank's; one that serves neither is told of by itself."""
+        try:
+            self._plan_attention(split.tensor_parallel_size)
+        except NoBackendError:
+            try:
+                self._plan_attention(1)
+            except NoBackendError:
+                return
+            raise
+
+    def _plan_attention(self, ranks: int) -> None:
+        capability = self.rules.capability
+        if capability is None:
+            return
+        chosen = self.quantization.kv_cache_dtype if self.quantization is not None else None
+        dtype = served_dtype(self.architecture.checkpoint_dtype, bfloat16_runs=capability >= BFLOAT16_CAPABILITY)
+        attention_plan(
+            self.architecture,
+            capability=capability,
+            served_dtype=dtype,
+            kv_cache_dtype="fp8" if self.candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto",
+            tensor_parallel_size=ranks,
+        )
+
+
+def _has_experts(architecture: Architecture) -> bool:
+    return any(isinstance(module, Experts) for layer in architecture.layers for module in layer.modules)
+
+
+def asked_degrees(service: ServiceSpec, rules: Rules) -> Iterator[Degrees]:
+    """What the spec allows, fewest GPUs first."""
+    tensor, pipeline, gpus = service.tensor_parallel_size, service.pipeline_parallel_size, len(service.gpus)
+    if tensor is not None:
+        yield Degrees(tensor, pipeline or max(1, gpus // tensor))
+    elif gpus:
+        stages = (pipeline,) if pipeline is not None else range(1, gpus + 1)
+        yield from (Degrees(gpus // stage, stage) for stage in stages if gpus % stage == 0)
+    else:
+        most = min(rules.devices, MOST_GPUS) // (pipeline or 1)
+        yield from (Degrees(degree, pipeline or 1) for degree in range(1, most + 1))
+
+
+def pipeline_degrees(service: ServiceSpec, rules: Rules) -> Iterator[Degrees]:
+    """Stages, where the spec leaves the division open: fewest GPUs first, then widest."""
+    if service.tensor_parallel_size is not None or service.pipeline_parallel_size is not None or service.gpus:
+        return
+    for gpus in range(2, min(rules.devices, MOST_GPUS) + 1):
+        yield from (Degrees(gpus // stages, stages) for stages in range(2, gpus + 1) if gpus % stages == 0)

@@ -1,0 +1,95 @@
+"""Numbers that a spec may leave to the solver: one value, `max`, or `{min: …, max: …}`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from compiler.units import UnitError, parse_tokens
+
+# What `context: max` must at least come to: a chat has no use for less, and without a floor the best quality would
+# always fit, with a context of a few words.
+LEAST_CONTEXT = 2048
+
+
+def unit_error(error: UnitError) -> PydanticCustomError:
+    """A quantity that cannot be read, with what to write instead."""
+    return PydanticCustomError("unit", "{message}", {"message": str(error), "remedy": error.remedy})
+
+
+def _as_tokens(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return parse_tokens(value)
+        except UnitError as error:
+            raise unit_error(error) from error
+    return value
+
+
+Tokens = Annotated[int, BeforeValidator(_as_tokens), Field(ge=1, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=1, le=65536)]
+
+
+class _Range(BaseModel):
+    """`min` and `max` are equal where the spec gives one number, and None where it leaves them open."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        least, most = getattr(self, "min", None), getattr(self, "max", None)
+        if least is not None and most is not None and least > most:
+            raise PydanticCustomError("range", "has a `min` of {least} above its `max` of {most}", {
+                "least": least, "most": most,
+            })  # fmt: skip
+        return self
+
+
+class ContextRange(_Range):
+    """Tokens of one request."""
+
+    min: Tokens | None = None
+    max: Tokens | None = None
+
+    @property
+    def least(self) -> int:
+        """What must fit, whatever else does."""
+        return self.min if self.min is not None else min(LEAST_CONTEXT, self.max or LEAST_CONTEXT)
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the solver decides."""
+        return self.min is None or self.min != self.max
+
+
+class ConcurrencyRange(_Range):
+    """Requests of full context at once."""
+
+    min: Count | None = None
+    max: Count | None = None
+
+    @property
+    def least(self) -> int:
+        """What must fit, whatever else does."""
+        return self.min if self.min is not None else 1
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the solver decides."""
+        return self.min is None or self.min != self.max
+
+
+def _as_range(value: object) -> object:
+    if isinstance(value, _Range) or (isinstance(value, dict) and value):
+        return value
+    if value == "max":
+        return {}
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return {"min": value, "max": value}
+    raise PydanticCustomError("range", "must be a number, `max`, or {min: …, max: …}", {})
+
+
+Context = Annotated[ContextRange, BeforeValidator(_as_range)]
+Concurrency = Annotated[ConcurrencyRange, BeforeValidator(_as_range)]
