@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 
 import click
 
 from compiler import __version__
+
+# pydantic would look through all installed packages for plugins of its own.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 COMMANDS = {
     "calibrate": "Measure overheads from the logs of real start-ups.",
