@@ -71,24 +71,6 @@ def attention_plan(
     return AttentionPlan(names, block, kept, why)
 
 
-def block_size_of(
-    architecture: Architecture,
-    *,
-    capability: tuple[int, int],
-    served_dtype: str,
-    kv_cache_dtype: str = "auto",
-    tensor_parallel_size: int = 1,
-) -> int:
-    """Tokens of a KV block; see attention_plan."""
-    return attention_plan(
-        architecture,
-        capability=capability,
-        served_dtype=served_dtype,
-        kv_cache_dtype=kv_cache_dtype,
-        tensor_parallel_size=tensor_parallel_size,
-    ).block_size
-
-
 def attention_refusal(
     architecture: Architecture,
     *,

@@ -20,10 +20,17 @@ from compiler.memory.activation import (
 )
 from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Experts, HeadCache, LatentCache
+from compiler.memory.backend_rules import Device
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.graphs import graph_memory
 from compiler.memory.kv_cache import KvLayout
-from compiler.memory.latent import absorbed_bytes, gathered_context_bytes, picked_tokens_bytes
+from compiler.memory.latent import (
+    absorbed_bytes,
+    gathered_context_bytes,
+    mask_bytes,
+    picked_tokens_bytes,
+    unpacked_context_bytes,
+)
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
@@ -238,11 +245,20 @@ def _late_allocations(
             block_size=layout.block_size,
             served_dtype=shape.served_dtype,
         )
-        tables += ByteRange.exact(gathered)
-        source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py"
+        tables += ByteRange.exact(gathered) + _sparse_workspaces(architecture, shape, layout)
+        source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py and mla/"
     if not _may_use_flashinfer(shape, layout):
         return tables, source
     return tables + overheads.flashinfer_workspace.bytes, f"{source}; {overheads.flashinfer_workspace.source}"
+
+
+def _sparse_workspaces(architecture: Architecture, shape: ServerShape, layout: KvLayout) -> ByteRange:
+    """What sparse MLA takes at its first long prefill, and its mask; none of either in an architecture without it."""
+    if shape.compute_capability is None:
+        return ByteRange.exact(0)
+    device = Device(shape.compute_capability, shape.served_dtype, layout.dtype, shape.tensor_parallel_size)
+    unpacked = unpacked_context_bytes(architecture, device, max_model_len=shape.max_model_len)
+    return ByteRange(0, unpacked, unpacked) + ByteRange.exact(mask_bytes(architecture, device))
 
 
 def _may_use_flashinfer(shape: ServerShape, layout: KvLayout) -> bool:

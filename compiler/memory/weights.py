@@ -28,7 +28,6 @@ from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
 from compiler.memory.quantized import Chooser, Kind, Packing, Quantization, Unit
 from compiler.memory.states import check_states
 
-WHOLE = Parallelism()
 _FLOAT_BYTES = 4
 
 

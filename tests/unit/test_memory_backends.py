@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.backends import attention_plan, attention_refusal, block_size_of, common_block_size
+from compiler.memory.backends import attention_plan, attention_refusal, common_block_size
 from compiler.memory.read import read_architecture
 from tests.unit.test_memory_latent import GLM_52, GLM_FLASH, MINICPM3, V3, V4_FLASH, V32
 
@@ -99,7 +99,7 @@ def test_attention_that_no_backend_runs_is_refused_with_the_reason(
 
 def test_a_model_that_runs_is_not_refused() -> None:
     assert attention_refusal(read_architecture(LLAMA), capability=(8, 0), served_dtype="bfloat16") is None
-    assert block_size_of(read_architecture(V32), capability=(9, 0), served_dtype="bfloat16") == 64
+    assert attention_plan(read_architecture(V32), capability=(9, 0), served_dtype="bfloat16").block_size == 64
 
 
 def test_backends_of_one_model_share_a_block_size() -> None:

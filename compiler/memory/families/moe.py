@@ -161,18 +161,6 @@ def glm4_moe(name: str, config: Config) -> Architecture:
     return replace(architecture, drafting=drafting_layers(config, mixed))
 
 
-def deepseek_v1(name: str, config: Config) -> Architecture:
-    """DeepseekForCausalLM: the first DeepSeek, whose attention keeps keys and values of each head."""
-    frame, count = Frame.read(config, config.positive("intermediate_size")), config.layers()
-    sparse = from_first(config, count)
-    attended = (*frame.norms(*LAYER_NORMS), *attention(frame.heads, frame.hidden))
-    corrected = config.text("topk_method") == "noaux_tc"
-    cache = frame.heads.cache(shared_window(config, count))
-    routes = _with_shared(config, frame, corrected=corrected) if any(sparse) else ()
-    mixed, dense = Layer((*attended, *routes), (cache,)), Layer((*attended, *_dense(config, frame.hidden)), (cache,))
-    return frame.architecture(name, config, two_kinds(sparse, mixed, dense))
-
-
 def _with_shared(config: Config, frame: Frame, *, dtype: str | None = None, corrected: bool) -> tuple[Module, ...]:
     """DeepSeek's block: a router, routed experts, and `n_shared_experts` side by side as one dense MLP."""
     count, width = config.positive("n_routed_experts"), config.positive("moe_intermediate_size")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.memory.architecture import HeadCache, Layer, Linear, Module, Split, Table, Vector
+from compiler.memory.architecture import HeadCache, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of, kv_heads_of
 
 _DTYPES = {"bfloat16", "float16", "float32"}
@@ -77,8 +77,3 @@ def embeddings(vocab: int, hidden: int, name: str = "model.embed_tokens") -> Tab
 def head(vocab: int, hidden: int, *, tied: bool) -> tuple[Module, ...]:
     """Output head of the last stage; none where the embeddings serve as one."""
     return () if tied else (Table("lm_head", vocab, hidden, quantized=True),)
-
-
-def repeated(layer: Layer, count: int) -> tuple[Layer, ...]:
-    """That many layers which are alike."""
-    return (layer,) * count
