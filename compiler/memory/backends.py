@@ -43,6 +43,16 @@ class AttentionPlan:
     why: str
 
 
+# The CPU backend of latent attention that needs no AMX, and its only block size (vllm/platforms/cpu.py of 0.32.0). It
+# prefills each request at once, so a batch holds the longest one.
+CPU_LATENT_BACKEND, CPU_LATENT_BLOCK = "CPU_MLA", 16
+
+
+def is_latent(architecture: Architecture) -> bool:
+    """Whether some layer caches latents."""
+    return any(isinstance(cache, LatentCache) for layer in architecture.layers for cache in layer.caches)
+
+
 def attention_plan(
     architecture: Architecture,
     *,

@@ -8,6 +8,7 @@ from compiler.catalog.flags import load_flags, render
 from compiler.catalog.releases import Release
 from compiler.lock.models import repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
+from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
 from compiler.memory.ledger import RowKind
 from compiler.plan.ir import (
     Argument,
@@ -154,6 +155,8 @@ def _arguments(
         if spec.expert_parallel:
             yield Argument("--enable-expert-parallel", None, "spec")
         yield Argument("--gpu-memory-utilization", _decimal(server.utilization), "ledger")
+    elif is_latent(server.demand.variant.architecture):
+        yield Argument("--attention-backend", CPU_LATENT_BACKEND, "runs on every CPU, with and without AMX")
     yield Argument("--kv-cache-memory-bytes", str(cache.bytes), "ledger")
     if spec.kv_cache_dtype != "auto":
         yield Argument("--kv-cache-dtype", spec.kv_cache_dtype, "spec")

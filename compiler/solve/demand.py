@@ -9,7 +9,7 @@ from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
 from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import AttentionPlan, attention_plan
+from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
@@ -186,7 +186,9 @@ def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerSha
     chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
     flag = "fp8" if terms.kv_cache_dtype == "fp8" else chosen or "auto"
     if shape.compute_capability is None:
-        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
+        latent = is_latent(variant.architecture)
+        block_size = CPU_LATENT_BLOCK if latent else setting.release.block_size
+        return shape.served_dtype if flag == "auto" else flag, block_size
     key = (variant.checkpoint, shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size)
     try:
         plan = _attention(*key)
@@ -222,10 +224,13 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
     tokens = terms.max_num_batched_tokens
     most = min(limits.max_num_seqs, setting.max_num_seqs, tokens or setting.max_num_seqs)
     sequences = terms.max_num_seqs or max(terms.concurrency, most)
+    # Only the floor of `context: max` can be longer than the model's own limit; longer wishes were refused.
+    length = min(terms.context, variant.architecture.max_model_len)
+    if device.capability is None and is_latent(variant.architecture):
+        tokens = max(tokens or limits.max_num_batched_tokens, sequences, length)
     return ServerShape(
         tensor_parallel_size=degrees.tensor,
-        # Only the floor of `context: max` can be longer than the model's own limit; longer wishes were refused.
-        max_model_len=min(terms.context, variant.architecture.max_model_len),
+        max_model_len=length,
         max_num_seqs=sequences,
         # vLLM refuses fewer batched tokens than sequences.
         max_num_batched_tokens=tokens or max(limits.max_num_batched_tokens, sequences),
