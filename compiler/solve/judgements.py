@@ -15,6 +15,7 @@ from compiler.solve.budget import Solution
 from compiler.solve.field import Field, judge_field, worth_trying
 from compiler.solve.place import Choice, Shortfall, place
 from compiler.solve.ranking import Asked, bits_of, why_after
+from compiler.solve.stack import seats_of
 from compiler.solve.support import is_weight_only
 from compiler.solve.terms import least_terms
 from compiler.solve.variants import Variant
@@ -53,6 +54,13 @@ class Judgement:
 
 def judge_stack(spec: Spec, lock: Lock, release: Release) -> dict[str, tuple[Judgement, ...]]:
     """Every service's candidates: the chosen one, the others that may serve in order, the refused, the unread."""
+    rows: dict[str, tuple[Judgement, ...]] = {}
+    for node, here in seats_of(spec, lock, release).items():
+        rows |= _judge_node(spec.on(node, (name for name in spec.services if name in here)), lock, release)
+    return {name: rows[name] for name in spec.services}
+
+
+def _judge_node(spec: Spec, lock: Lock, release: Release) -> dict[str, tuple[Judgement, ...]]:
     devices = devices_of(next(iter(spec.nodes.values())))
     field = judge_field(spec, lock, release, devices)
     found = attempt(spec, lock, release)
