@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from compiler.catalog.releases import Release
@@ -46,16 +46,12 @@ def _solve_seats(seats: Seats, spec: Spec, lock: Lock, release: Release) -> dict
     return tuple(problems) if problems else solutions
 
 
-def seats_of(spec: Spec, lock: Lock, release: Release) -> Seats:
-    """Where each service runs; where the stack cannot be solved, the node that it names, or the first."""
-    first, *others = spec.nodes
-    if not others:
-        return {first: tuple(spec.services)}
-    found = attempt_stack(spec, lock, release)
-    if isinstance(found, dict):
-        return {name: tuple(server.demand.service for server in node.servers) for name, node in found.items()}
-    named = {name: service.node or first for name, service in spec.services.items()}
-    return {node: tuple(name for name in named if named[name] == node) for node in named.values()}
+def seats_of(spec: Spec, solutions: Mapping[str, Solution]) -> Seats:
+    """Where each service runs, in the spec's order; without solutions the node that it names, or the first."""
+    runs = {server.demand.service: name for name, found in solutions.items() for server in found.servers}
+    first = next(iter(spec.nodes))
+    where = {name: runs.get(name) or service.node or first for name, service in spec.services.items()}
+    return {node: tuple(name for name in where if where[name] == node) for node in where.values()}
 
 
 def _refused(nodes: tuple[Node, ...], spec: Spec) -> Iterator[Problem]:

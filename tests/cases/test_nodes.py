@@ -111,6 +111,15 @@ def test_explain_names_the_node_of_each_service(case: Path) -> None:
     assert {node: [service["name"] for service in plan["services"]] for node, plan in plans.items()} == SEATS
 
 
+def test_explain_calls_nothing_chosen_where_the_stack_does_not_compile(case: Path) -> None:
+    spec = spec_of(case)
+    spec["services"]["general"]["concurrency"] = 500
+    (case / "two-nodes.yaml").write_text(json.dumps(spec))
+    output = run("explain", "two-nodes.yaml").output
+    assert "coder: does not compile" in output
+    assert "    chosen " not in output
+
+
 def test_a_node_without_services_is_told_and_gets_no_folder(case: Path) -> None:
     spec = spec_of(case)
     spec["nodes"] |= {"spare": {"gpus": {"model": "t4"}}}
