@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from compiler.calibration.named import calibrated_release, uncalibrated
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
+from compiler.emit.manifest import manifest_of
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
 from compiler.lock.staleness import Staleness, stale_services
-from compiler.plan.ir import Plan
-from compiler.plan.lower import lower_plan
+from compiler.plan.ir import Plan, Verdict
+from compiler.plan.lower import lower_stack
 from compiler.render.artifact import Artifact
 from compiler.solve.judgements import Judgement, judge_stack
 from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
+from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
 from compiler.targets.scripts import emit_scripts
@@ -31,41 +33,55 @@ TARGETS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {"systemd": emit_sy
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A stack that compiled: its plan and every file to emit."""
+    """A stack that compiled: the plan of each node that has services, and every file to emit."""
 
-    plan: Plan
+    plans: tuple[Plan, ...]
     artifacts: tuple[Artifact, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """Of a stack with one node."""
+        (plan,) = self.plans
+        return plan
+
+    @property
+    def stack(self) -> str:
+        """Its name."""
+        return self.plans[0].stack
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of its worst node."""
+        verdicts = [plan.verdict for plan in self.plans]
+        return next((verdict for verdict in verdicts if verdict is not Verdict.FITS), Verdict.FITS)
 
 
 def compile_stack(path: Path, name: str) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to artifacts; nothing is written."""
-    plan, diagnostics = plan_stack(path, name)
-    if plan is None:
-        return None, diagnostics
-    return Compiled(plan, render_plan(plan)), diagnostics
-
-
-def plan_stack(path: Path, name: str) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
-    """From a spec and the lock beside it to the plan."""
     inputs, diagnostics = _read_inputs(path, name)
-    return (None, diagnostics) if inputs is None else _plan(inputs, diagnostics)
+    if inputs is None:
+        return None, diagnostics
+    plans, diagnostics = _plan(inputs, diagnostics)
+    if not plans:
+        return None, diagnostics
+    return Compiled(plans, render_stack(plans, tuple(inputs.file.spec.nodes))), diagnostics
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A stack and the candidates of each of its services; `plan` is None where it does not compile."""
+    """A stack and the candidates of each of its services; no plans where it does not compile."""
 
-    plan: Plan | None
+    plans: tuple[Plan, ...]
     candidates: Mapping[str, tuple[Judgement, ...]]
 
 
 def explain_stack(path: Path, name: str) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
-    """Like `plan_stack`, with what became of every candidate; None where spec or lock cannot be used."""
+    """The same plans, with what became of every candidate; None where spec or lock cannot be used."""
     inputs, diagnostics = _read_inputs(path, name)
     if inputs is None:
         return None, diagnostics
-    plan, diagnostics = _plan(inputs, diagnostics)
-    return Explained(plan, judge_stack(inputs.file.spec, inputs.lock, inputs.release)), diagnostics
+    plans, diagnostics = _plan(inputs, diagnostics)
+    return Explained(plans, judge_stack(inputs.file.spec, inputs.lock, inputs.release)), diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +110,19 @@ def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnosti
     return (None if has_errors(diagnostics) else _Inputs(file, lock, release)), diagnostics
 
 
-def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
-    solution, problems = solve(inputs.file, inputs.lock, inputs.release)
+def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:
+    solutions, problems = solve(inputs.file, inputs.lock, inputs.release)
     diagnostics += problems
-    if solution is None:
-        return None, diagnostics
-    plan = lower_plan(inputs.file, solution, inputs.release)
-    return plan, (*diagnostics, *uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plan))
+    if solutions is None:
+        return (), diagnostics
+    plans = lower_stack(inputs.file, solutions, inputs.release)
+    return plans, (*diagnostics, *uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plans))
 
 
-def _warnings(file: SpecFile, plan: Plan) -> tuple[Diagnostic, ...]:
+def _warnings(file: SpecFile, plans: tuple[Plan, ...]) -> tuple[Diagnostic, ...]:
     """What is not exact in a plan that nevertheless stands."""
     found = []
-    for service in plan.services:
+    for service in (service for plan in plans for service in plan.services):
         if service.model.unconfirmed:
             facts = ", ".join(service.model.unconfirmed)
             message = f"not confirmed for `{service.model.repository or service.model.folder}`: {facts}"
@@ -134,8 +150,20 @@ def _stale(staleness: Staleness, file: SpecFile) -> Diagnostic:
     return Diagnostic("E0302", message, label, notes, (help_,))
 
 
+def render_stack(plans: tuple[Plan, ...], nodes: tuple[str, ...]) -> tuple[Artifact, ...]:
+    """Every artifact of a stack: of one node as they are, of several in a folder for each, which is copied alone."""
+    if len(nodes) == 1:
+        return render_plan(plans[0])
+    artifacts = list(emit_nodes(plans, nodes))
+    for plan in plans:
+        emitted = render_plan(plan)
+        tree = (*emitted, manifest_of(emitted))
+        artifacts += (replace(one, path=PurePosixPath(plan.folder) / one.path) for one in tree)
+    return tuple(artifacts)
+
+
 def render_plan(plan: Plan) -> tuple[Artifact, ...]:
-    """Every artifact of a plan."""
+    """Every artifact of one node's plan."""
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
     emitted = [artifact for emit in (emit_scripts, *chosen, emit_readme) for artifact in emit(plan)]
     return (*emitted, emit_plan_json(plan))

@@ -36,8 +36,8 @@ from compiler.plan.ir import CpuNode, Plan
 def command(specs: tuple[Path, ...], *, check: bool, prune: bool, output: Path, form: str) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
     compiled, diagnostics = _compile_all(spec_paths(specs))
-    trees = tuple(tree_of(output / stack.plan.stack, stack.artifacts) for stack in compiled)
-    job = _Job(output, trees, tuple(stack.plan for stack in compiled), specs, prune=prune)
+    trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
+    job = _Job(output, trees, tuple(compiled), specs, prune=prune)
     lines: list[str] = []
     if not has_errors(diagnostics):
         try:
@@ -45,7 +45,7 @@ def command(specs: tuple[Path, ...], *, check: bool, prune: bool, output: Path, 
         except OSError as error:
             found = (_cannot_write(output, error),)
         diagnostics += found
-    stacks = [{"stack": stack.plan.stack, "verdict": stack.plan.verdict.value} for stack in compiled]
+    stacks = [{"stack": stack.stack, "verdict": stack.verdict.value} for stack in compiled]
     finish(form, diagnostics, result={"stacks": stacks, "output": str(output)}, lines=lines)
 
 
@@ -55,7 +55,7 @@ class _Job:
 
     output: Path
     trees: tuple[Tree, ...]
-    plans: tuple[Plan, ...]
+    stacks: tuple[Compiled, ...]
     specs: tuple[Path, ...]
     prune: bool
 
@@ -82,7 +82,7 @@ def _compile_all(paths: Sequence[Path]) -> tuple[list[Compiled], tuple[Diagnosti
         diagnostics += found
         if stack is not None:
             compiled.append(stack)
-    for name, count in Counter(stack.plan.stack for stack in compiled).items():
+    for name, count in Counter(stack.stack for stack in compiled).items():
         if count > 1:
             raise click.UsageError(f"{count} specs are called {name}: their output would be one folder")
     return compiled, diagnostics
@@ -94,8 +94,8 @@ def _write(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
         return tuple(_foreign(path, job) for path in foreign), []
     changed = write_all(job.output, job.trees, all_specs=job.all_specs, prune=job.prune)
     written = {tree.root for tree in changed}
-    pairs = zip(job.plans, job.trees, strict=True)
-    return (), [_line(plan, tree, changed=tree.root in written) for plan, tree in pairs]
+    pairs = zip(job.stacks, job.trees, strict=True)
+    return (), [_line(plan, tree, changed=tree.root in written) for stack, tree in pairs for plan in stack.plans]
 
 
 def _cannot_write(output: Path, error: OSError) -> Diagnostic:
@@ -113,7 +113,8 @@ def _foreign(path: Path, job: _Job) -> Diagnostic:
 def _line(plan: Plan, tree: Tree, *, changed: bool) -> str:
     where = plan.node.name if isinstance(plan.node, CpuNode) else f"{plan.node.count} × {plan.node.title}"
     services = ", ".join(service.name for service in plan.services)
-    return f"{plan.stack}: {services} on {where}: {plan.verdict.value} ({tree.root}{'' if changed else ', unchanged'})"
+    folder = tree.root / plan.folder
+    return f"{plan.tree}: {services} on {where}: {plan.verdict.value} ({folder}{'' if changed else ', unchanged'})"
 
 
 def _check(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:

@@ -48,20 +48,28 @@ def _explain_spec(path: str, service: str, form: str) -> NoReturn:
         raise click.UsageError(f"{path} has no service {service}; it has {', '.join(names)}")
     shown = {name: rows for name, rows in explained.candidates.items() if service in ("", name)}
     result: dict[str, Any] = {"candidates": {name: list(map(judgement_object, rows)) for name, rows in shown.items()}}
-    if explained.plan is not None:
-        result["plan"] = plan_object(explained.plan)
-    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained.plan, shown)))
+    result |= plans_object(explained.plans)
+    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained.plans, shown)))
 
 
-def _stack_lines(plan: Plan | None, shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
-    """Services in start order; only their candidates where there is no plan."""
-    if plan is None:
+def plans_object(plans: tuple[Plan, ...]) -> dict[str, Any]:
+    """For machines: `plan` of a stack with one node, `plans` by the node's name where the spec has several."""
+    if not plans:
+        return {}
+    if plans[0].folder:
+        return {"plans": {plan.node.name: plan_object(plan) for plan in plans}}
+    return {"plan": plan_object(plans[0])}
+
+
+def _stack_lines(plans: tuple[Plan, ...], shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
+    """Services of each node in start order; only their candidates where there is no plan."""
+    if not plans:
         for name, rows in shown.items():
             yield f"{name}: does not compile"
             yield from candidate_lines(rows)
         return
-    for service in plan.services:
-        if service.name in shown:
+    for plan in plans:
+        for service in (service for service in plan.services if service.name in shown):
             yield from service_lines(plan, service)
             yield from candidate_lines(shown[service.name])
 

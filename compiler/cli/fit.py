@@ -127,13 +127,13 @@ def _answer(question: dict[str, Any], known: tuple[str, Lock] | None, form: str)
         finish(form, found, result={}, lines=())
     rows = explained.candidates[_SERVICE]
     source = known[0] if known is not None else "the Hub"
-    verdict = explained.plan.verdict if explained.plan is not None else _verdict(found)
+    verdict = explained.plans[0].verdict if explained.plans else _verdict(found)
     result: dict[str, Any] = {"facts_from": source, "candidates": [judgement_object(row) for row in rows]}
     result["verdict"] = verdict.value if verdict is not None else None
     lines = [f"facts from {source}", *candidate_lines(rows)]
-    if explained.plan is not None:
-        result["plan"] = plan_object(explained.plan)
-        lines = [*_summary(explained.plan), *service_lines(explained.plan, explained.plan.services[0]), *lines]
+    for plan in explained.plans:  # a question has one node
+        result["plan"] = plan_object(plan)
+        lines = [*_summary(plan), *service_lines(plan, plan.services[0]), *lines]
     finish(form, found, result=result, lines=lines)
 
 

@@ -47,7 +47,7 @@ _TITLES = {
     "E0206": "unknown GPU",
     "E0207": "a node is GPUs or a CPU",
     "E0208": "unknown engine version, or one that does not run on this node",
-    "E0209": "a stack has one node",
+    "E0209": "a service has no node of the stack",
     "E0210": "the stack's name and its file's name differ",
     "E0211": "a service asks for GPUs that the node does not have",
     "E0212": "the calibration cannot be used",

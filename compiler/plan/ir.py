@@ -195,7 +195,11 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole stack, ready to be rendered. Services are in start order, devices by index."""
+    """What runs on one node, ready to be rendered. Services are in start order, devices by index.
+
+    Attributes:
+        folder: of its tree, below that of the stack; empty where the stack has one node.
+    """
 
     stack: str
     engine: Engine
@@ -206,6 +210,12 @@ class Plan:
     secrets: Secrets
     targets: tuple[str, ...]
     verdict: Verdict
+    folder: str = ""
+
+    @property
+    def tree(self) -> str:
+        """Where its tree lies below the output."""
+        return f"{self.stack}/{self.folder}" if self.folder else self.stack
 
     def service(self, name: str) -> Service:
         """The service of that name."""

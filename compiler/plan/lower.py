@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from compiler.catalog.flags import load_flags, render
 from compiler.catalog.releases import Release
@@ -39,8 +40,18 @@ _DRAIN_SECONDS = 30
 _STOP_MARGIN_SECONDS = 30
 
 
+def lower_stack(file: SpecFile, solutions: Mapping[str, Solution], release: Release) -> tuple[Plan, ...]:
+    """The plan of each node that has services; with several nodes in the spec, each has a folder of its own."""
+    if len(file.spec.nodes) == 1:
+        return tuple(lower_plan(file, solution, release) for solution in solutions.values())
+    return tuple(
+        replace(lower_plan(replace(file, spec=file.spec.on(name, file.spec.services)), solution, release), folder=name)
+        for name, solution in solutions.items()
+    )
+
+
 def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:
-    """The plan that every target renders."""
+    """The plan of a spec's only node, which every target renders."""
     spec = file.spec
     name, node = next(iter(spec.nodes.items()))
     return Plan(

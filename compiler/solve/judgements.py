@@ -10,11 +10,12 @@ from compiler.catalog.releases import Release
 from compiler.lock.models import Lock
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.ledger import Verdict
-from compiler.solve.attempt import attempt, devices_of, expected, high, least_setting
+from compiler.solve.attempt import devices_of, expected, high, least_setting
 from compiler.solve.budget import Solution
 from compiler.solve.field import Field, judge_field, worth_trying
 from compiler.solve.place import Choice, Shortfall, place
 from compiler.solve.ranking import Asked, bits_of, why_after
+from compiler.solve.stack import attempt_stack, seats_of
 from compiler.solve.support import is_weight_only
 from compiler.solve.terms import least_terms
 from compiler.solve.variants import Variant
@@ -53,10 +54,20 @@ class Judgement:
 
 def judge_stack(spec: Spec, lock: Lock, release: Release) -> dict[str, tuple[Judgement, ...]]:
     """Every service's candidates: the chosen one, the others that may serve in order, the refused, the unread."""
+    found = attempt_stack(spec, lock, release)
+    solutions = found if isinstance(found, dict) else {}
+    rows: dict[str, tuple[Judgement, ...]] = {}
+    for node, here in seats_of(spec, solutions).items():
+        rows |= _judge_node(spec.on(node, here), lock, release, solutions.get(node))
+    return {name: rows[name] for name in spec.services}
+
+
+def _judge_node(
+    spec: Spec, lock: Lock, release: Release, solution: Solution | None
+) -> dict[str, tuple[Judgement, ...]]:
+    """The same for a stack of one node, as it was solved."""
     devices = devices_of(next(iter(spec.nodes.values())))
     field = judge_field(spec, lock, release, devices)
-    found = attempt(spec, lock, release)
-    solution = found if isinstance(found, Solution) else None
     table = _Table(spec, release, field, solution, _reference(spec, release, field, solution))
     return {name: tuple(_rows(name, lock, table)) for name in spec.services}
 

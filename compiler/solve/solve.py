@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,19 +13,19 @@ from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.lock.models import Lock
 from compiler.lock.staleness import stale_services
 from compiler.memory.kv_cache import largest
-from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.solve.problem import Problem, Remedy
+from compiler.solve.stack import attempt_stack
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 
 MAX_HELPS = 6
 
 
-def solve(file: SpecFile, lock: Lock, release: Release) -> tuple[Solution | None, tuple[Diagnostic, ...]]:
-    """Place the stack and size every KV cache, or say why not."""
-    found = attempt(file.spec, lock, release)
-    if isinstance(found, Solution):
+def solve(file: SpecFile, lock: Lock, release: Release) -> tuple[Mapping[str, Solution] | None, tuple[Diagnostic, ...]]:
+    """Place the stack and size every KV cache, node by node, or say why not."""
+    found = attempt_stack(file.spec, lock, release)
+    if isinstance(found, dict):
         return found, ()
     return None, tuple(_diagnostic(problem, file, lock, release) for problem in found)
 
@@ -43,7 +43,7 @@ def _checked_helps(problem: Problem, file: SpecFile, lock: Lock, release: Releas
         changed = edited_spec(file.document.data, remedy.edits)
         if changed is None or stale_services(changed, lock):
             return False
-        return isinstance(attempt(changed, lock, release), Solution)
+        return isinstance(attempt_stack(changed, lock, release), dict)
 
     offered = 0
     for remedies in _by_kind(problem.remedies):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from compiler.catalog.gpus import GPUS, nearest_gpus
@@ -12,7 +12,7 @@ from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import SpecFile
-from compiler.spec.models import GpusSpec, NodeSpec
+from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
@@ -40,6 +40,9 @@ def check_engine(file: SpecFile) -> Iterator[Diagnostic]:
         build = "cpu" if any(node.cpu for node in file.spec.nodes.values()) else "gpu"
         yield _engine_error(file, f"stackc does not know vLLM {version}", (f"known: {known}",), build)
         return
+    if len({node.cpu is None for node in file.spec.nodes.values()}) > 1:
+        yield _mixed_builds(file, version, release.build)
+        return
     for name, node in file.spec.nodes.items():
         build = "cpu" if node.cpu is not None else "gpu"
         if release.build != build:
@@ -54,14 +57,18 @@ def _engine_error(file: SpecFile, message: str, notes: tuple[str, ...], build: s
     return Diagnostic("E0208", message, file.at("engine", "vllm"), notes, helps)
 
 
+def _mixed_builds(file: SpecFile, version: str, build: str) -> Diagnostic:
+    """One release serves a whole stack, and it is one build."""
+    other = next(name for name, node in file.spec.nodes.items() if (node.cpu is None) == (build == "cpu"))
+    kind = "GPUs" if build == "cpu" else "CPUs"
+    message = f"vLLM {version} is known to stackc as the {build} build, and node `{other}` has {kind}"
+    notes = ("one release serves all nodes of a stack, and none is known to stackc as both builds",)
+    help_ = Help(f"move `{other}` and its services to a stack of their own, with a release for {kind}")
+    return Diagnostic("E0208", message, file.at_key("nodes", other), notes, (help_,))
+
+
 def check_nodes(file: SpecFile) -> Iterator[Diagnostic]:
-    """One node, which is GPUs or a CPU."""
-    names = list(file.spec.nodes)
-    for extra in names[1:]:
-        note = f"`{names[0]}` is one already; the artifacts of one stack are copied to one machine"
-        help_ = Help(f"move `{extra}` and its services to a stack of their own")
-        message = f"a stack has one node, `{extra}` is another"
-        yield Diagnostic("E0209", message, file.at_key("nodes", extra), (note,), (help_,))
+    """Each node is GPUs or a CPU."""
     for name, node in file.spec.nodes.items():
         if (node.gpus is None) == (node.cpu is None):
             message = f"node `{name}` needs either `gpus` or `cpu`"
@@ -135,29 +142,63 @@ def _check_capability(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Dia
         yield Diagnostic("E0208", message, file.at("nodes", name, "gpus"))
 
 
+def check_places(file: SpecFile) -> Iterator[Diagnostic]:
+    """A service names a node of the stack; GPUs are numbered on a node, so whoever names them names it too."""
+    nodes = list(file.spec.nodes)
+    for name, service in file.spec.services.items():
+        where = ("services", name)
+        if service.node is not None and service.node not in nodes:
+            message = f"service `{name}` is to run on node `{service.node}`, which the stack has not"
+            yield Diagnostic("E0209", message, file.at(*where, "node"), (_listed(nodes),), tuple(_places(name, nodes)))
+        elif service.gpus and service.node is None and len(nodes) > 1:
+            message = f"service `{name}` names GPUs, and not the node that has them"
+            yield Diagnostic("E0209", message, file.at(*where, "gpus"), (_listed(nodes),), tuple(_places(name, nodes)))
+
+
+def _listed(nodes: Sequence[str]) -> str:
+    return f"the stack's nodes: {', '.join(f'`{node}`' for node in nodes)}"
+
+
+def _places(service: str, nodes: Iterable[str]) -> Iterator[Help]:
+    where = ("services", service)
+    for node in nodes:
+        yield Help(f"write `node: {node}`", (Edit((*where, "node"), node),))
+    edits = (Edit((*where, "node"), None), Edit((*where, "gpus"), None))
+    yield Help("let the node and its GPUs be chosen", edits)
+
+
 def check_ports(file: SpecFile) -> Iterator[Diagnostic]:
-    """All services of a node share its ports."""
-    first: dict[int, str] = {}
+    """All services of a node share its ports. Services that name no node keep apart as far as there are nodes."""
+    sharing: dict[int, list[str]] = {}
     taken = {service.port for service in file.spec.services.values()}
     for name, service in file.spec.services.items():
-        if service.port not in first:
-            first[service.port] = name
+        earlier = sharing.setdefault(service.port, [])
+        other = _neighbour(file, service, earlier)
+        earlier.append(name)
+        if other is None:
             continue
         free = next(port for port in (*range(service.port, 65536), *range(1024, 65536)) if port not in taken)
         taken.add(free)
-        other = first[service.port]
         note = f"`{other}` has it at {file.at('services', other, 'port').span}"
         help_ = Help(f"write `port: {free}`", (Edit(("services", name, "port"), free),))
         message = f"services `{other}` and `{name}` both listen on port {service.port}"
         yield Diagnostic("E0205", message, file.at("services", name, "port"), (note,), (help_,))
 
 
+def _neighbour(file: SpecFile, service: ServiceSpec, earlier: Sequence[str]) -> str | None:
+    """One of the services with the same port that must be on the same node; None if they can keep apart."""
+    nodes = [file.spec.services[name].node for name in earlier]
+    if service.node is not None and service.node in nodes:
+        return earlier[nodes.index(service.node)]
+    return earlier[0] if len(earlier) >= len(file.spec.nodes) else None
+
+
 def check_devices(file: SpecFile) -> Iterator[Diagnostic]:
-    """Indices and degrees stay within the node's GPUs."""
-    node = next(iter(file.spec.nodes.values()))
-    count = node.gpus.count if node.gpus is not None else 0
+    """Indices and degrees stay within the GPUs of one node: a server never spans nodes."""
+    counts = {name: node.gpus.count if node.gpus is not None else 0 for name, node in file.spec.nodes.items()}
     for name, service in file.spec.services.items():
         where = ("services", name)
+        count = counts.get(service.node or "", max(counts.values()))
         outside = [index for index in service.gpus if index >= count]
         if outside:
             message = f"service `{name}` asks for GPU {outside[0]}, the node has {_numbered(count)}"
@@ -178,8 +219,11 @@ def _check_ranks(file: SpecFile, name: str, count: int) -> Iterator[Diagnostic]:
     key, ranks = next(iter(given)), math.prod(given.values())
     helps = (Help(f"remove `{key}`", (Edit((*where, key), None),)),)
     if ranks > max(count, 1):
-        message = f"service `{name}` asks for {ranks} GPUs, the node has {count}"
-        yield Diagnostic("E0211", message, file.at(*where, key), helps=helps)
+        several = service.node is None and len(file.spec.nodes) > 1
+        owner = "no node has more than" if several else "the node has"
+        notes = ("a server never spans nodes",) if several else ()
+        message = f"service `{name}` asks for {ranks} GPUs, {owner} {count}"
+        yield Diagnostic("E0211", message, file.at(*where, key), notes, helps)
     # One size alone leaves the other to the number of GPUs.
     open_size = len(given) == 1 and len(service.gpus) % ranks == 0
     if service.gpus and ranks != len(service.gpus) and not open_size:
@@ -257,6 +301,7 @@ CHECKS: tuple[Check, ...] = (
     check_stack_name,
     check_engine,
     check_nodes,
+    check_places,
     check_ports,
     check_devices,
     check_limits,

@@ -251,7 +251,8 @@ def _decided(given: _Given, flag: Flag, decided: Decided) -> Diagnostic:
 
 def _utilization_notes(file: SpecFile, key: str) -> Iterator[str]:
     """What the shares that the user wrote would come to on one GPU."""
-    gpus = next(iter(file.spec.nodes.values())).gpus
+    *others, node = file.spec.nodes.values()
+    gpus = node.gpus if not others else None  # which of several nodes they share is not known yet
     shares = [spec.engine_args.get(key) for spec in file.spec.services.values()]
     given = [share for share in shares if isinstance(share, int | float) and not isinstance(share, bool)]
     if gpus is None or gpus.count > 1 or len(given) < 2:  # noqa: PLR2004

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -93,6 +94,8 @@ class ServiceSpec(SpecModel):
     Attributes:
         context: tokens of one request, prompt and answer together (`--max-model-len`).
         concurrency: requests of full context that must fit in the KV cache at once.
+        node: where it runs; None lets the solver choose among the stack's nodes.
+        gpus: their indices on that node.
         share: weight with which this service gets memory that is left over on its GPU, as KV cache.
         expert_parallel: whole experts on each GPU, instead of a slice of every expert.
     """
@@ -108,6 +111,7 @@ class ServiceSpec(SpecModel):
     host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
     served_name: ServedName | None = None
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    node: Name | None = None
     gpus: Annotated[tuple[Annotated[int, Field(ge=0, le=1023)], ...], Field(strict=False)] = ()
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
     pipeline_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -116,6 +120,11 @@ class ServiceSpec(SpecModel):
     max_num_batched_tokens: Tokens | None = None
     share: Annotated[int, Field(ge=0, le=1000)] = 1
     engine_args: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def ranks(self) -> int:
+        """GPUs that it asks for at least."""
+        return max(1, len(self.gpus), (self.tensor_parallel_size or 1) * (self.pipeline_parallel_size or 1))
 
     @property
     def brings_chat_template(self) -> bool:
@@ -170,3 +179,8 @@ class Spec(SpecModel):
     secrets: SecretsSpec = SecretsSpec()
     paths: PathsSpec = PathsSpec()
     targets: Annotated[tuple[Target, ...], Field(min_length=1, strict=False)] = ("scripts", "systemd", "compose")
+
+    def on(self, node: str, services: Iterable[str]) -> Spec:
+        """The stack that one node is, with those of the services that run there."""
+        chosen = {name: self.services[name] for name in services}
+        return self.model_copy(update={"nodes": {node: self.nodes[node]}, "services": chosen})

@@ -43,9 +43,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Readme:
-    """The README as a document. `virtual_environment` is None if the vLLM executable is not in a `bin` folder."""
+    """The README as a document.
+
+    Attributes:
+        tree: below generated/.
+        virtual_environment: None if the vLLM executable is not in a `bin` folder.
+    """
 
     stack: str
+    tree: str
     node: str
     is_cpu: bool
     engine: str
@@ -83,6 +89,7 @@ def readme(plan: Plan) -> Readme:
     first = plan.services[0]
     return Readme(
         stack=plan.stack,
+        tree=plan.tree,
         node=plan.node.name,
         is_cpu=isinstance(plan.node, CpuNode),
         engine=plan.engine.version,

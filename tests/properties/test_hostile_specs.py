@@ -45,8 +45,9 @@ EXTRA = [
     *(("services", "coder", key) for key in (
         "task", "host", "served_name", "kv_cache_dtype", "gpus", "tensor_parallel_size", "max_num_seqs",
         "max_num_batched_tokens", "share", "engine_args",
-        "pipeline_parallel_size", "expert_parallel", "context", "concurrency",
+        "pipeline_parallel_size", "expert_parallel", "context", "concurrency", "node",
     )),
+    ("nodes", "gpu02"), ("nodes", "gpu02", "gpus"), ("nodes", "gpu02", "gpus", "model"),
     ("nodes", "gpu01", "cpu"), ("nodes", "gpu01", "gpus", "memory"), ("nodes", "gpu01", "gpus", "compute_capability"),
     ("nodes", "gpu01", "gpus", "uuids"), ("nodes", "gpu01", "gpus", "mig"),
     ("engine", "image"), ("paths",), ("policy", "margin"),
