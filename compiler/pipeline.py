@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.calibration.named import calibrated_release, uncalibrated
+from compiler.catalog.parsers import Role
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.lock.file import read_lock
@@ -16,6 +17,7 @@ from compiler.plan.ir import Plan
 from compiler.plan.lower import lower_plan
 from compiler.render.artifact import Artifact
 from compiler.solve.judgements import Judgement, judge_stack
+from compiler.solve.parsers import check_parsers, known_parsers
 from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
@@ -53,10 +55,15 @@ def plan_stack(path: Path, name: str) -> tuple[Plan | None, tuple[Diagnostic, ..
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A stack and the candidates of each of its services; `plan` is None where it does not compile."""
+    """A stack and the candidates of each of its services; `plan` is None where it does not compile.
+
+    Attributes:
+        parsers: by service and vLLM's option, the names of parsers that are known to suit its model, best first.
+    """
 
     plan: Plan | None
     candidates: Mapping[str, tuple[Judgement, ...]]
+    parsers: Mapping[str, Mapping[Role, tuple[str, ...]]]
 
 
 def explain_stack(path: Path, name: str) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
@@ -65,7 +72,9 @@ def explain_stack(path: Path, name: str) -> tuple[Explained | None, tuple[Diagno
     if inputs is None:
         return None, diagnostics
     plan, diagnostics = _plan(inputs, diagnostics)
-    return Explained(plan, judge_stack(inputs.file.spec, inputs.lock, inputs.release)), diagnostics
+    spec, lock = inputs.file.spec, inputs.lock
+    parsers = {name: known_parsers(lock, name, inputs.release.version) for name in spec.services}
+    return Explained(plan, judge_stack(spec, lock, inputs.release), parsers), diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,7 @@ def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnosti
     diagnostics += tuple(_stale(staleness, file) for staleness in stale_services(file.spec, lock))
     if has_errors(diagnostics):
         return None, diagnostics
+    diagnostics += tuple(check_parsers(file, lock))
     release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
     diagnostics += problems
     return (None if has_errors(diagnostics) else _Inputs(file, lock, release)), diagnostics

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 import click
 
+from compiler.catalog.parsers import Role
 from compiler.cli.report import FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
 from compiler.diagnostics.render import printable
-from compiler.pipeline import explain_stack
+from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
 from compiler.solve.judgements import Judgement
 from compiler.targets.plan_json import plan_object
@@ -48,13 +49,15 @@ def _explain_spec(path: str, service: str, form: str) -> NoReturn:
         raise click.UsageError(f"{path} has no service {service}; it has {', '.join(names)}")
     shown = {name: rows for name, rows in explained.candidates.items() if service in ("", name)}
     result: dict[str, Any] = {"candidates": {name: list(map(judgement_object, rows)) for name, rows in shown.items()}}
+    result["parsers"] = {name: explained.parsers[name] for name in shown}
     if explained.plan is not None:
         result["plan"] = plan_object(explained.plan)
-    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained.plan, shown)))
+    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained, shown)))
 
 
-def _stack_lines(plan: Plan | None, shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
+def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
     """Services in start order; only their candidates where there is no plan."""
+    plan = explained.plan
     if plan is None:
         for name, rows in shown.items():
             yield f"{name}: does not compile"
@@ -63,7 +66,14 @@ def _stack_lines(plan: Plan | None, shown: Mapping[str, tuple[Judgement, ...]]) 
     for service in plan.services:
         if service.name in shown:
             yield from service_lines(plan, service)
+            yield from parser_lines(explained.parsers[service.name])
             yield from candidate_lines(shown[service.name])
+
+
+def parser_lines(parsers: Mapping[Role, tuple[str, ...]]) -> Iterator[str]:
+    """Parsers of vLLM that are known to suit a service's model."""
+    for option, names in parsers.items():
+        yield f"  suits its model: {option} {' or '.join(names)}"
 
 
 def candidate_lines(rows: Iterable[Judgement]) -> Iterator[str]:

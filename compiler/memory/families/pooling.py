@@ -23,7 +23,7 @@ _DESCRIBED = "0.33.0"
 
 
 def converted(name: str, families: Mapping[str, Reader]) -> Reader | None:
-    """A reader for a name that has none of its own; None if vLLM does not convert it, or has a class that is not here."""
+    """A reader for a name that has none of its own; None where vLLM converts nothing or has a class of its own."""
     found = converted_base(name, families)
     if found is None:
         return None
