@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.calibration.named import calibrated_release, uncalibrated
@@ -16,6 +16,7 @@ from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.ir import Plan
 from compiler.plan.lower import lower_plan
 from compiler.render.artifact import Artifact
+from compiler.solve.budget import Solution
 from compiler.solve.judgements import Judgement, judge_stack
 from compiler.solve.parsers import check_parsers, known_parsers
 from compiler.solve.solve import solve
@@ -39,17 +40,23 @@ class Compiled:
     artifacts: tuple[Artifact, ...]
 
 
-def compile_stack(path: Path, name: str) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
-    """From a spec and the lock beside it to artifacts; nothing is written."""
-    plan, diagnostics = plan_stack(path, name)
+def compile_stack(
+    path: Path, name: str, *, assumes_full: bool = False
+) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
+    """From a spec and the lock beside it to artifacts; nothing is written.
+
+    Args:
+        assumes_full: an architecture without formulas is taken for full attention in every layer.
+    """
+    plan, diagnostics = plan_stack(path, name, assumes_full=assumes_full)
     if plan is None:
         return None, diagnostics
     return Compiled(plan, render_plan(plan)), diagnostics
 
 
-def plan_stack(path: Path, name: str) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
+def plan_stack(path: Path, name: str, *, assumes_full: bool = False) -> tuple[Plan | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to the plan."""
-    inputs, diagnostics = _read_inputs(path, name)
+    inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     return (None, diagnostics) if inputs is None else _plan(inputs, diagnostics)
 
 
@@ -66,9 +73,11 @@ class Explained:
     parsers: Mapping[str, Mapping[Role, tuple[str, ...]]]
 
 
-def explain_stack(path: Path, name: str) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
+def explain_stack(
+    path: Path, name: str, *, assumes_full: bool = False
+) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
     """Like `plan_stack`, with what became of every candidate; None where spec or lock cannot be used."""
-    inputs, diagnostics = _read_inputs(path, name)
+    inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
     plan, diagnostics = _plan(inputs, diagnostics)
@@ -86,7 +95,7 @@ class _Inputs:
     release: Release
 
 
-def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
+def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
     file, diagnostics = read_spec(path, name)
     if file is None:
         return None, diagnostics
@@ -101,6 +110,7 @@ def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnosti
     diagnostics += tuple(check_parsers(file, lock))
     release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
     diagnostics += problems
+    release = replace(release, assumes_full=assumes_full)
     return (None if has_errors(diagnostics) else _Inputs(file, lock, release)), diagnostics
 
 
@@ -110,7 +120,18 @@ def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[Plan | 
     if solution is None:
         return None, diagnostics
     plan = lower_plan(inputs.file, solution, inputs.release)
-    return plan, (*diagnostics, *uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plan))
+    warnings = (*uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plan))
+    return plan, (*diagnostics, *warnings, *_assumed(inputs.file, solution))
+
+
+def _assumed(file: SpecFile, solution: Solution) -> Iterator[Diagnostic]:
+    """Which models are counted by an upper bound, because nobody wrote formulas for them."""
+    for server in solution.servers:
+        architecture, service = server.demand.variant.architecture, server.demand.service
+        if architecture.assumed:
+            message = f"`{server.demand.variant.name}` is counted as full attention in every layer: {architecture.name}"
+            note = "stackc has no formulas for it; weights and KV cache are an upper bound, and the rest an estimate"
+            yield Diagnostic("W0302", message, file.at("services", service, "model"), (note,))
 
 
 def _warnings(file: SpecFile, plan: Plan) -> tuple[Diagnostic, ...]:

@@ -67,6 +67,9 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
 @lru_cache(maxsize=4096)
 def _weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
     size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
+    if checkpoint.architecture.assumed:
+        source = "all tensors of the safetensors headers"
+        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.ESTIMATE, source)
     if checkpoint.tensors is None:
         source = "parameters that config.json implies, split as vLLM splits them; no header was read"
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)

@@ -1,0 +1,196 @@
+"""An architecture without formulas, taken for full attention in every layer: an upper bound of weights and KV cache.
+
+Weights are all tensors of the safetensors headers. A request takes, in every layer, the widest keys and values that
+config.json or the headers know. Where kinds of attention are mixed, vLLM puts layers in groups and fills short groups
+up (vllm/v1/core/kv_cache_planning.py of 0.33.0): that less than doubles the layers, and a window takes one block more
+than full attention. What has no such bound is refused: recurrent states, cross-attention, towers, packed weights.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compiler.catalog.architectures import GENERATING
+from compiler.lock.models import TensorKind
+from compiler.memory.architecture import Architecture, HeadCache, Layer, Module, Vector
+from compiler.memory.config import Config, UnsupportedArchitectureError
+from compiler.memory.families.parts import dtype_of
+from compiler.memory.lengths import max_model_len
+from compiler.memory.parallelism import padded_rows
+from compiler.memory.tensors import check_tensors
+
+_RECURRENT_KEYS = re.compile(
+    r"mamba|ssm|state_size|conv|linear_attn|linear_(key|value|num)|rnn|lru_|recurrent|rwkv|kda"
+)
+_RECURRENT_TENSORS = re.compile(r"conv|mamba|ssm|A_log|dt_bias|dt_proj|\bx_proj|recurrent|rwkv|rg_lru|time_mix")
+_TOWER_KEYS = re.compile(r"vision|visual|audio|image|video|speech|tower|encoder_(config|layers)")
+_MIXED_KEYS = re.compile(r"sliding|window|swa|layer_types|pattern|chunk|local_(?!expert)|global|compress|sparse|index")
+_KEYS = re.compile(r"\.(k_proj|key|wk|k)\.weight$")
+_FUSED_KEYS = re.compile(r"\.(qkv_proj|qkv|query_key_value|c_attn|wqkv|kv_proj|kv_b_proj)\.weight$", re.IGNORECASE)
+_ATTENTION = re.compile(f"{_KEYS.pattern}|(?i:{_FUSED_KEYS.pattern})")
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|head|output_layer)\.weight$")
+_VOCABULARY = re.compile(rf"embed|wte|wpe|{_HEAD.pattern}")
+_MATRIX = 2
+_EXPERTS = re.compile(r"expert")
+# The engine keeps routers and vectors in float32 in some families, however they are stored.
+_ROUTERS = re.compile(r"gate\.|router|score|wg\.")
+_TOP_K = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "moe_topk",
+    "moe_top_k",
+    "moe_k",
+    "top_k_experts",
+    "n_activated",
+)
+_HALVES = {"BF16", "F16"}
+_TEXT = ("text_config", "llm_config", "language_config")
+
+
+def assumed(
+    name: str, data: Mapping[str, Any], tensors: tuple[TensorKind, ...] | None, *, packed: bool
+) -> Architecture:
+    """The bound for one GPU.
+
+    Args:
+        data: config.json.
+        tensors: of the safetensors headers.
+        packed: the checkpoint is quantized.
+
+    Raises:
+        UnsupportedArchitectureError: full attention is no upper bound of it, or nothing to count is known.
+        ConfigError: a key that is needed is missing or absurd.
+    """
+    if not tensors:
+        raise _refusal(name, "its safetensors headers are not known")
+    check_tensors(tensors)
+    config = _language_model(Config(data))
+    reason = _unbounded(name, data, config, tensors, packed=packed)
+    if reason is not None:
+        raise _refusal(name, reason)
+    hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
+    heads, count = config.positive("num_attention_heads"), config.layers("num_hidden_layers", "num_layers")
+    cache, copies = _cache(config, tensors, hidden, heads, count)
+    layer = Layer(tuple(_in_layers(tensors, count)), (cache,) * copies)
+    return Architecture(
+        name=name,
+        layers=(layer,) * count,
+        first=(),
+        last=(),
+        everywhere=(*_outside(tensors, count), *_tables(config, tensors, vocab, hidden)),
+        hidden_size=hidden,
+        intermediate_size=_width(name, config, tensors, hidden),
+        num_attention_heads=heads,
+        num_kv_heads=cache.kv_heads,
+        head_dim=cache.head_dim,
+        vocab_size=vocab,
+        tie_word_embeddings=False,
+        max_model_len=max_model_len(config),
+        checkpoint_dtype=dtype_of(config, Config(data)),
+        pipelined=False,
+        assumed=True,
+    )
+
+
+def _refusal(name: str, reason: str) -> UnsupportedArchitectureError:
+    return UnsupportedArchitectureError(f"{name}, which cannot be taken for full attention: {reason}")
+
+
+def _language_model(config: Config) -> Config:
+    nested = next((key for key in _TEXT if key in config), None)
+    return config if nested is None else config.at(nested)
+
+
+def _unbounded(
+    name: str, data: Mapping[str, Any], config: Config, tensors: tuple[TensorKind, ...], *, packed: bool
+) -> str | None:
+    """Why full attention is no upper bound of a model; None if it is one."""
+    if packed:
+        return "its weights are quantized"
+    if not name.endswith(GENERATING):
+        return "it does not generate text"
+    keys = [key for key in {**data, **config.data} if data.get(key, config.data.get(key)) is not None]
+    tower = next((key for key in keys if _TOWER_KEYS.search(key)), None)
+    if tower is not None:
+        return f"`{tower}` tells of more than a language model"
+    if data.get("is_encoder_decoder"):
+        return "it has cross-attention"
+    key = next((key for key in keys if _RECURRENT_KEYS.search(key)), None)
+    key = key or next((kind.name for kind in tensors if _RECURRENT_TENSORS.search(kind.name)), None)
+    return None if key is None else f"`{key}` tells of a recurrent state"
+
+
+def _cache(
+    config: Config, tensors: tuple[TensorKind, ...], hidden: int, heads: int, layers: int
+) -> tuple[HeadCache, int]:
+    """The widest cache of a layer, and how many of them a layer is counted with."""
+    dim = max(_head_dims(config), default=-(-hidden // heads))
+    kv_heads = config.positive("num_key_value_heads", default=heads)
+    rows = max((kind.shape[0] for kind in tensors if _KEYS.search(kind.name) and kind.shape), default=0)
+    latent = config.count("kv_lora_rank", default=0) + config.count("qk_rope_head_dim", default=0)
+    kv_heads = max(kv_heads, -(-rows // dim), -(-latent // (2 * dim)))
+    # Some architectures attend several times in a layer.
+    attentions = sum(kind.count for kind in tensors if _ATTENTION.search(kind.name))
+    copies = max(1, -(-attentions // layers))
+    mixed = any(_MIXED_KEYS.search(key) for key in config.data if key in config)
+    if not mixed:
+        return HeadCache(kv_heads, dim, dim), copies
+    return HeadCache(kv_heads, dim, dim, window=max_model_len(config)), 2 * copies
+
+
+def _head_dims(config: Config) -> Iterator[int]:
+    """Every width of a head that config.json names; keys of latent attention have two parts."""
+    for key in config.data:
+        if key.endswith(("head_dim", "head_size")) and key in config:
+            yield config.positive(key)
+    if "qk_nope_head_dim" in config:
+        yield config.positive("qk_nope_head_dim") + config.count("qk_rope_head_dim", default=0)
+
+
+def _in_layers(tensors: tuple[TensorKind, ...], layers: int) -> Iterator[Module]:
+    """A layer's part of the kinds that every layer has, experts of one kind as one tensor."""
+    for kind in tensors:
+        if kind.count % layers == 0:
+            yield Vector(kind.name, math.prod(kind.shape) * kind.count // layers, dtype=_kept_dtype(kind))
+
+
+def _outside(tensors: tuple[TensorKind, ...], layers: int) -> Iterator[Module]:
+    for kind in tensors:
+        if kind.count % layers:
+            yield Vector(kind.name, math.prod(kind.shape) * kind.count, dtype=_kept_dtype(kind))
+
+
+def _kept_dtype(kind: TensorKind) -> str | None:
+    """None for what the model is served in."""
+    if kind.dtype not in _HALVES:
+        return kind.dtype
+    return "F32" if len(kind.shape) < _MATRIX or _ROUTERS.search(kind.name) else None
+
+
+def _tables(config: Config, tensors: tuple[TensorKind, ...], vocab: int, hidden: int) -> Iterator[Module]:
+    """What the engine adds to the tables: padding, and an output head that is stored nowhere and not tied."""
+    padded = padded_rows(vocab)
+    yield Vector("padding of the vocabulary", 2 * (padded - vocab) * hidden)
+    tied = config.flag("tie_word_embeddings") if "tie_word_embeddings" in config else False
+    if not tied and not any(_HEAD.search(kind.name) for kind in tensors):
+        yield Vector("output head", padded * hidden)
+
+
+def _width(name: str, config: Config, tensors: tuple[TensorKind, ...], hidden: int) -> int:
+    """The widest tensor of a layer; with experts, their scratch for every expert that serves a token besides."""
+    dense, routed = hidden, 0
+    for kind in tensors:
+        if len(kind.shape) < _MATRIX or _VOCABULARY.search(kind.name):
+            continue
+        if _EXPERTS.search(kind.name):
+            routed = max(routed, hidden, *kind.shape)
+        else:
+            dense = max(dense, *kind.shape)
+    if not routed:
+        return dense
+    if not any(key in config for key in _TOP_K):
+        raise _refusal(name, "how many experts serve a token is not known")
+    return dense + routed * config.positive(*_TOP_K)
