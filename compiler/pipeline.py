@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.calibration.named import calibrated_release, uncalibrated
-from compiler.catalog.parsers import Role
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.lock.file import read_lock
@@ -18,7 +17,7 @@ from compiler.plan.lower import lower_plan
 from compiler.render.artifact import Artifact
 from compiler.solve.budget import Solution
 from compiler.solve.judgements import Judgement, judge_stack
-from compiler.solve.parsers import check_parsers, known_parsers
+from compiler.solve.parsers import KnownParsers, check_parsers, known_parsers
 from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
@@ -65,12 +64,12 @@ class Explained:
     """A stack and the candidates of each of its services; `plan` is None where it does not compile.
 
     Attributes:
-        parsers: by service and vLLM's option, the names of parsers that are known to suit its model, best first.
+        parsers: that are known for the families that the models of each service may belong to.
     """
 
     plan: Plan | None
     candidates: Mapping[str, tuple[Judgement, ...]]
-    parsers: Mapping[str, Mapping[Role, tuple[str, ...]]]
+    parsers: Mapping[str, tuple[KnownParsers, ...]]
 
 
 def explain_stack(

@@ -39,6 +39,11 @@ class Family:
     shared: bool = False
     model_type: str | None = None
 
+    @property
+    def described(self) -> str:
+        """Its name, and whether its architecture alone tells it."""
+        return f"{self.title} (others share its architecture)" if self.shared else self.title
+
     def parsers(self, role: Role) -> tuple[str, ...]:
         """The names for one role."""
         return self.tools if role is Role.TOOLS else self.reasoning

@@ -9,13 +9,13 @@ from typing import Any, NoReturn
 
 import click
 
-from compiler.catalog.parsers import Role
 from compiler.cli.report import FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
 from compiler.diagnostics.render import printable
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
 from compiler.solve.judgements import Judgement
+from compiler.solve.parsers import KnownParsers
 from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
 
@@ -49,7 +49,7 @@ def _explain_spec(path: str, service: str, form: str) -> NoReturn:
         raise click.UsageError(f"{path} has no service {service}; it has {', '.join(names)}")
     shown = {name: rows for name, rows in explained.candidates.items() if service in ("", name)}
     result: dict[str, Any] = {"candidates": {name: list(map(judgement_object, rows)) for name, rows in shown.items()}}
-    result["parsers"] = {name: explained.parsers[name] for name in shown}
+    result["parsers"] = {name: list(map(parsers_object, explained.parsers[name])) for name in shown}
     if explained.plan is not None:
         result["plan"] = plan_object(explained.plan)
     finish(form, diagnostics, result=result, lines=list(_stack_lines(explained, shown)))
@@ -70,10 +70,18 @@ def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]
             yield from candidate_lines(shown[service.name])
 
 
-def parser_lines(parsers: Mapping[Role, tuple[str, ...]]) -> Iterator[str]:
-    """Parsers of vLLM that are known to suit a service's model."""
-    for option, names in parsers.items():
-        yield f"  suits its model: {option} {' or '.join(names)}"
+def parser_lines(parsers: Iterable[KnownParsers]) -> Iterator[str]:
+    """Parsers of vLLM that are known for a service's model."""
+    for known in parsers:
+        options = ", ".join(f"{role} {' or '.join(names)}" for role, names in known.names.items() if names)
+        if options:
+            yield f"  parsers for {known.family.described}: {options}"
+
+
+def parsers_object(known: KnownParsers) -> dict[str, Any]:
+    """The same for machines."""
+    names = {role.value: list(names) for role, names in known.names.items() if names}
+    return {"family": known.family.title, "shared": known.family.shared, "parsers": names}
 
 
 def candidate_lines(rows: Iterable[Judgement]) -> Iterator[str]:

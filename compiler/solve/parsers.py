@@ -67,14 +67,22 @@ def _families(facts: ModelFacts) -> tuple[Family, ...]:
     return families_of(str(first), str(model_type))
 
 
-def known_parsers(lock: Lock, service: str, version: str) -> dict[Role, tuple[str, ...]]:
-    """Names that suit the models of a service, best first; a role without any is left out."""
-    catalog, families = load_flags(version), service_families(lock, service)
-    found = {}
-    for role in Role:
-        flag = catalog.find(role)
-        found[role] = suitable(families, role, flag.registered if flag is not None else ())
-    return {role: names for role, names in found.items() if names}
+@dataclass(frozen=True, slots=True)
+class KnownParsers:
+    """Names that a release has for the models of one family, best first."""
+
+    family: Family
+    names: dict[Role, tuple[str, ...]]
+
+
+def known_parsers(lock: Lock, service: str, version: str) -> tuple[KnownParsers, ...]:
+    """Of the families that the models of a service may belong to."""
+    flags = {role: load_flags(version).find(role) for role in Role}
+    registered = {role: flag.registered if flag is not None else () for role, flag in flags.items()}
+    return tuple(
+        KnownParsers(family, {role: suitable((family,), role, registered[role]) for role in Role})
+        for family in service_families(lock, service)
+    )
 
 
 def _missing(service: _Service) -> Iterator[Diagnostic]:
@@ -123,7 +131,7 @@ def _suggestions(service: _Service, role: Role, key: str) -> tuple[Help, ...]:
 
 
 def _notes(service: _Service) -> tuple[str, ...]:
-    return tuple(f"{family.title}: vllm/{family.source}" for family in service.families)
+    return tuple(f"{family.described}: vllm/{family.source}" for family in service.families)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from compiler.cli.main import cli
 from compiler.lock.models import TensorKind
+from compiler.memory import read
 from compiler.memory.architecture import Architecture
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
@@ -37,8 +38,8 @@ LLAMA: Config = {
 GEMMA3: Config = {
     "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "hidden_size": 1152, "head_dim": 256,
     "intermediate_size": 6912, "num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1,
-    "sliding_window": 512, "sliding_window_pattern": 6, "tie_word_embeddings": True, "vocab_size": 262144, "max_position_embeddings": 32768,
-    "torch_dtype": "bfloat16",
+    "sliding_window": 512, "sliding_window_pattern": 6, "tie_word_embeddings": True, "vocab_size": 262144,
+    "max_position_embeddings": 32768, "torch_dtype": "bfloat16",
 }  # fmt: skip
 MISTRAL: Config = LLAMA | {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 4096}
 DEEPSEEK: Config = {
@@ -158,3 +159,18 @@ def test_the_flag_that_the_help_names_compiles_with_a_warning(tmp_path: Path) ->
     (server,) = plan["devices"][0]["servers"]
     assert {row["basis"] for row in server["rows"]} == {"estimate"}
     assert all(row["source"].startswith(ASSUMED) for row in server["rows"])
+
+
+def test_fit_takes_the_flag_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for an architecture that is not in the table; the lock of the folder answers."""
+    lock = (CASE / f"{CASE.name}.lock.yaml").read_text()
+    lock = lock.replace("    remote_code: true\n", "").replace("model_type: unheard_of", "model_type: llama")
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "one.lock.yaml").write_text(lock.replace("UnheardOfForCausalLM", "LlamaForCausalLM"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(read, "FAMILIES", {})
+    question = ["fit", "example/unheard-of", "--quantization", "none", "--gpu", "h100-80gb", "--format", "json"]
+    refused = CliRunner().invoke(cli, question)
+    assert (refused.exit_code, "`--assume full`" in refused.output) == (1, True)
+    answered = CliRunner().invoke(cli, [*question, "--assume", "full"])
+    assert (answered.exit_code, json.loads(answered.output)["verdict"]) == (0, "fits")

@@ -51,10 +51,12 @@ def test_a_distilled_model_may_reason_like_its_teacher(root: Path, monkeypatch: 
     result = CliRunner().invoke(cli, ["explain", "stacks/reasoning-a100.yaml:reasoning", "--format", "json"])
     found = json.loads(result.output)
     assert "W0501" not in {diagnostic["code"] for diagnostic in found["diagnostics"]}
-    assert found["parsers"]["reasoning"] == {"--tool-call-parser": ["llama3_json", "pythonic"]}
+    parsers = {"--tool-call-parser": ["llama3_json", "pythonic"]}
+    assert found["parsers"]["reasoning"] == [{"family": "Llama 3", "shared": True, "parsers": parsers}]
 
 
 def test_explain_names_the_parsers_that_suit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     result = CliRunner().invoke(cli, ["explain", "stacks/reasoning-a100.yaml:reasoning"])
-    assert "  suits its model: --tool-call-parser llama3_json or pythonic\n" in result.output
+    named = "  parsers for Llama 3 (others share its architecture): --tool-call-parser llama3_json or pythonic\n"
+    assert named in result.output

@@ -34,6 +34,7 @@ _ATTENTION = re.compile(f"{_KEYS.pattern}|(?i:{_FUSED_KEYS.pattern})")
 _HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|head|output_layer)\.weight$")
 _VOCABULARY = re.compile(rf"embed|wte|wpe|{_HEAD.pattern}")
 _MATRIX = 2
+_ALL_TOKENS = 2**31
 _EXPERTS = re.compile(r"expert")
 # The engine keeps routers and vectors in float32 in some families, however they are stored.
 _ROUTERS = re.compile(r"gate\.|router|score|wg\.")
@@ -72,15 +73,16 @@ def assumed(
     if reason is not None:
         raise _refusal(name, reason)
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
+    dtype = dtype_of(config, Config(data))
     heads, count = config.positive("num_attention_heads"), config.layers("num_hidden_layers", "num_layers")
     cache, copies = _cache(config, tensors, hidden, heads, count)
-    layer = Layer(tuple(_in_layers(tensors, count)), (cache,) * copies)
+    layer = Layer(tuple(_in_layers(tensors, count, dtype)), (cache,) * copies)
     return Architecture(
         name=name,
         layers=(layer,) * count,
         first=(),
         last=(),
-        everywhere=(*_outside(tensors, count), *_tables(config, tensors, vocab, hidden)),
+        everywhere=(*_outside(tensors, count, dtype), *_tables(config, tensors, vocab, hidden)),
         hidden_size=hidden,
         intermediate_size=_width(name, config, tensors, hidden),
         num_attention_heads=heads,
@@ -89,7 +91,7 @@ def assumed(
         vocab_size=vocab,
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
-        checkpoint_dtype=dtype_of(config, Config(data)),
+        checkpoint_dtype=dtype,
         pipelined=False,
         assumed=True,
     )
@@ -127,7 +129,7 @@ def _cache(
     config: Config, tensors: tuple[TensorKind, ...], hidden: int, heads: int, layers: int
 ) -> tuple[HeadCache, int]:
     """The widest cache of a layer, and how many of them a layer is counted with."""
-    dim = max(_head_dims(config), default=-(-hidden // heads))
+    dim = max(_head_dims(config, hidden, heads))
     kv_heads = config.positive("num_key_value_heads", default=heads)
     rows = max((kind.shape[0] for kind in tensors if _KEYS.search(kind.name) and kind.shape), default=0)
     latent = config.count("kv_lora_rank", default=0) + config.count("qk_rope_head_dim", default=0)
@@ -138,11 +140,13 @@ def _cache(
     mixed = any(_MIXED_KEYS.search(key) for key in config.data if key in config)
     if not mixed:
         return HeadCache(kv_heads, dim, dim), copies
-    return HeadCache(kv_heads, dim, dim, window=max_model_len(config)), 2 * copies
+    return HeadCache(kv_heads, dim, dim, window=_ALL_TOKENS), 2 * copies
 
 
-def _head_dims(config: Config) -> Iterator[int]:
+def _head_dims(config: Config, hidden: int, heads: int) -> Iterator[int]:
     """Every width of a head that config.json names; keys of latent attention have two parts."""
+    if "head_dim" not in config:
+        yield -(-hidden // heads)
     for key in config.data:
         if key.endswith(("head_dim", "head_size")) and key in config:
             yield config.positive(key)
@@ -150,22 +154,22 @@ def _head_dims(config: Config) -> Iterator[int]:
         yield config.positive("qk_nope_head_dim") + config.count("qk_rope_head_dim", default=0)
 
 
-def _in_layers(tensors: tuple[TensorKind, ...], layers: int) -> Iterator[Module]:
+def _in_layers(tensors: tuple[TensorKind, ...], layers: int, dtype: str) -> Iterator[Module]:
     """A layer's part of the kinds that every layer has, experts of one kind as one tensor."""
     for kind in tensors:
         if kind.count % layers == 0:
-            yield Vector(kind.name, math.prod(kind.shape) * kind.count // layers, dtype=_kept_dtype(kind))
+            yield Vector(kind.name, math.prod(kind.shape) * kind.count // layers, dtype=_kept_dtype(kind, dtype))
 
 
-def _outside(tensors: tuple[TensorKind, ...], layers: int) -> Iterator[Module]:
+def _outside(tensors: tuple[TensorKind, ...], layers: int, dtype: str) -> Iterator[Module]:
     for kind in tensors:
         if kind.count % layers:
-            yield Vector(kind.name, math.prod(kind.shape) * kind.count, dtype=_kept_dtype(kind))
+            yield Vector(kind.name, math.prod(kind.shape) * kind.count, dtype=_kept_dtype(kind, dtype))
 
 
-def _kept_dtype(kind: TensorKind) -> str | None:
+def _kept_dtype(kind: TensorKind, checkpoint_dtype: str) -> str | None:
     """None for what the model is served in."""
-    if kind.dtype not in _HALVES:
+    if kind.dtype not in _HALVES and (kind.dtype != "F32" or checkpoint_dtype != "float32"):
         return kind.dtype
     return "F32" if len(kind.shape) < _MATRIX or _ROUTERS.search(kind.name) else None
 
@@ -185,7 +189,7 @@ def _width(name: str, config: Config, tensors: tuple[TensorKind, ...], hidden: i
     for kind in tensors:
         if len(kind.shape) < _MATRIX or _VOCABULARY.search(kind.name):
             continue
-        if _EXPERTS.search(kind.name):
+        if _EXPERTS.search(kind.name) and "shared" not in kind.name:
             routed = max(routed, hidden, *kind.shape)
         else:
             dense = max(dense, *kind.shape)
