@@ -63,8 +63,8 @@ GPT_OSS: Config = {
     "layer_types": ["sliding_attention", "full_attention"] * 12, "max_position_embeddings": 131072,
     "torch_dtype": "bfloat16",
 }  # fmt: skip
-KNOWN = [LLAMA, GEMMA3, MISTRAL, DEEPSEEK, QWEN3_MOE, GPT_OSS]
-HYBRID = [JAMBA, GRANITE_SMALL, FALCON_H1, FALCON_MAMBA, ZAMBA2, LFM2, KIMI_LINEAR]
+KNOWN = [LLAMA, GEMMA3, MISTRAL, QWEN3_MOE, GPT_OSS]
+HYBRID = [JAMBA, GRANITE_SMALL, FALCON_H1, FALCON_MAMBA, ZAMBA2, LFM2]
 
 
 def name_of(config: Config) -> str:
@@ -104,6 +104,13 @@ def test_the_cache_is_never_less_than_the_one_that_vllm_plans(
 def test_a_recurrent_state_has_no_such_bound(config: Config) -> None:
     """A state of megabytes in every layer is more than full attention to a short request."""
     with pytest.raises(UnsupportedArchitectureError, match="recurrent state"):
+        bound(config)
+
+
+@pytest.mark.parametrize("config", [DEEPSEEK, KIMI_LINEAR], ids=name_of)
+def test_latent_attention_needs_scratch_that_nobody_bounded(config: Config) -> None:
+    """Its prefill expands earlier context: gigabytes that neither weights nor cache tell of."""
+    with pytest.raises(UnsupportedArchitectureError, match="latent attention"):
         bound(config)
 
 

@@ -3,7 +3,8 @@
 Weights are all tensors of the safetensors headers. A request takes, in every layer, the widest keys and values that
 config.json or the headers know. Where kinds of attention are mixed, vLLM puts layers in groups and fills short groups
 up (vllm/v1/core/kv_cache_planning.py of 0.33.0): that less than doubles the layers, and a window takes one block more
-than full attention. What has no such bound is refused: recurrent states, cross-attention, towers, packed weights.
+than full attention. What has no such bound is refused: recurrent states, cross-attention, towers, packed weights, and
+latent attention, which caches less but expands tens of thousands of tokens at once.
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ def _unbounded(
         return f"`{tower}` tells of more than a language model"
     if data.get("is_encoder_decoder"):
         return "it has cross-attention"
+    if "kv_lora_rank" in keys:
+        return "`kv_lora_rank` tells of latent attention, whose scratch no width bounds"
     key = next((key for key in keys if _RECURRENT_KEYS.search(key)), None)
     key = key or next((kind.name for kind in tensors if _RECURRENT_TENSORS.search(kind.name)), None)
     return None if key is None else f"`{key}` tells of a recurrent state"
@@ -132,8 +135,7 @@ def _cache(
     dim = max(_head_dims(config, hidden, heads))
     kv_heads = config.positive("num_key_value_heads", default=heads)
     rows = max((kind.shape[0] for kind in tensors if _KEYS.search(kind.name) and kind.shape), default=0)
-    latent = config.count("kv_lora_rank", default=0) + config.count("qk_rope_head_dim", default=0)
-    kv_heads = max(kv_heads, -(-rows // dim), -(-latent // (2 * dim)))
+    kv_heads = max(kv_heads, -(-rows // dim))
     # Some architectures attend several times in a layer.
     attentions = sum(kind.count for kind in tensors if _ATTENTION.search(kind.name))
     copies = max(1, -(-attentions // layers))
@@ -144,14 +146,12 @@ def _cache(
 
 
 def _head_dims(config: Config, hidden: int, heads: int) -> Iterator[int]:
-    """Every width of a head that config.json names; keys of latent attention have two parts."""
+    """Every width of a head that config.json names."""
     if "head_dim" not in config:
         yield -(-hidden // heads)
     for key in config.data:
         if key.endswith(("head_dim", "head_size")) and key in config:
             yield config.positive(key)
-    if "qk_nope_head_dim" in config:
-        yield config.positive("qk_nope_head_dim") + config.count("qk_rope_head_dim", default=0)
 
 
 def _in_layers(tensors: tuple[TensorKind, ...], layers: int, dtype: str) -> Iterator[Module]:
