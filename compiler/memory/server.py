@@ -231,7 +231,10 @@ def _late_allocations(
     overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, layout: KvLayout
 ) -> tuple[ByteRange, str]:
     blocks = sum(-(-shape.max_model_len // group.spec.block_size) for group in layout.groups)
-    tables = ByteRange.exact(2 * 4 * shape.max_num_seqs * blocks)
+    # Of layers that are only bounded, each may be in a group of its own.
+    tables = ByteRange.exact(
+        2 * 4 * shape.max_num_seqs * blocks * (architecture.num_layers if architecture.assumed else 1)
+    )
     source = "block tables: vllm/v1/worker/gpu/block_table.py"
     if latent_width(architecture):
         gathered = gathered_context_bytes(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.catalog.releases import RELEASES
 from compiler.cli.main import cli
 from compiler.lock.models import TensorKind
 from compiler.memory import read
@@ -21,6 +22,8 @@ from compiler.memory.families.assumed import assumed
 from compiler.memory.ledger import ASSUMED
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
+from compiler.memory.server import Checkpoint, fixed_rows
+from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import expected_tensors
 from compiler.memory.weights import check_split, rank_weights
 from tests.conftest import ROOT
@@ -97,6 +100,18 @@ def test_the_cache_is_never_less_than_the_one_that_vllm_plans(
     for architecture in (read_architecture(config), bound(config)):
         layout = rank_kv_layout(architecture, WHOLE, dtype="bfloat16", block_size=16, max_num_batched_tokens=tokens)
         sizes.append(layout.bytes_per_block * layout.blocks_for(concurrency=concurrency, length=length))
+    assert sizes[0] <= sizes[1]
+
+
+@pytest.mark.parametrize(("length", "sequences", "tokens"), [(1024, 1024, 16384), (2048, 8, 2048), (8192, 256, 8192)])
+@pytest.mark.parametrize("config", KNOWN, ids=name_of)
+def test_the_rest_of_the_ledger_is_no_less_either(config: Config, length: int, sequences: int, tokens: int) -> None:
+    """Scratch of experts, rotary tables and block tables of several groups are in nobody's headers."""
+    shape, sizes = ServerShape(1, length, sequences, tokens, "bfloat16", (9, 0)), []
+    for architecture in (read_architecture(config), bound(config)):
+        layout = rank_kv_layout(architecture, WHOLE, dtype="bfloat16", block_size=16, max_num_batched_tokens=tokens)
+        rows = fixed_rows(RELEASES["0.33.0"], Checkpoint(architecture, None, None), shape, layout)
+        sizes.append(sum(row.bytes.high for row in rows))
     assert sizes[0] <= sizes[1]
 
 

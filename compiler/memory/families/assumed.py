@@ -16,7 +16,7 @@ from typing import Any
 
 from compiler.catalog.architectures import GENERATING
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import Architecture, HeadCache, Layer, Module, Vector
+from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Module, Vector
 from compiler.memory.config import Config, UnsupportedArchitectureError
 from compiler.memory.families.parts import dtype_of
 from compiler.memory.lengths import max_model_len
@@ -27,7 +27,8 @@ _RECURRENT_KEYS = re.compile(
     r"mamba|ssm|state_size|conv|linear_attn|linear_(key|value|num)|rnn|lru_|recurrent|rwkv|kda"
 )
 _RECURRENT_TENSORS = re.compile(r"conv|mamba|ssm|A_log|dt_bias|dt_proj|\bx_proj|recurrent|rwkv|rg_lru|time_mix")
-_TOWER_KEYS = re.compile(r"vision|visual|audio|image|video|speech|tower|encoder_(config|layers)")
+_TOWER_KEYS = re.compile(r"vision|visual|audio|image|img|video|speech|tower|encoder_(config|layers)")
+_TOWER_TENSORS = re.compile(r"vision|visual|audio|image|img|tower")
 _MIXED_KEYS = re.compile(r"sliding|window|swa|layer_types|pattern|chunk|local_(?!expert)|global|compress|sparse|index")
 _KEYS = re.compile(r"\.(k_proj|key|wk|k)\.weight$")
 _FUSED_KEYS = re.compile(r"\.(qkv_proj|qkv|query_key_value|c_attn|wqkv|kv_proj|kv_b_proj)\.weight$", re.IGNORECASE)
@@ -77,15 +78,16 @@ def assumed(
     dtype = dtype_of(config, Config(data))
     heads, count = config.positive("num_attention_heads"), config.layers("num_hidden_layers", "num_layers")
     cache, copies = _cache(config, tensors, hidden, heads, count)
-    layer = Layer(tuple(_in_layers(tensors, count, dtype)), (cache,) * copies)
+    scratch = _scratch(name, config, tensors, hidden)
+    layer = Layer((*_in_layers(tensors, count, dtype), *scratch), (cache,) * copies)
     return Architecture(
         name=name,
         layers=(layer,) * count,
         first=(),
         last=(),
-        everywhere=(*_outside(tensors, count, dtype), *_tables(config, tensors, vocab, hidden)),
+        everywhere=(*_outside(tensors, count, dtype), *_tables(config, tensors, vocab, hidden, heads)),
         hidden_size=hidden,
-        intermediate_size=_width(name, config, tensors, hidden),
+        intermediate_size=_width(config, tensors, hidden),
         num_attention_heads=heads,
         num_kv_heads=cache.kv_heads,
         head_dim=cache.head_dim,
@@ -117,6 +119,7 @@ def _unbounded(
         return "it does not generate text"
     keys = [key for key in {**data, **config.data} if data.get(key, config.data.get(key)) is not None]
     tower = next((key for key in keys if _TOWER_KEYS.search(key)), None)
+    tower = tower or next((kind.name for kind in tensors if _TOWER_TENSORS.search(kind.name)), None)
     if tower is not None:
         return f"`{tower}` tells of more than a language model"
     if data.get("is_encoder_decoder"):
@@ -174,27 +177,34 @@ def _kept_dtype(kind: TensorKind, checkpoint_dtype: str) -> str | None:
     return "F32" if len(kind.shape) < _MATRIX or _ROUTERS.search(kind.name) else None
 
 
-def _tables(config: Config, tensors: tuple[TensorKind, ...], vocab: int, hidden: int) -> Iterator[Module]:
+def _tables(config: Config, tensors: tuple[TensorKind, ...], vocab: int, hidden: int, heads: int) -> Iterator[Module]:
     """What the engine adds to the tables: padding, and an output head that is stored nowhere and not tied."""
     padded = padded_rows(vocab)
     yield Vector("padding of the vocabulary", 2 * (padded - vocab) * hidden)
     tied = config.flag("tie_word_embeddings") if "tie_word_embeddings" in config else False
+    # Layers of several kinds may rotate in several ways, and the caches here tell of one.
+    yield Vector("second rotary table", max(_head_dims(config, hidden, heads)) * max_model_len(config))
     if not tied and not any(_HEAD.search(kind.name) for kind in tensors):
         yield Vector("output head", padded * hidden)
 
 
-def _width(name: str, config: Config, tensors: tuple[TensorKind, ...], hidden: int) -> int:
-    """The widest tensor of a layer; with experts, their scratch for every expert that serves a token besides."""
-    dense, routed = hidden, 0
-    for kind in tensors:
-        if len(kind.shape) < _MATRIX or _VOCABULARY.search(kind.name):
-            continue
-        if _EXPERTS.search(kind.name) and "shared" not in kind.name:
-            routed = max(routed, hidden, *kind.shape)
-        else:
-            dense = max(dense, *kind.shape)
+def _width(config: Config, tensors: tuple[TensorKind, ...], hidden: int) -> int:
+    """The widest tensor of a layer."""
+    named = config.positive("intermediate_size", default=hidden)
+    return max(hidden, named, *(max(kind.shape) for kind in _matrices(tensors)))
+
+
+def _scratch(name: str, config: Config, tensors: tuple[TensorKind, ...], hidden: int) -> tuple[Module, ...]:
+    """What experts need beside their weights, which are counted as tensors: so many of them that there are none."""
+    routed = [kind for kind in _matrices(tensors) if _EXPERTS.search(kind.name) and "shared" not in kind.name]
     if not routed:
-        return dense
+        return ()
     if not any(key in config for key in _TOP_K):
         raise _refusal(name, "how many experts serve a token is not known")
-    return dense + routed * config.positive(*_TOP_K)
+    widest = max(max(kind.shape) for kind in routed)
+    return (Experts("scratch of experts", 0, hidden, widest, config.positive(*_TOP_K)),)
+
+
+def _matrices(tensors: tuple[TensorKind, ...]) -> Iterator[TensorKind]:
+    """Of layers, without the tables of the vocabulary."""
+    return (kind for kind in tensors if len(kind.shape) >= _MATRIX and not _VOCABULARY.search(kind.name))
