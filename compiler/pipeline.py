@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,9 @@ from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
 from compiler.render.artifact import Artifact
+from compiler.solve.budget import Solution
 from compiler.solve.judgements import Judgement, judge_stack
+from compiler.solve.parsers import KnownParsers, check_parsers, known_parsers
 from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
@@ -56,9 +58,15 @@ class Compiled:
         return next((verdict for verdict in verdicts if verdict is not Verdict.FITS), Verdict.FITS)
 
 
-def compile_stack(path: Path, name: str) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
-    """From a spec and the lock beside it to artifacts; nothing is written."""
-    inputs, diagnostics = _read_inputs(path, name)
+def compile_stack(
+    path: Path, name: str, *, assumes_full: bool = False
+) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
+    """From a spec and the lock beside it to artifacts; nothing is written.
+
+    Args:
+        assumes_full: an architecture without formulas is taken for full attention in every layer.
+    """
+    inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
     plans, diagnostics = _plan(inputs, diagnostics)
@@ -69,19 +77,28 @@ def compile_stack(path: Path, name: str) -> tuple[Compiled | None, tuple[Diagnos
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A stack and the candidates of each of its services; no plans where it does not compile."""
+    """A stack and the candidates of each of its services; no plans where it does not compile.
+
+    Attributes:
+        parsers: that are known for the families that the models of each service may belong to.
+    """
 
     plans: tuple[Plan, ...]
     candidates: Mapping[str, tuple[Judgement, ...]]
+    parsers: Mapping[str, tuple[KnownParsers, ...]]
 
 
-def explain_stack(path: Path, name: str) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
+def explain_stack(
+    path: Path, name: str, *, assumes_full: bool = False
+) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
     """The same plans, with what became of every candidate; None where spec or lock cannot be used."""
-    inputs, diagnostics = _read_inputs(path, name)
+    inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
     plans, diagnostics = _plan(inputs, diagnostics)
-    return Explained(plans, judge_stack(inputs.file.spec, inputs.lock, inputs.release)), diagnostics
+    spec, lock = inputs.file.spec, inputs.lock
+    parsers = {name: known_parsers(lock, name, inputs.release.version) for name in spec.services}
+    return Explained(plans, judge_stack(spec, lock, inputs.release), parsers), diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +110,7 @@ class _Inputs:
     release: Release
 
 
-def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
+def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
     file, diagnostics = read_spec(path, name)
     if file is None:
         return None, diagnostics
@@ -105,8 +122,10 @@ def _read_inputs(path: Path, name: str) -> tuple[_Inputs | None, tuple[Diagnosti
     diagnostics += tuple(_stale(staleness, file) for staleness in stale_services(file.spec, lock))
     if has_errors(diagnostics):
         return None, diagnostics
+    diagnostics += tuple(check_parsers(file, lock))
     release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
     diagnostics += problems
+    release = replace(release, assumes_full=assumes_full)
     return (None if has_errors(diagnostics) else _Inputs(file, lock, release)), diagnostics
 
 
@@ -116,7 +135,18 @@ def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[P
     if solutions is None:
         return (), diagnostics
     plans = lower_stack(inputs.file, solutions, inputs.release)
-    return plans, (*diagnostics, *uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plans))
+    warnings = (*uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plans))
+    return plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
+
+
+def _assumed(file: SpecFile, solutions: Iterable[Solution]) -> Iterator[Diagnostic]:
+    """Which models are counted by an upper bound, because nobody wrote formulas for them."""
+    for server in (server for solution in solutions for server in solution.servers):
+        architecture, service = server.demand.variant.architecture, server.demand.service
+        if architecture.assumed:
+            message = f"`{server.demand.variant.name}` is counted as full attention in every layer: {architecture.name}"
+            note = "stackc has no formulas for it; weights and KV cache are an upper bound, and the rest an estimate"
+            yield Diagnostic("W0302", message, file.at("services", service, "model"), (note,))
 
 
 def _warnings(file: SpecFile, plans: tuple[Plan, ...]) -> tuple[Diagnostic, ...]:

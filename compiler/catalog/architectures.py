@@ -52,6 +52,7 @@ class Registry:
     Attributes:
         transformers: its version, by which configurations are read.
         native: architectures with a class of vLLM's own, or one of its wrappers around transformers.
+        classes: the names of these classes.
         drafts: those of them that only help another model to decode.
         unstaged: those that cannot be divided into pipeline stages.
         removed: the last release that had them.
@@ -64,6 +65,7 @@ class Registry:
     version: str
     transformers: str
     native: frozenset[str]
+    classes: Mapping[str, str]
     drafts: frozenset[str]
     unstaged: frozenset[str]
     removed: Mapping[str, str]
@@ -95,6 +97,7 @@ def load_registry(version: str) -> Registry:
         version=data["vllm"],
         transformers=data["transformers"],
         native=frozenset(record[0] for record in data["architectures"]),
+        classes={record[0]: record[2] for record in data["architectures"]},
         drafts=_marked(data["architectures"], "draft"),
         unstaged=_marked(data["architectures"], "unstaged"),
         removed=data["removed"],

@@ -21,7 +21,11 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One vLLM release in one build."""
+    """One vLLM release in one build.
+
+    Attributes:
+        assumes_full: an architecture without formulas is taken for full attention in every layer (`--assume full`).
+    """
 
     version: str
     build: Build
@@ -30,6 +34,7 @@ class Release:
     minimum_capability: tuple[int, int]
     gpu: GpuOverheads | None = None
     cpu: CpuOverheads | None = None
+    assumes_full: bool = False
 
     def batch_limits(self, memory: int, gpu_title: str) -> BatchLimits:
         """Server defaults by device (vllm/engine/arg_utils.py:get_batch_defaults, 0.33.0)."""

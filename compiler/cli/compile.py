@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from compiler.cli.report import FORMAT, finish, spec_paths, unreadable
+from compiler.cli.report import ASSUME, FORMAT, finish, spec_paths, unreadable
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.emit.check import differences
 from compiler.emit.output import foreign_paths, orphaned_trees, write_all
@@ -32,12 +32,13 @@ from compiler.plan.ir import CpuNode, Plan
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("generated"), show_default=True
 )
+@ASSUME
 @FORMAT
-def command(specs: tuple[Path, ...], *, check: bool, prune: bool, output: Path, form: str) -> None:
+def command(specs: tuple[Path, ...], *, check: bool, prune: bool, output: Path, assume: str | None, form: str) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
-    compiled, diagnostics = _compile_all(spec_paths(specs))
+    compiled, diagnostics = _compile_all(spec_paths(specs), assumes_full=assume == "full")
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
-    job = _Job(output, trees, tuple(compiled), specs, prune=prune)
+    job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume)
     lines: list[str] = []
     if not has_errors(diagnostics):
         try:
@@ -58,6 +59,7 @@ class _Job:
     stacks: tuple[Compiled, ...]
     specs: tuple[Path, ...]
     prune: bool
+    assume: str | None
 
     @property
     def all_specs(self) -> bool:
@@ -67,15 +69,16 @@ class _Job:
         """The command that makes the output what the specs say."""
         default = self.output == Path("generated")
         words = ["stackc", "compile", *map(str, self.specs), *(() if default else ("--output", str(self.output)))]
+        words += [] if self.assume is None else ["--assume", self.assume]
         return shlex.join([*words, "--prune"] if prune else words)
 
 
-def _compile_all(paths: Sequence[Path]) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
+def _compile_all(paths: Sequence[Path], *, assumes_full: bool) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
     compiled: list[Compiled] = []
     diagnostics: tuple[Diagnostic, ...] = ()
     for path in paths:
         try:
-            stack, found = compile_stack(path, str(path))
+            stack, found = compile_stack(path, str(path), assumes_full=assumes_full)
         except OSError as error:
             found = (unreadable(str(path), error),)
             stack = None

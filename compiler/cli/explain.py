@@ -12,9 +12,10 @@ import click
 from compiler.cli.report import FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
 from compiler.diagnostics.render import printable
-from compiler.pipeline import explain_stack
+from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
 from compiler.solve.judgements import Judgement
+from compiler.solve.parsers import KnownParsers
 from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
 
@@ -48,8 +49,9 @@ def _explain_spec(path: str, service: str, form: str) -> NoReturn:
         raise click.UsageError(f"{path} has no service {service}; it has {', '.join(names)}")
     shown = {name: rows for name, rows in explained.candidates.items() if service in ("", name)}
     result: dict[str, Any] = {"candidates": {name: list(map(judgement_object, rows)) for name, rows in shown.items()}}
+    result["parsers"] = {name: list(map(parsers_object, explained.parsers[name])) for name in shown}
     result |= plans_object(explained.plans)
-    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained.plans, shown)))
+    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained, shown)))
 
 
 def plans_object(plans: tuple[Plan, ...]) -> dict[str, Any]:
@@ -61,17 +63,32 @@ def plans_object(plans: tuple[Plan, ...]) -> dict[str, Any]:
     return {"plan": plan_object(plans[0])}
 
 
-def _stack_lines(plans: tuple[Plan, ...], shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
+def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
     """Services of each node in start order; only their candidates where there is no plan."""
-    if not plans:
+    if not explained.plans:
         for name, rows in shown.items():
             yield f"{name}: does not compile"
             yield from candidate_lines(rows)
         return
-    for plan in plans:
+    for plan in explained.plans:
         for service in (service for service in plan.services if service.name in shown):
             yield from service_lines(plan, service)
+            yield from parser_lines(explained.parsers[service.name])
             yield from candidate_lines(shown[service.name])
+
+
+def parser_lines(parsers: Iterable[KnownParsers]) -> Iterator[str]:
+    """Parsers of vLLM that are known for a service's model."""
+    for known in parsers:
+        options = ", ".join(f"{role} {' or '.join(names)}" for role, names in known.names.items() if names)
+        if options:
+            yield f"  parsers for {known.family.described}: {options}"
+
+
+def parsers_object(known: KnownParsers) -> dict[str, Any]:
+    """The same for machines."""
+    names = {role.value: list(names) for role, names in known.names.items() if names}
+    return {"family": known.family.title, "shared": known.family.shared, "parsers": names}
 
 
 def candidate_lines(rows: Iterable[Judgement]) -> Iterator[str]:

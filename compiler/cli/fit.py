@@ -18,7 +18,7 @@ from compiler.catalog.gpus import GPUS, nearest_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
-from compiler.cli.report import FORMAT, finish
+from compiler.cli.report import ASSUME, FORMAT, finish
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock, LockedService
@@ -53,6 +53,7 @@ def _number(value: str) -> int | str:
 @click.option("--pp", "pipeline_parallel_size", type=click.IntRange(1, 64), help="Divide the layers into stages.")
 @click.option("--publisher", "publishers", multiple=True, help="Trusted for quantized variants; may be repeated.")
 @click.option("--hub", "asks_hub", is_flag=True, help="Ask the Hub even where a lock in stacks/ knows the model.")
+@ASSUME
 @FORMAT
 def command(
     model: str,
@@ -64,6 +65,7 @@ def command(
     concurrency: str,
     publishers: tuple[str, ...],
     asks_hub: bool,
+    assume: str | None,
     **service: Any,
 ) -> None:
     """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
@@ -85,7 +87,7 @@ def command(
         "policy": {"publishers": list(publishers), "gated": "allow"},
     }
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
-    _answer(question, known, form)
+    _answer(question, known, form, assumes_full=assume == "full")
 
 
 def _known(model: str, quantization: str, publishers: tuple[str, ...]) -> tuple[str, Lock] | None:
@@ -113,7 +115,7 @@ def _candidates(lock: Lock, model: str, asked: tuple[str, ...]) -> tuple[str, ..
     return next((service.candidates for service in same), ())
 
 
-def _answer(question: dict[str, Any], known: tuple[str, Lock] | None, form: str) -> NoReturn:
+def _answer(question: dict[str, Any], known: tuple[str, Lock] | None, form: str, *, assumes_full: bool) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
         path = Path(folder) / "fit.yaml"
         path.write_text(json.dumps(question, indent=1), encoding="utf-8")  # JSON is YAML
@@ -121,7 +123,7 @@ def _answer(question: dict[str, Any], known: tuple[str, Lock] | None, form: str)
             write_lock(lock_path(path), known[1])
         else:
             _lock(path, form)
-        explained, found = explain_stack(path, "fit.yaml")
+        explained, found = explain_stack(path, "fit.yaml", assumes_full=assumes_full)
     found = tuple(map(_without_file, found))
     if explained is None:
         finish(form, found, result={}, lines=())

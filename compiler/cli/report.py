@@ -19,6 +19,13 @@ FORMAT = click.option(
 )
 
 
+ASSUME = click.option(
+    "--assume",
+    type=click.Choice(["full"]),
+    help="Count an architecture without formulas as full attention in every layer, an upper bound.",
+)
+
+
 class Exit(IntEnum):
     """Exit codes, fixed for scripts."""
 

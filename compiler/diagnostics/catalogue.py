@@ -77,6 +77,8 @@ _TITLES = {
     "E0603": "a file in the generated tree was not written by stackc",
     "W0201": "the engine version is not calibrated",
     "W0301": "the lock holds facts that are not confirmed",
+    "W0302": "an architecture without formulas was counted as full attention",
+    "W0501": "the parser is for another family of models",
 }
 
 CODES = {code: Code(code, title) for code, title in _TITLES.items()}

@@ -32,7 +32,8 @@ def weights_rounding(
     counted = reserved = 0
     for fused, packing in packed_modules(architecture, quantization, parallelism):
         more, rest = _rounding(fused, packing, rank, served_dtype)
-        counted, reserved = counted + more, reserved + rest
+        # Which tensors share one is not known of layers that are only bounded.
+        counted, reserved = counted + more, reserved + (_SEGMENT_UNIT if architecture.assumed else rest)
     return ByteRange(0 if quantization is not None else counted, counted, reserved)
 
 

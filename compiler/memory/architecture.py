@@ -302,6 +302,7 @@ class Architecture:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
+        assumed: nothing is known of its layers, and they are counted by an upper bound, on one GPU only.
     """
 
     name: str
@@ -327,6 +328,7 @@ class Architecture:
     pipelined: bool = True
     copies_kv_heads: bool = True
     float16: bool = True
+    assumed: bool = False
 
     @property
     def num_layers(self) -> int:

@@ -101,8 +101,12 @@ class KvLayout:
         return NULL_BLOCKS + concurrency * self.blocks_per_request(length)
 
     def max_concurrency(self, num_blocks: int, length: int) -> float:
-        """Requests of `length` tokens at once, as vLLM logs it (it counts the null block in)."""
-        return num_blocks / self.blocks_per_request(length)
+        """Requests of `length` tokens at once, as vLLM logs it (it counts the null block in).
+
+        0 where the model keeps nothing of a request: such a cache holds none, and limits none.
+        """
+        each = self.blocks_per_request(length)
+        return num_blocks / each if each else 0.0
 
     def capacity_tokens(self, num_blocks: int, length: int) -> int:
         """VLLM's `GPU KV cache size`: max_concurrency × max_model_len."""

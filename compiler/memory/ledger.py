@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from compiler.units import ByteRange, total
@@ -14,6 +14,10 @@ class Basis(StrEnum):
     EXACT = "exact"
     DERIVED = "derived"
     ESTIMATE = "estimate"
+
+
+ASSUMED = "assumed: full attention in every layer, an upper bound"
+"""What the source of a row says where the architecture has no formulas."""
 
 
 class RowKind(StrEnum):
@@ -46,6 +50,10 @@ class LedgerRow:
     bytes: ByteRange
     basis: Basis
     source: str
+
+    def as_assumed(self) -> LedgerRow:
+        """The same of a model that is only bounded from above."""
+        return replace(self, basis=Basis.ESTIMATE, source=f"{ASSUMED}; {self.source}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,9 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
 @lru_cache(maxsize=4096)
 def _weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
     size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
+    if checkpoint.architecture.assumed:
+        source = "all tensors of the safetensors headers"
+        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.ESTIMATE, source)
     if checkpoint.tensors is None:
         source = "parameters that config.json implies, split as vLLM splits them; no header was read"
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
@@ -235,7 +238,10 @@ def _late_allocations(
     overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, layout: KvLayout
 ) -> tuple[ByteRange, str]:
     blocks = sum(-(-shape.max_model_len // group.spec.block_size) for group in layout.groups)
-    tables = ByteRange.exact(2 * 4 * shape.max_num_seqs * blocks)
+    # Of layers that are only bounded, each may be in a group of its own.
+    tables = ByteRange.exact(
+        2 * 4 * shape.max_num_seqs * blocks * (architecture.num_layers if architecture.assumed else 1)
+    )
     source = "block tables: vllm/v1/worker/gpu/block_table.py"
     if latent_width(architecture):
         gathered = gathered_context_bytes(

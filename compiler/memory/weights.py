@@ -267,6 +267,8 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         SplitError: with the numbers that do not divide.
     """
     ranks = parallelism.tensor_parallel_size
+    if architecture.assumed and ranks * parallelism.pipeline_parallel_size > 1:
+        raise SplitError(f"how vLLM splits {architecture.name} is not known, so it is counted on one GPU only")
     heads, kv_heads = architecture.num_attention_heads, architecture.num_kv_heads
     if heads % ranks:
         raise SplitError(f"{heads} attention heads do not divide by {ranks}")

@@ -56,6 +56,7 @@ class Stage:
     """Each rank of one pipeline stage.
 
     Attributes:
+        assumed: its model has no formulas, and is bounded from above.
         rows: everything but the KV cache.
         fixed: bytes of these rows.
         required: bytes with the smallest KV cache that keeps the promise.
@@ -65,12 +66,14 @@ class Stage:
     rows: tuple[LedgerRow, ...]
     fixed: ByteRange
     required: ByteRange
+    assumed: bool = False
 
     def kv_row(self, blocks: int) -> LedgerRow:
         """The ledger row of a KV cache of that many blocks."""
         size, tokens = self.layout.bytes_per_block, self.layout.block_size
         source = f"{blocks} blocks of {tokens} tokens × {size} bytes, vllm/v1/kv_cache_interface.py"
-        return LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
+        row = LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
+        return row.as_assumed() if self.assumed else row
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,10 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
 
 def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout, blocks: int) -> Stage:
     rows = fixed_rows(release, checkpoint, shape, layout)
+    assumed = checkpoint.architecture.assumed
+    rows = tuple(row.as_assumed() for row in rows) if assumed else rows
     fixed = total(row.bytes for row in rows)
-    return Stage(layout, rows, fixed, fixed + ByteRange.exact(blocks * layout.bytes_per_block))
+    return Stage(layout, rows, fixed, fixed + ByteRange.exact(blocks * layout.bytes_per_block), assumed)
 
 
 def _largest(stages: tuple[Stage, ...]) -> ByteRange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -32,8 +33,16 @@ def solve(file: SpecFile, lock: Lock, release: Release) -> tuple[Mapping[str, So
 
 def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Diagnostic:
     label = file.at("services", problem.service, *problem.path, text=problem.label)
-    helps = tuple(_checked_helps(problem, file, lock, release))
+    helps = (*_checked_helps(problem, file, lock, release), *_assuming(problem, file, lock, release))
     return Diagnostic(problem.code, problem.message, label, problem.notes, helps)
+
+
+def _assuming(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
+    """A flag is no change to the spec; it is offered only where the stack then compiles."""
+    if problem.code != "E0307" or release.assumes_full:
+        return
+    if isinstance(attempt_stack(file.spec, lock, replace(release, assumes_full=True)), dict):
+        yield Help("`--assume full` counts it as full attention in every layer, an upper bound of what it takes")
 
 
 def _checked_helps(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:

@@ -12,9 +12,10 @@ from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.families.assumed import assumed
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
+from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.solve.refusals import (
@@ -91,7 +92,7 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
-    architecture = _read(candidate, rules, "architecture", lambda: read_architecture(facts.config))
+    architecture = _read(candidate, rules, "architecture", lambda: _architecture(facts, rules))
     dtype = None if isinstance(architecture, Refusal) else _dtype(architecture, rules)
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
@@ -112,6 +113,17 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     if reason is not None:
         return engine_refusal(candidate, reason)
     return _limited(candidate, architecture, quantization, rules)
+
+
+def _architecture(facts: ModelFacts, rules: Rules) -> Architecture:
+    try:
+        return read_architecture(facts.config)
+    except UnsupportedArchitectureError:
+        if not rules.release.assumes_full:
+            raise
+        tensors = facts.tensors.kinds if facts.tensors is not None else None
+        packed = facts.quantization is not None
+        return assumed(architecture_name(facts.config), facts.config, tensors, packed=packed)
 
 
 def _limited(

@@ -6,7 +6,6 @@ into a guess.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -191,17 +190,13 @@ def _check_one(given: _Given, catalog: FlagCatalog, seen: dict[str, str]) -> Ite
         yield Diagnostic("E0503", message, label, helps=(given.remove,))
     elif (reason := check_value(flag, given.value) or _unmet(given, flag, catalog)) is not None:
         message = f"`{key}` does not take this value: {reason}"
-        helps = (*_similar(given, flag), given.remove)
-        yield Diagnostic("E0503", message, given.file.at(*given.path), helps=helps)
+        yield Diagnostic("E0503", message, given.file.at(*given.path), helps=(given.remove,))
     seen.setdefault(flag.name, key)
 
 
 # What vLLM checks beyond its parser (vllm/entrypoints/common/cli_args.py:validate_parsed_serve_args, 0.33.0).
-_REQUIRES = {
-    "--enable-auto-tool-choice": "--tool-call-parser",
-    "--enable-log-outputs": "--enable-log-requests",
-}
-_PLUGINS = {"--tool-call-parser": "--tool-parser-plugin", "--reasoning-parser": "--reasoning-parser-plugin"}
+# Parsers of tool calls and reasoning depend on the model: compiler/solve/parsers.py.
+_REQUIRES = {"--enable-log-outputs": "--enable-log-requests"}
 
 
 def _unmet(given: _Given, flag: Flag, catalog: FlagCatalog) -> str | None:
@@ -211,14 +206,7 @@ def _unmet(given: _Given, flag: Flag, catalog: FlagCatalog) -> str | None:
     needed = _REQUIRES.get(flag.name)
     if needed is not None and given.value is True and needed not in others:
         return f"it needs `{_key(needed)}` too"
-    if flag.registered and given.value not in flag.registered and _PLUGINS[flag.name] not in others:
-        return f"vLLM {catalog.version} knows no parser of that name"
     return None
-
-
-def _similar(given: _Given, flag: Flag) -> tuple[Help, ...]:
-    names = difflib.get_close_matches(str(given.value), flag.registered, n=2)
-    return tuple(Help(f"did you mean `{name}`?", (Edit(given.path, name),)) for name in names)
 
 
 def _unknown(given: _Given, catalog: FlagCatalog) -> Diagnostic:
