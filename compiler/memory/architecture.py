@@ -328,6 +328,10 @@ class Architecture:
     copies_kv_heads: bool = True
     float16: bool = True
 
+    def __hash__(self) -> int:
+        """Cheap: what is worked out for an architecture is kept by it, and its layers are long to go through."""
+        return hash((self.name, len(self.layers), self.hidden_size, self.vocab_size))
+
     @property
     def num_layers(self) -> int:
         """Layers of the decoder."""
