@@ -338,6 +338,11 @@ class Architecture:
         return len(self.layers)
 
     @property
+    def kinds(self) -> tuple[Layer, ...]:
+        """One layer of each kind: those that are alike share one object, which costs less to find out than equality."""
+        return tuple({id(layer): layer for layer in self.layers}.values())
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """What a prompt may hold besides text."""
         return tuple(dict.fromkeys(kind for encoder in self.encoders for kind in encoder.modalities))
@@ -345,7 +350,7 @@ class Architecture:
     @property
     def sliding_window(self) -> int | None:
         """The window that all layers share; None where one of them has none or they differ."""
-        windows = {cache.window for layer in self.layers for cache in layer.caches if isinstance(cache, HeadCache)}
+        windows = {cache.window for layer in self.kinds for cache in layer.caches if isinstance(cache, HeadCache)}
         return windows.pop() if len(windows) == 1 else None
 
 

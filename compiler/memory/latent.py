@@ -104,7 +104,7 @@ def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -
     tokens = 8 × factor × max_model_len, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
     get_max_prefill_buffer_size). It is reserved in the profile run and kept.
     """
-    widths = [cache.head_dim for layer in _distinct(architecture) for cache in layer.caches
+    widths = [cache.head_dim for layer in architecture.kinds for cache in layer.caches
               if isinstance(cache, IndexerCache)]  # fmt: skip
     if not widths:
         return 0
@@ -114,7 +114,7 @@ def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -
 
 def indexer_logits_bytes(architecture: Architecture) -> int:
     """What an indexer's profile run allocates for scores and frees again."""
-    has_indexer = any(isinstance(cache, IndexerCache) for layer in _distinct(architecture) for cache in layer.caches)
+    has_indexer = any(isinstance(cache, IndexerCache) for layer in architecture.kinds for cache in layer.caches)
     return _INDEXER_LOGITS if has_indexer else 0
 
 
@@ -152,12 +152,8 @@ def _aligned(size: int) -> int:
     return -(-size // _WORKSPACE_UNIT) * _WORKSPACE_UNIT
 
 
-def _distinct(architecture: Architecture) -> Iterator[Layer]:
-    return iter(dict.fromkeys(architecture.layers))
-
-
 def _latents(architecture: Architecture) -> Iterator[tuple[Layer, LatentCache]]:
-    for layer in _distinct(architecture):
+    for layer in architecture.kinds:
         cache = _latent(layer)
         if cache is not None:
             yield layer, cache

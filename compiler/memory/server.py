@@ -191,7 +191,7 @@ def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemor
 
 def _activation_source(overheads: GpuOverheads, architecture: Architecture, encoder: EncoderMemory | None) -> str:
     parts = [f"larger of forward pass and sampler; {overheads.sampler.source}"]
-    if any(isinstance(module, Experts) for layer in architecture.layers for module in layer.modules):
+    if any(isinstance(module, Experts) for layer in architecture.kinds for module in layer.modules):
         parts.append("expert workspaces: vllm/model_executor/layers/fused_moe/modular_kernel.py")
     if latent_width(architecture):
         parts.append("MLA context: vllm/model_executor/layers/attention/mla_attention.py")
@@ -207,8 +207,7 @@ def rotary_tables(architecture: Architecture, shape: ServerShape) -> int:
 
     vLLM shares tables between layers (get_rope in vllm/model_executor/layers/rotary_embedding/__init__.py).
     """
-    layers = {id(layer): layer for layer in architecture.layers}.values()
-    caches = [cache for layer in layers for cache in layer.caches]
+    caches = [cache for layer in architecture.kinds for cache in layer.caches]
     tables = {(cache.head_dim, cache.window is None) for cache in caches if isinstance(cache, HeadCache)}
     tables |= {(_LATENT_ROTARY, True) for cache in caches if isinstance(cache, LatentCache)}
     return sum(width for width, _ in tables) * architecture.max_model_len * SERVED_BYTES[shape.served_dtype]
