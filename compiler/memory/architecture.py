@@ -6,7 +6,7 @@ Modules carry whole-model sizes; compiler/memory/weights.py splits them over ran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 
@@ -302,6 +302,7 @@ class Architecture:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
+        kinds: one layer of each kind: those that are alike share one object.
     """
 
     name: str
@@ -327,6 +328,11 @@ class Architecture:
     pipelined: bool = True
     copies_kv_heads: bool = True
     float16: bool = True
+    kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Kinds of layers are told apart by identity, which costs less than comparing."""
+        object.__setattr__(self, "kinds", tuple({id(layer): layer for layer in self.layers}.values()))
 
     def __hash__(self) -> int:
         """Cheap: what is worked out for an architecture is kept by it, and its layers are long to go through."""
@@ -336,11 +342,6 @@ class Architecture:
     def num_layers(self) -> int:
         """Layers of the decoder."""
         return len(self.layers)
-
-    @property
-    def kinds(self) -> tuple[Layer, ...]:
-        """One layer of each kind: those that are alike share one object, which costs less to find out than equality."""
-        return tuple({id(layer): layer for layer in self.layers}.values())
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ both respects is one object here: all that is worked out from it is worked out o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Table, Vector
@@ -47,8 +47,7 @@ def rank_modules(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
 ) -> Iterator[tuple[Packed, int]]:
     """Every kind of module of a rank, and how many there are of it."""
-    for packed in packed_outside(architecture, quantization, parallelism):
-        yield packed, 1
+    yield from _kinds(packed_outside(architecture, quantization, parallelism))
     for layer, count in rank_layers(architecture, quantization, parallelism):
         for packed in layer.modules:
             yield packed, count
@@ -83,6 +82,17 @@ def _outside(
     tower_modules = (module for tower in towers for module in tower.modules)
     fused = fused_modules((*stage, *architecture.everywhere, *tower_modules))
     return packed_modules(architecture, quantization, "", fused)
+
+
+@lru_cache(maxsize=256)
+def _kinds(modules: tuple[Packed, ...]) -> tuple[tuple[Packed, int], ...]:
+    """The first of those that differ in their names only, as a tower's do between layers, and how many there are."""
+    found: dict[object, tuple[Packed, int]] = {}
+    for packed in modules:
+        alike = (tuple(replace(module, name="") for module in packed.fused.modules), packed.packing)
+        first, count = found.get(alike, (packed, 0))
+        found[alike] = (first, count + 1)
+    return tuple(found.values())
 
 
 @lru_cache(maxsize=128)

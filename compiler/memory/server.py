@@ -36,7 +36,7 @@ from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.shape import ServerShape
-from compiler.memory.tensors import content, drafting_tensors, expected_tensors, second_head_elements
+from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
@@ -89,8 +89,9 @@ def _unexplained(
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
     tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
-    found = content(tensors, tied=tied, skipped=architecture.drafting_prefixes)
-    expected = content(expected_tensors(architecture, checkpoint.quantization), tied=tied)
+    implied = expected_tensors(architecture, checkpoint.quantization)
+    found = content(as_loaded(tensors, implied), tied=tied, skipped=architecture.drafting_prefixes)
+    expected = content(implied, tied=tied)
     head = second_head_elements(tensors, architecture) * width // ranks
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:

@@ -150,6 +150,24 @@ def check_tensors(kinds: Iterable[TensorKind]) -> None:
             raise ConfigError(f"tensor `{kind.name}` should be a table, its shape is {list(kind.shape)}")
 
 
+def as_loaded(found: Iterable[TensorKind], expected: Iterable[TensorKind]) -> Iterator[TensorKind]:
+    """What a checkpoint stores, as the engine keeps it.
+
+    A tensor that is narrower than its parameter is cast while it is loaded, as DeepSeek V3.2's FP8 `indexer.wk` is. A
+    bias that GPTQ's tools wrote beside a projection without one is left out (load_weights of vLLM's models).
+    """
+    stored = tuple(found)
+    wanted = {(kind.name, kind.shape, kind.count): kind.dtype for kind in expected}
+    names = {name for name, _, _ in wanted}
+    packed = {kind.name.removesuffix("qweight") for kind in stored if kind.name.endswith(".qweight")}
+    for kind in stored:
+        if kind.name.endswith(".bias") and kind.name not in names and kind.name.removesuffix("bias") in packed:
+            continue
+        dtype = wanted.get((kind.name, kind.shape, kind.count), kind.dtype)
+        cast = dtype in _FLOATS and dtype_bytes(kind.dtype) < dtype_bytes(dtype)
+        yield kind.model_copy(update={"dtype": dtype}) if cast else kind
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What tensors hold, whatever their names: floating-point elements, and bytes of packed and integer tensors."""
