@@ -63,7 +63,7 @@ class Checkpoint:
 def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
     """Every row but the KV cache; `layout` is for the block tables."""
     architecture = checkpoint.architecture
-    weights = _weights_row(checkpoint, shape.parallelism, shape.served_dtype)
+    weights = weights_row(checkpoint, shape.parallelism, shape.served_dtype)
     if release.gpu is not None:
         return gpu_rows(release.gpu, checkpoint, shape, layout, weights)
     if release.cpu is not None:
@@ -72,7 +72,8 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
 
 
 @lru_cache(maxsize=4096)
-def _weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+def weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+    """Parameters on one rank, and how well they are known: exactly where headers and config.json agree."""
     size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
     if checkpoint.tensors is None:
         source = "parameters that config.json implies, split as vLLM splits them; no header was read"

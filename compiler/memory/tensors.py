@@ -158,10 +158,12 @@ def as_loaded(found: Iterable[TensorKind], expected: Iterable[TensorKind]) -> It
     """
     stored = tuple(found)
     wanted = {(kind.name, kind.shape, kind.count): kind.dtype for kind in expected}
-    names = {name for name, _, _ in wanted}
+    # Below the layer's number: files may call what stands before it otherwise.
+    biases = {name.rpartition("*.")[2] for name, _, _ in wanted if name.endswith(".bias")}
     packed = {kind.name.removesuffix("qweight") for kind in stored if kind.name.endswith(".qweight")}
     for kind in stored:
-        if kind.name.endswith(".bias") and kind.name not in names and kind.name.removesuffix("bias") in packed:
+        empty = kind.name.endswith(".bias") and kind.name.rpartition("*.")[2] not in biases
+        if empty and kind.name.removesuffix("bias") in packed:
             continue
         dtype = wanted.get((kind.name, kind.shape, kind.count), kind.dtype)
         cast = dtype in _FLOATS and dtype_bytes(kind.dtype) < dtype_bytes(dtype)
