@@ -131,9 +131,42 @@ def one_service() -> Figure:
     return _figure("one service, context: max", 1, 1, _seconds(lambda: attempt(spec, lock, RELEASE), RUNS))
 
 
+def _mixture() -> ModelFacts:
+    """The numbers of a public mixture of 235 billion parameters, 94 layers of 128 experts, in FP8 blocks."""
+    config = {
+        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": 4096,
+        "intermediate_size": 12288, "moe_intermediate_size": 1536, "num_hidden_layers": 94, "num_attention_heads": 64,
+        "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "vocab_size": 151936,
+        "decoder_sparse_step": 1, "mlp_only_layers": [], "max_position_embeddings": 40960, "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    routers = [f"model.layers.{index}.mlp.gate" for index in range(94)]
+    block = {
+        "quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128],
+        "modules_to_not_convert": ["lm_head", *routers],
+    }  # fmt: skip
+    return ModelFacts(source=HUB, chat_template="x", config=config, quantization=block)
+
+
+def one_mixture() -> Figure:
+    """A quantized mixture of experts, its context left open, over as many of eight GPUs as it needs."""
+    name = "example/mixture"
+    spec = Spec.model_validate(
+        {
+            "stack": "mixture",
+            "engine": {"vllm": "0.33.0"},
+            "nodes": {"n": {"gpus": {"model": "h100-80gb", "count": 8}}},
+            "services": {"mixture": {"model": name, "context": "max", "port": 1024}},
+        }
+    )
+    locked = LockedService(model=name, quantization=spec.services["mixture"].quantization, candidates=(name,))
+    lock = Lock(schema=1, services={"mixture": locked}, models={name: _mixture()})
+    return _figure("a large FP8 mixture, context: max", 1, 8, _seconds(lambda: attempt(spec, lock, RELEASE), RUNS))
+
+
 def figures() -> list[Figure]:
-    """One fit, then the curve."""
-    found = [one_service()]
+    """One fit of a dense model and one of a large mixture, then the curve."""
+    found = [one_service(), one_mixture()]
     for services in FLEETS:
         devices, spec, lock = fleet(services)
         seconds = _seconds(lambda of=(devices, spec, lock): attempt_on(*of, RELEASE), 3)  # type: ignore[misc]

@@ -144,7 +144,7 @@ def expert_workspaces(architecture: Architecture, shape: ServerShape) -> int:
 
 def _modules(architecture: Architecture) -> Iterator[Module]:
     """Modules of layers that are not the same object: layers that are alike share one."""
-    for layer in {id(layer): layer for layer in architecture.layers}.values():
+    for layer in architecture.kinds:
         yield from layer.modules
 
 
@@ -192,8 +192,7 @@ def kept_workspace(architecture: Architecture, shape: ServerShape, *, experts: b
 
 def latent_width(architecture: Architecture) -> int:
     """Elements of a latent vector; 0 for a model without MLA."""
-    layers = {id(layer): layer for layer in architecture.layers}.values()
-    caches = (cache for layer in layers for cache in layer.caches)
+    caches = (cache for layer in architecture.kinds for cache in layer.caches)
     return max((cache.width for cache in caches if isinstance(cache, LatentCache)), default=0)
 
 

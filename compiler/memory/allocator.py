@@ -11,9 +11,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 from compiler.memory.architecture import Architecture
+from compiler.memory.packed import Packed, rank_modules
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.quantized import Packing, Quantization
-from compiler.memory.weights import Fused, module_parameters, packed_modules
+from compiler.memory.quantized import Quantization
+from compiler.memory.weights import module_parameters
 from compiler.units import MIB, ByteRange
 
 _OWN_SEGMENT = 10 * MIB
@@ -30,18 +31,19 @@ def weights_rounding(
     """
     rank = replace(parallelism, stage=0)
     counted = reserved = 0
-    for fused, packing in packed_modules(architecture, quantization, parallelism):
-        more, rest = _rounding(fused, packing, rank, served_dtype)
+    for packed, count in rank_modules(architecture, quantization, parallelism):
+        more, rest = _rounding(packed, rank, served_dtype)
         # Which tensors share one is not known of layers that are only bounded.
-        counted, reserved = counted + more, reserved + (_SEGMENT_UNIT if architecture.assumed else rest)
+        each = _SEGMENT_UNIT if architecture.assumed else rest
+        counted, reserved = counted + more * count, reserved + each * count
     return ByteRange(0 if quantization is not None else counted, counted, reserved)
 
 
 @lru_cache(maxsize=65536)
-def _rounding(fused: Fused, packing: Packing | None, parallelism: Parallelism, served_dtype: str) -> tuple[int, int]:
+def _rounding(packed: Packed, parallelism: Parallelism, served_dtype: str) -> tuple[int, int]:
     """Of one module: bytes that count as allocated, and the rest of its segments."""
     counted = reserved = 0
-    for parameter in module_parameters(fused, packing, parallelism):
+    for parameter in module_parameters(packed.fused, packed.packing, parallelism):
         size = parameter.loaded_bytes(served_dtype)
         rest = -size % _SEGMENT_UNIT if size >= _OWN_SEGMENT else 0
         counted += rest if rest <= _SMALLEST_SPLIT else 0

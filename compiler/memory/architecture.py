@@ -6,7 +6,7 @@ Modules carry whole-model sizes; compiler/memory/weights.py splits them over ran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 
@@ -303,6 +303,7 @@ class Architecture:
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
         assumed: nothing is known of its layers, and they are counted by an upper bound, on one GPU only.
+        kinds: one layer of each kind: those that are alike share one object.
     """
 
     name: str
@@ -329,6 +330,15 @@ class Architecture:
     copies_kv_heads: bool = True
     float16: bool = True
     assumed: bool = False
+    kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Kinds of layers are told apart by identity, which costs less than comparing."""
+        object.__setattr__(self, "kinds", tuple({id(layer): layer for layer in self.layers}.values()))
+
+    def __hash__(self) -> int:
+        """Cheap: what is worked out for an architecture is kept by it, and its layers are long to go through."""
+        return hash((self.name, len(self.layers), self.hidden_size, self.vocab_size))
 
     @property
     def num_layers(self) -> int:
@@ -343,7 +353,7 @@ class Architecture:
     @property
     def sliding_window(self) -> int | None:
         """The window that all layers share; None where one of them has none or they differ."""
-        windows = {cache.window for layer in self.layers for cache in layer.caches if isinstance(cache, HeadCache)}
+        windows = {cache.window for layer in self.kinds for cache in layer.caches if isinstance(cache, HeadCache)}
         return windows.pop() if len(windows) == 1 else None
 
 

@@ -50,7 +50,7 @@ CPU_LATENT_BACKEND, CPU_LATENT_BLOCK = "CPU_MLA", 16
 
 def is_latent(architecture: Architecture) -> bool:
     """Whether some layer caches latents."""
-    return any(isinstance(cache, LatentCache) for layer in architecture.layers for cache in layer.caches)
+    return any(isinstance(cache, LatentCache) for layer in architecture.kinds for cache in layer.caches)
 
 
 def attention_plan(
@@ -111,7 +111,7 @@ def _defaulted(architecture: Architecture, capability: tuple[int, int], flag: st
 
 
 def _backends(architecture: Architecture, device: Device) -> Iterable[Backend]:
-    for layer in dict.fromkeys(architecture.layers):
+    for layer in architecture.kinds:
         for cache in layer.caches:
             if isinstance(cache, HeadCache):
                 yield _head_backend(cache, device, sinks=_has_sinks(layer))

@@ -64,7 +64,7 @@ def rank_kv_layout(
             found = tuple(_specs(cache, parallelism, kept, rules))
             specs.extend(found)
             held.extend([index in stage] * len(found))
-    packed = any(isinstance(cache, PackedCache) for layer in architecture.layers for cache in layer.caches)
+    packed = any(isinstance(cache, PackedCache) for layer in architecture.kinds for cache in layer.caches)
     batches = parallelism.pipeline_parallel_size + 1
     return kv_layout(specs, dtype=dtype, in_flight_tokens=batches * max_num_batched_tokens, held=held, packed=packed)
 

@@ -13,9 +13,9 @@ from compiler.memory.architecture import Architecture, IndexerCache, LatentCache
 from compiler.memory.backend_rules import Device
 from compiler.memory.latent_backends import latent_shape
 from compiler.memory.layouts import SERVED_BYTES
+from compiler.memory.packed import rank_layers
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism
-from compiler.memory.weights import Fused, chooser_of, packing_of
 
 _CONTEXT_ROWS = 64 * 1024
 _INDEXER_LOGITS = 512 << 20  # VLLM_SPARSE_INDEXER_MAX_LOGITS_MB
@@ -35,15 +35,13 @@ def absorbed_bytes(
     heads / ranks × (nope + value) × rank × width of the served dtype, for each layer of the stage. They are made while
     weights are loaded and kept.
     """
-    total, chooser = 0, chooser_of(quantization, architecture)
-    for index in parallelism.layers(architecture.num_layers):
-        layer = architecture.layers[index]
-        if _latent(layer) is None:
+    total = 0
+    for packed, count in rank_layers(architecture, quantization, parallelism):
+        if _latent(packed.layer) is None:
             continue
-        module = _keys(layer)
-        path = f"{architecture.layer_prefix}.{index}."
-        if packing_of(path, Fused(module.name, (module,)), chooser, architecture) is not None:
-            total += parallelism.share(module.outputs, module.split) * module.inputs
+        keys = _keys(packed.layer)
+        if any(module.packing is not None and keys in module.fused.modules for module in packed.modules):
+            total += parallelism.share(keys.outputs, keys.split) * keys.inputs * count
     return total * SERVED_BYTES[served_dtype]
 
 
@@ -106,7 +104,7 @@ def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -
     tokens = 8 × factor × max_model_len, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
     get_max_prefill_buffer_size). It is reserved in the profile run and kept.
     """
-    widths = [cache.head_dim for layer in _distinct(architecture) for cache in layer.caches
+    widths = [cache.head_dim for layer in architecture.kinds for cache in layer.caches
               if isinstance(cache, IndexerCache)]  # fmt: skip
     if not widths:
         return 0
@@ -116,7 +114,7 @@ def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -
 
 def indexer_logits_bytes(architecture: Architecture) -> int:
     """What an indexer's profile run allocates for scores and frees again."""
-    has_indexer = any(isinstance(cache, IndexerCache) for layer in _distinct(architecture) for cache in layer.caches)
+    has_indexer = any(isinstance(cache, IndexerCache) for layer in architecture.kinds for cache in layer.caches)
     return _INDEXER_LOGITS if has_indexer else 0
 
 
@@ -154,12 +152,8 @@ def _aligned(size: int) -> int:
     return -(-size // _WORKSPACE_UNIT) * _WORKSPACE_UNIT
 
 
-def _distinct(architecture: Architecture) -> Iterator[Layer]:
-    return iter(dict.fromkeys(architecture.layers))
-
-
 def _latents(architecture: Architecture) -> Iterator[tuple[Layer, LatentCache]]:
-    for layer in _distinct(architecture):
+    for layer in architecture.kinds:
         cache = _latent(layer)
         if cache is not None:
             yield layer, cache

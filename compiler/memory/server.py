@@ -36,7 +36,7 @@ from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.shape import ServerShape
-from compiler.memory.tensors import content, drafting_tensors, expected_tensors, second_head_elements
+from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
@@ -63,7 +63,7 @@ class Checkpoint:
 def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
     """Every row but the KV cache; `layout` is for the block tables."""
     architecture = checkpoint.architecture
-    weights = _weights_row(checkpoint, shape.parallelism, shape.served_dtype)
+    weights = weights_row(checkpoint, shape.parallelism, shape.served_dtype)
     if release.gpu is not None:
         return gpu_rows(release.gpu, checkpoint, shape, layout, weights)
     if release.cpu is not None:
@@ -72,7 +72,8 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
 
 
 @lru_cache(maxsize=4096)
-def _weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+def weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+    """Parameters on one rank, and how well they are known: exactly where headers and config.json agree."""
     size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
     if checkpoint.architecture.assumed:
         source = "all tensors of the safetensors headers"
@@ -92,8 +93,9 @@ def _unexplained(
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
     tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
-    found = content(tensors, tied=tied, skipped=architecture.drafting_prefixes)
-    expected = content(expected_tensors(architecture, checkpoint.quantization), tied=tied)
+    implied = expected_tensors(architecture, checkpoint.quantization)
+    found = content(as_loaded(tensors, implied), tied=tied, skipped=architecture.drafting_prefixes)
+    expected = content(implied, tied=tied)
     head = second_head_elements(tensors, architecture) * width // ranks
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:
@@ -194,7 +196,7 @@ def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemor
 
 def _activation_source(overheads: GpuOverheads, architecture: Architecture, encoder: EncoderMemory | None) -> str:
     parts = [f"larger of forward pass and sampler; {overheads.sampler.source}"]
-    if any(isinstance(module, Experts) for layer in architecture.layers for module in layer.modules):
+    if any(isinstance(module, Experts) for layer in architecture.kinds for module in layer.modules):
         parts.append("expert workspaces: vllm/model_executor/layers/fused_moe/modular_kernel.py")
     if latent_width(architecture):
         parts.append("MLA context: vllm/model_executor/layers/attention/mla_attention.py")
@@ -210,8 +212,7 @@ def rotary_tables(architecture: Architecture, shape: ServerShape) -> int:
 
     vLLM shares tables between layers (get_rope in vllm/model_executor/layers/rotary_embedding/__init__.py).
     """
-    layers = {id(layer): layer for layer in architecture.layers}.values()
-    caches = [cache for layer in layers for cache in layer.caches]
+    caches = [cache for layer in architecture.kinds for cache in layer.caches]
     tables = {(cache.head_dim, cache.window is None) for cache in caches if isinstance(cache, HeadCache)}
     tables |= {(_LATENT_ROTARY, True) for cache in caches if isinstance(cache, LatentCache)}
     return sum(width for width, _ in tables) * architecture.max_model_len * SERVED_BYTES[shape.served_dtype]

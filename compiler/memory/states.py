@@ -133,7 +133,7 @@ def hybrid_block_size(block_size: int, *, token_bytes: int, state_bytes: int, al
 
 
 def _kernel_alignment(architecture: Architecture, block_size: int) -> int:
-    latent = any(isinstance(cache, LatentCache) for layer in architecture.layers for cache in layer.caches)
+    latent = any(isinstance(cache, LatentCache) for layer in architecture.kinds for cache in layer.caches)
     return max(block_size, _LATENT_ALIGNMENT) if latent else block_size
 
 
@@ -146,7 +146,7 @@ def _checkpoint_alignment(states: tuple[StateCache, ...], served_dtype: str, maj
 def _token_bytes(architecture: Architecture, parallelism: Parallelism, element_bytes: int) -> int | None:
     """Bytes of one token in one attention layer; None without attention."""
     widths: set[int] = set()
-    for layer in dict.fromkeys(architecture.layers):
+    for layer in architecture.kinds:
         for cache in layer.caches:
             if isinstance(cache, HeadCache):
                 heads = max(1, cache.kv_heads // parallelism.tensor_parallel_size)

@@ -11,14 +11,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture, Experts, Linear, Module, Split, Table
 from compiler.memory.config import ConfigError
 from compiler.memory.layouts import Parameter, Projections, dtype_bytes, linear_parameters
+from compiler.memory.packed import (
+    Fused,
+    Packed,
+    fused_modules,
+    packed_layers,
+    packed_modules,
+    packed_outside,
+    rank_layers,
+)
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.quantized import Packing, Quantization
-from compiler.memory.weights import Fused, chooser_of, fused_modules, module_parameters, packing_of, rank_modules
+from compiler.memory.weights import module_parameters
 
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -28,6 +38,7 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 _NOT_KEPT = re.compile(r"(^|\.)(g_idx|weight_shape|inv_freq|rotary_emb)(\.|$)|^mtp\.")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$")
 _TABLE = 2
+_WHOLE = Parallelism()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +50,66 @@ class StoredTensor:
     shape: tuple[int, ...]
 
 
+@lru_cache(maxsize=128)
 def expected_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
     """Every kind of tensor that the checkpoint should hold for what is served."""
-    return _kinds(rank_modules(architecture, Parallelism()), architecture, quantization)
+    outside = packed_outside(architecture, quantization, _WHOLE)
+    inside = (
+        (f"{architecture.layer_prefix}.*.", packed, count)
+        for layer, count in rank_layers(architecture, quantization, _WHOLE)
+        for packed in layer.modules
+    )
+    return _kinds(chain((("", packed, 1) for packed in outside), inside), architecture)
 
 
 def stored_tensors(architecture: Architecture, quantization: Quantization | None) -> Iterator[StoredTensor]:
     """Every single tensor that the checkpoint should hold for what is served."""
-    default, chooser = _SAFETENSORS[architecture.checkpoint_dtype], chooser_of(quantization, architecture)
-    for path, fused in rank_modules(architecture, Parallelism()):
-        for suffix, parameter, count in _stored(fused, packing_of(path, fused, chooser, architecture)):
+    default = _SAFETENSORS[architecture.checkpoint_dtype]
+    outside = (("", packed) for packed in packed_outside(architecture, quantization, _WHOLE))
+    inside = (
+        (f"{architecture.layer_prefix}.{index}.", packed)
+        for index, layer in enumerate(packed_layers(architecture, quantization))
+        for packed in layer.modules
+    )
+    for path, packed in chain(outside, inside):
+        for suffix, parameter, count in _stored(packed):
             dtype = parameter.stored_dtype or parameter.dtype or default
             for index in range(count):
                 yield StoredTensor(path + suffix.replace("*", str(index)), dtype, parameter.shape)
 
 
+@lru_cache(maxsize=128)
 def drafting_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
     """Those of layers that the checkpoint may hold and the engine does not load."""
-    layers = enumerate(architecture.drafting, architecture.num_layers)
     modules = (
-        (f"{architecture.layer_prefix}.{index}.", fused)
-        for index, layer in layers
-        for fused in fused_modules(layer.modules)
+        (path, packed, 1)
+        for index, layer in enumerate(architecture.drafting, architecture.num_layers)
+        for path in (f"{architecture.layer_prefix}.{index}.",)
+        for packed in packed_modules(architecture, quantization, path, fused_modules(layer.modules))
     )
-    return _kinds(modules, architecture, quantization)
+    return _kinds(modules, architecture)
 
 
-def _kinds(
-    modules: Iterable[tuple[str, Fused]], architecture: Architecture, quantization: Quantization | None
-) -> tuple[TensorKind, ...]:
+def _kinds(modules: Iterable[tuple[str, Packed, int]], architecture: Architecture) -> tuple[TensorKind, ...]:
+    """Of modules, each with its path in checkpoints and how many there are of it."""
     counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
-    default, chooser = _SAFETENSORS[architecture.checkpoint_dtype], chooser_of(quantization, architecture)
-    for path, fused in modules:
-        packing = packing_of(path, fused, chooser, architecture)
-        for suffix, parameter, count in _stored(fused, packing):
+    default = _SAFETENSORS[architecture.checkpoint_dtype]
+    for path, packed, modules_alike in modules:
+        for suffix, parameter, count in _stored(packed):
             dtype = parameter.stored_dtype or parameter.dtype or default
-            counts[_NUMBER.sub("*", path + suffix), dtype, parameter.shape] += count
+            counts[_NUMBER.sub("*", path + suffix), dtype, parameter.shape] += count * modules_alike
     return tuple(
         TensorKind(name=name, dtype=dtype, shape=shape, count=count) for (name, dtype, shape), count in counts.items()
     )
 
 
 @lru_cache(maxsize=4096)
-def _stored(fused: Fused, packing: Packing | None) -> tuple[tuple[str, Parameter, int], ...]:
+def _stored(packed: Packed) -> tuple[tuple[str, Parameter, int], ...]:
     """Names below the layer, and how many alike there are of each."""
     return tuple(
         (f"{name}.{parameter.suffix}" if parameter.suffix else name, parameter, count)
-        for name, module, count in _singles(fused)
-        for parameter in _parameters(module, packing)
+        for name, module, count in _singles(packed.fused)
+        for parameter in _parameters(module, packed.packing)
         if parameter.stored
     )
 
@@ -108,7 +131,7 @@ def _singles(fused: Fused) -> Iterator[tuple[str, Module, int]]:
 def _parameters(module: Module, packing: Packing | None) -> tuple[Parameter, ...]:
     if isinstance(module, Table):
         return linear_parameters(Projections(module.name, (module.rows,), module.columns), packing)
-    return module_parameters(Fused(module.name, (module,)), packing, Parallelism())
+    return module_parameters(Fused(module.name, (module,)), packing, _WHOLE)
 
 
 def check_tensors(kinds: Iterable[TensorKind]) -> None:
@@ -125,6 +148,26 @@ def check_tensors(kinds: Iterable[TensorKind]) -> None:
         is_table = kind.name.endswith(("embed_tokens.weight", "lm_head.weight"))
         if is_table and (len(kind.shape) != _TABLE or not kind.shape[0]):
             raise ConfigError(f"tensor `{kind.name}` should be a table, its shape is {list(kind.shape)}")
+
+
+def as_loaded(found: Iterable[TensorKind], expected: Iterable[TensorKind]) -> Iterator[TensorKind]:
+    """What a checkpoint stores, as the engine keeps it.
+
+    A tensor that is narrower than its parameter is cast while it is loaded, as DeepSeek V3.2's FP8 `indexer.wk` is. A
+    bias that GPTQ's tools wrote beside a projection without one is left out (load_weights of vLLM's models).
+    """
+    stored = tuple(found)
+    wanted = {(kind.name, kind.shape, kind.count): kind.dtype for kind in expected}
+    # Below the layer's number: files may call what stands before it otherwise.
+    biases = {name.rpartition("*.")[2] for name, _, _ in wanted if name.endswith(".bias")}
+    packed = {kind.name.removesuffix("qweight") for kind in stored if kind.name.endswith(".qweight")}
+    for kind in stored:
+        empty = kind.name.endswith(".bias") and kind.name.rpartition("*.")[2] not in biases
+        if empty and kind.name.removesuffix("bias") in packed:
+            continue
+        dtype = wanted.get((kind.name, kind.shape, kind.count), kind.dtype)
+        cast = dtype in _FLOATS and dtype_bytes(kind.dtype) < dtype_bytes(dtype)
+        yield kind.model_copy(update={"dtype": dtype}) if cast else kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ fused_moe of 0.33.0), how a parameter is stored follows its packing (compiler/me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from compiler.memory.architecture import (
@@ -17,30 +16,17 @@ from compiler.memory.architecture import (
     LatentCache,
     Layer,
     Linear,
-    Module,
     Split,
     Table,
-    Vector,
 )
 from compiler.memory.expert_layouts import ExpertShape, expert_parameters
 from compiler.memory.layouts import SERVED_BYTES, Parameter, Projections, linear_parameters
+from compiler.memory.packed import Fused, Packed, rank_layers, rank_modules
 from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
-from compiler.memory.quantized import Chooser, Kind, Packing, Quantization, Unit
+from compiler.memory.quantized import Packing, Quantization
 from compiler.memory.states import check_states
 
 _FLOAT_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fused:
-    """Modules that the engine holds as one: projections that it fuses, or a module by itself.
-
-    Attributes:
-        name: of the engine's module, below its layer.
-    """
-
-    name: str
-    modules: tuple[Module, ...]
 
 
 def rank_weights(
@@ -56,101 +42,15 @@ def rank_weights(
         SplitError: a dimension does not divide.
     """
     rank = replace(parallelism, stage=0)
-    total = sum(
-        _bytes(fused, packing, rank, served_dtype)
-        for fused, packing in packed_modules(architecture, quantization, parallelism)
-    )
+    modules = rank_modules(architecture, quantization, parallelism)
+    total = sum(_bytes(packed, rank, served_dtype) * count for packed, count in modules)
     return total + _attention_scales(architecture, quantization, parallelism, served_dtype)
 
 
-def rank_modules(architecture: Architecture, parallelism: Parallelism) -> Iterator[tuple[str, Fused]]:
-    """Every module of a rank as the engine holds it, and the path of its layer in checkpoints; empty outside them."""
-    stage = architecture.last if parallelism.is_last else ()
-    if parallelism.is_first or (architecture.tie_word_embeddings and parallelism.is_last):
-        stage = (*architecture.first, *stage)
-    towers = architecture.encoders if parallelism.is_first else ()
-    tower_modules = (module for tower in towers for module in tower.modules)
-    for fused in fused_modules((*stage, *architecture.everywhere, *tower_modules)):
-        yield "", fused
-    known: dict[int, tuple[Fused, ...]] = {}
-    for index in parallelism.layers(architecture.num_layers):
-        layer = architecture.layers[index]
-        if id(layer) not in known:
-            known[id(layer)] = fused_modules(layer.modules)
-        for fused in known[id(layer)]:
-            yield f"{architecture.layer_prefix}.{index}.", fused
-
-
-@lru_cache(maxsize=4096)
-def fused_modules(modules: tuple[Module, ...]) -> tuple[Fused, ...]:
-    """Modules in the order of the first of each that the engine fuses."""
-    groups: dict[str | int, list[Module]] = {}
-    for index, module in enumerate(modules):
-        # Parts of one parameter that ranks divide in different ways have one name.
-        name = index if isinstance(module, Vector) else _engine_s_name(module)
-        groups.setdefault(name, []).append(module)
-    return tuple(
-        Fused(name if isinstance(name, str) else group[0].name, tuple(group)) for name, group in groups.items()
-    )
-
-
-def _engine_s_name(module: Module) -> str:
-    if isinstance(module, Linear) and module.fused is not None:
-        return module.fused
-    return (module.engine_name if isinstance(module, Experts) else None) or module.name
-
-
-def packed_modules(
-    architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
-) -> Iterator[tuple[Fused, Packing | None]]:
-    """Every module of a rank, and how it is stored."""
-    chooser = chooser_of(quantization, architecture)
-    for path, fused in rank_modules(architecture, parallelism):
-        yield fused, packing_of(path, fused, chooser, architecture)
-
-
-def chooser_of(quantization: Quantization | None, architecture: Architecture) -> Chooser | None:
-    """What picks packings by the engine's names; None if nothing is quantized."""
-    return None if quantization is None else _renamed(quantization, architecture.renames)
-
-
-@lru_cache(maxsize=256)
-def _renamed(quantization: Quantization, renames: tuple[tuple[str, str], ...]) -> Chooser:
-    return quantization.chooser.renamed(lambda name: engine_name(name, renames))
-
-
-def engine_name(name: str, renames: tuple[tuple[str, str], ...]) -> str:
-    """A checkpoint's name as the engine's (vllm/model_executor/models/utils.py:WeightsMapper)."""
-    for old, new in renames:
-        if name.startswith(old):
-            name = new + name.removeprefix(old)
-    return name
-
-
-def packing_of(path: str, fused: Fused, chooser: Chooser | None, architecture: Architecture) -> Packing | None:
-    """How a module is stored; None if unquantized."""
-    first = fused.modules[0]
-    if chooser is None or isinstance(first, Vector) or not (isinstance(first, Experts) or first.quantized):
-        return None
-    name = engine_name(path + fused.name, architecture.renames)
-    return chooser.pick(_unit(name, path, fused, architecture))
-
-
-def _unit(name: str, path: str, fused: Fused, architecture: Architecture) -> Unit:
-    first = fused.modules[0]
-    if isinstance(first, Experts):
-        return Unit(Kind.EXPERTS, name, tuple(f"{name}.0.{projection}" for projection in first.projections))
-    if isinstance(first, Table):
-        return Unit(Kind.HEAD, name)
-    if fused.name == first.name:
-        return Unit(Kind.LINEAR, name)
-    shards = (engine_name(path + module.name, architecture.renames) for module in fused.modules)
-    return Unit(Kind.LINEAR, name, tuple(shards))
-
-
 @lru_cache(maxsize=65536)
-def _bytes(fused: Fused, packing: Packing | None, parallelism: Parallelism, served_dtype: str) -> int:
-    return sum(parameter.loaded_bytes(served_dtype) for parameter in module_parameters(fused, packing, parallelism))
+def _bytes(packed: Packed, parallelism: Parallelism, served_dtype: str) -> int:
+    parameters = module_parameters(packed.fused, packed.packing, parallelism)
+    return sum(parameter.loaded_bytes(served_dtype) for parameter in parameters)
 
 
 def module_parameters(fused: Fused, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
@@ -246,8 +146,11 @@ def _attention_scales(
 ) -> int:
     if quantization is None:
         return 0
-    layers = (architecture.layers[index] for index in parallelism.layers(architecture.num_layers))
-    return sum(_layer_scales(layer, quantization, parallelism, SERVED_BYTES[served_dtype]) for layer in layers)
+    served = SERVED_BYTES[served_dtype]
+    return sum(
+        _layer_scales(packed.layer, quantization, parallelism, served) * count
+        for packed, count in rank_layers(architecture, quantization, parallelism)
+    )
 
 
 def _layer_scales(layer: Layer, quantization: Quantization, parallelism: Parallelism, served: int) -> int:
@@ -284,8 +187,8 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
     check_states(architecture, parallelism)
     _check_towers(architecture, ranks)
-    for fused, packing in dict.fromkeys(packed_modules(architecture, quantization, parallelism)):
-        module_parameters(fused, packing, parallelism)
+    for packed, _ in rank_modules(architecture, quantization, parallelism):
+        module_parameters(packed.fused, packed.packing, parallelism)
 
 
 def _check_towers(architecture: Architecture, ranks: int) -> None:

@@ -135,7 +135,7 @@ class Splits:
 
 
 def _has_experts(architecture: Architecture) -> bool:
-    return any(isinstance(module, Experts) for layer in architecture.layers for module in layer.modules)
+    return any(isinstance(module, Experts) for layer in architecture.kinds for module in layer.modules)
 
 
 def asked_degrees(service: ServiceSpec, rules: Rules) -> Iterator[Degrees]:

@@ -25,10 +25,11 @@ from compiler.memory.families.vision_native import (
 from compiler.memory.families.vision_others import internvl_tower, llama4_tower, phi3_vision_tower
 from compiler.memory.families.vision_patches import gemma3_tower
 from compiler.memory.families.vision_qwen import qwen3_5_tower
+from compiler.memory.packed import fused_modules
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, fused_modules, module_parameters, rank_weights
+from compiler.memory.weights import check_split, module_parameters, rank_weights
 
 QWEN2_VL = {
     "architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", "hidden_size": 3584,
