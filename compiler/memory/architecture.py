@@ -127,6 +127,7 @@ class HeadCache:
         chunk: size of the chunks that tokens attend within; None for no chunks.
         scaled: False where the engine does not tell this attention of a quantizer, which then adds no scales to it.
         as_served: the engine does not tell this attention of the cache's dtype: it keeps what the model is served in.
+        borrowed: these keys and values are an earlier layer's, and take no memory here.
     """
 
     kv_heads: int
@@ -136,6 +137,7 @@ class HeadCache:
     chunk: int | None = None
     scaled: bool = True
     as_served: bool = False
+    borrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ class Layer:
     """One layer of the decoder; layers that are alike are equal.
 
     Attributes:
-        caches: that this layer owns: none for one without attention or one that reads another layer's.
+        caches: none for a layer without attention.
     """
 
     modules: tuple[Module, ...]

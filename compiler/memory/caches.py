@@ -60,6 +60,8 @@ def rank_kv_layout(
     held: list[bool] = []
     for index, layer in enumerate(architecture.layers):
         for cache in layer.caches:
+            if isinstance(cache, HeadCache) and cache.borrowed:
+                continue
             kept = served if isinstance(cache, HeadCache) and cache.as_served else dtype
             found = tuple(_specs(cache, parallelism, kept, rules))
             specs.extend(found)
