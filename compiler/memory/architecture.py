@@ -165,6 +165,21 @@ class IndexerCache:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyCache:
+    """16-bit keys of an indexer that picks blocks of tokens, the same on every rank (vllm's MiniMaxM3IndexerCache).
+
+    Attributes:
+        width: of a key.
+        heads: of the queries that are compared with it; each rank has its part, one at least.
+        topk: blocks that are picked.
+    """
+
+    width: int
+    heads: int
+    topk: int
+
+
+@dataclass(frozen=True, slots=True)
 class PackedCache:
     """One of the caches that DeepSeek V4 keeps for a layer; pages of several sizes share a block (vllm's BLHNC layout).
 
@@ -218,7 +233,7 @@ class StateCache:
     alignment: int = 1
 
 
-Cache = HeadCache | LatentCache | IndexerCache | PackedCache | StateCache
+Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | StateCache
 
 
 @dataclass(frozen=True, slots=True)

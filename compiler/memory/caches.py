@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.memory.architecture import Architecture, Cache, HeadCache, IndexerCache, LatentCache, PackedCache
+from compiler.memory.architecture import (
+    Architecture,
+    Cache,
+    HeadCache,
+    IndexerCache,
+    KeyCache,
+    LatentCache,
+    PackedCache,
+)
 from compiler.memory.architecture import served_dtype as auto_dtype
 from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
 from compiler.memory.kv_groups import kv_layout
-from compiler.memory.latent_pages import indexer_page, latent_page, packed_page
+from compiler.memory.latent_pages import indexer_page, key_page, latent_page, packed_page
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.states import StateRules, state_rules
@@ -83,6 +91,8 @@ def _specs(cache: Cache, parallelism: Parallelism, dtype: str, rules: StateRules
         yield latent_page(cache, dtype, block_size)
     elif isinstance(cache, IndexerCache):
         yield indexer_page(cache, block_size)
+    elif isinstance(cache, KeyCache):
+        yield key_page(cache, block_size)
     elif isinstance(cache, PackedCache):
         yield packed_page(cache, dtype, block_size)
     else:

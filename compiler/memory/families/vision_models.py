@@ -11,6 +11,7 @@ from dataclasses import replace
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config
 from compiler.memory.families import gemma, gemma4, kimi, mla, moe, moe_windows, muse, qwen_hybrid, vision
+from compiler.memory.families.minimax_m3 import minimax_m3
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, muse_glimmer_tower
 from compiler.memory.families.vision_others import llama4_tower
@@ -63,6 +64,7 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Llama4ForConditionalGeneration": llama4,
     "LlavaForConditionalGeneration": vision.llava,
     "Mistral3ForConditionalGeneration": vision.mistral3,
+    "MiniMaxM3SparseForConditionalGeneration": minimax_m3,
     "MuseGlimmerForConditionalGeneration": muse_glimmer,
     "Phi3VForCausalLM": vision.phi3_vision,
     "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
