@@ -91,8 +91,10 @@ def test_towers_of_a_text_model_s_config_are_not_served() -> None:
 def test_inputs_of_all_layers_are_kept_for_a_whole_batch() -> None:
     architecture, shape = read_architecture(E2B), EncoderShape(8192, 256, 4096, "bfloat16")
     without = read_architecture(E2B | {"text_config": E2B_TEXT | {"hidden_size_per_layer_input": 0}})
-    kept = encoder_memory(architecture, Parallelism(), shape).buffers
-    assert kept - encoder_memory(without, Parallelism(), shape).buffers == 8192 * 35 * 256 * 2
+    with_inputs, alone = (encoder_memory(model, Parallelism(), shape) for model in (architecture, without))
+    assert with_inputs is not None
+    assert alone is not None
+    assert with_inputs.buffers - alone.buffers == 8192 * 35 * 256 * 2
 
 
 def test_a_stage_cannot_read_keys_and_values_of_another() -> None:

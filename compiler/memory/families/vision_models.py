@@ -1,6 +1,7 @@
 """Which towers stand before which language model, for all models that read images or sound.
 
-vllm/model_executor/models/{gemma3_mm,kimi_k25,mllama4,muse_glimmer,qwen3_5,qwen3_vl_moe}.py of 0.33.0.
+vllm/model_executor/models/{gemma3_mm,kimi_k25,mllama4,muse_glimmer,qwen3_5,qwen3_vl_moe}.py and vllm/models/kimi_k3 of
+0.33.0.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ llama4 = around(moe_windows.llama4, lambda config: (llama4_tower(config),), ())
 kimi_k25 = around(
     mla.deepseek, lambda config: (kimi_k25_tower(config),), vision.KIMI_K25_NAMES, tie_word_embeddings=True
 )
-
 kimi_k3 = around(kimi.kimi_linear, lambda config: (kimi_k3_tower(config),), vision.KIMI_K25_NAMES)
 
 
