@@ -40,7 +40,9 @@ E2B = {
     "architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "dtype": "bfloat16",
     "text_config": E2B_TEXT, "vision_config": {}, "audio_config": {},
 }  # fmt: skip
-BY_DEFAULT = {"architectures": ["Gemma4ForConditionalGeneration"], "dtype": "bfloat16", "text_config": {}}
+BY_DEFAULT = {
+    "architectures": ["Gemma4ForConditionalGeneration"], "dtype": "bfloat16", "text_config": {}, "vision_config": {},
+}  # fmt: skip
 FP8_BLOCKS = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
 
 
@@ -116,9 +118,15 @@ def test_a_stage_cannot_read_keys_and_values_of_another() -> None:
         ({"num_experts": 8, "moe_intermediate_size": 512, "top_k_experts": 9}, "top_k_experts"),
         ({"use_bidirectional_attention": "all"}, "use_bidirectional_attention"),
         ({"per_layer_config": {"0": {"head_dim": 128}}}, "per_layer_config"),
+        ({"hidden_size_per_layer_input": None}, "hidden_size_per_layer_input"),
         ({"hidden_size_per_layer_input": -1}, "hidden_size_per_layer_input"),
     ],
 )
 def test_absurd_values_are_named(change: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         read_architecture(E2B_TEXT | change)
+
+
+def test_a_model_without_its_tower_is_refused() -> None:
+    with pytest.raises(ConfigError, match="vision_config"):
+        read_architecture(E2B | {"vision_config": None})

@@ -36,6 +36,15 @@ _NAMES: Renames = (
     ("lm_head.", "language_model.lm_head."),
     ("model", "language_model.model"),
 )
+# transformers refuses these where they are null (Gemma4TextConfig is strict).
+_NUMBERS = (
+    *_DEFAULTS,
+    "global_head_dim",
+    "hidden_size_per_layer_input",
+    "num_kv_shared_layers",
+    "sliding_window",
+    "vocab_size_per_layer_input",
+)
 _NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 _EXPERT_NORMS = ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2", "pre_feedforward_layernorm_2")
 _FRAME = Frame(on_every_stage=True, tied=True)
@@ -44,6 +53,8 @@ _FULL_HEAD_DIM, _WINDOW, _INPUT_WIDTH = 512, 512, 256
 
 def gemma4(name: str, config: Config) -> Architecture:
     """Gemma4ForConditionalGeneration."""
+    if "vision_config" not in config:
+        raise ConfigError("`vision_config` is missing: vLLM builds this class with its tower only")
     nested = config.at("text_config")
     text = _with_defaults(config, nested, tied=config.flag("tie_word_embeddings", default=True))
     alone, towers = _text(name, text), gemma4_towers(config)
@@ -60,6 +71,9 @@ def gemma4_text(name: str, config: Config) -> Architecture:
 
 
 def _with_defaults(config: Config, nested: Config, *, tied: bool) -> Config:
+    absent = next((key for key in _NUMBERS if key in nested.data and nested.data[key] is None), None)
+    if absent is not None:
+        raise ConfigError(f"`{nested.path}{absent}` must be a number, not null")
     text = text_config(config, nested, _DEFAULTS, tied=tied)
     return Config({**text.data, "model_type": "gemma4_text"}, text.path)
 
