@@ -127,6 +127,7 @@ class HeadCache:
         chunk: size of the chunks that tokens attend within; None for no chunks.
         scaled: False where the engine does not tell this attention of a quantizer, which then adds no scales to it.
         as_served: the engine does not tell this attention of the cache's dtype: it keeps what the model is served in.
+        borrowed: these keys and values are an earlier layer's, and take no memory here.
     """
 
     kv_heads: int
@@ -136,6 +137,7 @@ class HeadCache:
     chunk: int | None = None
     scaled: bool = True
     as_served: bool = False
+    borrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,21 @@ class IndexerCache:
     """
 
     head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCache:
+    """16-bit keys of an indexer that picks blocks of tokens, the same on every rank (vllm's MiniMaxM3IndexerCache).
+
+    Attributes:
+        width: of a key.
+        heads: of the queries that are compared with it; each rank has its part, one at least.
+        topk: blocks that are picked.
+    """
+
+    width: int
+    heads: int
+    topk: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +233,7 @@ class StateCache:
     alignment: int = 1
 
 
-Cache = HeadCache | LatentCache | IndexerCache | PackedCache | StateCache
+Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | StateCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +241,7 @@ class Layer:
     """One layer of the decoder; layers that are alike are equal.
 
     Attributes:
-        caches: that this layer owns: none for one without attention or one that reads another layer's.
+        caches: none for a layer without attention.
     """
 
     modules: tuple[Module, ...]

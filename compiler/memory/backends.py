@@ -12,7 +12,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from compiler.memory.architecture import Architecture, HeadCache, IndexerCache, LatentCache, Layer, PackedCache, Vector
+from compiler.memory.architecture import (
+    Architecture,
+    HeadCache,
+    IndexerCache,
+    KeyCache,
+    LatentCache,
+    Layer,
+    PackedCache,
+    Vector,
+)
 from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
 from compiler.memory.latent_backends import INDEXER, dense_backend, packed_backend, sparse_backend
 
@@ -24,6 +33,7 @@ _FLASH_SM90_FP8_512 = Backend("FLASH_ATTN", (64,))
 _FLASHINFER = Backend("FLASHINFER", (16, 32, 64))
 _TRITON = Backend("TRITON_ATTN", (16,))
 _FLEX = Backend("FLEX_ATTENTION", (16,))
+_PICKED_BLOCKS = Backend("MINIMAX_M3_SPARSE", (128,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,8 @@ def _backends(architecture: Architecture, device: Device) -> Iterable[Backend]:
                 )
             elif isinstance(cache, IndexerCache):
                 yield INDEXER
+            elif isinstance(cache, KeyCache):
+                yield _PICKED_BLOCKS
             elif isinstance(cache, PackedCache):
                 yield packed_backend(device)
 

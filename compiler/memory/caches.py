@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.memory.architecture import Architecture, Cache, HeadCache, IndexerCache, LatentCache, PackedCache
+from compiler.memory.architecture import (
+    Architecture,
+    Cache,
+    HeadCache,
+    IndexerCache,
+    KeyCache,
+    LatentCache,
+    PackedCache,
+)
 from compiler.memory.architecture import served_dtype as auto_dtype
 from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
 from compiler.memory.kv_groups import kv_layout
-from compiler.memory.latent_pages import indexer_page, latent_page, packed_page
+from compiler.memory.latent_pages import indexer_page, key_page, latent_page, packed_page
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.states import StateRules, state_rules
@@ -60,6 +68,8 @@ def rank_kv_layout(
     held: list[bool] = []
     for index, layer in enumerate(architecture.layers):
         for cache in layer.caches:
+            if isinstance(cache, HeadCache) and cache.borrowed:
+                continue
             kept = served if isinstance(cache, HeadCache) and cache.as_served else dtype
             found = tuple(_specs(cache, parallelism, kept, rules))
             specs.extend(found)
@@ -81,6 +91,8 @@ def _specs(cache: Cache, parallelism: Parallelism, dtype: str, rules: StateRules
         yield latent_page(cache, dtype, block_size)
     elif isinstance(cache, IndexerCache):
         yield indexer_page(cache, block_size)
+    elif isinstance(cache, KeyCache):
+        yield key_page(cache, block_size)
     elif isinstance(cache, PackedCache):
         yield packed_page(cache, dtype, block_size)
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.memory.architecture import Architecture, IndexerCache, LatentCache, Layer, Linear
+from compiler.memory.architecture import Architecture, IndexerCache, KeyCache, LatentCache, Layer, Linear
 from compiler.memory.backend_rules import Device
 from compiler.memory.latent_backends import latent_shape
 from compiler.memory.layouts import SERVED_BYTES
@@ -23,6 +23,7 @@ _TOPK_SCRATCH = 1 << 20  # indexer_topk.py:RADIX_TOPK_WORKSPACE_SIZE
 _WORKSPACE_UNIT = 256
 _SPLIT_TOKENS = 512  # triton_mla.py:_MIN_WORK_PER_SPLIT
 _LONG = 256 * 1024
+_SCORED_TOPK, _SCORED_BLOCKS = 16, 8192  # the only topk of its kernel; MAX_K_TILES
 _MASK = 128 << 20  # sparse_mla_attention.py:GLOBAL_TOPK_MASK_MAX_BYTES
 _MASKED = {(128, 512, 128, 64, 128), (64, 512, 192, 64, 256)}  # heads, rank, widths without and with position, values
 
@@ -118,9 +119,23 @@ def indexer_logits_bytes(architecture: Architecture) -> int:
     return _INDEXER_LOGITS if has_indexer else 0
 
 
-def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: int) -> int:
-    """The table of picked tokens, int32: max_num_batched_tokens × topk; made with the model and kept."""
-    return max((cache.topk or 0 for _, cache in _latents(architecture)), default=0) * max_num_batched_tokens * 4
+def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: int, ranks: int = 1) -> int:
+    """The table of what is picked, int32, made with the model and kept.
+
+    max_num_batched_tokens × topk tokens of latent attention, or × topk blocks for each of a rank's heads.
+    """
+    tokens = max((cache.topk or 0 for _, cache in _latents(architecture)), default=0)
+    blocks = max((cache.topk * max(1, cache.heads // ranks) for cache in _block_keys(architecture)), default=0)
+    return (tokens * max_num_batched_tokens + blocks * -(-max_num_batched_tokens // 4) * 4) * 4
+
+
+def block_scores_bytes(architecture: Architecture, device: Device, *, max_num_batched_tokens: int) -> int:
+    """Scores of blocks, float32, of which 10.x keeps a table, made after KV sizing (minimax_m3/nvidia/indexer_msa)."""
+    if device.major != 10:  # noqa: PLR2004
+        return 0
+    scored = (cache for cache in _block_keys(architecture) if cache.topk == _SCORED_TOPK)
+    heads = max((max(1, cache.heads // device.ranks) for cache in scored), default=0)
+    return max_num_batched_tokens * heads * _SCORED_BLOCKS * 4
 
 
 def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_model_len: int) -> int:
@@ -150,6 +165,10 @@ def prefill_factor(max_model_len: int) -> int:
 
 def _aligned(size: int) -> int:
     return -(-size // _WORKSPACE_UNIT) * _WORKSPACE_UNIT
+
+
+def _block_keys(architecture: Architecture) -> Iterator[KeyCache]:
+    return (cache for layer in architecture.kinds for cache in layer.caches if isinstance(cache, KeyCache))
 
 
 def _latents(architecture: Architecture) -> Iterator[tuple[Layer, LatentCache]]:

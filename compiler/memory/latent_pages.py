@@ -5,7 +5,7 @@ vllm/model_executor/layers/attention/mla_attention.py, models/deepseek_v2.py and
 
 from __future__ import annotations
 
-from compiler.memory.architecture import IndexerCache, LatentCache, PackedCache
+from compiler.memory.architecture import IndexerCache, KeyCache, LatentCache, PackedCache
 from compiler.memory.config import ConfigError
 from compiler.memory.kv_cache import CacheKind, CacheSpec
 
@@ -47,6 +47,11 @@ def latent_page(cache: LatentCache, dtype: str, block_size: int) -> CacheSpec:
 def indexer_page(cache: IndexerCache, block_size: int) -> CacheSpec:
     """8-bit keys and their scales, whatever the dtype of the latents (DeepseekV32IndexerCache)."""
     return CacheSpec(CacheKind.LATENT, block_size, block_size * _key_bytes(cache.head_dim), ("indexer", cache.head_dim))
+
+
+def key_page(cache: KeyCache, block_size: int) -> CacheSpec:
+    """16-bit keys, whatever the dtype of keys and values (attention_config.resolve_indexer_kv_dtype)."""
+    return CacheSpec(CacheKind.LATENT, block_size, block_size * cache.width * 2, ("keys", cache.width))
 
 
 def _key_bytes(head_dim: int) -> int:

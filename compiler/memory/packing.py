@@ -57,7 +57,9 @@ def read_quantization(
     kind = config.get("model_type") if config is not None else None
     if config is not None and (method, kind) == ("fp8", "deepseek_v4"):
         return _deepseek_v4(block, config)
-    if method == "mxfp4" and kind not in (None, "gpt_oss"):
+    # KimiK3ForConditionalGenerationConfig takes such a checkpoint for one of mxfp4 (models/config.py).
+    kimi_k3 = (method, kind, block.get("format")) == ("compressed-tensors", "kimi_k3", "mxfp4-pack-quantized")
+    if kimi_k3 or (method == "mxfp4" and kind not in (None, "gpt_oss")):
         return _mxfp4_experts("mxfp4")
     reader = _READERS.get("modelopt" if method.startswith("modelopt") else method)
     if reader is None:

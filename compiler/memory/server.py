@@ -26,6 +26,7 @@ from compiler.memory.graphs import graph_memory
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.latent import (
     absorbed_bytes,
+    block_scores_bytes,
     gathered_context_bytes,
     mask_bytes,
     picked_tokens_bytes,
@@ -172,11 +173,12 @@ def _buffers_row(
     architecture = checkpoint.architecture
     kept = sampler_state(overheads, architecture, shape) + rotary_tables(architecture, shape)
     kept += encoder.buffers if encoder is not None else 0
+    tokens, ranks = shape.max_num_batched_tokens, shape.tensor_parallel_size
+    kept += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=ranks)
     if latent_width(architecture):
         kept += absorbed_bytes(
             architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
         )
-        kept += picked_tokens_bytes(architecture, max_num_batched_tokens=shape.max_num_batched_tokens)
     rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype)
     source = (
         "rotary tables: vllm/model_executor/layers/rotary_embedding/base.py; rounding: segments of torch's allocator; "
@@ -260,12 +262,13 @@ def _late_allocations(
 
 
 def _sparse_workspaces(architecture: Architecture, shape: ServerShape, layout: KvLayout) -> ByteRange:
-    """What sparse MLA takes at its first long prefill, and its mask; none of either in an architecture without it."""
+    """What sparse attention takes at its first long prefill, its mask and its scores; nothing in others."""
     if shape.compute_capability is None:
         return ByteRange.exact(0)
     device = Device(shape.compute_capability, shape.served_dtype, layout.dtype, shape.tensor_parallel_size)
     unpacked = unpacked_context_bytes(architecture, device, max_model_len=shape.max_model_len)
-    return ByteRange(0, unpacked, unpacked) + ByteRange.exact(mask_bytes(architecture, device))
+    scores = block_scores_bytes(architecture, device, max_num_batched_tokens=shape.max_num_batched_tokens)
+    return ByteRange(0, unpacked, unpacked) + ByteRange.exact(mask_bytes(architecture, device) + scores)
 
 
 def _may_use_flashinfer(shape: ServerShape, layout: KvLayout) -> bool:

@@ -186,9 +186,22 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
     if parallelism.pipeline_parallel_size > 1 and not architecture.pipelined:
         raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
     check_states(architecture, parallelism)
+    if parallelism.pipeline_parallel_size > 1:
+        _check_borrowed(architecture, parallelism)
     _check_towers(architecture, ranks)
     for packed, _ in rank_modules(architecture, quantization, parallelism):
         module_parameters(packed.fused, packed.packing, parallelism)
+
+
+def _check_borrowed(architecture: Architecture, parallelism: Parallelism) -> None:
+    """Keys and values are read from the last layer that keeps the like of them (attention.py: kv_sharing_target)."""
+    for stage in range(parallelism.pipeline_parallel_size):
+        kept: set[HeadCache] = set()
+        for index in replace(parallelism, stage=stage).layers(architecture.num_layers):
+            caches = [cache for cache in architecture.layers[index].caches if isinstance(cache, HeadCache)]
+            kept.update(cache for cache in caches if not cache.borrowed)
+            if any(cache.borrowed and replace(cache, borrowed=False) not in kept for cache in caches):
+                raise SplitError(f"layer {index} reads keys and values of a layer on another pipeline stage")
 
 
 def _check_towers(architecture: Architecture, ranks: int) -> None:

@@ -231,6 +231,21 @@ def test_weights_and_cache_equal_the_engine_s_own(
     assert layout.capacity_tokens(blocks, 4096) == capacity
 
 
+@pytest.mark.parametrize(("ranks", "size"), [(1, 1_560_860_298_368), (2, 786_230_212_800), (8, 205_955_238_384)])
+def test_only_experts_of_kimi_k3_are_packed(ranks: int, size: int) -> None:
+    # Its checkpoint says compressed-tensors, which would pack the projections around the experts too.
+    config: Config = {
+        "architectures": ["KimiK3ForConditionalGeneration"], "model_type": "kimi_k3", "dtype": "bfloat16",
+        "text_config": KIMI_K3_TEXT, "vision_config": {},
+    }  # fmt: skip
+    group = {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "float", "group_size": 32}}
+    block = {"format": "mxfp4-pack-quantized", "config_groups": {"group_0": group}, "ignore": ["re:.*self_attn.*"]}
+    quantization = read_quantization("compressed-tensors", block, config)
+    architecture, parallelism = read_architecture(config), Parallelism(ranks)
+    check_split(architecture, quantization, parallelism)
+    assert rank_weights(architecture, quantization, parallelism, served_dtype="bfloat16") == size
+
+
 @pytest.mark.parametrize(("ranks", "size"), [(1, 2_469_366_280_376), (2, 1_235_071_306_040)])
 def test_weights_in_fp8_blocks_equal_the_engine_s_own(ranks: int, size: int) -> None:
     linear = [f"linear_attn.{part}" for part in ("in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj")]

@@ -6,12 +6,12 @@ vllm/models/kimi_k3/nvidia/model.py of 0.33.0.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from compiler.memory.architecture import (
     Architecture,
     Experts,
-    LatentCache,
     Layer,
     Linear,
     Module,
@@ -20,6 +20,7 @@ from compiler.memory.architecture import (
 )
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.hybrid import model
+from compiler.memory.families.latent_parts import LatentAttention
 from compiler.memory.families.mixers import KimiDelta, taps
 from compiler.memory.families.parts import Heads, embeddings, gated_mlp, head, norms
 
@@ -32,8 +33,8 @@ def kimi_linear(name: str, config: Config) -> Architecture:
     """KimiLinearForCausalLM, which is the language model of Kimi K3 too."""
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
     delta, query = _delta(config), config.positive("num_attention_heads")
-    mixer, latent, kinds = delta.mixer("self_attn", hidden), tuple(_latent(config, hidden)), _kinds(config)
-    cached = LatentCache(config.positive("kv_lora_rank") + config.positive("qk_rope_head_dim"))
+    mixer, latent, kinds = delta.mixer("self_attn", hidden), _latent(config), _kinds(config)
+    attention, cached = latent.modules(), latent.latent_cache()
     residual = "attn_res_block_size" in config
 
     @cache
@@ -41,7 +42,7 @@ def kimi_linear(name: str, config: Config) -> Architecture:
         common = (*_norms(hidden, residual=residual), *_feed_forward(config, hidden, routed=routed))
         if recurrent:
             return Layer((*mixer.modules, *common), (mixer.cache,))
-        return Layer((*latent, *common), (cached,))
+        return Layer((*attention, *common), (cached,))
 
     last = (
         *norms(hidden, "model.norm"),
@@ -83,29 +84,12 @@ def _delta(config: Config) -> KimiDelta:
     return delta
 
 
-def _latent(config: Config, hidden: int) -> Iterator[Module]:
-    """Queries, keys and values from latent vectors, and a gate for the output (kimi_k3/nvidia/mla.py)."""
+def _latent(config: Config) -> LatentAttention:
+    """Latent attention, which may have a gate for its output; without `q_lora_rank` queries are projected at once."""
     if not config.flag("mla_use_nope"):
         raise ConfigError(f"`{config.path}mla_use_nope` must be true: vLLM has no latent attention with positions here")
-    heads, rank = config.positive("num_attention_heads"), config.positive("kv_lora_rank")
-    nope, rope = config.positive("qk_nope_head_dim"), config.positive("qk_rope_head_dim")
-    values, into, copied = config.positive("v_head_dim"), Split.OUTPUTS, Split.REPLICATED
-    gated = config.flag("mla_use_output_gate")
-    fused = None
-    if "q_lora_rank" in config:
-        query_rank = config.positive("q_lora_rank")
-        fused = "self_attn.fused_qkv_a_g_proj" if gated else "self_attn.fused_qkv_a_proj"
-        yield Linear("self_attn.q_a_proj", query_rank, hidden, copied, fused=fused)
-        yield from norms(query_rank, "self_attn.q_a_layernorm")
-        yield Linear("self_attn.q_b_proj", heads * (nope + rope), query_rank, into)
-    else:
-        yield Linear("self_attn.q_proj", heads * (nope + rope), hidden, into)
-    yield Linear("self_attn.kv_a_proj_with_mqa", rank + rope, hidden, copied, fused=fused)
-    if gated:
-        yield Linear("self_attn.g_proj", heads * values, hidden, into, fused=fused)
-    yield from norms(rank, "self_attn.kv_a_layernorm")
-    yield Linear("self_attn.kv_b_proj", heads * (nope + values), rank, into)
-    yield Linear("self_attn.o_proj", hidden, heads * values, Split.INPUTS)
+    read = LatentAttention.read(Config({"q_lora_rank": None, **config.data}, config.path))
+    return replace(read, gated=config.flag("mla_use_output_gate"))
 
 
 def _norms(hidden: int, *, residual: bool) -> tuple[Module, ...]:

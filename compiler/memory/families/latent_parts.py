@@ -27,6 +27,7 @@ class LatentAttention:
         rank: of the latent that keys and values are made from.
         nope, rope: widths of a query's parts without and with position.
         value: width of a head's value.
+        gated: whether the output has a gate (vllm/models/kimi_k3/nvidia/mla.py).
     """
 
     hidden: int
@@ -36,6 +37,7 @@ class LatentAttention:
     nope: int
     rope: int
     value: int
+    gated: bool = False
 
     @classmethod
     def read(cls, config: Config) -> LatentAttention:
@@ -58,11 +60,14 @@ class LatentAttention:
         Args:
             fused: whether the engine keeps both down-projections as one (DeepSeekV2FusedQkvAProjLinear).
         """
-        heads, both = self.heads, f"{name}.fused_qkv_a_proj" if fused and self.query_rank is not None else None
-        latent = self.rank + self.rope
+        heads, latent = self.heads, self.rank + self.rope
+        one = f"{name}.fused_qkv_a_{'g_' if self.gated else ''}proj"
+        both = one if fused and self.query_rank is not None else None
+        gate = Linear(f"{name}.g_proj", heads * self.value, self.hidden, Split.OUTPUTS, fused=both)
         return (
             *self._queries(name, both),
             Linear(f"{name}.kv_a_proj_with_mqa", latent, self.hidden, Split.REPLICATED, fused=both),
+            *((gate,) if self.gated else ()),
             *norms(self.rank, f"{name}.kv_a_layernorm"),
             Linear(f"{name}.kv_b_proj", heads * (self.nope + self.value), self.rank, Split.OUTPUTS),
             Linear(f"{name}.o_proj", self.hidden, heads * self.value, Split.INPUTS),

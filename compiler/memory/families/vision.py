@@ -39,15 +39,6 @@ VISION_TOWER_NAMES: Renames = (
     ("lm_head.", "language_model.lm_head."),
 )
 MISTRAL3_NAMES: Renames = (*VISION_TOWER_NAMES, ("model.", "language_model.model."))
-GEMMA4_NAMES: Renames = (
-    ("model.vision_tower", "vision_tower"),
-    ("model.embed_vision", "embed_vision"),
-    ("model.audio_tower.", "audio_tower."),
-    ("model.embed_audio.", "embed_audio."),
-    ("model.language_model.", "language_model.model."),
-    ("lm_head.", "language_model.lm_head."),
-    ("model", "language_model.model"),
-)
 KIMI_K25_NAMES: Renames = (
     ("language_model.layers.", "language_model.model.layers."),
     ("mm_projector.proj.0", "mm_projector.linear_1"),

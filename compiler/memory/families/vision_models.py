@@ -1,6 +1,7 @@
 """Which towers stand before which language model, for all models that read images or sound.
 
-vllm/model_executor/models/{gemma3_mm,kimi_k25,mllama4,muse_glimmer,qwen3_5,qwen3_vl_moe}.py of 0.33.0.
+vllm/model_executor/models/{gemma3_mm,kimi_k25,mllama4,muse_glimmer,qwen3_5,qwen3_vl_moe}.py and vllm/models/kimi_k3 of
+0.33.0.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config
-from compiler.memory.families import gemma, mla, moe, moe_windows, muse, qwen_hybrid, vision
+from compiler.memory.families import gemma, gemma4, kimi, mla, moe, moe_windows, muse, qwen_hybrid, vision
+from compiler.memory.families.minimax_m3 import minimax_m3
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
-from compiler.memory.families.vision_native import kimi_k25_tower, muse_glimmer_tower
+from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, muse_glimmer_tower
 from compiler.memory.families.vision_others import llama4_tower
 from compiler.memory.families.vision_patches import gemma3_tower
 from compiler.memory.families.vision_qwen import qwen3_5_tower, qwen3_vl_tower
@@ -37,6 +39,7 @@ llama4 = around(moe_windows.llama4, lambda config: (llama4_tower(config),), ())
 kimi_k25 = around(
     mla.deepseek, lambda config: (kimi_k25_tower(config),), vision.KIMI_K25_NAMES, tie_word_embeddings=True
 )
+kimi_k3 = around(kimi.kimi_linear, lambda config: (kimi_k3_tower(config),), vision.KIMI_K25_NAMES)
 
 
 def muse_glimmer(name: str, config: Config) -> Architecture:
@@ -53,11 +56,15 @@ def qwen3_5(name: str, config: Config) -> Architecture:
 
 VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Gemma3ForConditionalGeneration": gemma3,
+    "Gemma4ForCausalLM": gemma4.gemma4_text,
+    "Gemma4ForConditionalGeneration": gemma4.gemma4,
     "InternVLChatModel": vision.internvl,
     "KimiK25ForConditionalGeneration": kimi_k25,
+    "KimiK3ForConditionalGeneration": kimi_k3,
     "Llama4ForConditionalGeneration": llama4,
     "LlavaForConditionalGeneration": vision.llava,
     "Mistral3ForConditionalGeneration": vision.mistral3,
+    "MiniMaxM3SparseForConditionalGeneration": minimax_m3,
     "MuseGlimmerForConditionalGeneration": muse_glimmer,
     "Phi3VForCausalLM": vision.phi3_vision,
     "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
