@@ -111,6 +111,8 @@ class Judged:
 
 def judged(row: dict[str, Any], facts: ModelFacts) -> Judged | str:
     """Our figures, or the reason why there are none."""
+    if row["gpu"] not in CARDS:
+        return f"answers for the card {row['gpu']} are not known here"
     capability, batched_tokens = CARDS[row["gpu"]]
     method, dtype = checkpoint_format(facts), row.get("dtype")
     ranks = row["tensor_parallel_size"]

@@ -163,7 +163,7 @@ def predict(case: Case, hub: Path) -> Prediction:
     checkpoint = _checkpoint(case, hub)
     try:
         return _of_largest_rank(case, checkpoint, overheads)
-    except (SplitError, PagesError, NotImplementedError, KeyError) as error:
+    except (SplitError, PagesError, ConfigError) as error:
         raise UnjudgedError(f"{type(error).__name__}: {error}") from error
 
 
