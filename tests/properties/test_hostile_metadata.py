@@ -279,7 +279,7 @@ def test_answers_as_they_should_be_compile(server: LoopbackHub, tmp_path: Path) 
     assert outcome.compiled.exit_code == 0, outcome.compiled.output
 
 
-@settings(max_examples=45, deadline=None, database=None, phases=[Phase.generate])
+@settings(max_examples=25, deadline=None, database=None, phases=[Phase.generate])
 @given(st.lists(changes, min_size=1, max_size=3))
 def test_any_answer_ends_in_sound_files_or_in_a_diagnostic(server: LoopbackHub, found: list[Change]) -> None:
     examined(server, found)

@@ -79,7 +79,7 @@ def solve(*arguments: Any, **named: Any) -> Solution | None:
     return found if isinstance(found, Solution) else None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(services, st.integers(16, 200), st.integers(1, 4), st.integers(0, 4))
 def test_no_device_exceeds_its_memory_and_every_ledger_adds_up(
     given_services: list[Any], gib: int, count: int, reserve: int
@@ -94,7 +94,7 @@ def test_no_device_exceeds_its_memory_and_every_ledger_adds_up(
         assert ledger.slack >= 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(services, st.integers(16, 200), st.integers(1, 4))
 def test_every_promise_is_kept_and_every_server_finds_its_share_free(
     given_services: list[Any], gib: int, count: int
