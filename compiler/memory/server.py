@@ -23,6 +23,7 @@ from compiler.memory.architecture import Architecture, Experts, HeadCache, Laten
 from compiler.memory.backend_rules import Device
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.graphs import graph_memory
+from compiler.memory.kernel_padding import kernel_padding
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.latent import (
     absorbed_bytes,
@@ -186,7 +187,10 @@ def _buffers_row(
     )
     if overheads.sampler.state:
         source = f"sampler state: vllm/v1/worker/gpu/sample/penalties.py; {source}"
-    size = ByteRange.exact(kept) + rounding + overheads.allocator.bytes
+    padding = kernel_padding(architecture, checkpoint.quantization, shape)
+    if padding:
+        source += "; experts' padding and float32 routers off 9.0: vllm/model_executor/layers/fused_moe/{oracle,router}"
+    size = ByteRange.exact(kept) + ByteRange(0, padding, padding) + rounding + overheads.allocator.bytes
     return LedgerRow(RowKind.BUFFERS, "sampler state, rotary tables and rounding", size, Basis.ESTIMATE, source)
 
 

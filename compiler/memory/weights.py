@@ -64,7 +64,7 @@ def module_parameters(fused: Fused, packing: Packing | None, parallelism: Parall
         linears = tuple(module for module in fused.modules if isinstance(module, Linear))
         return _linear(fused.name, linears, packing, parallelism)
     if isinstance(first, Experts):
-        return expert_parameters(_expert_shape(first, parallelism), packing)
+        return expert_parameters(expert_shape(first, parallelism), packing)
     if isinstance(first, Table):
         return _table(first, packing, parallelism)
     size = parallelism.share(first.size, first.split, first.heads)
@@ -128,7 +128,7 @@ def _share(linear: Linear, parallelism: Parallelism) -> int:
     return outputs + -outputs % linear.alignment
 
 
-def _expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
+def expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
     """Without expert parallelism each expert is cut over all ranks, those of data parallelism included."""
     if module.needs_rank_each and parallelism.tensor_parallel_size > module.count:
         raise SplitError(f"{module.count} experts are fewer than {parallelism.tensor_parallel_size} ranks")

@@ -1,0 +1,43 @@
+"""GPUs other than Hopper hold more of some models than the parameters that vLLM answers for on an H100."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from compiler.memory.kernel_padding import kernel_padding
+from compiler.memory.packing import read_quantization
+from compiler.memory.read import read_architecture
+from compiler.memory.shape import ServerShape
+
+GPT_OSS_20B: dict[str, Any] = {
+    "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880,
+    "num_hidden_layers": 24, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
+    "num_local_experts": 32, "num_experts_per_tok": 4, "sliding_window": 128, "vocab_size": 201088,
+    "max_position_embeddings": 131072, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+    "layer_types": ["sliding_attention", "full_attention"] * 12,
+}  # fmt: skip
+MXFP4 = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+
+
+def padding(capability: tuple[int, int] | None, ranks: int = 1) -> int:
+    quantization = read_quantization("mxfp4", MXFP4, GPT_OSS_20B)
+    shape = ServerShape(ranks, 4096, 64, 2048, "bfloat16", capability)
+    return kernel_padding(read_architecture(GPT_OSS_20B), quantization, shape)
+
+
+def test_marlin_s_tiles_are_wider_than_triton_s() -> None:
+    # Per layer of 32 experts: hidden 2880 → 3072, width 2880 → 2944 instead of 2880; half a byte and a scale for 32.
+    weights = 3 * (3072 * 2944 - 2880 * 2880) * 17 // 32
+    biases = 2 * (2 * (2944 - 2880) + (3072 - 2880))
+    assert padding((8, 9)) == 24 * 32 * (weights + biases)
+
+
+@pytest.mark.parametrize("capability", [(9, 0), None])
+def test_hopper_s_own_layout_is_not_padded_twice(capability: tuple[int, int] | None) -> None:
+    assert padding(capability) == 0
+
+
+def test_each_rank_pads_its_own_slice() -> None:
+    assert padding((8, 0), ranks=2) * 2 >= padding((8, 0))
