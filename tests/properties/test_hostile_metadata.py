@@ -279,7 +279,7 @@ def test_answers_as_they_should_be_compile(server: LoopbackHub, tmp_path: Path) 
     assert outcome.compiled.exit_code == 0, outcome.compiled.output
 
 
-@settings(max_examples=25, deadline=None, database=None, phases=[Phase.generate])
+@settings(max_examples=16, deadline=None, database=None, phases=[Phase.generate])
 @given(st.lists(changes, min_size=1, max_size=3))
 def test_any_answer_ends_in_sound_files_or_in_a_diagnostic(server: LoopbackHub, found: list[Change]) -> None:
     examined(server, found)
@@ -360,7 +360,7 @@ def compiled(server: LoopbackHub, text: str, root: Path) -> Path:
     return outcome.tree
 
 
-@settings(max_examples=12, deadline=None, database=None, phases=[Phase.generate])
+@settings(max_examples=8, deadline=None, database=None, phases=[Phase.generate])
 @given(st.one_of(st.sampled_from(STRINGS), st.text(max_size=20)))
 def test_words_of_strangers_are_carried_along_and_never_obeyed(server: LoopbackHub, text: str) -> None:
     with tempfile.TemporaryDirectory() as name:

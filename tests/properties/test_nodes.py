@@ -23,7 +23,7 @@ def on_nodes(given_services: list[Any], gib: int, count: int, nodes: int) -> tup
     return spec.model_copy(update={"nodes": {f"n{index}": spec.nodes["n"] for index in range(nodes)}}), lock
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(few_services, st.integers(16, 200), st.integers(1, 2), st.integers(0, 15))
 def test_what_fits_when_it_is_split_by_hand_fits(given_services: list[Any], gib: int, count: int, split: int) -> None:
     spec, lock = on_nodes(given_services, gib, count, 2)
@@ -33,7 +33,7 @@ def test_what_fits_when_it_is_split_by_hand_fits(given_services: list[Any], gib:
         assert isinstance(attempt_stack(spec, lock, RELEASE), dict)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(few_services, st.integers(16, 200), st.integers(1, 2), st.integers(2, 3))
 def test_every_service_runs_once_and_no_node_is_over_full(
     given_services: list[Any], gib: int, count: int, nodes: int
@@ -53,7 +53,7 @@ def test_every_service_runs_once_and_no_node_is_over_full(
             assert ledger.slack >= 0
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(few_services, st.integers(16, 120), st.integers(0, 3))
 def test_a_service_stays_on_the_node_that_the_spec_names(given_services: list[Any], gib: int, which: int) -> None:
     spec, lock = on_nodes(given_services, gib, 1, 2)

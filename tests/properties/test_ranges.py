@@ -34,7 +34,7 @@ def shape(solution: Solution, name: str) -> tuple[int, int]:
     return demand.shape.max_model_len, demand.terms.concurrency
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(services, st.integers(16, 160), st.integers(1, 3))
 def test_the_found_context_fits_and_a_block_more_does_not(given_services: list[Any], gib: int, count: int) -> None:
     spec, lock = stack(given_services, gib * GIB, count)
@@ -48,7 +48,7 @@ def test_the_found_context_fits_and_a_block_more_does_not(given_services: list[A
         assert not isinstance(longer, Solution)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(services, st.integers(16, 160))
 def test_the_found_concurrency_fits_and_one_more_does_not(given_services: list[Any], gib: int) -> None:
     spec, lock = stack(given_services, gib * GIB)
@@ -63,7 +63,7 @@ def test_the_found_concurrency_fits_and_one_more_does_not(given_services: list[A
         assert not isinstance(more, Solution)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(services, st.integers(20, 120), st.integers(1, 30))
 def test_more_memory_never_shortens_what_is_found(given_services: list[Any], gib: int, more: int) -> None:
     # Batch defaults grow with the device (70 and 160 GiB); within a class nothing else may.
@@ -78,7 +78,7 @@ def test_more_memory_never_shortens_what_is_found(given_services: list[Any], gib
     assert lengths[0] <= lengths[1]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(services, st.integers(16, 200), st.integers(1, 4))
 def test_open_stacks_keep_their_promises_and_their_ledgers(given_services: list[Any], gib: int, count: int) -> None:
     spec, lock = stack(given_services, gib * GIB, count)
@@ -99,7 +99,7 @@ def test_open_stacks_keep_their_promises_and_their_ledgers(given_services: list[
         assert ledger.slack >= 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(services, st.integers(16, 80), st.integers(2, 4), st.integers(1, 16))
 def test_more_memory_never_makes_several_gpus_unfit(given_services: list[Any], gib: int, count: int, more: int) -> None:
     assume((gib < 70) == (gib + more < 70))
@@ -107,7 +107,7 @@ def test_more_memory_never_makes_several_gpus_unfit(given_services: list[Any], g
         assert isinstance(attempt(*stack(given_services, (gib + more) * GIB, count), RELEASE), Solution)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(configs, st.integers(20, 80), st.sampled_from([2, 3, 4]))
 def test_stages_together_hold_every_layer_once(model: dict[str, Any], gib: int, stages: int) -> None:
     spec, lock = stack([(model, 4, 1, 1)], gib * GIB, stages)

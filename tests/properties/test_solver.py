@@ -79,7 +79,7 @@ def solve(*arguments: Any, **named: Any) -> Solution | None:
     return found if isinstance(found, Solution) else None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(services, st.integers(16, 200), st.integers(1, 4), st.integers(0, 4))
 def test_no_device_exceeds_its_memory_and_every_ledger_adds_up(
     given_services: list[Any], gib: int, count: int, reserve: int
@@ -94,7 +94,7 @@ def test_no_device_exceeds_its_memory_and_every_ledger_adds_up(
         assert ledger.slack >= 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(services, st.integers(16, 200), st.integers(1, 4))
 def test_every_promise_is_kept_and_every_server_finds_its_share_free(
     given_services: list[Any], gib: int, count: int
@@ -115,7 +115,7 @@ def test_every_promise_is_kept_and_every_server_finds_its_share_free(
             free -= server_ledger.bytes.high
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(services, st.integers(16, 120), st.integers(1, 40))
 def test_more_memory_never_makes_one_gpu_s_stack_unfit(given_services: list[Any], gib: int, more: int) -> None:
     # Batch defaults grow with the device (70 and 160 GiB); within a class nothing else may.
@@ -124,7 +124,7 @@ def test_more_memory_never_makes_one_gpu_s_stack_unfit(given_services: list[Any]
         assert solve(given_services, (gib + more) * GIB) is not None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(services, st.integers(16, 120))
 def test_less_concurrency_never_makes_a_stack_unfit(given_services: list[Any], gib: int) -> None:
     if solve(given_services, gib * GIB) is not None:

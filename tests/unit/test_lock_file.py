@@ -75,7 +75,7 @@ def locks(draw: st.DrawFn) -> Lock:
     return Lock(services=draw(st.dictionaries(names, service, max_size=3)), models=models)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(locks())
 def test_a_lock_round_trips(lock: Lock) -> None:
     content = format_lock(lock)

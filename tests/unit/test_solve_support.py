@@ -159,7 +159,7 @@ keys = st.sampled_from(
 blocks = st.dictionaries(keys, json_values | st.dictionaries(keys, json_values | st.dictionaries(keys, json_values)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.sampled_from(["awq", "gptq", "compressed-tensors", "modelopt", "fp8", "mxfp4", "\x1b[2J"]), blocks)
 def test_no_block_of_a_stranger_stops_the_judge(method: str, block: dict[str, Any]) -> None:
     for capability in CAPABILITIES:
@@ -167,7 +167,7 @@ def test_no_block_of_a_stranger_stops_the_judge(method: str, block: dict[str, An
         assert reason is None or len(reason) < 400
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.sampled_from(["awq", "gptq", "compressed-tensors", "fp8", "unknown"]), blocks)
 def test_no_block_of_a_stranger_stops_the_layout(method: str, block: dict[str, Any]) -> None:
     try:
