@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compiler.memory.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
+from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
 
 __all__ = [
     "Argument",
@@ -15,11 +16,16 @@ __all__ = [
     "CpuNode",
     "DeviceLedger",
     "Engine",
+    "Gateway",
     "GpuNode",
     "KvCache",
     "LedgerRow",
+    "Monitoring",
+    "Patches",
     "Paths",
     "Plan",
+    "Rollout",
+    "Route",
     "RowKind",
     "Secrets",
     "ServedModel",
@@ -147,6 +153,7 @@ class Service:
         gpu_memory_utilization: in ten-thousandths of the device's total, rounded down.
         arguments: after the model, in the order in which they are emitted; the model itself is `model`.
         environment: variables the server needs, sorted by name; never a secret.
+        candidate_of: the service that this one may replace; None outside a rollout.
     """
 
     name: str
@@ -169,6 +176,7 @@ class Service:
     environment: tuple[tuple[str, str], ...]
     pipeline_parallel_size: int = 1
     solved: tuple[str, ...] = ()
+    candidate_of: str | None = None
 
     @property
     def tensor_parallel_size(self) -> int:
@@ -178,19 +186,30 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Absolute paths on the server: the copied tree, state and caches, and the vLLM executable."""
+    """Absolute paths on the server: the stack's folder, state and caches, and the executables."""
 
     install: str
     state: str
     vllm: str
+    nginx: str = "/usr/sbin/nginx"
+    litellm: str = "/opt/stackc/litellm/bin/litellm"
+
+    @property
+    def current(self) -> str:
+        """A link to the installed version of the tree: changing it changes units and programs in one step."""
+        return f"{self.install}/current"
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Files on the server that hold secrets; None where the stack has none. Their content never passes through here."""
+    """Files on the server that hold secrets; None where the stack has none. Their content never passes through here.
+
+    `api_key` opens the servers; `client_keys` holds a key on each line, with which clients come to the gateway.
+    """
 
     hf_token: str | None
     api_key: str | None
+    client_keys: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +230,9 @@ class Plan:
     targets: tuple[str, ...]
     verdict: Verdict
     folder: str = ""
+    gateway: Gateway | None = None
+    monitoring: Monitoring | None = None
+    patches: Patches = field(default_factory=Patches)
 
     @property
     def tree(self) -> str:

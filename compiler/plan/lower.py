@@ -24,6 +24,7 @@ from compiler.plan.ir import (
     Service,
     Timeouts,
 )
+from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lower_patches
 from compiler.solve.attempt import devices_of
 from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
 from compiler.solve.variants import Variant
@@ -54,16 +55,20 @@ def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:
     """The plan of a spec's only node, which every target renders."""
     spec = file.spec
     name, node = next(iter(spec.nodes.items()))
+    services = tuple(_service(spec, s, solution, release) for s in solution.servers)
     return Plan(
         stack=spec.stack,
         engine=Engine(release.version, spec.engine.image or release.image),
         node=_node(name, node),
         devices=solution.ledgers,
-        services=tuple(_service(spec.services[s.demand.service], s, solution, release) for s in solution.servers),
+        services=services,
         paths=_paths(spec, release),
-        secrets=Secrets(spec.secrets.hf_token, spec.secrets.api_key),
+        secrets=Secrets(spec.secrets.hf_token, spec.secrets.api_key, spec.secrets.client_keys),
         targets=spec.targets,
         verdict=solution.verdict,
+        gateway=lower_gateway(spec, services),
+        monitoring=lower_monitoring(spec),
+        patches=lower_patches(spec),
     )
 
 
@@ -82,11 +87,14 @@ def _paths(spec: Spec, release: Release) -> Paths:
         install=spec.paths.install or f"/opt/stackc/{spec.stack}",
         state=spec.paths.state or f"/var/lib/stackc/{spec.stack}",
         vllm=spec.paths.vllm or f"/opt/stackc/vllm-{release.version}/bin/vllm",
+        nginx=spec.paths.nginx or "/usr/sbin/nginx",
+        litellm=spec.paths.litellm or "/opt/stackc/litellm/bin/litellm",
     )
 
 
-def _service(spec: ServiceSpec, server: Server, solution: Solution, release: Release) -> Service:
+def _service(stack: Spec, server: Server, solution: Solution, release: Release) -> Service:
     demand, shape = server.demand, server.demand.shape
+    spec = stack.services[demand.service]
     layout = demand.layout
     cache = KvCache(
         dtype=layout.dtype,
@@ -119,6 +127,7 @@ def _service(spec: ServiceSpec, server: Server, solution: Solution, release: Rel
         environment=tuple(sorted(_environment(timeouts, release, solution).items())),
         pipeline_parallel_size=shape.pipeline_parallel_size,
         solved=tuple(key for key in ("context", "concurrency") if getattr(spec, key).is_solved),
+        candidate_of=stack.candidate_of(demand.service),
     )
 
 

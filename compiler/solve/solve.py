@@ -19,6 +19,7 @@ from compiler.solve.problem import Problem, Remedy
 from compiler.solve.stack import attempt_stack
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.rollouts import written_edits
 
 MAX_HELPS = 6
 
@@ -61,7 +62,7 @@ def _checked_helps(problem: Problem, file: SpecFile, lock: Lock, release: Releas
         found = _mildest(remedies, works)
         if found is not None:
             offered += 1
-            yield Help(found.text, found.edits)
+            yield Help(found.text, written_edits(file.document.data, found.edits))
 
 
 def _by_kind(remedies: Iterable[Remedy]) -> Iterable[list[Remedy]]:
@@ -93,7 +94,7 @@ def edited_spec(data: Any, edits: Iterable[Edit]) -> Spec | None:
 def apply_edits(data: Any, edits: Iterable[Edit]) -> Any:
     """A copy of a spec's plain data with values set and keys removed."""
     changed: Any = copy.deepcopy(data)
-    for edit in edits:
+    for edit in written_edits(data, edits):
         target: Any = changed
         for part in edit.path[:-1]:
             target = target.setdefault(part, {}) if isinstance(target, dict) else target[part]

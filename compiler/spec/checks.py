@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 
 from compiler.catalog.gpus import GPUS, nearest_gpus
@@ -13,13 +14,20 @@ from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
+from compiler.spec.rollouts import written_edits
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
 
 def check_spec(file: SpecFile) -> tuple[Diagnostic, ...]:
     """Every finding of every check, in the order of CHECKS."""
-    return tuple(diagnostic for check in CHECKS for diagnostic in check(file))
+    found = (diagnostic for check in CHECKS for diagnostic in check(file))
+    return tuple(_as_written(file, diagnostic) for diagnostic in found)
+
+
+def _as_written(file: SpecFile, diagnostic: Diagnostic) -> Diagnostic:
+    helps = tuple(Help(each.text, written_edits(file.document.data, each.edits)) for each in diagnostic.helps)
+    return replace(diagnostic, helps=helps)
 
 
 def check_stack_name(file: SpecFile) -> Iterator[Diagnostic]:

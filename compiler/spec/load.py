@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from compiler.diagnostics import Diagnostic, Edit, Help, Label, SourceText
 from compiler.source.document import Document, Path, load_document
 from compiler.spec.models import Spec
+from compiler.spec.rollouts import written_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,11 @@ class SpecFile:
 
     def at(self, *path: str | int, text: str = "") -> Label:
         """A label on the value at `path`, or on its nearest parent."""
-        return Label(self.document.value(path), text)
+        return Label(self.document.value(written_path(self.document.data, path)), text)
 
     def at_key(self, *path: str | int, text: str = "") -> Label:
         """A label on the key at `path`, or on its nearest parent."""
-        return Label(self.document.key(path), text)
+        return Label(self.document.key(written_path(self.document.data, path)), text)
 
 
 def load_spec(source: SourceText) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
@@ -45,8 +46,10 @@ def load_spec(source: SourceText) -> tuple[SpecFile | None, tuple[Diagnostic, ..
 
 def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
     path: Path = tuple(part for part in details["loc"] if part != "[key]")
+    known = _fields_at(path[:-1])
+    path = written_path(document.data, path)
     if details["type"] == "extra_forbidden":
-        return _unknown_key(document, path)
+        return _unknown_key(document, path, known)
     if details["type"] == "missing":
         return _missing_key(document, path)
     path = _written(document, path)
@@ -66,8 +69,8 @@ def _written(document: Document, path: Path) -> Path:
     return path
 
 
-def _unknown_key(document: Document, path: Path) -> Diagnostic:
-    name, known = str(path[-1]), sorted(_fields_at(path[:-1]))
+def _unknown_key(document: Document, path: Path, fields: set[str]) -> Diagnostic:
+    name, known = str(path[-1]), sorted(fields)
     nearest = difflib.get_close_matches(name, known, n=1)
     helps = tuple(Help(f"did you mean `{match}`?", _renaming(document, path, match)) for match in nearest)
     note = f"known keys here: {', '.join(known)}"

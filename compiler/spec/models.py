@@ -5,51 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from compiler.spec.ranges import Concurrency, ConcurrencyRange, Context, Tokens, unit_error
-from compiler.units import UnitError, parse_bytes
-
-
-def _as_bytes(value: object) -> object:
-    # A bare number has no unit, and guessing one would be off by 2^30.
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        try:
-            return parse_bytes(str(value))
-        except UnitError as error:
-            raise unit_error(error) from error
-    return value
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _without_trailing_slash(value: object) -> object:
-    return value.rstrip("/") if isinstance(value, str) and len(value) > 1 else value
-
-
-Bytes = Annotated[int, BeforeValidator(_as_bytes), Field(ge=0, le=2**50)]
-# Names end up in file names, unit names, compose services and shell words.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
-ServedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$")]
-# Anything a shell, systemd or compose would read twice is kept out of paths.
-AbsolutePath = Annotated[
-    str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+@-]+$"), BeforeValidator(_without_trailing_slash)
-]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./][A-Za-z0-9._/-]{0,255}$")]
-GpuUuid = Annotated[str, StringConstraints(pattern=r"^(?:GPU|MIG)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-Publisher = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
-ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]{0,255}$")]
+from compiler.spec.base import (
+    AbsolutePath,
+    Bytes,
+    GpuUuid,
+    ImageReference,
+    ModelName,
+    Name,
+    Publisher,
+    ServedName,
+    SpecModel,
+    as_list,
+)
+from compiler.spec.operations import GatewaySpec, MonitoringSpec, PatchesSpec, RolloutSpec
+from compiler.spec.ranges import Concurrency, ConcurrencyRange, Context, Tokens
+from compiler.spec.rollouts import SUFFIX, with_candidates
 
 QuantizationMethod = Literal["auto", "none", "awq", "gptq", "fp8", "int8", "compressed-tensors"]
-Target = Literal["scripts", "systemd", "compose"]
-
-
-class SpecModel(BaseModel):
-    """Base of all spec records: frozen, strict, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+Target = Literal["scripts", "systemd", "compose", "quadlet"]
 
 
 class EngineSpec(SpecModel):
@@ -98,12 +73,13 @@ class ServiceSpec(SpecModel):
         gpus: their indices on that node.
         share: weight with which this service gets memory that is left over on its GPU, as KV cache.
         expert_parallel: whole experts on each GPU, instead of a slice of every expert.
+        rollout: a second revision beside this one; `Spec` has it as a service of its own.
     """
 
     model: ModelName
     task: Literal["chat", "completion"] = "chat"
     quantization: Annotated[
-        tuple[QuantizationMethod, ...], BeforeValidator(_as_list), Field(min_length=1, strict=False)
+        tuple[QuantizationMethod, ...], BeforeValidator(as_list), Field(min_length=1, strict=False)
     ] = ("auto",)
     context: Context
     concurrency: Concurrency = ConcurrencyRange(min=1, max=1)
@@ -120,6 +96,7 @@ class ServiceSpec(SpecModel):
     max_num_batched_tokens: Tokens | None = None
     share: Annotated[int, Field(ge=0, le=1000)] = 1
     engine_args: dict[str, Any] = Field(default_factory=dict)
+    rollout: RolloutSpec | None = None
 
     @property
     def ranks(self) -> int:
@@ -154,10 +131,15 @@ class PolicySpec(SpecModel):
 
 
 class SecretsSpec(SpecModel):
-    """Paths on the server of files that hold secrets."""
+    """Paths on the server of files that hold secrets.
+
+    `api_key` opens the servers; behind a gateway only the gateway has it. `client_keys` holds one key on each line,
+    with which clients come to the gateway.
+    """
 
     hf_token: AbsolutePath | None = None
     api_key: AbsolutePath | None = None
+    client_keys: AbsolutePath | None = None
 
 
 class PathsSpec(SpecModel):
@@ -166,6 +148,8 @@ class PathsSpec(SpecModel):
     install: AbsolutePath | None = None
     state: AbsolutePath | None = None
     vllm: AbsolutePath | None = None
+    nginx: AbsolutePath | None = None
+    litellm: AbsolutePath | None = None
 
 
 class Spec(SpecModel):
@@ -179,6 +163,24 @@ class Spec(SpecModel):
     secrets: SecretsSpec = SecretsSpec()
     paths: PathsSpec = PathsSpec()
     targets: Annotated[tuple[Target, ...], Field(min_length=1, strict=False)] = ("scripts", "systemd", "compose")
+    gateway: GatewaySpec | None = None
+    monitoring: MonitoringSpec | None = None
+    patches: PatchesSpec = PatchesSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_rollouts(cls, data: Any) -> Any:
+        return with_candidates(data)
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether its nodes have GPUs; all of them have, or none."""
+        return any(node.gpus is not None for node in self.nodes.values())
+
+    def candidate_of(self, service: str) -> str | None:
+        """The service that this one may replace; None outside a rollout."""
+        base = self.services.get(service.removesuffix(SUFFIX)) if service.endswith(SUFFIX) else None
+        return service.removesuffix(SUFFIX) if base is not None and base.rollout is not None else None
 
     def on(self, node: str, services: Iterable[str]) -> Spec:
         """The stack that one node is, with those of the services that run there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,6 +11,7 @@ from compiler.plan.ir import (
     SCHEMA_VERSION,
     CpuNode,
     DeviceLedger,
+    Gateway,
     GpuNode,
     KvCache,
     LedgerRow,
@@ -40,8 +42,41 @@ def plan_object(plan: Plan) -> JsonObject:
         "node": _node(plan.node),
         "devices": [_device(device) for device in plan.devices],
         "services": [_service(service) for service in plan.services],
-        "paths": {"install": plan.paths.install, "state": plan.paths.state, "vllm": plan.paths.vllm},
-        "secrets": {"hf_token": plan.secrets.hf_token, "api_key": plan.secrets.api_key},
+        "paths": {
+            "install": plan.paths.install,
+            "current": plan.paths.current,
+            "state": plan.paths.state,
+            "vllm": plan.paths.vllm,
+        },
+        "secrets": {
+            "hf_token": plan.secrets.hf_token,
+            "api_key": plan.secrets.api_key,
+            "client_keys": plan.secrets.client_keys,
+        },
+        "targets": list(plan.targets),
+        "gateway": None if plan.gateway is None else _gateway(plan.gateway),
+        "monitoring": None if plan.monitoring is None else asdict(plan.monitoring),
+    }
+
+
+def _gateway(gateway: Gateway) -> JsonObject:
+    return {
+        "kind": gateway.kind,
+        "host": gateway.host,
+        "port": gateway.port,
+        "max_body_bytes": gateway.max_body,
+        "requests_per_second": gateway.requests_per_second,
+        "burst": gateway.burst,
+        "connections": gateway.connections,
+        "routes": [
+            {
+                "name": route.name,
+                "service": route.service,
+                "read_timeout_seconds": route.read_timeout,
+                "rollout": None if route.rollout is None else asdict(route.rollout),
+            }
+            for route in gateway.routes
+        ],
     }
 
 
@@ -99,6 +134,7 @@ def _service(service: Service) -> JsonObject:
         "task": service.task,
         "model": _model(service.model),
         "served_name": service.served_name,
+        "candidate_of": service.candidate_of,
         "host": service.host,
         "port": service.port,
         "devices": list(service.devices),

@@ -1,0 +1,83 @@
+"""Spec and servers → gateway, rollouts, monitoring and patches of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from compiler.plan.ir import Service
+from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
+from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.rollouts import candidate_name
+
+# Images by tag; a digest belongs into the spec, where whoever pulls it has seen it.
+GATEWAY_IMAGES = {"nginx": "nginx:1.28.0", "litellm": "ghcr.io/berriai/litellm:main-stable"}
+
+# An answer that is not streamed comes all at once: after the queue, the prompt and every token of it.
+_READ_SECONDS = 600
+_SECONDS_PER_TOKEN = 0.1
+
+
+def lower_gateway(spec: Spec, services: Sequence[Service]) -> Gateway | None:
+    """The gateway with a route for each served name; None where the spec has none."""
+    gateway = spec.gateway
+    if gateway is None:
+        return None
+    return Gateway(
+        kind=gateway.kind,
+        host=gateway.host,
+        port=gateway.port,
+        image=gateway.image or GATEWAY_IMAGES[gateway.kind],
+        max_body=gateway.max_body,
+        requests_per_second=gateway.requests_per_second,
+        burst=gateway.burst,
+        connections=2 * sum(service.max_num_seqs for service in services),
+        routes=tuple(_routes(spec, services)),
+    )
+
+
+def _routes(spec: Spec, services: Sequence[Service]) -> Iterator[Route]:
+    for service in services:
+        if service.candidate_of is None:
+            seconds = _READ_SECONDS + int(_SECONDS_PER_TOKEN * service.max_model_len)
+            rollout = _rollout(service.name, spec.services[service.name])
+            yield Route(service.served_name, service.name, rollout, seconds)
+
+
+def _rollout(name: str, service: ServiceSpec) -> Rollout | None:
+    rollout = service.rollout
+    if rollout is None:
+        return None
+    weight = 0 if rollout.strategy == "blue-green" else rollout.weight
+    return Rollout(
+        stable=name,
+        candidate=candidate_name(name),
+        strategy=rollout.strategy,
+        weight=DEFAULT_WEIGHT if weight is None else weight,
+        sticky=rollout.sticky,
+        header=rollout.header,
+    )
+
+
+DEFAULT_WEIGHT = 10
+"""Percent of requests that a canary gets where the spec does not say."""
+
+
+def lower_monitoring(spec: Spec) -> Monitoring | None:
+    """The monitoring as the spec has it; None where it has none."""
+    monitoring = spec.monitoring
+    if monitoring is None:
+        return None
+    return Monitoring(
+        ttft_p95_seconds=monitoring.ttft_p95_seconds,
+        scrape_seconds=monitoring.scrape_seconds,
+        has_grafana=monitoring.grafana,
+        grafana_port=monitoring.grafana_port,
+        has_dcgm=monitoring.dcgm and spec.has_gpus,
+        dcgm_port=monitoring.dcgm_port,
+        port=monitoring.port,
+    )
+
+
+def lower_patches(spec: Spec) -> Patches:
+    """The patches as the spec has them."""
+    return Patches(spec.patches.systemd, spec.patches.compose, spec.patches.quadlet)

@@ -1,0 +1,82 @@
+"""What stands around the servers: the gateway, rollouts, monitoring, and patches to what is emitted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from compiler.spec.base import Bytes, ImageReference, Name, SpecModel
+from compiler.units import MIB
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+
+
+class GatewaySpec(SpecModel):
+    """One port for the whole stack; requests are routed by the model that they name.
+
+    Attributes:
+        max_body: largest request body; images travel in it.
+        requests_per_second: of one client key; None for no limit.
+        burst: requests of one client that may come at once beyond that rate.
+        image: of its container, instead of the default one.
+    """
+
+    kind: Literal["nginx", "litellm"] = "nginx"
+    host: Host = "127.0.0.1"
+    port: Port
+    max_body: Bytes = 32 * MIB
+    requests_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    burst: Annotated[int, Field(ge=0, le=100_000)] = 20
+    image: ImageReference | None = None
+
+
+class RolloutSpec(SpecModel):
+    """A second revision of a service, beside the first, that gets a part of the requests.
+
+    Attributes:
+        weight: percent of requests that go to the candidate at first; a blue-green rollout begins with none.
+        sticky: what decides whose requests go to it: the value of `header`, the client's key, or chance.
+        candidate: keys of the service that differ in the new revision; the others are inherited.
+    """
+
+    strategy: Literal["canary", "blue-green"]
+    weight: Annotated[int, Field(ge=0, le=100)] | None = None
+    sticky: Literal["header", "client", "none"] = "none"
+    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] = "X-Session-Id"
+    candidate: dict[str, Any] = Field(min_length=1)
+
+
+class MonitoringSpec(SpecModel):
+    """What Prometheus scrapes and when it raises an alarm. Thresholds that are not here come from the plan.
+
+    Attributes:
+        ttft_p95_seconds: the slowest time to first token that 95 of 100 requests may see.
+        scrape_seconds: between two readings.
+        grafana: whether a dashboard is emitted.
+        dcgm: whether the GPUs' own figures are scraped, from NVIDIA's exporter at `dcgm_port`.
+        port: of Prometheus itself, where compose runs it.
+    """
+
+    ttft_p95_seconds: Annotated[float, Field(gt=0, le=3600, strict=False)] = 5.0
+    scrape_seconds: Annotated[int, Field(ge=5, le=300)] = 15
+    grafana: bool = True
+    grafana_port: Port = 3000
+    dcgm: bool = True
+    dcgm_port: Port = 9400
+    port: Port = 9090
+
+
+class PatchesSpec(SpecModel):
+    """Keys to add to what is emitted, for what a spec has no words for.
+
+    Attributes:
+        systemd: unit (a service, `gateway`, `prefetch` or `target`) → section → directive → value or values.
+        compose: merged into the compose file.
+        quadlet: container (a service or `gateway`) → section → key → value or values.
+    """
+
+    systemd: dict[Name, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    compose: dict[str, Any] = Field(default_factory=dict)
+    quadlet: dict[Name, dict[str, dict[str, Any]]] = Field(default_factory=dict)

@@ -1,0 +1,101 @@
+"""A client for one vLLM server: plain HTTP, finite times, no proxy.
+
+Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from _stack import JsonObject
+
+MAX_BODY = 64 * 2**20
+CONNECT_SECONDS = 5.0
+
+
+class ServerError(Exception):
+    """No usable answer: refused, too slow, cut off, or not HTTP."""
+
+
+class Reply(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> JsonObject:
+        """The body as a JSON object."""
+        try:
+            value = json.loads(self.body)
+        except ValueError as error:
+            raise ServerError(f"the answer is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ServerError("the answer is not a JSON object")
+        return value
+
+
+class Event(NamedTuple):
+    """One server-sent event and the seconds since the request."""
+
+    seconds: float
+    data: str
+
+
+class Server:
+    """One server. The key goes into a header and nowhere else."""
+
+    def __init__(self, host: str, port: int, key: str | None, seconds: float) -> None:
+        self.host = host
+        self.port = port
+        self._key = key
+        self._seconds = seconds
+
+    def with_key(self, key: str | None) -> Server:
+        """The same server, asked with another key or none."""
+        return Server(self.host, self.port, key, self._seconds)
+
+    def request(self, method: str, path: str, body: JsonObject | None = None) -> Reply:
+        """Ask and read the whole answer."""
+        with self._send(method, path, body) as (response, _):
+            return Reply(response.status, response.read(MAX_BODY))
+
+    def stream(self, path: str, body: JsonObject) -> Iterator[Event]:
+        """Ask and yield every event as it arrives."""
+        with self._send("POST", path, body) as (response, start):
+            if response.status != 200:
+                raise ServerError(f"HTTP {response.status}")
+            while True:
+                line = response.readline(MAX_BODY)
+                elapsed = time.monotonic() - start
+                if not line:
+                    return
+                if elapsed > self._seconds:
+                    raise ServerError(f"the stream did not end in {self._seconds:.0f} s")
+                if line.startswith(b"data:"):
+                    yield Event(elapsed, line[5:].decode("utf-8", "replace").strip())
+
+    @contextmanager
+    def _send(
+        self, method: str, path: str, body: JsonObject | None
+    ) -> Iterator[tuple[http.client.HTTPResponse, float]]:
+        # Connecting is quick or hopeless; only the answer may take its time.
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=min(CONNECT_SECONDS, self._seconds))
+        start = time.monotonic()
+        try:
+            connection.connect()
+            connection.sock.settimeout(self._seconds)
+            connection.request(method, path, None if body is None else json.dumps(body), self._headers(body))
+            yield connection.getresponse(), start
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(f"{path}: {str(error) or type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    def _headers(self, body: JsonObject | None) -> dict[str, str]:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        return headers if self._key is None else {**headers, "Authorization": f"Bearer {self._key}"}

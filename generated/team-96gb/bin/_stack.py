@@ -1,0 +1,152 @@
+"""What the programs in this folder share: the plan beside it, checks and their results.
+
+Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Needs Python 3.9 and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+SCHEMA = 1
+OK, FAIL, SKIP = "ok", "FAIL", "skip"
+EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_SNAPSHOT = 2, 4, 15
+WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]")
+
+JsonObject = dict[str, Any]
+
+
+class StackError(Exception):
+    """Ends the program with a message and an exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Skipped(Exception):  # noqa: N818 (not an error)
+    """A check that cannot be made here; the text says why."""
+
+
+class Result(NamedTuple):
+    """What one check found. `code` is the exit code it stands for if it failed."""
+
+    subject: str
+    name: str
+    status: str
+    detail: str
+    code: int
+
+
+class Check(NamedTuple):
+    """One question. `run` returns what it found, or raises; a transient failure may mend itself."""
+
+    subject: str
+    name: str
+    run: Callable[[], str]
+    code: int = 1
+    is_transient: bool = False
+
+
+def run_check(check: Check, deadline: float = 0.0) -> Result:
+    """Ask once, or, while a transient failure may still mend itself, until the deadline."""
+    while True:
+        result = _run_once(check)
+        if result.status != FAIL or not check.is_transient or time.monotonic() >= deadline:
+            return result
+        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+
+
+def _run_once(check: Check) -> Result:
+    try:
+        return Result(check.subject, check.name, OK, check.run(), 0)
+    except Skipped as reason:
+        return Result(check.subject, check.name, SKIP, str(reason), 0)
+    except StackError as error:
+        return Result(check.subject, check.name, FAIL, str(error), error.code)
+    except OSError as error:
+        return Result(check.subject, check.name, FAIL, str(error), check.code)
+
+
+def format_result(result: Result) -> str:
+    """One line of a report for people."""
+    return f"{result.status:<4}  {result.subject}: {result.name}: {result.detail}"
+
+
+def format_summary(results: Iterable[Result]) -> str:
+    """How many checks ended how; a skipped one is no pass."""
+    statuses = [result.status for result in results]
+    return f"{statuses.count(OK)} ok, {statuses.count(FAIL)} failed, {statuses.count(SKIP)} skipped"
+
+
+def format_json(stack: str, results: Iterable[Result], code: int) -> str:
+    """The report for machines."""
+    checks = [
+        {"subject": result.subject, "check": result.name, "status": result.status.lower(), "detail": result.detail}
+        for result in results
+    ]
+    return json.dumps({"stack": stack, "exit_code": code, "checks": checks}, indent=2)
+
+
+def load_plan() -> JsonObject:
+    """The plan that lies beside this folder."""
+    path = Path(__file__).resolve().parent.parent / "plan.json"
+    try:
+        plan: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StackError(EXIT_ENVIRONMENT, f"cannot read the plan: {error}") from error
+    if plan.get("schema") != SCHEMA:
+        raise StackError(
+            EXIT_ENVIRONMENT,
+            f"{path} has schema {plan.get('schema')}, this program reads {SCHEMA}: copy the whole tree again",
+        )
+    return plan
+
+
+def choose_services(plan: JsonObject, names: list[str]) -> list[JsonObject]:
+    """The named services in start order; all of them for no names."""
+    known = [service["name"] for service in plan["services"]]
+    for name in names:
+        if name not in known:
+            raise StackError(EXIT_USAGE, f"no service {name} in stack {plan['stack']}: it has {', '.join(known)}")
+    return [service for service in plan["services"] if not names or service["name"] in names]
+
+
+def probe_host(service: JsonObject) -> str:
+    """Where a client on this machine finds the server. In a container STACKC_HOST says where it listens."""
+    host: str = os.environ.get("STACKC_HOST") or service["host"]
+    return "127.0.0.1" if host in WILDCARD_HOSTS else host
+
+
+def secret_file(plan: JsonObject, key: str) -> Path | None:
+    """The file of a secret: named by the caller, else handed over by systemd, else where the plan has it."""
+    name = key.replace("_", "-")
+    explicit = os.environ.get(f"STACKC_{key.upper()}_FILE")
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if explicit:
+        return Path(explicit)
+    if credentials and plan["secrets"][key]:
+        return Path(credentials) / name
+    return Path(plan["secrets"][key]) if plan["secrets"][key] else None
+
+
+def run_program(main: Callable[[], int]) -> NoReturn:
+    """Run a program to its exit code; an expected error is one line on stderr."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except StackError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        code = error.code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # Whoever read the report has seen enough; without this Python complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
