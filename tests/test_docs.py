@@ -16,7 +16,8 @@ from click.testing import CliRunner
 
 from compiler.cli.main import COMMANDS, cli
 from compiler.diagnostics import CODES
-from compiler.spec.models import GpusSpec, NodeSpec, PolicySpec, SecretsSpec, ServiceSpec, Spec
+from compiler.spec.models import GpusSpec, NodeSpec, PathsSpec, PolicySpec, SecretsSpec, ServiceSpec, Spec
+from compiler.spec.operations import GatewaySpec, MonitoringSpec, PatchesSpec, RolloutSpec
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
@@ -59,7 +60,22 @@ def test_the_readme_s_spec_is_the_shipped_one() -> None:
     assert spec in README.read_text()
 
 
-@pytest.mark.parametrize("model", [Spec, NodeSpec, GpusSpec, ServiceSpec, PolicySpec, SecretsSpec])
+SPEC_MODELS = (
+    Spec,
+    NodeSpec,
+    GpusSpec,
+    ServiceSpec,
+    RolloutSpec,
+    GatewaySpec,
+    MonitoringSpec,
+    PatchesSpec,
+    PolicySpec,
+    PathsSpec,
+    SecretsSpec,
+)
+
+
+@pytest.mark.parametrize("model", SPEC_MODELS)
 def test_every_key_of_a_spec_is_documented(model: type[Spec]) -> None:
     text = README.read_text()
     for name in model.model_fields:
