@@ -107,11 +107,11 @@ def _failure(plan: JsonObject, model: JsonObject, revision: str, tail: str) -> S
     name, missing, free = model["repository"], missing_bytes(model), free_bytes(hf_home())
     if "No space left on device" in tail or "Not enough free disk space" in tail or (missing or 0) > free:
         return StackError(EXIT_DISK, disk_message(model, missing, free))
-    if re.search(r"RevisionNotFound|Revision Not Found|Invalid rev id|[Rr]evision '?[^ ]*'? not found", tail):
+    if re.search(r"revision ?not ?found|invalid rev id", tail, re.IGNORECASE):
         return StackError(
             EXIT_SNAPSHOT, f"{name} has no revision {revision} on the Hub any more: run `stackc lock` and compile again"
         )
-    if re.search(r"GatedRepo|gated|restricted|RepositoryNotFound|Repository Not Found|\b40[13]\b", tail):
+    if re.search(r"gated|restricted|access denied|repository ?not ?found|model '.*' not found", tail, re.IGNORECASE):
         token = secret_file(plan, "hf_token")
         where = f"{token} is the token's file" if token else "the stack has no `secrets.hf_token`"
         return StackError(
@@ -124,7 +124,8 @@ def _failure(plan: JsonObject, model: JsonObject, revision: str, tail: str) -> S
 
 def _environment(plan: JsonObject) -> dict[str, str]:
     """The caller's, into the folder that the launch scripts read, and with the token's file."""
-    environment = dict(os.environ, HF_HOME=str(hf_home()), HF_HUB_CACHE=str(hf_home() / "hub"))
+    environment = {"HF_HUB_DISABLE_TELEMETRY": "1", **os.environ}
+    environment.update(HF_HOME=str(hf_home()), HF_HUB_CACHE=str(hf_home() / "hub"))
     token = secret_file(plan, "hf_token")
     if token is not None and os.access(token, os.R_OK):
         environment["HF_TOKEN_PATH"] = str(token)

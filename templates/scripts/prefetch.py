@@ -167,6 +167,9 @@ def _mend(options: Options, folder: Path, model: JsonObject, wrong: list[Wrong])
     check_model(model)
     again = _verify(options, folder, model)
     if again:
+        # Its size is right, so a server would load it.
+        for each in again:
+            _discard(each.path, repository_folder(model))
         raise StackError(
             EXIT_SNAPSHOT,
             f"wrong twice: {'; '.join(map(str, again))}: the disk is damaged, or what the Hub or a proxy gives out is "
