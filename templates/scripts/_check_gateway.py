@@ -15,7 +15,7 @@ from _stack import Check, JsonObject, Sides, StackError
 
 EXIT_KEYS, EXIT_GATEWAY = 19, 20
 NAME = "gateway"
-# Where Debian's and nginx.org's packages put it; a relative path is one below nginx's prefix.
+# Where the packages of Debian, nginx.org and Red Hat put it.
 NJS_MODULES = ("/usr/lib/nginx/modules/ngx_http_js_module.so", "/usr/lib64/nginx/modules/ngx_http_js_module.so")
 # LiteLLM imports much before it can say its version.
 VERSION_SECONDS = 60

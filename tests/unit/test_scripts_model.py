@@ -20,9 +20,10 @@ def test_a_model_that_the_server_s_user_may_not_read_is_no_model(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     module, stack = importlib.import_module("_model"), importlib.import_module("_stack")
     folder = write_model(tmp_path / "model")
-    assert module.check_model({"folder": str(folder), "weights_bytes": None}) == str(folder)
+    model = {"folder": str(folder), "weights_bytes": None, "files": []}
+    assert module.check_model(model) == folder
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "model.safetensors" and real(path, mode))
     with pytest.raises(stack.StackError, match=r"may not read: model\.safetensors") as caught:
-        module.check_model({"folder": str(folder), "weights_bytes": None})
+        module.check_model(model)
     assert caught.value.code == stack.EXIT_SNAPSHOT
