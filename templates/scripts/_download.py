@@ -73,7 +73,7 @@ def disk_message(model: JsonObject, missing: int | None, free: int) -> str:
 def download(plan: JsonObject, model: JsonObject, revision: str, words: list[str], lock: int) -> None:
     """Run `hf` until it ends. It keeps the cache's lock even if this program is killed."""
     remove_stale(model)
-    command = [_hf_executable(), "download", model["repository"], *words, "--revision", revision, "--quiet"]
+    command = [hf_executable(), "download", model["repository"], *words, "--revision", revision, "--quiet"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, env=_environment(plan), stdout=subprocess.DEVNULL, stderr=log, pass_fds=(lock,)
@@ -132,7 +132,7 @@ def _environment(plan: JsonObject) -> dict[str, str]:
     return environment
 
 
-def _hf_executable() -> str:
+def hf_executable() -> str:
     """The `hf` that belongs to vLLM, else the one on PATH."""
     vllm = shutil.which(os.environ.get("STACKC_VLLM") or "vllm")
     beside = str(Path(vllm).resolve().parent / "hf") if vllm else ""

@@ -30,7 +30,7 @@ from typing import NamedTuple
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _copy import copy_model  # noqa: E402
-from _download import EXIT_DISK, GIB, check_disk, download, selection  # noqa: E402
+from _download import EXIT_DISK, GIB, check_disk, download, hf_executable, selection  # noqa: E402
 from _model import check_model, hf_home, missing_bytes, model_folder, repository_folder, unfinished  # noqa: E402
 from _stack import (  # noqa: E402
     EXIT_SNAPSHOT,
@@ -93,6 +93,7 @@ def _obtain(options: Options, model: JsonObject) -> None:
         return
     if options.is_offline:
         raise StackError(EXIT_SNAPSHOT, _offline_message(model))
+    hf_executable()  # before anything is written
     revision = _revision(options, model)
     say(f"downloading {model['repository']} at {revision} into {hf_home()}")
     with _marked(model):
