@@ -22,8 +22,13 @@ DECLARED = "declared in the spec"
 
 def check_driver(engine: JsonObject) -> Sides:
     """nvidia-smi answers, and the driver is new enough for the engine's build."""
-    gpus, minimum = query_gpus(), engine["minimum_driver"]
+    minimum = engine["minimum_driver"]
     wanted = f"driver {minimum} or newer for CUDA {engine['cuda']}" if minimum else "a driver that answers"
+    try:
+        gpus = query_gpus()
+    except StackError as error:
+        note = "`nvidia-smi` must work as this user; after a boot or an update, look into the kernel's log"
+        raise StackError(error.code, Sides(wanted, str(error), note)) from error
     if not gpus:
         raise StackError(EXIT_DRIVER, Sides(wanted, "nvidia-smi sees no GPU", "is the card in its slot and powered?"))
     driver = gpus[0].driver

@@ -182,9 +182,10 @@ def check_secret(plan: JsonObject, key: str, code: int, *, is_optional: bool = F
     except PermissionError as error:
         return _closed(plan, wanted, code, error)
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
         if is_optional:
-            raise Skipped(f"only the download needs it: {error}") from error
-        raise StackError(code, Sides(wanted, str(error), "write the file as the README says")) from error
+            raise Skipped(f"{path}: {reason}; only the download needs it") from error
+        raise StackError(code, Sides(wanted, str(reason), "write the file as the README says")) from error
     problem = _secret_problem(mode, text, is_list=key == "client_keys")
     if problem:
         raise StackError(code, Sides(wanted, *problem))

@@ -99,7 +99,7 @@ def holders_of(gpu: Gpu) -> list[Holder]:
 def _nvidia_smi(query: str, form: tuple[str, ...] = ("--format=csv,noheader,nounits",)) -> str:
     executable = shutil.which("nvidia-smi")
     if executable is None:
-        raise StackError(EXIT_DRIVER, "nvidia-smi is not on PATH: is the NVIDIA driver installed?")
+        raise StackError(EXIT_DRIVER, "nvidia-smi is not on PATH, so the NVIDIA driver is not installed")
     command = [executable, query, *form]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
