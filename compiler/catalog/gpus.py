@@ -40,6 +40,11 @@ class Gpu:
     system_memory: int = 0
     refusal: str | None = None
 
+    @property
+    def product(self) -> str:
+        """The word of the title that the driver's name of the card has too, such as `L40S` or `6000`."""
+        return next(word for word in self.title.split() if any(map(str.isdigit, word)))
+
     def profile(self, name: str) -> MigProfile | None:
         """The slice of that name."""
         return next((profile for profile in self.mig if profile.name == name), None)

@@ -24,6 +24,9 @@ class Release:
     """One vLLM release in one build.
 
     Attributes:
+        cuda: the CUDA release that the build holds; None on CPUs.
+        minimum_driver: the oldest NVIDIA driver that runs that release, by NVIDIA's table of minor version
+            compatibility (https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html).
         assumes_full: an architecture without formulas is taken for full attention in every layer (`--assume full`).
     """
 
@@ -34,6 +37,8 @@ class Release:
     minimum_capability: tuple[int, int]
     gpu: GpuOverheads | None = None
     cpu: CpuOverheads | None = None
+    cuda: str | None = None
+    minimum_driver: str | None = None
     assumes_full: bool = False
 
     def batch_limits(self, memory: int, gpu_title: str) -> BatchLimits:
@@ -66,6 +71,9 @@ RELEASES = {
             # Cubins in the wheel start at sm_75.
             minimum_capability=(7, 5),
             gpu=GPU_0_33,
+            # The wheel's METADATA asks for the CUDA 13 packages of PyPI.
+            cuda="13",
+            minimum_driver="580",
         ),
         Release(
             version="0.32.0",

@@ -20,6 +20,7 @@ __all__ = [
     "GpuNode",
     "KvCache",
     "LedgerRow",
+    "ModelFile",
     "Monitoring",
     "Patches",
     "Paths",
@@ -44,6 +45,8 @@ class GpuNode:
 
     Attributes:
         title: the card's name for people.
+        product: the word of that name that the driver must know the card by, such as `L40S`; None for a card that
+            only the spec describes.
         compute_capability: such as (12, 0).
         uuids: full `GPU-…` or `MIG-…` identifiers by index; empty if the spec gives none.
         mig: the profile, where each is a slice of a GPU.
@@ -56,6 +59,7 @@ class GpuNode:
     compute_capability: tuple[int, int]
     uuids: tuple[str, ...] = ()
     mig: str | None = None
+    product: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,24 @@ class CpuNode:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The vLLM release that runs here. `image` is a reference for `docker pull`, by digest if the spec gives one."""
+    """The vLLM release that runs here. `image` is a reference for `docker pull`, by digest if the spec gives one.
+
+    `cuda` is the CUDA release that its build holds, and `minimum_driver` the oldest driver that runs it; None on CPUs.
+    """
 
     version: str
     image: str
+    cuda: str | None = None
+    minimum_driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file of weights that the server loads. `size` and `sha256` are None where the Hub did not say."""
+
+    path: str
+    size: int | None
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,7 @@ class ServedModel:
         is_pinned: whether `commit` is a full hash.
         quantization: method as the checkpoint states it, or `none`.
         weights_bytes: of the files to download; None where the Hub did not say.
+        files: the files of weights, by path; empty where the lock does not list them.
         unconfirmed: facts the lock marks as not exactly known.
     """
 
@@ -98,6 +117,7 @@ class ServedModel:
     quantization: str
     weights_bytes: int | None
     unconfirmed: tuple[str, ...]
+    files: tuple[ModelFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from compiler.catalog.flags import load_flags, render
+from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import Release
 from compiler.lock.models import repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
@@ -17,6 +18,7 @@ from compiler.plan.ir import (
     Engine,
     GpuNode,
     KvCache,
+    ModelFile,
     Paths,
     Plan,
     Secrets,
@@ -58,7 +60,7 @@ def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:
     services = tuple(_service(spec, s, solution, release) for s in solution.servers)
     return Plan(
         stack=spec.stack,
-        engine=Engine(release.version, spec.engine.image or release.image),
+        engine=Engine(release.version, spec.engine.image or release.image, release.cuda, release.minimum_driver),
         node=_node(name, node),
         devices=solution.ledgers,
         services=services,
@@ -77,8 +79,17 @@ def _node(name: str, node: NodeSpec) -> GpuNode | CpuNode:
         return CpuNode(name, node.cpu.memory)
     assert node.gpus is not None  # noqa: S101  checks.py refuses a node that is neither
     device = devices_of(node)[0]
-    capability = device.capability or (0, 0)
-    return GpuNode(name, device.title, node.gpus.count, device.total, capability, node.gpus.uuids, node.gpus.mig)
+    known = GPUS.get(node.gpus.model) if node.gpus.model is not None else None
+    return GpuNode(
+        name=name,
+        title=device.title,
+        count=node.gpus.count,
+        memory=device.total,
+        compute_capability=device.capability or (0, 0),
+        uuids=node.gpus.uuids,
+        mig=node.gpus.mig,
+        product=known.product if known is not None else None,
+    )
 
 
 def _paths(spec: Spec, release: Release) -> Paths:
@@ -146,6 +157,7 @@ def _model(spec: ServiceSpec, variant: Variant) -> ServedModel:
         quantization=variant.method,
         weights_bytes=sum(known) if sizes and len(known) == len(sizes) else None,
         unconfirmed=facts.unconfirmed,
+        files=tuple(ModelFile(file.path, file.size, file.sha256) for file in facts.weights),
     )
 
 

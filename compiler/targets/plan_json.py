@@ -38,7 +38,12 @@ def plan_object(plan: Plan) -> JsonObject:
         "schema": SCHEMA_VERSION,
         "stack": plan.stack,
         "verdict": plan.verdict.value,
-        "engine": {"vllm": plan.engine.version, "image": plan.engine.image},
+        "engine": {
+            "vllm": plan.engine.version,
+            "image": plan.engine.image,
+            "cuda": plan.engine.cuda,
+            "minimum_driver": plan.engine.minimum_driver,
+        },
         "node": _node(plan.node),
         "devices": [_device(device) for device in plan.devices],
         "services": [_service(service) for service in plan.services],
@@ -47,6 +52,8 @@ def plan_object(plan: Plan) -> JsonObject:
             "current": plan.paths.current,
             "state": plan.paths.state,
             "vllm": plan.paths.vllm,
+            "nginx": plan.paths.nginx,
+            "litellm": plan.paths.litellm,
         },
         "secrets": {
             "hf_token": plan.secrets.hf_token,
@@ -87,6 +94,7 @@ def _node(node: GpuNode | CpuNode) -> JsonObject:
         "name": node.name,
         "kind": "gpu",
         "gpu": node.title,
+        "product": node.product,
         "count": node.count,
         "memory_bytes": node.memory,
         "compute_capability": ".".join(map(str, node.compute_capability)),
@@ -173,6 +181,7 @@ def _model(model: ServedModel) -> JsonObject:
         "license": model.license,
         "quantization": model.quantization,
         "weights_bytes": model.weights_bytes,
+        "files": [asdict(file) for file in model.files],
         "unconfirmed": list(model.unconfirmed),
     }
 

@@ -21,12 +21,26 @@ WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]")
 JsonObject = dict[str, Any]
 
 
+class Sides(NamedTuple):
+    """What the plan says of something, what this machine has, and what to do about it if anything."""
+
+    plan: str
+    found: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        """Both sides in one line."""
+        text = f"plan: {self.plan}; this machine: {self.found}"
+        return f"{text}; {self.note}" if self.note else text
+
+
 class StackError(Exception):
     """Ends the program with a message and an exit code."""
 
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: int, message: str | Sides) -> None:
+        super().__init__(str(message))
         self.code = code
+        self.sides = message if isinstance(message, Sides) else None
 
 
 class Skipped(Exception):  # noqa: N818 (not an error)
@@ -41,6 +55,7 @@ class Result(NamedTuple):
     status: str
     detail: str
     code: int
+    sides: Sides | None = None
 
 
 class Check(NamedTuple):
@@ -48,7 +63,7 @@ class Check(NamedTuple):
 
     subject: str
     name: str
-    run: Callable[[], str]
+    run: Callable[[], str | Sides]
     code: int = 1
     is_transient: bool = False
 
@@ -64,11 +79,12 @@ def run_check(check: Check, deadline: float = 0.0) -> Result:
 
 def _run_once(check: Check) -> Result:
     try:
-        return Result(check.subject, check.name, OK, check.run(), 0)
+        found = check.run()
+        return Result(check.subject, check.name, OK, str(found), 0, found if isinstance(found, Sides) else None)
     except Skipped as reason:
         return Result(check.subject, check.name, SKIP, str(reason), 0)
     except StackError as error:
-        return Result(check.subject, check.name, FAIL, str(error), error.code)
+        return Result(check.subject, check.name, FAIL, str(error), error.code, error.sides)
     except OSError as error:
         return Result(check.subject, check.name, FAIL, str(error), check.code)
 
@@ -88,6 +104,7 @@ def format_json(stack: str, results: Iterable[Result], code: int) -> str:
     """The report for machines."""
     checks = [
         {"subject": result.subject, "check": result.name, "status": result.status.lower(), "detail": result.detail}
+        | (result.sides._asdict() if result.sides is not None else {})
         for result in results
     ]
     return json.dumps({"stack": stack, "exit_code": code, "checks": checks}, indent=2)

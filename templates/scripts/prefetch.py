@@ -1,7 +1,14 @@
 #!/usr/bin/env python3
-"""Download the models of the stack, so that its servers start without the network. Safe to repeat.
+"""Bring the models of the stack onto this machine, so that its servers start without the network. Safe to repeat.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
+
+Each model comes at its pinned commit, and only the files that vLLM reads. Sizes are always compared with the plan's,
+hashes after a download; a damaged file is fetched once more. What was found right is remembered in
+$HF_HOME/stackc-verified.json, so that a repeated run is quick; --verify reads every file again.
+
+With HF_HUB_OFFLINE=1 nothing is fetched: what is missing comes with --from, as a Hugging Face folder or the folder of a
+snapshot on another disk.
 
 Exit codes: 0 everything is here, 1 download failed, 2 usage, 4 no plan or no `hf`, 13 disk, 15 not the planned model.
 """
@@ -10,74 +17,116 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
-import shutil
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
-from _model import check_model, free_bytes, hf_home, missing_bytes, model_folder  # noqa: E402
+from _copy import copy_model  # noqa: E402
+from _download import EXIT_DISK, GIB, check_disk, download, hf_executable, selection  # noqa: E402
+from _model import check_model, hf_home, missing_bytes, model_folder, repository_folder, unfinished  # noqa: E402
 from _stack import (  # noqa: E402
-    EXIT_ENVIRONMENT,
+    EXIT_SNAPSHOT,
+    EXIT_USAGE,
     JsonObject,
     StackError,
     choose_services,
     load_plan,
     run_program,
-    secret_file,
 )
+from _verify import Verified, Wrong, hashed_files, wrong_files  # noqa: E402
 
-EXIT_DOWNLOAD, EXIT_DISK = 1, 13
-GIB = 2**30
-# Room for the small files that come along with the weights.
-SPARE_BYTES = GIB // 4
-# The same weights once more, in formats that vLLM does not read when there is safetensors.
-SECOND_COPIES = (
-    "original/*",
-    "consolidated*",
-    "*.bin",
-    "*.pt",
-    "*.pth",
-    "*.gguf",
-    "*.h5",
-    "*.msgpack",
-    "*.ot",
-    "*.onnx",
-    "onnx/*",
-)
+TRUE = ("1", "ON", "YES", "TRUE")
 
 
-def fetch(plan: JsonObject, model: JsonObject) -> None:
-    """Make one model complete, or raise."""
-    if model["folder"]:
-        print(f"folder {check_model(model)} is complete")
-        return
-    if _is_complete(model):
-        print(f"{check_model(model)} is already here")
-        return
-    _check_disk(model)
-    revision = _revision(plan, model)
-    print(f"downloading {model['repository']} at {revision} into {hf_home()}", flush=True)
-    # Where the plan has seen no safetensors headers, any file may be the one that vLLM loads.
-    _download(plan, model, revision, _excludes(() if "tensors" in model["unconfirmed"] else SECOND_COPIES))
+class Options(NamedTuple):
+    """What the caller asked for. `lock` is the open file whose lock this program holds."""
+
+    plan: JsonObject
+    source: Path | None
+    is_offline: bool
+    reads_all: bool
+    lock: int
+
+
+class Outcome(NamedTuple):
+    """How it went with one model."""
+
+    model: str
+    status: str
+    detail: str
+    code: int = 0
+    bytes: int | None = None
+
+
+def fetch(options: Options, model: JsonObject) -> Outcome:
+    """Make one model complete and right, or raise."""
+    status = "present"
     if not _is_complete(model):
-        _download(plan, model, revision, [])
-    print(f"{check_model(model)} is complete")
+        if model["folder"]:
+            check_model(model)
+        _obtain(options, model)
+        status = "fetched"
+    folder = check_model(model)
+    hashed = len(hashed_files(model))
+    wrong = _verify(options, folder, model)
+    if wrong:
+        status = "mended"
+        _mend(options, folder, model, wrong)
+    checked = f"{hashed} hashes are right" if hashed else "the lock knows no hashes, so only its sizes were compared"
+    return Outcome(_name(model), status, f"{folder} is complete, {checked}", bytes=model["weights_bytes"])
 
 
-def _revision(plan: JsonObject, model: JsonObject) -> str:
+def _obtain(options: Options, model: JsonObject) -> None:
+    """Get what is missing, from the given folder or the Hub."""
+    check_disk(model)
+    if options.source is not None:
+        say(f"copying {_name(model)} from {options.source} into {hf_home()}")
+        copy_model(options.source, model)
+        return
+    if options.is_offline:
+        raise StackError(EXIT_SNAPSHOT, _offline_message(model))
+    hf_executable()  # before anything is written
+    revision = _revision(options, model)
+    say(f"downloading {model['repository']} at {revision} into {hf_home()}")
+    with _marked(model):
+        download(options.plan, model, revision, selection(model), options.lock)
+    if not model["files"] and not _is_complete(model):
+        download(options.plan, model, revision, [], options.lock)
+
+
+@contextmanager
+def _marked(model: JsonObject) -> Iterator[None]:
+    """A run that is cut off leaves a mark, and the next one goes on."""
+    mark = unfinished(model_folder(model))
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    yield
+    mark.unlink()
+
+
+def _offline_message(model: JsonObject) -> str:
+    missing = missing_bytes(model)
+    size = "" if missing is None else f" ({missing} bytes are missing)"
+    commit = f" --revision {model['commit']}" if model["pinned"] else ""
+    return (
+        f"{model['repository']} is not complete here{size}, and HF_HUB_OFFLINE forbids to download it. On a machine "
+        f"with network: `HF_HOME=DIR hf download {model['repository']}{commit}`. Bring DIR here: `prefetch --from DIR`"
+    )
+
+
+def _revision(options: Options, model: JsonObject) -> str:
     """The full commit to download. One small file tells what `main` is, before gigabytes of the wrong model come."""
     if not model["pinned"]:
-        _download(plan, model, "main", ["config.json"])
+        download(options.plan, model, "main", ["config.json"], options.lock)
     return model_folder(model).name
-
-
-def _excludes(patterns: tuple[str, ...]) -> list[str]:
-    return [word for pattern in patterns for word in ("--exclude", pattern)]
 
 
 def _is_complete(model: JsonObject) -> bool:
@@ -88,42 +137,78 @@ def _is_complete(model: JsonObject) -> bool:
     return True
 
 
-def _check_disk(model: JsonObject) -> None:
-    missing, free = missing_bytes(model), free_bytes(hf_home())
-    if missing is not None and missing + SPARE_BYTES > free:
+def _verify(options: Options, folder: Path, model: JsonObject) -> list[Wrong]:
+    """Hash what is not known to be right, and remember what is."""
+    known = Verified()
+    skipped = None if options.reads_all else known
+    unread = [
+        file
+        for file in hashed_files(model)
+        if options.reads_all or not known.holds(folder / file["path"], file["sha256"])
+    ]
+    if unread:
+        say(f"hashing {len(unread)} files of {_name(model)}, {sum(file['size'] or 0 for file in unread) / GIB:.2f} GiB")
+    wrong = wrong_files(folder, model, skipped)
+    damaged = {each.path for each in wrong}
+    for file in unread:
+        if folder / file["path"] not in damaged:
+            known.add(folder / file["path"], file["sha256"])
+    return wrong
+
+
+def _mend(options: Options, folder: Path, model: JsonObject, wrong: list[Wrong]) -> None:
+    """Throw damaged files away and get them once more; twice wrong is not an accident."""
+    named = "; ".join(map(str, wrong))
+    if model["folder"] or (options.is_offline and options.source is None):
+        raise StackError(EXIT_SNAPSHOT, f"{named}: bring the file again")
+    say(f"damaged, fetched once more: {named}")
+    for each in wrong:
+        _discard(each.path, repository_folder(model))
+    _obtain(options, model)
+    check_model(model)
+    again = _verify(options, folder, model)
+    if again:
+        # Its size is right, so a server would load it.
+        for each in again:
+            _discard(each.path, repository_folder(model))
         raise StackError(
-            EXIT_DISK,
-            f"{model['repository']} still needs {missing / GIB:.2f} GiB, {hf_home()} has {free / GIB:.2f} GiB free",
+            EXIT_SNAPSHOT,
+            f"wrong twice: {'; '.join(map(str, again))}: the disk is damaged, or what the Hub or a proxy gives out is "
+            "not what was locked",
         )
 
 
-def _download(plan: JsonObject, model: JsonObject, revision: str, words: list[str]) -> None:
-    command = [_hf_executable(), "download", model["repository"], *words, "--revision", revision, "--quiet"]
-    if subprocess.run(command, env=_download_environment(plan), check=False).returncode != 0:
-        raise StackError(EXIT_DOWNLOAD, f"hf could not download {model['repository']} at {revision}")
+def _discard(path: Path, repository: Path) -> None:
+    """The link, and the content if it lies in the cache: `hf` keeps what is there."""
+    content = path.resolve()
+    path.unlink()
+    if content.is_relative_to(repository.resolve()):
+        content.unlink(missing_ok=True)
 
 
-def _download_environment(plan: JsonObject) -> dict[str, str]:
-    """The caller's, but online, into the folder that the launch scripts read, and with the token's file."""
-    environment = dict(os.environ, HF_HOME=str(hf_home()), HF_HUB_CACHE=str(hf_home() / "hub"), HF_HUB_OFFLINE="0")
-    token = secret_file(plan, "hf_token")
-    if token is not None and os.access(token, os.R_OK):
-        environment["HF_TOKEN_PATH"] = str(token)
-    return environment
+def preview(model: JsonObject) -> Outcome:
+    """What a run would fetch."""
+    if _is_complete(model):
+        return Outcome(_name(model), "present", f"{model_folder(model)} is complete", bytes=0)
+    if model["folder"]:
+        check_model(model)
+    missing = missing_bytes(model)
+    size = "unknown" if missing is None else f"{missing} bytes, {missing / GIB:.2f} GiB"
+    at = model["commit"] if model["pinned"] else "main"
+    return Outcome(_name(model), "missing", f"to fetch at {at}: {size} of weights, and small files", bytes=missing)
 
 
-def _hf_executable() -> str:
-    """The `hf` that belongs to vLLM, else the one on PATH."""
-    vllm = shutil.which(os.environ.get("STACKC_VLLM") or "vllm")
-    beside = str(Path(vllm).resolve().parent / "hf") if vllm else ""
-    found = shutil.which(beside) or shutil.which("hf")
-    if found is None:
-        raise StackError(EXIT_ENVIRONMENT, "no `hf` beside vLLM or on PATH: set STACKC_VLLM to the vllm executable")
-    return found
+def _name(model: JsonObject) -> str:
+    return str(model["repository"] or model["folder"])
+
+
+def say(text: str) -> None:
+    """Progress; the report itself is for stdout."""
+    print(f"prefetch: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def exclusive() -> Iterator[None]:
+def exclusive() -> Iterator[int]:
     """One prefetch at a time in one cache; a second one waits."""
     home = hf_home()
     try:
@@ -132,30 +217,81 @@ def exclusive() -> Iterator[None]:
     except OSError as error:
         raise StackError(EXIT_DISK, f"cannot write to {home}: {error}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another prefetch works in {home}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
     finally:
         os.close(lock)
 
 
-def main() -> int:
-    """Fetch every model that the chosen services need, once each."""
-    parser = argparse.ArgumentParser(description="Download the models of the stack.")
+def _attempt(options: Options, model: JsonObject) -> Outcome:
+    try:
+        return fetch(options, model)
+    except StackError as error:
+        return Outcome(_name(model), "failed", str(error), error.code, missing_bytes(model))
+    except OSError as error:
+        return Outcome(_name(model), "failed", f"{hf_home()}: {error}", EXIT_DISK, missing_bytes(model))
+
+
+def _models(services: list[JsonObject]) -> list[JsonObject]:
+    """Each model once, also where several services serve it."""
+    keys = ("folder", "repository", "commit")
+    return list({tuple(service["model"][key] for key in keys): service["model"] for service in services}.values())
+
+
+def report(stack: str, outcomes: list[Outcome], *, as_json: bool) -> int:
+    """Print what came of it, and return the exit code: that of the first failure."""
+    code = next((outcome.code for outcome in outcomes if outcome.code), 0)
+    if as_json:
+        models = [outcome._asdict() for outcome in outcomes]
+        print(json.dumps({"stack": stack, "exit_code": code, "models": models}, indent=2))
+        return code
+    for outcome in outcomes:
+        line = f"{outcome.status:<8} {outcome.model}: {outcome.detail}"
+        print(line, file=sys.stderr if outcome.code else sys.stdout)
+    return code
+
+
+def _read_options() -> argparse.Namespace:
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="default: all")
-    options = parser.parse_args()
+    parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="copy from here instead of the Hub")
+    parser.add_argument("--verify", action="store_true", help="hash every file again")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be fetched, and how many bytes")
+    parser.add_argument("--json", action="store_true", help="report for machines")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Fetch every model that the chosen services need, once each; a failed one does not keep the others back."""
+    options = _read_options()
     os.umask(0o027)
+    # The download ends with this program.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = load_plan()
-    services = choose_services(plan, options.services)
-    models = {service["model"]["folder"] or service["model"]["repository"]: service["model"] for service in services}
-    failure = None
-    with exclusive():
-        for model in models.values():
-            try:
-                fetch(plan, model)
-            except StackError as error:
-                print(f"prefetch: {error}", file=sys.stderr)
-                failure = failure or error
-    return failure.code if failure else 0
+    if options.source is not None and not options.source.is_dir():
+        raise StackError(EXIT_USAGE, f"--from: {options.source} is no folder")
+    models = _models(choose_services(plan, options.services))
+    if options.dry_run:
+        return report(plan["stack"], list(map(_preview, models)), as_json=options.json)
+    is_offline = any(os.environ.get(name, "").upper() in TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    with exclusive() as lock:
+        asked = Options(plan, options.source, is_offline, options.verify, lock)
+        outcomes = list(map(partial(_attempt, asked), models))
+    return report(plan["stack"], outcomes, as_json=options.json)
+
+
+def _preview(model: JsonObject) -> Outcome:
+    try:
+        return preview(model)
+    except StackError as error:
+        return Outcome(_name(model), "failed", str(error), error.code)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 
+Every check is made, and each prints what the plan says and what this machine has. `gateway` stands for the stack's
+gateway; without names, the gateway and all servers are checked together.
+
 Exit codes, of the first check that fails: 0 all fine, 2 usage, 4 no plan, 10 driver, 11 GPU identity, 12 memory,
-13 disk, 14 port, 15 model, 16 vLLM version.
+13 disk, 14 port, 15 model, 16 vLLM version, 17 secret file, 19 keys of the gateway, 20 the gateway's program.
 """
 
 from __future__ import annotations
@@ -12,19 +15,37 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
-import shutil
-import socket
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
-from _gpu import EXIT_DRIVER, EXIT_IDENTITY, MIB, find_gpu, list_slices, query_gpus, users_of  # noqa: E402
-from _model import check_model, free_bytes, hf_home, missing_bytes  # noqa: E402
+from _check_gateway import NAME as GATEWAY  # noqa: E402
+from _check_gateway import gateway_checks  # noqa: E402
+from _check_gpu import (  # noqa: E402
+    EXIT_MEMORY,
+    check_devices,
+    check_driver,
+    check_gpu,
+    check_gpu_memory,
+    check_main_memory,
+    check_slice,
+)
+from _check_machine import (  # noqa: E402
+    EXIT_DISK,
+    EXIT_PORT,
+    EXIT_SECRET,
+    EXIT_VERSION,
+    check_disk,
+    check_port,
+    check_secret,
+    check_shared_memory,
+    check_snapshot,
+    check_version,
+)
+from _gpu import EXIT_DRIVER, EXIT_IDENTITY  # noqa: E402
 from _stack import (  # noqa: E402
     EXIT_SNAPSHOT,
     EXIT_USAGE,
@@ -32,6 +53,7 @@ from _stack import (  # noqa: E402
     Check,
     JsonObject,
     Result,
+    Sides,
     Skipped,
     StackError,
     choose_services,
@@ -43,25 +65,41 @@ from _stack import (  # noqa: E402
     run_program,
 )
 
-EXIT_MEMORY, EXIT_DISK, EXIT_PORT, EXIT_VERSION = 12, 13, 14, 16
-GIB = 2**30
-# Compiled kernels and logs of one server.
-CACHE_BYTES = GIB
-VERSION_SECONDS = 150
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the place, not a temporary file)
-KINDS = ("driver", "gpu", "memory", "disk", "shm", "port", "model", "version")
+KINDS = (
+    *("driver", "devices", "gpu", "memory", "disk", "shm", "port", "model", "secrets", "version"),
+    *("njs", "program"),
+)
+# What cannot be asked once another question has failed.
+NEEDS = {"devices": ("driver",), "gpu": ("driver", "devices"), "memory": ("driver", "devices", "gpu")}
 
 
-def checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
-    """Everything to ask, cheapest first."""
-    node = plan["node"]
+def checks(plan: JsonObject, services: list[JsonObject], *, reads_all: bool) -> list[Check]:
+    """Everything to ask about servers, cheapest first."""
+    if not services:
+        return []
+    node = plan["node"]["name"]
+    model = partial(check_snapshot, reads_all=reads_all)
     return [
         *_node_checks(plan, services),
-        *(Check(each["name"], "disk", partial(check_disk, each), EXIT_DISK) for each in services),
-        *(Check(each["name"], "shm", partial(check_shared_memory, each), EXIT_DISK) for each in services),
-        *(Check(each["name"], "port", partial(check_port, each), EXIT_PORT, is_transient=True) for each in services),
-        *(Check(each["name"], "model", partial(check_model, each["model"]), EXIT_SNAPSHOT) for each in services),
-        Check(node["name"], "version", partial(check_version, plan["engine"]["vllm"]), EXIT_VERSION),
+        Check(node, "disk", partial(check_disk, services), EXIT_DISK),
+        Check(node, "shm", partial(check_shared_memory, services), EXIT_DISK),
+        *(_port_check(service) for service in services),
+        *(Check(each["name"], "model", partial(model, each["model"]), EXIT_SNAPSHOT) for each in services),
+        *_secret_checks(plan),
+        Check(node, "version", partial(check_version, plan["engine"]["vllm"]), EXIT_VERSION),
+    ]
+
+
+def _port_check(service: JsonObject) -> Check:
+    host = os.environ.get("STACKC_HOST") or service["host"]
+    return Check(service["name"], "port", partial(check_port, host, service["port"]), EXIT_PORT, is_transient=True)
+
+
+def _secret_checks(plan: JsonObject) -> list[Check]:
+    token = partial(check_secret, plan, "hf_token", EXIT_SECRET, is_optional=True)
+    return [
+        Check("api-key", "secrets", partial(check_secret, plan, "api_key", EXIT_SECRET), EXIT_SECRET),
+        Check("hf-token", "secrets", token, EXIT_SECRET),
     ]
 
 
@@ -70,175 +108,35 @@ def _node_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
     names = {service["name"] for service in services}
     devices = [each for each in plan["devices"] if names & {server["service"] for server in each["servers"]}]
     if node["kind"] == "cpu":
-        return [
-            Check(
-                node["name"],
-                "memory",
-                partial(check_main_memory, plan, device, services),
-                EXIT_MEMORY,
-                is_transient=True,
-            )
+        memory = partial(check_main_memory, plan)
+        return [_memory_check(node["name"], partial(memory, device, services)) for device in devices]
+    found = [Check(node["name"], "driver", partial(check_driver, plan["engine"]), EXIT_DRIVER, is_transient=True)]
+    if node.get("mig"):
+        return found + [
+            Check(_subject(node, device), "gpu", partial(check_slice, node, device), EXIT_IDENTITY, is_transient=True)
             for device in devices
         ]
-    if node.get("mig"):
-        driver = Check(node["name"], "driver", check_slices_driver, EXIT_DRIVER, is_transient=True)
-        return [driver, *(_slice_check(node, device) for device in devices)]
-    found = [Check(node["name"], "driver", check_driver, EXIT_DRIVER, is_transient=True)]
+    listed = partial(check_devices, node, devices)
+    found.append(Check(node["name"], "devices", listed, EXIT_IDENTITY, is_transient=True))
     for device in devices:
-        subject = f"{node['name']}:{device['index']}"
-        found.append(Check(subject, "gpu", partial(check_gpu, node, device), EXIT_IDENTITY))
-        found.append(
-            Check(subject, "memory", partial(check_gpu_memory, node, device, services), EXIT_MEMORY, is_transient=True)
-        )
+        found.append(Check(_subject(node, device), "gpu", partial(check_gpu, node, device), EXIT_IDENTITY))
+        found.append(_memory_check(_subject(node, device), partial(check_gpu_memory, node, device, services)))
     return found
 
 
-def _slice_check(node: JsonObject, device: JsonObject) -> Check:
-    subject = f"{node['name']}:{device['index']}"
-    return Check(subject, "gpu", partial(check_slice, node, device), EXIT_IDENTITY)
+def _memory_check(subject: str, question: Callable[[], Sides]) -> Check:
+    return Check(subject, "memory", question, EXIT_MEMORY, is_transient=True)
 
 
-def check_slices_driver() -> str:
-    """nvidia-smi answers on a machine whose GPUs are cut into slices."""
-    return f"nvidia-smi sees {len(list_slices())} MIG slices"
+def _subject(node: JsonObject, device: JsonObject) -> str:
+    return f"{node['name']}:{device['index']}"
 
 
-def check_slice(node: JsonObject, device: JsonObject) -> str:
-    """The slice is there and of the profile whose memory the plan counts; what is free in it nvidia-smi cannot say."""
-    uuid, slices = node["uuids"][device["index"]], list_slices()
-    if slices.get(uuid) != node["mig"]:
-        present = (
-            f"{uuid} is {slices[uuid]}" if uuid in slices else f"no {uuid} here, but {', '.join(slices) or 'none'}"
-        )
-        raise StackError(EXIT_IDENTITY, f"plan: a {node['mig']} slice {uuid}; this machine: {present}")
-    return f"{uuid} is a {node['mig']} slice"
-
-
-def check_driver() -> str:
-    """nvidia-smi answers."""
-    return f"nvidia-smi sees {len(query_gpus())} GPUs"
-
-
-def check_gpu(node: JsonObject, device: JsonObject) -> str:
-    """The GPU is the one whose figures the plan holds."""
-    gpu = find_gpu(query_gpus(), node, device["index"])
-    wanted = f"{node['gpu']}, compute capability {node['compute_capability']}, {_gib(device['total_bytes'])}"
-    present = f"{gpu.name}, compute capability {gpu.compute_capability}, {_gib(gpu.total)} by nvidia-smi"
-    # nvidia-smi counts memory that CUDA never hands out, so a smaller total is certainly another card.
-    if gpu.compute_capability != node["compute_capability"] or gpu.total < device["total_bytes"]:
-        raise StackError(EXIT_IDENTITY, f"plan: {wanted}; this machine: {present}")
-    return f"plan: {wanted}; this machine: {present}"
-
-
-def check_gpu_memory(node: JsonObject, device: JsonObject, services: list[JsonObject]) -> str:
-    """As much is free as the chosen servers are expected to take."""
-    gpu = find_gpu(query_gpus(), node, device["index"])
-    need = needed_bytes(device, services)
-    if gpu.free < need:
-        raise StackError(EXIT_MEMORY, f"need {_gib(need)}, free {_gib(gpu.free)}; {users_of(gpu)}")
-    return f"need {_gib(need)}, free {_gib(gpu.free)}"
-
-
-def check_main_memory(plan: JsonObject, device: JsonObject, services: list[JsonObject]) -> str:
-    """A CPU node: main memory, by the kernel's own estimate of what can still be taken."""
-    facts = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii")))
-    total, available = int(facts["MemTotal"]) * 1024, int(facts["MemAvailable"]) * 1024
-    need = needed_bytes(device, services)
-    seen = f"need {_gib(need)}, available {_gib(available)}; plan: {_gib(plan['node']['memory_bytes'])} in all, "
-    seen += f"this machine: {_gib(total)}"
-    if available < need or total < plan["node"]["memory_bytes"]:
-        raise StackError(EXIT_MEMORY, seen)
-    return seen
-
-
-def needed_bytes(device: JsonObject, services: list[JsonObject]) -> int:
-    """What must be free for these servers: what their rows come to, and at least what vLLM asks for at start.
-
-    The rows' expected values count, not their high ends: this looks for other tenants and for another card. That the
-    high ends fit was proven when the plan was made.
-    """
-    utilization = {service["name"]: service["gpu_memory_utilization"] for service in services}
-    need = 0
-    for server in device["servers"]:
-        if server["service"] in utilization:
-            asked = math.ceil(device["total_bytes"] * utilization[server["service"]])
-            outside = sum(row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "outside")
-            need += max(server["budget_bytes"]["expected"], asked) + outside
-    return need
-
-
-def check_disk(service: JsonObject) -> str:
-    """Room for what is still to download, and a cache that can be written."""
-    missing, free = missing_bytes(service["model"]), free_bytes(hf_home())
-    if service["model"]["repository"] and missing is not None and missing > free:
-        raise StackError(EXIT_DISK, f"{hf_home()}: {_gib(missing)} are still to download, {_gib(free)} free")
-    cache = Path(os.environ.get("VLLM_CACHE_ROOT") or Path.home() / ".cache" / "vllm")
-    free = free_bytes(cache)
-    if free < CACHE_BYTES or not _is_writable(cache):
-        raise StackError(EXIT_DISK, f"{cache} needs to be writable with {_gib(CACHE_BYTES)}, it has {_gib(free)} free")
-    return f"{cache} is writable, {_gib(free)} free"
-
-
-def _is_writable(folder: Path) -> bool:
-    while not folder.exists():
-        folder = folder.parent
-    return os.access(folder, os.W_OK | os.X_OK)
-
-
-def check_shared_memory(service: JsonObject) -> str:
-    """Shared memory holds the queues between the workers of one server."""
-    workers = len(service["devices"])
-    if workers == 1:
-        raise Skipped("one worker needs no queues in /dev/shm")
-    need, free = (160 + 240 * workers) * MIB, free_bytes(SHARED_MEMORY)
-    if free < need:
-        raise StackError(EXIT_DISK, f"{SHARED_MEMORY} needs {_gib(need)}, has {_gib(free)} free")
-    return f"{SHARED_MEMORY} has {_gib(free)} free"
-
-
-def check_port(service: JsonObject) -> str:
-    """Nobody listens where the server will."""
-    host = os.environ.get("STACKC_HOST") or service["host"]
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, service["port"], type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as listener:
-            # As vLLM does: connections that linger after a stop do no harm.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-    except OSError as error:
-        raise StackError(EXIT_PORT, f"cannot listen on {host}:{service['port']}: {error}") from error
-    return f"{host}:{service['port']} is free"
-
-
-def check_version(expected: str) -> str:
-    """The vLLM that will run is the one that the plan's figures belong to."""
-    name = os.environ.get("STACKC_VLLM") or "vllm"
-    executable = shutil.which(name)
-    if executable is None:
-        raise StackError(EXIT_VERSION, f"plan: vLLM {expected}; `{name}` is not there: set STACKC_VLLM")
-    try:
-        answer = subprocess.run(
-            [executable, "--version"], capture_output=True, text=True, timeout=VERSION_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(EXIT_VERSION, f"`{executable} --version` does not answer: {error}") from error
-    lines = answer.stdout.split()
-    found = lines[-1] if lines else "no version"
-    # `0.33.0+cpu` is the same release, built for another device.
-    if found.partition("+")[0] != expected:
-        raise StackError(EXIT_VERSION, f"plan: vLLM {expected}; {executable}: {found}")
-    return f"{executable} is vLLM {found}"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
-
-
-def run_all(plan: JsonObject, services: list[JsonObject], skip: list[str], seconds: float) -> list[Result]:
-    """Ask everything; what hangs on a driver that does not answer is skipped."""
+def run_all(questions: list[Check], skip: list[str], seconds: float) -> list[Result]:
+    """Ask everything; what hangs on an answer that did not come is skipped."""
     deadline = time.monotonic() + seconds
     results: list[Result] = []
-    for check in checks(plan, services):
+    for check in questions:
         reason = "asked by --skip" if check.name in skip else _blocked(check, results)
         asked = check if reason is None else check._replace(run=partial(_skip, reason))
         results.append(run_check(asked, deadline))
@@ -246,28 +144,47 @@ def run_all(plan: JsonObject, services: list[JsonObject], skip: list[str], secon
 
 
 def _blocked(check: Check, results: list[Result]) -> str | None:
-    failed = {result.name for result in results if result.status == FAIL}
-    if check.name in ("gpu", "memory") and "driver" in failed:
-        return "the driver check failed"
-    return "the gpu check failed" if check.name == "memory" and "gpu" in failed else None
+    failed = [result for result in results if result.status == FAIL and result.name in NEEDS.get(check.name, ())]
+    # A GPU that is another one says nothing about its neighbour.
+    hit = [result for result in failed if result.name != "gpu" or result.subject == check.subject]
+    return f"the {hit[0].name} check failed" if hit else None
 
 
 def _skip(reason: str) -> str:
     raise Skipped(reason)
 
 
-def main() -> int:
-    """Read the command line, check, report."""
-    parser = argparse.ArgumentParser(description="Check this machine against the plan before a server starts.")
-    parser.add_argument("services", nargs="*", metavar="SERVICE", help="default: all, together")
+def _read_options() -> argparse.Namespace:
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="or `gateway`; default: all, together")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for memory and ports to get free")
     parser.add_argument("--skip", action="append", default=[], choices=KINDS, help="leave a check out; may be repeated")
+    parser.add_argument("--verify", action="store_true", help="hash the models' files; reads all of them")
     parser.add_argument("--json", action="store_true", help="report for machines")
     options = parser.parse_args()
     if not math.isfinite(options.wait) or options.wait < 0:
         raise StackError(EXIT_USAGE, "--wait takes a number of seconds")
+    return options
+
+
+def _questions(plan: JsonObject, names: list[str], *, reads_all: bool) -> list[Check]:
+    """Those about the named servers and the gateway; about everything for no names."""
+    has_gateway = plan["gateway"] is not None
+    servers = [name for name in names if name != GATEWAY or not has_gateway]
+    services = choose_services(plan, servers) if servers or not names else []
+    asks_gateway = has_gateway and (GATEWAY in names or not names)
+    return [*checks(plan, services, reads_all=reads_all), *(gateway_checks(plan) if asks_gateway else [])]
+
+
+def main() -> int:
+    """Read the command line, check, report."""
+    options = _read_options()
     plan = load_plan()
-    results = run_all(plan, choose_services(plan, options.services), options.skip, options.wait)
+    questions = _questions(plan, options.services, reads_all=options.verify)
+    results = run_all(questions, options.skip, options.wait)
     code = next((result.code for result in results if result.status == FAIL), 0)
     if options.json:
         print(format_json(plan["stack"], results, code))

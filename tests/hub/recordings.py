@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 RECORDED = Path(__file__).parent / "recorded"
+_LARGE = (".safetensors", ".bin", ".pt")
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,29 @@ class Recording:
             answer["siblings"] = [self._sibling(path, blobs=blobs) for path in self.files]
         return answer
 
+    def tree(self) -> list[dict[str, Any]]:
+        """The answer to /api/models/{repo}/tree/{revision}: the files whose content is known."""
+        return [self._entry(path, content) for path, content in self.contents.items()]
+
+    def _entry(self, path: str, content: bytes) -> dict[str, Any]:
+        entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": "0" * 40}
+        if path.endswith(_LARGE):
+            entry["lfs"] = {"oid": self.hash_of(path), "size": len(content), "pointerSize": 135}
+        return entry
+
+    def hash_of(self, path: str) -> str:
+        """Under which name a cache keeps the file: its SHA-256 where it is large, else what git calls it."""
+        content = self.contents[path]
+        if path.endswith(_LARGE):
+            return hashlib.sha256(content).hexdigest()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
     def _sibling(self, path: str, *, blobs: bool) -> dict[str, Any]:
         size = (self.files or {})[path]
         if not blobs or size is None:
             return {"rfilename": path}
         blob = {"rfilename": path, "size": size, "blobId": "0" * 40}
-        if path.endswith((".safetensors", ".bin", ".pt")):
+        if path.endswith(_LARGE):
             blob["lfs"] = {"size": size, "sha256": f"{len(path):064x}", "pointerSize": 135}
         return blob
 

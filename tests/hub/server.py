@@ -26,8 +26,10 @@ from tests.hub.recordings import RECORDED, Recording, read_recordings
 FaultKind = Literal[
     "bad_date",  # a rate limit that ends at a date, from a server whose clock is years off
     "cut",  # the connection ends in the middle of the body
+    "damaged",  # a file of the right size with other bytes
     "disabled",
     "gated",
+    "half",  # the connection ends in the middle of a file whose bytes so far were right
     "html",  # 200, and a page where JSON should be
     "ignore_range",  # 200 with the whole file
     "json",  # 200, and JSON of another form
@@ -44,7 +46,8 @@ _RESOLVE = re.compile(r"/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/
 _CDN = re.compile(r"/cdn/(?P<repo>[^/]+(?:/[^/@]+)?)(?:@(?P<revision>[^/]+))?/-/(?P<path>.+)")
 _INFO = re.compile(r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)(?:/revision/(?P<revision>.+))?")
 _REFS = re.compile(r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/refs")
-_RANGE = re.compile(r"bytes=(?P<start>\d+)-(?P<last>\d+)")
+_TREE = re.compile(r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/tree/(?P<revision>[^/]+)")
+_RANGE = re.compile(r"bytes=(?P<start>\d+)-(?P<last>\d*)")
 
 
 @dataclass
@@ -139,16 +142,27 @@ class _Handler(BaseHTTPRequestHandler):
             recording = self._repository(match["repo"], None)
             if recording is not None:
                 self.send_json(200, recording.refs())
+        elif match := _TREE.fullmatch(path):
+            recording = self._repository(match["repo"], match["revision"])
+            if recording is not None:
+                self.send_json(200, recording.tree())
         elif match := _INFO.fullmatch(path):
             self._info(match["repo"], match["revision"], blobs=query.get("blobs") is not None)
         elif match := _RESOLVE.fullmatch(path):
             self._resolve(match["repo"], match["revision"], match["path"])
-        elif match := _CDN.fullmatch(path):
+        elif _CDN.fullmatch(path):
             # The CDN asks for no token: its addresses are secret and short-lived.
-            recording = self.server.repositories[match["repo"]].at(match["revision"])
-            self.send_file(recording.contents[match["path"]] if recording else b"")
+            self.send_file(*self.stored(path))
         else:
             self.send_error_code(404, "", "not found")
+
+    def stored(self, path: str) -> tuple[bytes, dict[str, str]]:
+        """A file of the CDN, and the headers that say which one it is."""
+        match = _CDN.fullmatch(path)
+        recording = self.server.repositories[match["repo"]].at(match["revision"]) if match else None
+        if match is None or recording is None:
+            return b"", {}
+        return recording.contents[match["path"]], _file_headers(recording, match["path"])
 
     def _listing(self, query: dict[str, list[str]]) -> list[dict[str, object]]:
         found = [recording.info(blobs=False) for recording in self.server.repositories.values()]
@@ -178,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error_code(404, "EntryNotFound", "Entry not found")
         else:
             at = "" if recording is self.server.repositories[repo] else f"@{recording.commit}"
-            self.redirect(302, f"/cdn/{repo}{at}/-/{path}", {"X-Repo-Commit": recording.commit or ""})
+            self.redirect(302, f"/cdn/{repo}{at}/-/{path}", _file_headers(recording, path))
 
     def _may_read(self, recording: Recording) -> bool:
         return recording.secret is None or self.headers.get("Authorization") == f"Bearer {recording.secret}"
@@ -193,16 +207,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error_code(404, "RevisionNotFound", "Invalid rev id: " + str(revision))
         return found
 
-    def send_file(self, content: bytes) -> None:
+    def send_file(self, content: bytes, about: dict[str, str]) -> None:
         wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
         if wanted is None:
-            self.send_body(200, _Body(content, "application/octet-stream"))
+            self.send_body(200, _Body(content, "application/octet-stream", about))
             return
-        start, last = int(wanted["start"]), min(int(wanted["last"]), len(content) - 1)
+        start, last = int(wanted["start"]), min(int(wanted["last"] or len(content)), len(content) - 1)
         if start > last:
             self.send_body(416, _Body(b"", headers={"Content-Range": f"bytes */{len(content)}"}))
             return
-        headers = {"Content-Range": f"bytes {start}-{last}/{len(content)}"}
+        headers = {"Content-Range": f"bytes {start}-{last}/{len(content)}", **about}
         self.send_body(206, _Body(content[start : last + 1], "application/octet-stream", headers))
 
     def send_json(self, status: int, value: object) -> None:
@@ -227,6 +241,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
         """Stay silent: what was asked is in `LoopbackHub.requests`."""
+
+
+def _file_headers(recording: Recording, path: str) -> dict[str, str]:
+    """What the Hub says of a file that it stores elsewhere."""
+    name = recording.hash_of(path)
+    return {
+        "X-Repo-Commit": recording.commit or "",
+        "X-Linked-Etag": f'"{name}"',
+        "X-Linked-Size": str(len(recording.contents[path])),
+        "ETag": f'"{name}"',
+    }
 
 
 def _server_error(handler: _Handler, fault: Fault) -> None:
@@ -285,6 +310,18 @@ def _cut(handler: _Handler, fault: Fault) -> None:
     handler.close_connection = True
 
 
+def _half(handler: _Handler, fault: Fault) -> None:
+    content, about = handler.stored(unquote(urlsplit(handler.path).path))
+    half = content[: len(content) // 2] if handler.command == "GET" else content
+    handler.send_body(200, _Body(half, "application/octet-stream", about), length=len(content))
+    handler.close_connection = True
+
+
+def _damaged(handler: _Handler, fault: Fault) -> None:
+    content, about = handler.stored(unquote(urlsplit(handler.path).path))
+    handler.send_file(content[:-1] + bytes([content[-1] ^ 1]), about)
+
+
 def _reset(handler: _Handler, fault: Fault) -> None:
     # An immediate RST instead of an orderly end.
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -304,8 +341,10 @@ def _wrong_range(handler: _Handler, fault: Fault) -> None:
 _FAULTS: dict[FaultKind, Callable[[_Handler, Fault], None]] = {
     "bad_date": _bad_date,
     "cut": _cut,
+    "damaged": _damaged,
     "disabled": _disabled,
     "gated": _gated,
+    "half": _half,
     "html": _html,
     "ignore_range": _ignore_range,
     "json": _json,

@@ -185,7 +185,9 @@ def write_tree(plan: Plan, folder: Path) -> Path:
     for artifact in artifacts:
         path = folder / artifact.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(artifact.text, encoding="utf-8")
+        # What is the same stays: a program that is just being started cannot be written.
+        if not path.exists() or path.read_bytes() != artifact.text.encode():
+            path.write_text(artifact.text, encoding="utf-8")
         path.chmod(artifact.mode)
     return folder
 

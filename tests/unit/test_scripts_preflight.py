@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import socket
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compiler.plan.ir import GpuNode, Plan
+from compiler.catalog.releases import RELEASES
+from compiler.plan.ir import GpuNode, ModelFile
 from compiler.units import GIB
 from tests.unit.plan_samples import (
-    PATH,
     UUIDS,
     one_on_cpu,
     one_on_two_gpus,
@@ -21,60 +22,8 @@ from tests.unit.plan_samples import (
     with_service,
     write_executable,
     write_model,
-    write_snapshot,
-    write_tree,
 )
-
-# An RTX PRO 6000 as nvidia-smi sees it: more memory than CUDA reports.
-CARD = f"0, {UUIDS[0]}, NVIDIA RTX PRO 6000 Blackwell, 12.0, 97887, 97000"
-H100S = [f"{index}, {uuid}, NVIDIA H100 80GB HBM3, 9.0, 81559, 81000" for index, uuid in enumerate(UUIDS)]
-
-
-class Machine:
-    """A machine with fake tools and complete models."""
-
-    def __init__(self, root: Path, plan: Plan) -> None:
-        self.root = root
-        for service in plan.services:
-            plan = with_service(plan, service.name, port=free_port())
-            if service.model.repository:
-                commit = service.model.commit or ""
-                write_snapshot(root / "hf", service.model.repository, commit + "0" * (40 - len(commit)))
-        self.plan = plan
-        self.tree = write_tree(plan, root / "tree")
-        self.environment = {
-            "PATH": f"{root}/fake:{PATH}",
-            "HOME": str(root),
-            "HF_HOME": str(root / "hf"),
-            "VLLM_CACHE_ROOT": str(root / "cache"),
-        }
-        self.set_version("0.33.0")
-
-    def set_gpus(self, *lines: str, exit_code: int = 0) -> None:
-        answer = "\n".join(lines)
-        script = f"""#!/bin/sh
-case "$1" in *compute-apps*) echo '{UUIDS[0]}, 4242, VLLM::EngineCore, 50000' ;; *) cat <<'END'
-{answer}
-END
-esac
-exit {exit_code}
-"""
-        write_executable(self.root / "fake" / "nvidia-smi", script)
-
-    def set_version(self, version: str) -> None:
-        write_executable(self.root / "fake" / "vllm", f"#!/bin/sh\necho 'INFO starting'\necho {version}\n")
-
-    def preflight(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(self.tree / "bin" / "preflight"), *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=20, check=False)
-        assert "Traceback" not in done.stderr
-        return done
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.unit.script_machine import CARD, H100S, Machine
 
 
 @pytest.fixture
@@ -87,9 +36,9 @@ def machine(tmp_path: Path) -> Machine:
 def test_the_planned_machine_passes(machine: Machine) -> None:
     done = machine.preflight()
     assert done.returncode == 0, done.stdout
-    assert "0 failed, 2 skipped" in done.stdout  # /dev/shm is only for several workers
+    assert "0 failed, 2 skipped" in done.stdout  # /dev/shm is only for several workers, the token for the download
     # Both sides of a comparison are printed, also when it holds.
-    assert "plan: NVIDIA RTX PRO 6000, compute capability 12.0, 94.00 GiB; this machine:" in done.stdout
+    assert "plan: NVIDIA RTX PRO 6000, compute capability 12.0, 94.00 GiB; this machine: NVIDIA RTX" in done.stdout
 
 
 def test_json_carries_the_same(machine: Machine) -> None:
@@ -97,7 +46,12 @@ def test_json_carries_the_same(machine: Machine) -> None:
     done = machine.preflight("--json", "coder")
     report = json.loads(done.stdout)
     assert report["exit_code"] == done.returncode == 16
-    assert [check["check"] for check in report["checks"] if check["status"] == "fail"] == ["version"]
+    (failed,) = [check for check in report["checks"] if check["status"] == "fail"]
+    assert failed["check"] == "version"
+    assert failed["plan"] == "vLLM 0.33.0"
+    assert failed["found"].endswith("0.32.0")
+    for check in report["checks"]:
+        assert check["status"] == "skip" or (check["plan"] and check["found"])
 
 
 def test_without_a_driver_nothing_that_needs_it_is_asked(machine: Machine) -> None:
@@ -112,7 +66,11 @@ def test_without_a_driver_nothing_that_needs_it_is_asked(machine: Machine) -> No
     [
         CARD.replace("12.0", "9.0"),
         CARD.replace("97887", "81559"),
+        CARD.replace("97887", "143771"),
         CARD.replace("0, GPU", "1, GPU"),
+        # The same memory and capability in a slower card.
+        CARD.replace("RTX PRO 6000", "RTX PRO 5500"),
+        CARD.replace("Disabled, Enabled", "Enabled, Enabled"),
     ],
 )
 def test_another_gpu_is_refused(machine: Machine, card: str) -> None:
@@ -120,15 +78,54 @@ def test_another_gpu_is_refused(machine: Machine, card: str) -> None:
     assert machine.preflight().returncode == 11
 
 
+def test_figures_of_the_spec_may_be_cautious(machine: Machine) -> None:
+    """Whoever declares 70 GiB of a 94 GiB card knows why."""
+    device = replace(machine.plan.devices[0], total=70 * GIB, total_source="declared in the spec")
+    machine.install(replace(machine.plan, devices=(device,)))
+    assert machine.preflight().returncode == 0
+
+
+@pytest.mark.parametrize(("driver", "code"), [("570.211.01", 10), ("580.65.06", 0), ("1000.1", 0)])
+def test_a_driver_older_than_the_engine_s_cuda_is_refused(machine: Machine, driver: str, code: int) -> None:
+    machine.set_gpus(CARD.replace("580.95.05", driver))
+    done = machine.preflight()
+    assert done.returncode == code, done.stdout
+    assert f"plan: driver 580 or newer for CUDA 13; this machine: driver {driver}" in done.stdout
+
+
+def test_every_gpu_release_knows_its_driver() -> None:
+    for release in RELEASES.values():
+        assert (release.minimum_driver is not None) == (release.build == "gpu")
+
+
+def test_a_driver_that_falls_asleep_is_named(machine: Machine) -> None:
+    machine.set_gpus(CARD.replace("Disabled, Enabled", "Disabled, Disabled"))
+    done = machine.preflight("coder")
+    assert done.returncode == 0
+    assert "enable nvidia-persistenced" in done.stdout
+
+
+def test_gpus_that_come_late_at_boot_get_time(machine: Machine) -> None:
+    tool = machine.root / "fake" / "nvidia-smi"
+    whole = write_executable(machine.root / "fake" / "later", tool.read_text())
+    count = machine.root / "count"
+    script = f'#!/bin/sh\necho x >>{count}\n[ "$(wc -l <{count})" -gt 2 ] && exec {whole} "$@"\n'
+    write_executable(tool, script + "echo 'No devices were found'; exit 6\n")
+    assert machine.preflight("coder").returncode == 10
+    count.unlink()
+    assert machine.preflight("--wait", "10", "coder").returncode == 0
+
+
 def test_gpus_are_found_by_uuid_wherever_they_are(tmp_path: Path) -> None:
     made = Machine(tmp_path, replace(one_on_two_gpus(), verdict=one_on_two_gpus().verdict))
-    made.plan = with_service(made.plan, "big", host="127.0.0.1")
-    write_tree(made.plan, made.tree)
+    made.install(with_service(made.plan, "big", host="127.0.0.1"))
     made.set_gpus(*(f"{7 - number}{line[1:]}" for number, line in enumerate(H100S)))
     done = made.preflight("--skip", "shm")
     assert done.returncode == 0, done.stdout
     made.set_gpus(H100S[0], H100S[1].replace(UUIDS[1], "GPU-deadbeef"))
-    assert made.preflight().returncode == 11
+    done = made.preflight()
+    assert done.returncode == 11
+    assert f"plan: GPU {UUIDS[1]}; this machine: {UUIDS[0]}, GPU-deadbeef" in done.stdout
 
 
 SLICE = "MIG-00000000-1111-2222-3333-444444444444"
@@ -141,7 +138,7 @@ def test_a_slice_is_the_planned_one_or_none(tmp_path: Path, profile: str, uuid: 
     plan = two_on_one_gpu()
     assert isinstance(plan.node, GpuNode)
     made = Machine(tmp_path, replace(plan, node=replace(plan.node, mig="3g.40gb", uuids=(SLICE,))))
-    made.set_gpus("GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)", f"  MIG {profile}     Device  0: (UUID: {uuid})")
+    made.set_gpus(H100S[0], slices=f"  MIG {profile}     Device  0: (UUID: {uuid})")
     done = made.preflight()
     assert done.returncode == code, done.stdout
 
@@ -151,7 +148,7 @@ def test_a_gpu_without_memory_of_its_own_is_asked_for_the_machine_s(machine: Mac
     machine.set_gpus(CARD.replace("97887, 97000", "[N/A], [N/A]"))
     done = machine.preflight("coder")
     assert done.returncode in (0, 11, 12), done.stdout
-    assert "nvidia-smi sees 1 GPUs" in done.stdout
+    assert "driver 580.95.05, 1 GPUs" in done.stdout
     assert "plan: NVIDIA RTX PRO 6000, compute capability 12.0, 94.00 GiB; this machine:" in done.stdout
 
 
@@ -159,7 +156,8 @@ def test_occupied_memory_names_who_holds_it(machine: Machine) -> None:
     machine.set_gpus(CARD.replace("97000", "40000"))
     done = machine.preflight("coder")
     assert done.returncode == 12
-    assert "4242, VLLM::EngineCore, 50000 MiB" in done.stdout
+    assert "held by process 4242 (VLLM::EngineCore, 50000 MiB)" in done.stdout
+    assert "sudo kill 4242" in done.stdout
 
 
 def test_one_server_needs_less_than_both(machine: Machine) -> None:
@@ -175,10 +173,10 @@ def test_a_dying_predecessor_gets_time(machine: Machine) -> None:
     busy = tool.read_text()
     machine.set_gpus(CARD)
     healthy = write_executable(machine.root / "fake" / "healthy", tool.read_text())
-    # The first three answers (driver, identity, memory) are of the busy GPU.
+    # The first four answers (driver, devices, identity, memory) are of the busy GPU.
     count = machine.root / "count"
     write_executable(machine.root / "fake" / "busy", busy)
-    choose = f'[ "$(wc -l <{count})" -gt 3 ] && exec {healthy} "$@"'
+    choose = f'[ "$(wc -l <{count})" -gt 4 ] && exec {healthy} "$@"'
     write_executable(tool, f'#!/bin/sh\necho x >>{count}\n{choose}\nexec {tool.parent}/busy "$@"\n')
     assert machine.preflight("--wait", "10", "coder").returncode == 0
 
@@ -233,10 +231,10 @@ def test_a_skip_is_no_pass(machine: Machine) -> None:
     done = machine.preflight("coder", "--skip", "version")
     assert done.returncode == 0
     assert "skip  gpu01: version: asked by --skip" in done.stdout
-    assert "0 failed, 2 skipped" in done.stdout
+    assert "0 failed, 3 skipped" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["nobody"], ["--skip", "x"], ["--wait", "nan"]])
+@pytest.mark.parametrize("arguments", [["nobody"], ["gateway"], ["--skip", "x"], ["--wait", "nan"]])
 def test_wrong_usage_is_refused(machine: Machine, arguments: list[str]) -> None:
     assert machine.preflight(*arguments).returncode == 2
 
@@ -254,5 +252,37 @@ def test_a_cpu_node_is_asked_for_main_memory_and_no_driver(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout
     assert "driver" not in done.stdout
     huge = replace(plan.devices[0], total=2**50, servers=(replace(ledger, rows=ledger.rows[:1]),))
-    write_tree(replace(made.plan, devices=(huge,), node=replace(plan.node, memory=2**50)), made.tree)
+    made.install(replace(made.plan, devices=(huge,), node=replace(plan.node, memory=2**50)))
     assert made.preflight().returncode == 12
+
+
+def test_downloads_of_all_models_together_must_fit(machine: Machine) -> None:
+    """Each alone would fit into what is free."""
+    free = os.statvfs(machine.root)
+    size = int(free.f_bavail * free.f_frsize * 0.7)
+    for name in ("coder", "general"):
+        model = replace(machine.plan.service(name).model, weights_bytes=size)
+        machine.install(with_service(machine.plan, name, model=model))
+    done = machine.preflight()
+    assert "bytes too little" in done.stdout
+    assert "FAIL  gpu01: disk: plan: " in done.stdout
+
+
+def test_a_file_of_another_size_is_not_the_locked_one(machine: Machine) -> None:
+    file = ModelFile("model.safetensors", 5000, None)
+    model = replace(machine.plan.service("coder").model, files=(file,))
+    machine.install(with_service(machine.plan, "coder", model=model))
+    done = machine.preflight("coder")
+    assert done.returncode == 15
+    assert "model.safetensors has 4096 bytes, the plan 5000; run prefetch" in done.stdout
+
+
+@pytest.mark.parametrize(("content", "code"), [(bytes(4096), 0), (b"x" * 4096, 15)])
+def test_verify_compares_hashes(machine: Machine, content: bytes, code: int) -> None:
+    file = ModelFile("model.safetensors", 4096, hashlib.sha256(content).hexdigest())
+    model = replace(machine.plan.service("coder").model, files=(file,))
+    machine.install(with_service(machine.plan, "coder", model=model))
+    assert machine.preflight("coder").returncode == 0
+    done = machine.preflight("coder", "--verify")
+    assert done.returncode == code, done.stdout
+    assert ("1 hashes are right" in done.stdout) == (code == 0)
