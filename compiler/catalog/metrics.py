@@ -102,7 +102,7 @@ def _catalog(title: str, *metrics: Metric) -> MetricCatalog:
 
 
 def _dcgm(name: str) -> Metric:
-    return Metric(name, MetricKind.GAUGE, frozenset({"gpu", "UUID", "device", "modelName", "Hostname"}))
+    return Metric(name, MetricKind.GAUGE, frozenset({"gpu", "UUID", "device", "modelName"}))
 
 
 DCGM = _catalog(
@@ -118,7 +118,10 @@ DCGM = _catalog(
         ),
     ),
 )
-"""Of the exporter's default set (etc/default-counters.csv of its repository): memory is MiB, power is watts."""
+"""Of the default set of NVIDIA's exporter until 4.8 (etc/default-counters.csv there): memory is MiB, power is watts.
+
+From 4.9.0 on it has other names and units by default (its release notes).
+"""
 
 PROMETHEUS = _catalog("Prometheus", Metric("up", MetricKind.GAUGE))
 """What Prometheus itself writes for every target."""
