@@ -2,8 +2,8 @@
 """Write every metric that `vllm serve` exposes by itself to compiler/catalog/engines/vllm-VERSION/metrics.json.
 
 vLLM's own logger registers its metrics for a server without options, and they are read from the registry that
-`/metrics` prints. Run it with the Python of an engine that has vLLM's dependencies, and once more for a release of which
-only the Python files are there:
+`/metrics` prints. Run it with the Python of an engine that has vLLM's dependencies, and once more for a release of
+which only the Python files are there:
 
     .engine/cpu/bin/python tools/extract_metrics.py
     .engine/cpu/bin/python tools/extract_metrics.py --source .engine/vllm-0.33.0
