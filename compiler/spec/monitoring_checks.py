@@ -43,7 +43,7 @@ def _check_objective(file: SpecFile, key: str, objective: float, histogram: str,
     if objective in usable:
         return
     other = next(name for name, each in own.items() if objective not in each[:-1])
-    notes = (f"bounds of {histogram} at `{other}`: {', '.join(f'{bound:g}' for bound in own[other])}",)
+    notes: tuple[str, ...] = (f"bounds of {histogram} at `{other}`: {', '.join(f'{bound:g}' for bound in own[other])}",)
     if objective == own[other][-1]:
         notes = (*notes, "beyond the last of them nothing is measured, so it cannot be exceeded")
     message = f"{objective:g} s is no bound by which vLLM counts, so an alert on it would be a guess"
