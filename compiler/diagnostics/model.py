@@ -54,7 +54,7 @@ class Edit:
     """One change to the spec: set the value at `path` to `value` (YAML scalar or list), or remove the key if None."""
 
     path: tuple[str | int, ...]
-    value: str | int | bool | tuple[str, ...] | None
+    value: str | int | float | bool | tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

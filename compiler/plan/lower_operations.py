@@ -62,6 +62,27 @@ DEFAULT_WEIGHT = 10
 """Percent of requests that a canary gets where the spec does not say."""
 
 
+SERVER_METRICS = (
+    "http_requests_total",
+    "process_start_time_seconds",
+    "vllm:cache_config_info",
+    "vllm:e2e_request_latency_seconds_bucket",
+    "vllm:generation_tokens_total",
+    "vllm:inter_token_latency_seconds_bucket",
+    "vllm:iteration_tokens_total_count",
+    "vllm:kv_cache_usage_perc",
+    "vllm:num_preemptions_total",
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:prefix_cache_hits_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prompt_tokens_total",
+    "vllm:request_success_total",
+    "vllm:time_to_first_token_seconds_bucket",
+)
+"""All that rules and panels may ask of a server; the smoke test looks for each of them."""
+
+
 def lower_monitoring(spec: Spec) -> Monitoring | None:
     """The monitoring as the spec has it; None where it has none."""
     monitoring = spec.monitoring
@@ -69,6 +90,8 @@ def lower_monitoring(spec: Spec) -> Monitoring | None:
         return None
     return Monitoring(
         ttft_p95_seconds=monitoring.ttft_p95_seconds,
+        inter_token_p95_seconds=monitoring.inter_token_p95_seconds,
+        metrics=SERVER_METRICS,
         scrape_seconds=monitoring.scrape_seconds,
         has_grafana=monitoring.grafana,
         grafana_port=monitoring.grafana_port,

@@ -72,9 +72,17 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What is scraped how often, and the objectives that the spec states. Other thresholds follow from the services."""
+    """What is scraped how often, and the objectives that the spec states. Other thresholds follow from the services.
+
+    Attributes:
+        ttft_p95_seconds: to the first token, for 95 of 100 requests; a bound of the servers' histogram.
+        inter_token_p95_seconds: between two tokens, likewise.
+        metrics: what rules and panels ask of a server, by the names that are scraped.
+    """
 
     ttft_p95_seconds: float
+    inter_token_p95_seconds: float
+    metrics: tuple[str, ...]
     scrape_seconds: int
     has_grafana: bool
     grafana_port: int

@@ -17,6 +17,8 @@ _FILTERS = {
     "systemd": quoting.quote_systemd_value,
     "systemd_word": quoting.quote_systemd_word,
     "systemd_variable": quoting.quote_systemd_variable,
+    "yaml": quoting.quote_yaml,
+    "yaml_block": quoting.quote_yaml_block,
     "compose": quoting.quote_compose,
     "markdown": quoting.quote_markdown,
 }

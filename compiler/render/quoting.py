@@ -10,6 +10,7 @@ _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SYSTEMD_PLAIN = re.compile(r"[A-Za-z0-9_@:,./+=-]+", re.ASCII)
 _SYSTEMD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _YAML_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_YAML_BLOCK = re.compile(r"[ -~]+(\n[ -~]*)*", re.ASCII)
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 
@@ -79,6 +80,19 @@ def _systemd_character(character: str) -> str:
 
 def quote_yaml(text: str) -> str:
     """A double-quoted YAML scalar in ASCII, which YAML 1.1 and 1.2 read alike."""
+    _refuse_nul(text)
+    return '"' + "".join(map(_yaml_character, text)) + '"'
+
+
+def quote_yaml_block(text: str, indent: int) -> str:
+    """A YAML scalar that keeps its lines: a literal block, `indent` spaces deep, wherever that reads back unchanged."""
+    if text != text.strip() or _YAML_BLOCK.fullmatch(text) is None:
+        return quote_yaml(text)
+    return "|-" + "".join(f"\n{' ' * indent}{line}" if line else "\n" for line in text.split("\n"))
+
+
+def quote_promql(text: str) -> str:
+    """A string of PromQL in ASCII, with the escapes of Go."""
     _refuse_nul(text)
     return '"' + "".join(map(_yaml_character, text)) + '"'
 

@@ -30,6 +30,7 @@ class Target(NamedTuple):
     version: str
     has_key: bool
     ready_seconds: float
+    rule_metrics: tuple[str, ...] = ()
 
 
 def skip(reason: str) -> NoReturn:
@@ -198,6 +199,14 @@ def check_metrics(target: Target) -> str:
             return f"{GENERATED} rose by {grown:.0f}"
         time.sleep(0.1)  # the counter follows the answer by a moment
     raise StackError(EXIT_FAILED, f"{GENERATED} did not rise")
+
+
+def check_rule_metrics(target: Target) -> str:
+    """Every metric that an alert or a panel asks for is exposed: over another name an alert never fires."""
+    text = _metrics(target)
+    missing = [name for name in target.rule_metrics if not _samples(text, name)]
+    _expect(not missing, f"/metrics lacks {', '.join(missing)}")
+    return f"all {len(target.rule_metrics)} metrics of rules and panels are there"
 
 
 def check_kv_cache(target: Target) -> str:

@@ -58,6 +58,8 @@ OTHERS = (
     ("metrics", _probes.check_metrics, 1),
     ("kv-cache", _probes.check_kv_cache, 1),
 )
+# Of a stack with monitoring; last, because some metrics begin with the first request.
+MONITORED = (("rule-metrics", _probes.check_rule_metrics, 1),)
 
 
 class Options(NamedTuple):
@@ -80,9 +82,10 @@ def test_service(plan: JsonObject, service: JsonObject, options: Options) -> lis
     server = Server(host, options.port or service["port"], key, options.request_timeout)
     name = options.served_name or service["served_name"]
     target = _probes.Target(server, service, name, plan["engine"]["vllm"], key is not None, options.timeout)
+    target = target._replace(rule_metrics=tuple((plan["monitoring"] or {}).get("metrics", ())))
     results: list[Result] = []
     fatal = {name for name, _, _ in FATAL} - {"version"}
-    for title, probe, code in FATAL + OTHERS:
+    for title, probe, code in FATAL + OTHERS + (MONITORED if target.rule_metrics else ()):
         stopped = [result.name for result in results if result.status == FAIL and result.name in fatal]
         run: Callable[[], str] = partial(_probes.skip, f"{stopped[0]} failed") if stopped else partial(probe, target)
         results.append(run_check(Check(service["name"], title, run, code)))

@@ -16,6 +16,7 @@ from compiler.plan.ir import (
     GpuNode,
     KvCache,
     LedgerRow,
+    Monitoring,
     Paths,
     Plan,
     RowKind,
@@ -26,6 +27,7 @@ from compiler.plan.ir import (
     Timeouts,
     Verdict,
 )
+from compiler.plan.lower_operations import SERVER_METRICS
 from compiler.targets.compose import emit_compose
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
@@ -215,3 +217,19 @@ def write_model(folder: Path, *, weights: int = 4096) -> Path:
     (folder / "config.json").write_text("{}", encoding="ascii")
     (folder / "model.safetensors").write_bytes(bytes(weights))
     return folder
+
+
+def monitored(plan: Plan, **changes: Any) -> Plan:
+    """The plan with Prometheus, Grafana and, where there are GPUs, NVIDIA's exporter."""
+    monitoring = Monitoring(
+        ttft_p95_seconds=5.0,
+        inter_token_p95_seconds=0.2,
+        metrics=SERVER_METRICS,
+        scrape_seconds=15,
+        has_grafana=True,
+        grafana_port=3000,
+        has_dcgm=isinstance(plan.node, GpuNode),
+        dcgm_port=9400,
+        port=9090,
+    )
+    return replace(plan, monitoring=replace(monitoring, **changes))

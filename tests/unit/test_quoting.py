@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from compiler.render import quoting
+from tests.conftest import tool
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
 NASTY = ["", "a b", "it's", '"', "$HOME", "`id`", "a;b", "a\nb", "*", "\\", "~", "!!", "#x", "é×漢😀", "-n", "%n", "{}"]
@@ -34,7 +38,8 @@ def test_what_is_no_variable_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "quote", [quoting.quote_shell, quoting.quote_systemd_word, quoting.quote_yaml, quoting.quote_compose]
+    "quote",
+    [quoting.quote_shell, quoting.quote_systemd_word, quoting.quote_yaml, quoting.quote_compose, quoting.quote_promql],
 )
 def test_nul_cannot_be_written_and_is_refused(quote: object) -> None:
     with pytest.raises(quoting.QuotingError):
@@ -47,6 +52,37 @@ def test_yaml_reads_back_the_text(version: tuple[int, int], text: str) -> None:
     yaml = YAML(typ="safe", pure=True)
     yaml.version = version
     assert yaml.load(f"key: {quoting.quote_yaml(text)}\n") == {"key": text}
+
+
+@pytest.mark.parametrize("version", [(1, 1), (1, 2)])
+@given(text=TEXT | st.sampled_from(NASTY) | st.from_regex(r"[ -~\n]+", fullmatch=True), indent=st.integers(1, 12))
+def test_yaml_reads_back_a_block(version: tuple[int, int], text: str, indent: int) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = version
+    loaded = yaml.load(f"key: {quoting.quote_yaml_block(text, indent)}\nnext: 1\n")
+    assert loaded == {"key": text, "next": 1}
+
+
+def test_a_block_keeps_the_lines_that_people_read() -> None:
+    assert quoting.quote_yaml_block('a{b="c"}\n> 1', 4) == '|-\n    a{b="c"}\n    > 1'
+
+
+@given(TEXT | st.sampled_from(NASTY))
+def test_promql_reads_back_the_text(text: str) -> None:
+    # Go's escapes that are used are Python's too.
+    assert ast.literal_eval(quoting.quote_promql(text)) == text
+    assert quoting.quote_promql(text).isascii()
+
+
+def test_prometheus_takes_quoted_text_for_a_value(tmp_path: Path) -> None:
+    texts = [*NASTY, "\x7f", "\x01", "\u2028", "'", "a}b", "{{ $value }}"]
+    rules = [{"record": "a", "expr": f"up{{x={quoting.quote_promql(text)}}}"} for text in texts]
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps({"groups": [{"name": "g", "rules": rules}]}))
+    done = subprocess.run(
+        [tool("promtool"), "check", "rules", "--lint=none", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @given(TEXT)

@@ -1,0 +1,1 @@
+"""Alerts and dashboards, judged by Prometheus' own tool."""
