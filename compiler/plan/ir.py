@@ -218,6 +218,7 @@ class Plan:
 
     Attributes:
         folder: of its tree, below that of the stack; empty where the stack has one node.
+        templates: path and SHA-256 of each template that is not stackc's own.
     """
 
     stack: str
@@ -233,6 +234,7 @@ class Plan:
     gateway: Gateway | None = None
     monitoring: Monitoring | None = None
     patches: Patches = field(default_factory=Patches)
+    templates: tuple[tuple[str, str], ...] = ()
 
     @property
     def tree(self) -> str:
