@@ -73,26 +73,16 @@ class Assigned:
     is_suffix: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A value in a YAML file, or one item of the list there; Compose's `$$` is read as `$`."""
-
-    path: tuple[str, ...]
-    value: Any
-    is_listed: bool = False
-
-
 UnitFact = Directive | Command | Variable
 ScriptFact = Options | Assigned
-Fact = UnitFact | ScriptFact | Entry
+Fact = UnitFact | ScriptFact
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The facts of one artifact, all of one syntax, and the folder of the templates that it is rendered with."""
+    """The facts of one artifact, all of one syntax."""
 
     path: PurePosixPath
-    templates: str
     facts: tuple[Fact, ...]
 
 
@@ -100,8 +90,8 @@ def lost_facts(artifact: Artifact, facts: Sequence[Fact]) -> tuple[str, ...]:
     """What the artifact does not say, one line each; a text that cannot be read has lost everything."""
     try:
         return tuple(_lost(artifact.text, facts))
-    except (ReadError, YAMLError) as error:
-        return (f"it cannot be read: {' '.join(str(error).split())}",)
+    except ReadError as error:
+        return (f"it cannot be read: {error}",)
 
 
 def _lost(text: str, facts: Sequence[Fact]) -> Iterator[str]:
@@ -110,10 +100,6 @@ def _lost(text: str, facts: Sequence[Fact]) -> Iterator[str]:
     unit = read_unit(text) if of_unit else UnitFile(())
     for unit_fact in of_unit:
         yield from _lost_of_unit(unit, unit_fact)
-    entries = [fact for fact in facts if isinstance(fact, Entry)]
-    data = YAML(typ="safe", pure=True).load(text) if entries else None
-    for entry in entries:
-        yield from _lost_of_yaml(data, entry)
     yield from _lost_of_script(text, [fact for fact in facts if isinstance(fact, Options | Assigned)])
 
 
@@ -180,23 +166,29 @@ def _shown(word: object) -> str:
             return str(word)
 
 
-def _lost_of_yaml(data: Any, fact: Entry) -> Iterator[str]:
-    found = data
-    for key in fact.path:
-        found = found.get(key) if isinstance(found, dict) else None
-    found = _uncomposed(found)
-    wanted = fact.value
-    if not (wanted in found if fact.is_listed and isinstance(found, list) else found == wanted):
-        where = ".".join(fact.path)
-        yield f"{where}: {wanted} is missing" + ("" if found is None else f"; it has {found}")
+def lost_entries(own: str, text: str, free: frozenset[str]) -> tuple[str, ...]:
+    """What one YAML file has and the other does not say: keys and items may come on top, but none may change.
+
+    Args:
+        free: keys, at any depth, below which everything may differ.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        return tuple(_lost_below((), yaml.load(own), yaml.load(text), free))
+    except YAMLError as error:
+        return (f"it cannot be read: {' '.join(str(error).split())}",)
 
 
-def _uncomposed(data: Any) -> Any:
-    """The data as Compose would take it: without a variable, and with plain dollars."""
-    if isinstance(data, str):
-        return data.replace("$$", "$")
-    if isinstance(data, list):
-        return [_uncomposed(item) for item in data]
-    if isinstance(data, dict):
-        return {key: _uncomposed(value) for key, value in data.items()}
-    return data
+def _lost_below(path: tuple[str, ...], own: Any, found: Any, free: frozenset[str]) -> Iterator[str]:
+    match own, found:
+        case dict(), dict():
+            for key in (key for key in own if key not in free):
+                yield from _lost_below((*path, str(key)), own[key], found.get(key), free)
+        case list(), list():
+            for item in own:
+                if not any(not tuple(_lost_below((), item, other, free)) for other in found):
+                    yield f"{'.'.join(path)}: {item} is missing"
+        case _ if own != found:
+            yield f"{'.'.join(path)}: {own} is missing{'' if found is None else f'; it has {found}'}"
+        case _:
+            pass

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 
 from compiler.diagnostics import Diagnostic, Help
 from compiler.plan.ir import Plan
 from compiler.render.artifact import Artifact
 from compiler.render.overrides import Overrides
-from compiler.targets import compose, scripts, systemd
-from compiler.targets.facts import Assigned, Command, Directive, Entry, Expected, Fact, Options, Variable, lost_facts
+from compiler.targets import scripts, systemd
+from compiler.targets.facts import (
+    Assigned,
+    Command,
+    Directive,
+    Expected,
+    Fact,
+    Options,
+    Variable,
+    lost_entries,
+    lost_facts,
+)
 from compiler.targets.plan_json import plan_object
 
 
@@ -25,13 +36,11 @@ class UnfaithfulError(AssertionError):
 def check_own(plan: Plan, artifacts: Iterable[Artifact]) -> None:
     """Read again what stackc's own templates made.
 
-    YAML is left to the tests: its reader takes longer than all the rest of a compilation.
-
     Raises:
         UnfaithfulError: an artifact does not say what its document says.
     """
-    for artifact, _, lost in _lost(plan, artifacts, with_yaml=False):
-        raise UnfaithfulError(f"{artifact.path}: {'; '.join(lost)}")
+    for path, lost in _lost(plan, artifacts):
+        raise UnfaithfulError(f"{path}: {'; '.join(lost)}")
 
 
 def check_overridden(
@@ -40,43 +49,61 @@ def check_overridden(
     """Read again what templates of the user's made.
 
     Args:
-        own: the same plan with stackc's templates. What has no facts of its own is compared with it word by word.
+        own: the same plan with stackc's templates. An artifact without facts is compared with it.
     """
-    checked = set()
-    for artifact, expected, lost in _lost(plan, artifacts, with_yaml=True):
-        checked.add(artifact.path)
-        yield _diagnostic(plan, artifact, lost, _templates_in(overrides, expected.templates))
-    known = {expected.path for facts in FACTS for expected in facts(plan)}
     originals = {artifact.path: artifact.text for artifact in own}
-    for artifact in artifacts:
-        if artifact.path not in known and artifact.path.suffix != ".md":
-            words = tuple(_lost_words(plan, originals.get(artifact.path, ""), artifact.text))
-            if words:
-                notes = tuple(f"`{word}` is missing" for word in words)
-                yield _diagnostic(plan, artifact, notes, _templates_in(overrides, artifact.path.parts[0]))
+    with_facts = {expected.path for facts in FACTS for expected in facts(plan)}
+    others = [each for each in artifacts if each.path not in with_facts and each.text != originals.get(each.path)]
+    compared = ((each.path, _lost_from(plan, originals.get(each.path, ""), each)) for each in others)
+    for path, lost in (*_lost(plan, artifacts), *compared):
+        if lost:
+            yield _diagnostic(plan, path, lost, overrides)
 
 
-def _diagnostic(plan: Plan, artifact: Artifact, lost: Sequence[str], templates: Sequence[str]) -> Diagnostic:
-    message = f"{plan.tree}/{artifact.path} does not say what the plan says"
-    by = f"rendered with {', '.join(templates)}" if templates else f"rendered with templates of {plan.stack}"
+def _lost_from(plan: Plan, own: str, artifact: Artifact) -> tuple[str, ...]:
+    """What an artifact does not say although stackc's own template does. A page for people says what it likes."""
+    match artifact.path.suffix:
+        case ".md":
+            return ()
+        case ".yaml" | ".yml":
+            free = _FREE_IN_COMPOSE if artifact.path.parts[0] == "compose" else frozenset[str]()
+            return lost_entries(own, artifact.text, free)
+        case _:
+            return tuple(f"`{word}` is missing" for word in _lost_words(plan, own, artifact.text))
+
+
+_FREE_IN_COMPOSE = frozenset(
+    (
+        "cap_drop",
+        "init",
+        "interval",
+        "labels",
+        "logging",
+        "restart",
+        "retries",
+        "security_opt",
+        "start_interval",
+        "ulimits",
+    )
+)
+"""Keys whose values do not come from the plan."""
+
+
+def _diagnostic(plan: Plan, path: PurePosixPath, lost: Sequence[str], overrides: Overrides) -> Diagnostic:
+    message = f"{plan.tree}/{path} does not say what the plan says"
+    folder = {"bin": "scripts"}.get(path.parts[0], path.parts[0])
+    templates = [overrides.file_name(name) for name in overrides.texts if name.startswith(f"{folder}/")]
+    notes = (*lost, f"rendered with {', '.join(templates)}") if templates else tuple(lost)
     help_ = Help("print what stackc's own template prints at that place; add what you like beside it")
-    return Diagnostic("E0605", message, notes=(*lost, by), helps=(help_,))
+    return Diagnostic("E0605", message, notes=notes, helps=(help_,))
 
 
-def _templates_in(overrides: Overrides, folder: str) -> tuple[str, ...]:
-    return tuple(overrides.file_name(path) for path in overrides.texts if path.startswith(f"{folder}/"))
-
-
-def _lost(
-    plan: Plan, artifacts: Iterable[Artifact], *, with_yaml: bool
-) -> Iterator[tuple[Artifact, Expected, tuple[str, ...]]]:
+def _lost(plan: Plan, artifacts: Iterable[Artifact]) -> Iterator[tuple[PurePosixPath, tuple[str, ...]]]:
     by_path = {artifact.path: artifact for artifact in artifacts}
-    for expected in (each for facts in FACTS for each in facts(plan)):
-        if expected.path not in by_path or (expected.path.suffix == ".yaml" and not with_yaml):
-            continue
+    for expected in (each for facts in FACTS for each in facts(plan) if each.path in by_path):
         lost = lost_facts(by_path[expected.path], expected.facts)
         if lost:
-            yield by_path[expected.path], expected, lost
+            yield expected.path, lost
 
 
 def _lost_words(plan: Plan, own: str, text: str) -> Iterator[str]:
@@ -112,12 +139,12 @@ def _unit_facts(plan: Plan) -> Iterator[Expected]:
     for service in plan.services:
         unit = systemd.service_unit(plan, service)
         path = systemd.SYSTEMD / systemd.unit_name(plan, service.name)
-        yield Expected(path, "systemd", tuple(_service_unit_facts(unit)))
+        yield Expected(path, tuple(_service_unit_facts(unit)))
     prefetch = systemd.prefetch_unit(plan)
     facts = (*_sandbox_facts(prefetch), Command("ExecStart", prefetch.prefetch))
-    yield Expected(systemd.SYSTEMD / systemd.unit_name(plan, "prefetch"), "systemd", facts)
+    yield Expected(systemd.SYSTEMD / systemd.unit_name(plan, "prefetch"), facts)
     wants = (Directive("Unit", "Wants", name, is_listed=True) for name in systemd.target_unit(plan).wants)
-    yield Expected(systemd.SYSTEMD / f"{plan.stack}.target", "systemd", tuple(wants))
+    yield Expected(systemd.SYSTEMD / f"{plan.stack}.target", tuple(wants))
 
 
 def _service_unit_facts(unit: systemd.ServiceUnit) -> Iterator[Fact]:
@@ -153,7 +180,7 @@ def _script_facts(plan: Plan) -> Iterator[Expected]:
     for service in plan.services:
         script = scripts.launch_script(plan, service)
         facts = (Options(script.lines), *_assigned(script))
-        yield Expected(scripts.BIN / f"launch-{service.name}", "scripts", facts)
+        yield Expected(scripts.BIN / f"launch-{service.name}", facts)
 
 
 def _assigned(script: scripts.LaunchScript) -> Iterator[Fact]:
@@ -173,42 +200,5 @@ def _assigned(script: scripts.LaunchScript) -> Iterator[Fact]:
         yield Assigned("lock_directory", script.lock.default_directory, is_suffix=True)
 
 
-def _compose_facts(plan: Plan) -> Iterator[Expected]:
-    file = compose.compose_file(plan)
-    facts = [Entry(("name",), file.stack)]
-    for server in file.servers:
-        facts += _server_facts(server)
-    facts += _container_facts(file.prefetch)
-    facts += [Entry(("secrets", name, "file"), path) for name, path in file.secrets]
-    yield Expected(compose.COMPOSE, "compose", tuple(facts))
-
-
-def _server_facts(server: compose.ComposeServer) -> Iterator[Entry]:
-    yield from _container_facts(server.container)
-    service = ("services", server.container.name)
-    published = {"target": server.port.port, "published": str(server.port.port)}
-    yield Entry((*service, "ports"), {**published, "host_ip": server.port.address, "protocol": "tcp"}, is_listed=True)
-    yield Entry((*service, "stop_grace_period"), f"{server.stop_seconds}s")
-    yield Entry((*service, "healthcheck", "test"), server.health_command, is_listed=True)
-    yield Entry((*service, "healthcheck", "start_period"), f"{server.start_period}s")
-    for name in server.start_after:
-        yield Entry((*service, "depends_on", name, "condition"), "service_healthy")
-    if server.devices:
-        device = {"driver": "nvidia", "device_ids": list(server.devices), "capabilities": ["gpu"]}
-        yield Entry((*service, "deploy", "resources", "reservations", "devices"), device, is_listed=True)
-    if server.shared_memory_mib:
-        yield Entry((*service, "shm_size"), f"{server.shared_memory_mib}m")
-
-
-def _container_facts(container: compose.Container) -> Iterator[Entry]:
-    service = ("services", container.name)
-    yield Entry((*service, "image"), container.image)
-    yield Entry((*service, "entrypoint"), list(container.entrypoint))
-    yield from (Entry((*service, "environment", name), value) for name, value in container.environment)
-    yield from (Entry((*service, "secrets"), name, is_listed=True) for name in container.secrets)
-    for name, path in container.volumes:
-        yield Entry((*service, "volumes"), {"type": "volume", "source": name, "target": path}, is_listed=True)
-
-
-FACTS: tuple[Callable[[Plan], Iterator[Expected]], ...] = (_unit_facts, _script_facts, _compose_facts)
-"""By target. A target that is missing here is compared with stackc's own rendering, word by word."""
+FACTS: tuple[Callable[[Plan], Iterator[Expected]], ...] = (_unit_facts, _script_facts)
+"""By target. An artifact that is missing here is compared with what stackc's own template makes of the same plan."""

@@ -169,8 +169,8 @@ LOSSES = [
     ("systemd/prefetch.j2", "ExecStart={%", "ExecStart=true {%", "ExecStart=/opt/stackc/team-96gb/.* is missing"),
     (LAUNCH, "| shell }}{% if not", "}}{% if not", "it cannot be read"),
     (LAUNCH, "for line in script.lines %}", "for line in script.lines[1:] %}", "--served-model-name coder"),
-    (LAUNCH, " serve \"$model\"\n", " serve \"$model\" --port 1\n", "--port 8000 is there more than once"),
-    (LAUNCH, " serve \"$model\"\n", " serve \"$model\" --port=1\n", "--port 8000 is there more than once"),
+    (LAUNCH, ' serve "$model"\n', ' serve "$model" --port 1\n', "--port 8000 is there more than once"),
+    (LAUNCH, ' serve "$model"\n', ' serve "$model" --port=1\n', "--port 8000 is there more than once"),
     (LAUNCH, "CUDA_VISIBLE_DEVICES=", "CUDA_VISIBLE_DEVICES=1,", "CUDA_VISIBLE_DEVICES=0 is missing; it has 1,0"),
     (LAUNCH, "commit={{ script.snapshot.commit | shell }}", "commit=main", "commit=1ed0a6145"),
     (
