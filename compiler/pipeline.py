@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from compiler.calibration.named import calibrated_release, uncalibrated
@@ -16,6 +17,8 @@ from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
 from compiler.render.artifact import Artifact
+from compiler.render.environment import custom_templates
+from compiler.render.overrides import Overrides, TemplateFault
 from compiler.solve.budget import Solution
 from compiler.solve.judgements import Judgement, judge_stack
 from compiler.solve.parsers import KnownParsers, check_parsers, known_parsers
@@ -23,6 +26,7 @@ from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
+from compiler.targets.faithful import check_overridden, check_own
 from compiler.targets.monitoring import emit_monitoring
 from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
@@ -60,12 +64,13 @@ class Compiled:
 
 
 def compile_stack(
-    path: Path, name: str, *, assumes_full: bool = False
+    path: Path, name: str, *, assumes_full: bool = False, overrides: Overrides | None = None
 ) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to artifacts; nothing is written.
 
     Args:
         assumes_full: an architecture without formulas is taken for full attention in every layer.
+        overrides: templates of the user's, in place of those of stackc.
     """
     inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
@@ -73,7 +78,30 @@ def compile_stack(
     plans, diagnostics = _plan(inputs, diagnostics)
     if not plans:
         return None, diagnostics
-    return Compiled(plans, render_stack(plans, tuple(inputs.file.spec.nodes))), diagnostics
+    artifacts, problems = _render(plans, tuple(inputs.file.spec.nodes), overrides)
+    diagnostics += problems
+    return (None if has_errors(diagnostics) else Compiled(plans, artifacts)), diagnostics
+
+
+def _render(
+    plans: tuple[Plan, ...], nodes: tuple[str, ...], overrides: Overrides | None
+) -> tuple[tuple[Artifact, ...], tuple[Diagnostic, ...]]:
+    """Every artifact, with the user's templates where there are any, and what those lose of the plan."""
+    if overrides is None:
+        emitted = tuple(render_plan(plan) for plan in plans)
+        for plan, artifacts in zip(plans, emitted, strict=True):
+            check_own(plan, artifacts)
+        return gather(plans, emitted, nodes), ()
+    plans = tuple(replace(plan, templates=overrides.digests) for plan in plans)
+    own = tuple(render_plan(plan) for plan in plans)
+    try:
+        with custom_templates(overrides):
+            emitted = tuple(render_plan(plan) for plan in plans)
+            gathered = gather(plans, emitted, nodes)
+    except TemplateFault as fault:
+        return (), (fault.diagnostic,)
+    lost = (check_overridden(*each, overrides) for each in zip(plans, emitted, own, strict=True))
+    return gathered, tuple(chain.from_iterable(lost))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +209,15 @@ def _stale(staleness: Staleness, file: SpecFile) -> Diagnostic:
     return Diagnostic("E0302", message, label, notes, (help_,))
 
 
-def render_stack(plans: tuple[Plan, ...], nodes: tuple[str, ...]) -> tuple[Artifact, ...]:
-    """Every artifact of a stack: of one node as they are, of several in a folder for each, which is copied alone."""
+def gather(
+    plans: tuple[Plan, ...], emitted: tuple[tuple[Artifact, ...], ...], nodes: tuple[str, ...]
+) -> tuple[Artifact, ...]:
+    """The tree of a stack: of one node as it is, of several in a folder for each, which is copied alone."""
     if len(nodes) == 1:
-        return render_plan(plans[0])
+        return emitted[0]
     artifacts = list(emit_nodes(plans, nodes))
-    for plan in plans:
-        emitted = render_plan(plan)
-        tree = (*emitted, manifest_of(emitted))
+    for plan, of_node in zip(plans, emitted, strict=True):
+        tree = (*of_node, manifest_of(of_node))
         artifacts += (replace(one, path=PurePosixPath(plan.folder) / one.path) for one in tree)
     return tuple(artifacts)
 

@@ -17,6 +17,8 @@ from compiler.emit.output import foreign_paths, orphaned_trees, write_all
 from compiler.emit.tree import Tree, tree_of
 from compiler.pipeline import Compiled, compile_stack
 from compiler.plan.ir import CpuNode, Plan
+from compiler.render.environment import load_overrides
+from compiler.render.overrides import Overrides
 
 
 @click.command("compile")
@@ -32,13 +34,31 @@ from compiler.plan.ir import CpuNode, Plan
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("generated"), show_default=True
 )
+@click.option(
+    "--templates",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder of templates that take the place of stackc's with the same path, such as systemd/service.j2.",
+)
 @ASSUME
 @FORMAT
-def command(specs: tuple[Path, ...], *, check: bool, prune: bool, output: Path, assume: str | None, form: str) -> None:
+def command(
+    specs: tuple[Path, ...],
+    *,
+    check: bool,
+    prune: bool,
+    output: Path,
+    templates: Path | None,
+    assume: str | None,
+    form: str,
+) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
-    compiled, diagnostics = _compile_all(spec_paths(specs), assumes_full=assume == "full")
+    overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
+    usable = None if has_errors(unusable) else overrides
+    compiled, diagnostics = _compile_all(spec_paths(specs), assumes_full=assume == "full", overrides=usable)
+    # A template that fails for one stack mostly fails for all.
+    diagnostics = tuple(dict.fromkeys((*unusable, *diagnostics)))
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
-    job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume)
+    job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume, templates=templates)
     lines: list[str] = []
     if not has_errors(diagnostics):
         try:
@@ -60,6 +80,7 @@ class _Job:
     specs: tuple[Path, ...]
     prune: bool
     assume: str | None
+    templates: Path | None
 
     @property
     def all_specs(self) -> bool:
@@ -70,15 +91,18 @@ class _Job:
         default = self.output == Path("generated")
         words = ["stackc", "compile", *map(str, self.specs), *(() if default else ("--output", str(self.output)))]
         words += [] if self.assume is None else ["--assume", self.assume]
+        words += [] if self.templates is None else ["--templates", str(self.templates)]
         return shlex.join([*words, "--prune"] if prune else words)
 
 
-def _compile_all(paths: Sequence[Path], *, assumes_full: bool) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
+def _compile_all(
+    paths: Sequence[Path], *, assumes_full: bool, overrides: Overrides | None
+) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
     compiled: list[Compiled] = []
     diagnostics: tuple[Diagnostic, ...] = ()
     for path in paths:
         try:
-            stack, found = compile_stack(path, str(path), assumes_full=assumes_full)
+            stack, found = compile_stack(path, str(path), assumes_full=assumes_full, overrides=overrides)
         except OSError as error:
             found = (unreadable(str(path), error),)
             stack = None

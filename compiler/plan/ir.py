@@ -238,6 +238,7 @@ class Plan:
 
     Attributes:
         folder: of its tree, below that of the stack; empty where the stack has one node.
+        templates: path and SHA-256 of each template that is not stackc's own.
     """
 
     stack: str
@@ -253,6 +254,7 @@ class Plan:
     gateway: Gateway | None = None
     monitoring: Monitoring | None = None
     patches: Patches = field(default_factory=Patches)
+    templates: tuple[tuple[str, str], ...] = ()
 
     @property
     def tree(self) -> str:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    FunctionLoader,
+    StrictUndefined,
+    TemplateSyntaxError,
+)
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from compiler.diagnostics import Diagnostic
 from compiler.render import quoting
+from compiler.render.overrides import Overrides, TemplateFault, fault_at, read_overrides
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -24,9 +39,85 @@ _FILTERS = {
 }
 
 
+class _Custom:
+    """Overrides with the environment in which they are rendered."""
+
+    def __init__(self, overrides: Overrides) -> None:
+        self.overrides = overrides
+        # Somebody else's templates: no attribute of Python's own can be reached, and nothing can be changed.
+        self.environment = ImmutableSandboxedEnvironment(
+            loader=ChoiceLoader([FunctionLoader(self._load), _own_loader()]), **_OPTIONS
+        )
+        self.environment.filters.update(_FILTERS)
+
+    def _load(self, template: str) -> tuple[str, str, None] | None:
+        text = self.overrides.texts.get(template)
+        return None if text is None else (text, self.overrides.file_name(template), None)
+
+    def render(self, template: str, values: dict[str, object]) -> str:
+        """Fill in a template; whatever goes wrong in an override is the override's fault.
+
+        Raises:
+            TemplateFault: with the place.
+        """
+        try:
+            text = self.environment.get_template(template).render(values)
+        except Exception as error:
+            place = self._place(error)
+            if place is None:
+                raise
+            what = f"the template cannot be rendered: {type(error).__name__}: {error}"
+            raise TemplateFault(fault_at(self.overrides, *place, what)) from error
+        return text if text.endswith("\n") else text + "\n"
+
+    def _place(self, error: Exception) -> tuple[str, int] | None:
+        """The innermost line of an override that the error went through."""
+        files = {self.overrides.file_name(template): template for template in self.overrides.texts}
+        if isinstance(error, TemplateSyntaxError) and error.filename in files:
+            return files[error.filename], error.lineno
+        frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+        return next(((files[file], line) for file, line in reversed(frames) if file in files), None)
+
+
+# The targets are functions of the plan alone; which templates they fill in is a setting of the whole run.
+_CUSTOM: ContextVar[_Custom | None] = ContextVar("custom templates", default=None)
+
+
+@contextmanager
+def custom_templates(overrides: Overrides | None) -> Iterator[None]:
+    """Within the block, these templates take the place of stackc's own."""
+    token = _CUSTOM.set(None if overrides is None else _Custom(overrides))
+    try:
+        yield
+    finally:
+        _CUSTOM.reset(token)
+
+
 def render(template: str, **values: object) -> str:
-    """Fill in one template; a name it uses and nobody gave is an error."""
+    """Fill in one template; a name it uses and nobody gave is an error.
+
+    Raises:
+        TemplateFault: the template is not stackc's own, and cannot be rendered.
+    """
+    custom = _CUSTOM.get()
+    if custom is not None:
+        return custom.render(template, values)
     return _environment().get_template(template).render(values)
+
+
+def load_overrides(folder: Path) -> tuple[Overrides, tuple[Diagnostic, ...]]:
+    """The templates in a folder of the user's, and what is wrong with them before any is rendered."""
+    overrides, diagnostics = read_overrides(folder, template_names())
+    return overrides, (*diagnostics, *_syntax_errors(overrides))
+
+
+def _syntax_errors(overrides: Overrides) -> Iterator[Diagnostic]:
+    environment = _Custom(overrides).environment
+    for template, text in overrides.texts.items():
+        try:
+            environment.parse(text)
+        except TemplateSyntaxError as error:
+            yield fault_at(overrides, template, error.lineno, f"the template is not Jinja: {error.message}")
 
 
 def read_verbatim(name: str) -> str:
@@ -41,15 +132,28 @@ def template_folder() -> Path:
 
 
 @cache
+def template_names() -> tuple[str, ...]:
+    """The path of every template, sorted."""
+    folder = template_folder()
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.j2")))
+
+
+def _own_loader() -> BaseLoader:
+    return FileSystemLoader(template_folder())
+
+
+# Autoescape is HTML's; every syntax here has its own filter.
+_OPTIONS = {
+    "undefined": StrictUndefined,
+    "keep_trailing_newline": True,
+    "trim_blocks": True,
+    "lstrip_blocks": True,
+    "autoescape": False,
+}
+
+
+@cache
 def _environment() -> Environment:
-    # Autoescape is HTML's; every syntax here has its own filter.
-    environment = Environment(
-        loader=FileSystemLoader(template_folder()),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # noqa: S701
-    )
+    environment = Environment(loader=_own_loader(), **_OPTIONS)  # type: ignore[arg-type]  # noqa: S701
     environment.filters.update(_FILTERS)
     return environment

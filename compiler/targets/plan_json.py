@@ -61,6 +61,7 @@ def plan_object(plan: Plan) -> JsonObject:
             "client_keys": plan.secrets.client_keys,
         },
         "targets": list(plan.targets),
+        "templates": dict(plan.templates),
         "gateway": None if plan.gateway is None else _gateway(plan.gateway),
         "monitoring": None if plan.monitoring is None else asdict(plan.monitoring),
     }

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from compiler.plan.ir import CpuNode, DeviceLedger, Plan, ServerLedger, Service, Verdict
+from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.render.quoting import MarkdownCode
 from compiler.targets.deployment import USER, cache_environment, is_wildcard
-from compiler.units import ByteRange, format_gib
+from compiler.targets.readme_tables import (
+    Table,
+    device_table,
+    flags_table,
+    http_address,
+    kv_cache_table,
+    services_table,
+)
 
 README = PurePosixPath("README.md")
-
-Cell = str | MarkdownCode
 
 _VERDICTS = {
     Verdict.FITS: "even if every estimate is at its high end",
@@ -33,12 +38,53 @@ _UNCONFIRMED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A table; a heading of its own where one document holds several of a kind."""
+class SecretFile:
+    """A file that must be made once. `kind` is `key`, `token` or `clients`; `podman` the name of Podman's secret."""
 
-    heading: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    kind: str
+    file: str
+    podman: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPage:
+    """How clients come in.
+
+    Attributes:
+        request: the body of an example, as JSON.
+        program: the executable that the unit runs.
+        environment: the virtual environment of LiteLLM; None for nginx.
+    """
+
+    kind: str
+    address: str
+    names: tuple[str, ...]
+    request: str
+    unit: str
+    client_keys_file: str | None
+    program: str
+    environment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPage:
+    """Two revisions of a service; `sticky` ends the sentence on who gets the candidate."""
+
+    stable: str
+    candidate: str
+    strategy: str
+    weight: int
+    sticky: str
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoringPage:
+    """Addresses are those of the containers. `dcgm_port` is None without GPUs."""
+
+    has_grafana: bool
+    dcgm_port: int | None
+    prometheus: str
+    grafana: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +93,11 @@ class Readme:
 
     Attributes:
         tree: below generated/.
+        home: the folder that runs: what the link `current` leads to, or this folder where nothing installs it.
+        bin: of that folder.
+        units: of the servers, then of the gateway.
         virtual_environment: None if the vLLM executable is not in a `bin` folder.
+        templates: path and SHA-256 of each template that is not stackc's own.
     """
 
     stack: str
@@ -67,15 +117,22 @@ class Readme:
     folders: tuple[str, ...]
     has_systemd: bool
     has_compose: bool
+    has_quadlet: bool
     user: str
     install: str
+    home: str
+    bin: str
     state: str
     vllm: str
     virtual_environment: str | None
     api_key_file: str | None
-    hf_token_file: str | None
+    secrets: tuple[SecretFile, ...]
     environment: tuple[tuple[str, str], ...]
     address: str
+    gateway: GatewayPage | None
+    rollouts: tuple[RolloutPage, ...]
+    monitoring: MonitoringPage | None
+    templates: tuple[tuple[str, str], ...]
 
 
 def emit_readme(plan: Plan) -> tuple[Artifact, ...]:
@@ -87,6 +144,7 @@ def readme(plan: Plan) -> Readme:
     """The README as a document."""
     folders = dict.fromkeys(service.model.folder for service in plan.services if service.model.folder is not None)
     first = plan.services[0]
+    home = plan.paths.current if {"systemd", "quadlet"} & set(plan.targets) else "."
     return Readme(
         stack=plan.stack,
         tree=plan.tree,
@@ -95,130 +153,97 @@ def readme(plan: Plan) -> Readme:
         engine=plan.engine.version,
         verdict=plan.verdict.value,
         verdict_reason=_VERDICTS[plan.verdict],
-        services=_services_table(plan),
-        devices=tuple(_device_table(plan, device) for device in plan.devices),
-        kv_cache=_kv_cache_table(plan),
-        flags=tuple(_flags_table(service) for service in plan.services),
+        services=services_table(plan),
+        devices=tuple(device_table(plan, device) for device in plan.devices),
+        kv_cache=kv_cache_table(plan),
+        flags=tuple(flags_table(service) for service in plan.services),
         unconfirmed=_unconfirmed(plan),
         names=tuple(service.name for service in plan.services),
-        units=tuple(f"{plan.stack}-{service.name}" for service in plan.services),
+        units=_units(plan),
         folders=tuple(folders),
         has_systemd="systemd" in plan.targets,
         has_compose="compose" in plan.targets,
+        has_quadlet="quadlet" in plan.targets,
         user=USER,
         install=plan.paths.install,
+        home=home,
+        bin="bin" if home == "." else f"{home}/bin",
         state=plan.paths.state,
         vllm=plan.paths.vllm,
         virtual_environment=_virtual_environment(plan.paths.vllm),
         api_key_file=plan.secrets.api_key,
-        hf_token_file=plan.secrets.hf_token,
+        secrets=_secrets(plan),
         environment=(("STACKC_VLLM", plan.paths.vllm), *cache_environment(plan.paths.state)),
-        address=_address("127.0.0.1" if is_wildcard(first.host) else first.host, first.port),
+        address=http_address(_reachable(first.host), first.port),
+        gateway=None if plan.gateway is None else _gateway(plan, plan.gateway),
+        rollouts=() if plan.gateway is None else tuple(map(_rollout, plan.gateway.rollouts)),
+        monitoring=None if plan.monitoring is None else _monitoring(plan.monitoring),
+        templates=plan.templates,
     )
 
 
-def _virtual_environment(vllm: str) -> str | None:
-    path = PurePosixPath(vllm)
-    return str(path.parent.parent) if path.parent.name == "bin" and path.name == "vllm" else None
+def _units(plan: Plan) -> tuple[str, ...]:
+    gateway = () if plan.gateway is None else ("gateway",)
+    return tuple(f"{plan.stack}-{name}.service" for name in (*(each.name for each in plan.services), *gateway))
 
 
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _virtual_environment(program: str) -> str | None:
+    path = PurePosixPath(program)
+    return str(path.parent.parent) if path.parent.name == "bin" and path.name in {"vllm", "litellm"} else None
 
 
-def _services_table(plan: Plan) -> Table:
-    columns = (
-        "Server",
-        "Address",
-        "Model",
-        "Commit",
-        "Quantization",
-        "Name in requests",
-        "Context",
-        "On",
-        "Starts after",
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if is_wildcard(host) else host
+
+
+def _secrets(plan: Plan) -> tuple[SecretFile, ...]:
+    secrets = plan.secrets
+    given = (
+        ("key", "api-key", secrets.api_key),
+        ("token", "hf-token", secrets.hf_token),
+        ("clients", "client-keys", secrets.client_keys),
     )
-    return Table("Servers", columns, tuple(_service_row(plan, service) for service in plan.services))
+    return tuple(SecretFile(kind, file, f"{plan.stack}-{name}") for kind, name, file in given if file is not None)
 
 
-def _service_row(plan: Plan, service: Service) -> tuple[Cell, ...]:
-    model = service.model
-    is_cpu = isinstance(plan.node, CpuNode)
-    return (
-        MarkdownCode(service.name),
-        MarkdownCode(_address(service.host, service.port)),
-        MarkdownCode(model.repository or model.folder or model.requested),
-        MarkdownCode(model.commit) if model.commit else ("main" if model.repository else "folder"),
-        model.quantization,
-        MarkdownCode(service.served_name),
-        f"{service.max_model_len} tokens" + (", the most that fit" if "context" in service.solved else ""),
-        "CPU" if is_cpu else "GPU " + ", ".join(map(str, service.devices)),
-        ", ".join(service.start_after) or "–",
-    )
-
-
-def _device_table(plan: Plan, device: DeviceLedger) -> Table:
-    kind = "Main memory" if isinstance(plan.node, CpuNode) else f"GPU {device.index}"
-    used = device.used
-    rows: list[tuple[Cell, ...]] = [("–", "reserve", *_sizes(ByteRange.exact(device.reserve)), "declared", "the spec")]
-    for server in device.servers:
-        rows += _server_rows(server)
-    rows.append(("–", "in use", *_sizes(used), "", "sum of the rows above"))
-    rows.append(("–", "of", format_gib(device.total), format_gib(device.total), "", device.total_source))
-    rows.append(("–", "left", format_signed_gib(device.total - used.expected), format_signed_gib(device.slack), "", ""))
-    return Table(
-        f"{kind} of {plan.node.name}", ("Server", "Use", "Expected", "At most", "Basis", "Source"), tuple(rows)
+def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
+    first = gateway.routes[0]
+    if plan.service(first.service).task == "completion":
+        body: dict[str, object] = {"model": first.name, "prompt": "Hello", "max_tokens": 16}
+    else:
+        body = {"model": first.name, "messages": [{"role": "user", "content": "Hello"}]}
+    program = plan.paths.nginx if gateway.kind == "nginx" else plan.paths.litellm
+    return GatewayPage(
+        kind=gateway.kind,
+        address=http_address(_reachable(gateway.host), gateway.port),
+        names=tuple(route.name for route in gateway.routes),
+        request=json.dumps(body),
+        unit=f"{plan.stack}-gateway.service",
+        client_keys_file=plan.secrets.client_keys,
+        program=program,
+        environment=_virtual_environment(program),
     )
 
 
-def _server_rows(server: ServerLedger) -> list[tuple[Cell, ...]]:
-    return [
-        (MarkdownCode(server.service), row.title, *_sizes(row.bytes), row.basis.value, row.source)
-        for row in server.rows
-    ]
+_STICKY = {
+    "header": ", the same for all requests with one value of `{header}`",
+    "client": ", the same for all requests of one client",
+    "none": ", by chance",
+}
 
 
-def _sizes(size: ByteRange) -> tuple[str, str]:
-    return format_gib(size.expected), format_gib(size.high)
+def _rollout(rollout: Rollout) -> RolloutPage:
+    sticky = _STICKY[rollout.sticky].format(header=rollout.header)
+    return RolloutPage(rollout.stable, rollout.candidate, rollout.strategy, rollout.weight, sticky)
 
 
-def format_signed_gib(size: int) -> str:
-    """GiB, with a minus where something is missing."""
-    return ("−" if size < 0 else "") + format_gib(abs(size))
-
-
-def _kv_cache_table(plan: Plan) -> Table:
-    columns = (
-        "Server",
-        "Size in GiB",
-        "Type",
-        "Blocks",
-        "Tokens per block",
-        "Tokens in all",
-        "Requests of full context",
+def _monitoring(monitoring: Monitoring) -> MonitoringPage:
+    return MonitoringPage(
+        has_grafana=monitoring.has_grafana,
+        dcgm_port=monitoring.dcgm_port if monitoring.has_dcgm else None,
+        prometheus=http_address("127.0.0.1", monitoring.port),
+        grafana=http_address("127.0.0.1", monitoring.grafana_port),
     )
-    return Table("KV cache", columns, tuple(_kv_cache_row(service) for service in plan.services))
-
-
-def _kv_cache_row(service: Service) -> tuple[Cell, ...]:
-    cache = service.kv_cache
-    return (
-        MarkdownCode(service.name),
-        format_gib(cache.bytes),
-        cache.dtype,
-        str(cache.num_blocks),
-        str(cache.block_size),
-        str(cache.capacity_tokens),
-        f"{cache.max_concurrency:.2f}",
-    )
-
-
-def _flags_table(service: Service) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for argument in service.arguments:
-        value = MarkdownCode(argument.value) if argument.value is not None else "–"
-        rows.append((MarkdownCode(argument.flag), value, argument.reason))
-    return Table(service.name, ("Option", "Value", "Why"), tuple(rows))
 
 
 def _unconfirmed(plan: Plan) -> tuple[tuple[str, str], ...]:

@@ -40,6 +40,8 @@ ELSEWHERE = {
     "E0601": "tests/unit/test_cli_compile.py",
     "E0602": "tests/unit/test_cli_compile.py",
     "E0603": "tests/unit/test_cli_compile.py",
+    "E0604": "tests/unit/test_templates.py",
+    "E0605": "tests/unit/test_templates.py",
     "W0201": "tests/unit/test_calibrate.py",
     "W0302": "tests/unit/test_assumed.py",
     "W0301": "tests/cases/test_stacks.py",

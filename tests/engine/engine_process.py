@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / ".engine"
@@ -54,14 +55,23 @@ class ParserOracle:
 
     def refusal(self, words: Sequence[str]) -> str | None:
         """Why `vllm serve WORDS` is refused, or None."""
+        error: str | None = self.ask(words)["error"]
+        return error
+
+    def ask(self, words: Sequence[str]) -> dict[str, Any]:
+        """What `vllm serve WORDS` is read as.
+
+        Returns:
+            `error`, or None; `values` by name, those given and those that are not the default; `options`, each name.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(list(words)) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         assert answer, f"the parser ended:\n{self._log.read_text()}"
-        error: str | None = json.loads(answer)["error"]
-        return error
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
     def close(self) -> None:
         """End the process; it ends by itself at the end of its input."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ LAUNCHERS = sorted((ROOT / "generated").glob("*/bin/launch-*"))
 VERSIONS = ("0.32.0", "0.33.0")
 
 Oracle = Callable[[str], ParserOracle]
+JsonObject = dict[str, Any]
 
 
 def serve_words(launcher: Path) -> list[str]:
@@ -41,6 +43,70 @@ def test_there_are_command_lines_to_ask_about() -> None:
 def test_the_release_in_the_plan_accepts_the_command(launcher: Path, oracle: Oracle) -> None:
     plan = json.loads((launcher.parents[1] / "plan.json").read_text())
     assert oracle(plan["engine"]["vllm"]).refusal(serve_words(launcher)) is None
+
+
+# What vLLM makes of the command line, and where the plan says the same.
+TYPED: dict[str, Callable[[JsonObject], object]] = {
+    "served_model_name": lambda service: [service["served_name"]],
+    "host": lambda service: service["host"],
+    "port": lambda service: service["port"],
+    "dtype": lambda service: service["dtype"],
+    "max_model_len": lambda service: service["max_model_len"],
+    "max_num_seqs": lambda service: service["max_num_seqs"],
+    "max_num_batched_tokens": lambda service: service["max_num_batched_tokens"],
+    "tensor_parallel_size": lambda service: service["tensor_parallel_size"],
+    "pipeline_parallel_size": lambda service: service["pipeline_parallel_size"],
+    "gpu_memory_utilization": lambda service: service["gpu_memory_utilization"],
+    "kv_cache_memory_bytes": lambda service: service["kv_cache"]["bytes"],
+    "shutdown_timeout": lambda service: service["timeouts"]["drain_seconds"],
+}
+
+# Without these, vLLM's defaults would decide about memory and names.
+MUST_BE_GIVEN = {
+    "served_model_name", "host", "port", "dtype", "max_model_len", "max_num_seqs", "max_num_batched_tokens",
+    "kv_cache_memory_bytes", "shutdown_timeout",
+}  # fmt: skip
+# vLLM's CPU build takes the bytes of the KV cache and nothing else.
+ON_GPU = {"gpu_memory_utilization", "tensor_parallel_size"}
+
+
+def model_path(model: JsonObject) -> str:
+    """The end of the path that is served: a folder, or a snapshot; without a full commit it is the one of `main`."""
+    if model["repository"] is None:
+        return str(model["folder"])
+    commit = model["commit"] if model["pinned"] else "main"
+    return f"/models--{model['repository'].replace('/', '--')}/snapshots/{commit}"
+
+
+def value_of(argument: JsonObject) -> object:
+    """What an argument of the plan means: a switch is on or off, and numbers and mappings are JSON."""
+    if argument["value"] is None:
+        return not argument["flag"].startswith("--no-")
+    try:
+        return json.loads(argument["value"])
+    except ValueError:
+        return argument["value"]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_vllm_reads_the_values_of_the_plan(launcher: Path, oracle: Oracle) -> None:
+    plan = json.loads((launcher.parents[1] / "plan.json").read_text())
+    service = next(each for each in plan["services"] if launcher.name == f"launch-{each['name']}")
+    words = serve_words(launcher)
+    read = oracle(plan["engine"]["vllm"]).ask(words)
+    values = read["values"]
+    assert values.pop("model_tag") == words[0]
+    assert words[0].endswith(model_path(service["model"]))
+    for name, field in TYPED.items():
+        if name in values:
+            assert values[name] == field(service), name
+    on_gpu = ON_GPU if plan["node"]["kind"] == "gpu" else set()
+    assert MUST_BE_GIVEN | on_gpu <= values.keys()
+    # Whatever else differs from vLLM's defaults is an argument of the plan.
+    wanted = {read["options"][each["flag"]]: value_of(each) for each in service["arguments"]}
+    assert values.keys() <= wanted.keys()
+    for name in values.keys() - TYPED.keys():
+        assert values[name] == wanted[name], name
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,4 +1,4 @@
-"""The README: the figures of the plan, and commands that are right."""
+"""The README: figures of the plan, commands that are right, and the way for whoever is called at night first."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from dataclasses import replace
 
 import pytest
 
+from compiler.pipeline import render_plan
 from compiler.plan.ir import Plan
-from compiler.targets.readme import emit_readme, format_signed_gib
+from compiler.targets.readme import emit_readme
+from compiler.targets.readme_tables import format_signed_gib
 from compiler.units import GIB
+from tests.conftest import tool
+from tests.faithfulness.samples import behind_litellm, everything
 from tests.unit.plan_samples import COMMIT, one_on_cpu, one_on_two_gpus, two_on_one_gpu
 
-PLANS = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
+TARGETS = [(), ("systemd",), ("compose",), ("quadlet",), ("systemd", "compose"), ("systemd", "compose", "quadlet")]
+SAMPLES = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu(), everything(), behind_litellm()]
+PLANS = [
+    pytest.param(replace(plan, targets=("scripts", *targets)), id=f"{plan.stack}-{'-'.join(targets) or 'scripts'}")
+    for plan in SAMPLES
+    for targets in TARGETS
+]
 
 
 def text(plan: Plan) -> str:
@@ -22,27 +32,94 @@ def text(plan: Plan) -> str:
     return artifact.text
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stack)
+def blocks(plan: Plan) -> list[str]:
+    """Every block of commands, without the indentation that it has in a list."""
+    found = re.findall(r"^( *)```bash\n(.*?)^\1```$", text(plan), re.DOTALL | re.MULTILINE)
+    return ["\n".join(line.removeprefix(indent) for line in block.splitlines()) + "\n" for indent, block in found]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_fence_is_closed_and_read(plan: Plan) -> None:
+    assert text(plan).count("```") == 2 * len(blocks(plan))
+
+
+@pytest.mark.parametrize("plan", PLANS)
 def test_commands_are_shell(plan: Plan) -> None:
-    blocks = re.findall(r"```bash\n(.*?)```", text(plan), re.DOTALL)
-    assert blocks
-    for block in blocks:
+    for block in blocks(plan):
         subprocess.run(["bash", "-n"], input=block, text=True, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stack)
+@pytest.mark.parametrize("plan", SAMPLES, ids=lambda plan: plan.stack)
+def test_shellcheck_has_nothing_to_say(plan: Plan) -> None:
+    command = [tool("shellcheck"), "--shell=bash", "--severity=style", "--format=gcc", "-"]
+    for block in blocks(plan):
+        done = subprocess.run(command, input=block, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stdout}"
+
+
+# Of the system, and of the environments of vLLM and LiteLLM.
+NOT_OURS = {"bash", "pip", "vllm", "litellm"}
+# Of targets that are made next; whoever adds one takes its names from here.
+PENDING = {"install", "upgrade", "rollback", "uninstall", "gateway", "rollout", "bench", "evaluate"}
+PENDING_FILES = {"monitoring/rules.yml", "monitoring/prometheus.yml", "monitoring/grafana/dashboards/all.json"}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_program_that_is_named_is_there(plan: Plan) -> None:
+    there = {artifact.path.name for artifact in render_plan(plan) if artifact.path.parts[0] == "bin"}
+    named = set(re.findall(r"\bbin/([a-z][a-z-]*)", "\n".join(blocks(plan)))) - NOT_OURS
+    assert {"smoke-test", "prefetch", "preflight"} <= named
+    assert named <= there | PENDING
+    assert not there & PENDING, "no longer pending"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_file_that_is_named_is_there(plan: Plan) -> None:
+    there = {str(artifact.path) for artifact in render_plan(plan)}
+    commands = "\n".join(blocks(plan))
+    for folder in ("compose", "monitoring"):
+        assert set(re.findall(rf"\b{folder}/[\w./-]+\.(?:yaml|yml|json)\b", commands)) <= there | PENDING_FILES
+    assert not there & PENDING_FILES, "no longer pending"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_link_leads_to_a_heading(plan: Plan) -> None:
+    headings = re.findall(r"^#+ (.*)$", text(plan), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", text(plan))) <= anchors
+
+
+@pytest.mark.parametrize("plan", PLANS)
 def test_every_table_has_as_many_cells_in_every_row(plan: Plan) -> None:
-    tables = re.findall(r"(?:^\|.*\n)+", text(plan), re.MULTILINE)
-    assert len(tables) == len(plan.devices) + len(plan.services) + 3
+    tables = re.findall(r"(?:^ *\|.*\n)+", text(plan), re.MULTILINE)
+    # Night, servers, codes and KV cache; and one more where clients meet a gateway.
+    assert len(tables) == len(plan.devices) + len(plan.services) + 4 + (plan.gateway is not None)
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stack)
+@pytest.mark.parametrize("plan", PLANS)
 def test_it_reads_as_one_page(plan: Plan) -> None:
-    assert text(plan).startswith("<!-- Written by `stackc compile`. DO NOT EDIT")
-    assert "\n\n\n" not in text(plan)
-    assert text(plan).endswith("|\n")
+    page = text(plan)
+    assert page.startswith("<!-- Written by `stackc compile`. DO NOT EDIT")
+    assert "\n\n\n" not in page
+    assert page.endswith("|\n")
+    assert not re.search(r"[^\n]\n## ", page), "a heading must follow an empty line"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_what_is_needed_at_night_comes_first_and_tables_of_figures_last(plan: Plan) -> None:
+    headings = re.findall(r"^## (.*)$", text(plan), re.MULTILINE)
+    assert headings[:4] == [
+        "Something is wrong: start here", "What runs where", "Start, stop, logs", "Check",
+    ]  # fmt: skip
+    assert headings[-4:] == ["Memory", "KV cache", "Not confirmed", "Options of each server"]
+    assert headings.index("When a start fails") < headings.index("Install")
+
+
+def test_every_exit_code_of_the_programs_is_explained() -> None:
+    rows = re.findall(r"^\| (\d\d?) \| ", text(everything()), re.MULTILINE)
+    assert set(map(int, rows)) == {*range(1, 7), *range(10, 26)}
 
 
 def test_the_ledger_is_in_gib_with_two_decimals() -> None:
@@ -70,24 +147,52 @@ def test_unconfirmed_facts_are_named() -> None:
 def test_commands_name_the_plans_places() -> None:
     page = text(two_on_one_gpu())
     assert "sudo /opt/vllm/bin/pip install vllm==0.33.0" in page
-    assert "sudo cp -rT generated/duo /opt/stackc/duo" in page
-    assert "sudo systemctl enable --now duo.target" in page
-    alias = next(line for line in page.splitlines() if line.startswith("alias"))
-    assert "HF_HOME=/var/lib/stackc/duo/hf" in shlex.split(alias)[1]
+    assert "scp -pr generated/duo SERVER:" in page
+    assert "sudo /opt/stackc/duo/current/bin/rollback" in page
+    line = next(line for line in page.splitlines() if line.startswith("  sudo -u"))
+    assert "HF_HOME=/var/lib/stackc/duo/hf" in shlex.split(line)
 
 
 def test_only_what_was_compiled_is_explained() -> None:
     page = text(replace(two_on_one_gpu(), targets=("scripts",)))
-    assert "systemctl" not in page
-    assert "docker" not in page
-    assert "### By hand" in page
+    for word in ("systemctl", "docker", "podman", "gateway", "bin/rollout", "monitoring"):
+        assert word not in page, word
+    assert "## By hand" in page
 
 
 def test_no_secret_is_asked_for_that_the_stack_does_not_have() -> None:
     page = text(one_on_two_gpus())
     assert "api-key" not in page
     assert "hf-token" not in page
+    assert "client-keys" not in page
     assert "everyone who reaches a port may use the server" in page
+
+
+def test_no_key_stands_in_a_command() -> None:
+    page = text(everything())
+    assert "--header @authorization.txt" in page
+    assert not re.search(r"Bearer [^K]", page)
+
+
+def test_every_stop_and_reset_names_the_gateway_too() -> None:
+    lines = [line for line in text(everything()).splitlines() if re.search(r"systemctl (stop|reset-failed)", line)]
+    assert len(lines) == 2
+    for line in lines:
+        assert "all-coder.service all-general.service all-gateway.service" in line
+
+
+def test_clients_of_a_gateway_find_an_example_and_their_status() -> None:
+    page = text(everything())
+    (request,) = re.findall(r"--data ('.*?') http", page)
+    assert shlex.split(request) == ['{"model": "coder", "messages": [{"role": "user", "content": "Hello"}]}']
+    for status in ("401", "404", "413", "429", "502, 503, 504"):
+        assert f"| {status} |" in page
+
+
+def test_a_rollout_is_moved_with_nginx_and_compiled_with_litellm() -> None:
+    assert "bin/rollout promote coder --wait" in text(everything())
+    assert "bin/rollout" not in text(behind_litellm())
+    assert "change `weight`, compile and [upgrade]" in text(behind_litellm())
 
 
 def test_other_places_for_vllm_are_not_guessed_at() -> None:
@@ -95,3 +200,8 @@ def test_other_places_for_vllm_are_not_guessed_at() -> None:
     page = text(replace(plan, paths=replace(plan.paths, vllm="/usr/local/lib/vllm-serve")))
     assert "pip install" not in page
     assert "`/usr/local/lib/vllm-serve --version` must say 0.33.0" in page
+
+
+def test_templates_that_are_not_stackc_s_own_are_named() -> None:
+    assert f"- `systemd/service.j2`, SHA-256 `{'0' * 64}`" in text(everything())
+    assert "## Templates" not in text(two_on_one_gpu())

@@ -1,0 +1,129 @@
+"""The tables of a stack's README: what runs, and every figure and flag with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compiler.plan.ir import CpuNode, DeviceLedger, Plan, ServerLedger, Service
+from compiler.render.quoting import MarkdownCode
+from compiler.targets.deployment import start_seconds
+from compiler.units import ByteRange, format_gib
+
+Cell = str | MarkdownCode
+
+_SECONDS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; a heading of its own where one document holds several of a kind."""
+
+    heading: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def http_address(host: str, port: int) -> str:
+    """The URL of a server."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def services_table(plan: Plan) -> Table:
+    """What runs where."""
+    columns = (
+        "Server",
+        "Address",
+        "Model",
+        "Commit",
+        "Quantization",
+        "Name in requests",
+        "Context",
+        "On",
+        "Starts after",
+        "A start may take",
+    )
+    return Table("Servers", columns, tuple(_service_row(plan, service) for service in plan.services))
+
+
+def _service_row(plan: Plan, service: Service) -> tuple[Cell, ...]:
+    model = service.model
+    is_cpu = isinstance(plan.node, CpuNode)
+    return (
+        MarkdownCode(service.name),
+        MarkdownCode(http_address(service.host, service.port)),
+        MarkdownCode(model.repository or model.folder or model.requested),
+        MarkdownCode(model.commit) if model.commit else ("main" if model.repository else "folder"),
+        model.quantization,
+        MarkdownCode(service.served_name),
+        f"{service.max_model_len} tokens" + (", the most that fit" if "context" in service.solved else ""),
+        "CPU" if is_cpu else "GPU " + ", ".join(map(str, service.devices)),
+        ", ".join(service.start_after) or "–",
+        f"{-(-start_seconds(plan, service) // _SECONDS_PER_MINUTE)} min",
+    )
+
+
+def device_table(plan: Plan, device: DeviceLedger) -> Table:
+    """The ledger of one device, in GiB."""
+    kind = "Main memory" if isinstance(plan.node, CpuNode) else f"GPU {device.index}"
+    used = device.used
+    rows: list[tuple[Cell, ...]] = [("–", "reserve", *_sizes(ByteRange.exact(device.reserve)), "declared", "the spec")]
+    for server in device.servers:
+        rows += _server_rows(server)
+    rows.append(("–", "in use", *_sizes(used), "", "sum of the rows above"))
+    rows.append(("–", "of", format_gib(device.total), format_gib(device.total), "", device.total_source))
+    rows.append(("–", "left", format_signed_gib(device.total - used.expected), format_signed_gib(device.slack), "", ""))
+    return Table(
+        f"{kind} of {plan.node.name}", ("Server", "Use", "Expected", "At most", "Basis", "Source"), tuple(rows)
+    )
+
+
+def _server_rows(server: ServerLedger) -> list[tuple[Cell, ...]]:
+    return [
+        (MarkdownCode(server.service), row.title, *_sizes(row.bytes), row.basis.value, row.source)
+        for row in server.rows
+    ]
+
+
+def _sizes(size: ByteRange) -> tuple[str, str]:
+    return format_gib(size.expected), format_gib(size.high)
+
+
+def format_signed_gib(size: int) -> str:
+    """GiB, with a minus where something is missing."""
+    return ("−" if size < 0 else "") + format_gib(abs(size))
+
+
+def kv_cache_table(plan: Plan) -> Table:
+    """The KV cache of each server."""
+    columns = (
+        "Server",
+        "Size in GiB",
+        "Type",
+        "Blocks",
+        "Tokens per block",
+        "Tokens in all",
+        "Requests of full context",
+    )
+    return Table("KV cache", columns, tuple(_kv_cache_row(service) for service in plan.services))
+
+
+def _kv_cache_row(service: Service) -> tuple[Cell, ...]:
+    cache = service.kv_cache
+    return (
+        MarkdownCode(service.name),
+        format_gib(cache.bytes),
+        cache.dtype,
+        str(cache.num_blocks),
+        str(cache.block_size),
+        str(cache.capacity_tokens),
+        f"{cache.max_concurrency:.2f}",
+    )
+
+
+def flags_table(service: Service) -> Table:
+    """The options of one server, each with who decided it."""
+    rows: list[tuple[Cell, ...]] = []
+    for argument in service.arguments:
+        value = MarkdownCode(argument.value) if argument.value is not None else "–"
+        rows.append((MarkdownCode(argument.flag), value, argument.reason))
+    return Table(service.name, ("Option", "Value", "Why"), tuple(rows))
