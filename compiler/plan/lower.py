@@ -38,6 +38,8 @@ from compiler.units import GIB
 # is too short kills a server that would have started.
 _START_SECONDS = 900
 _SECONDS_PER_GIB = 30  # a cold read from a network disk at 35 MiB/s
+# The engine's own clock starts once the server has imported what it needs, and it is to give up before its supervisor.
+_IMPORT_SECONDS = 120
 _DRAIN_SECONDS = 30
 # VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS (5) and vLLM's wait after SIGKILL (4), with a margin.
 _STOP_MARGIN_SECONDS = 30
@@ -218,7 +220,7 @@ def _user_arguments(spec: ServiceSpec, release: Release) -> Iterator[Argument]:
 
 def _environment(timeouts: Timeouts, release: Release, solution: Solution) -> dict[str, str]:
     """Variables of a server; the launch script adds those that depend on where it runs."""
-    environment = {"VLLM_ENGINE_READY_TIMEOUT_S": str(timeouts.ready)}
+    environment = {"VLLM_ENGINE_READY_TIMEOUT_S": str(timeouts.ready - _IMPORT_SECONDS)}
     if release.build == "cpu" and len(solution.servers) > 1:
         environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # servers on one CPU would fight over the same cores
     return environment

@@ -30,6 +30,8 @@ _FILTERS = {
     "shell": quoting.quote_shell,
     "shell_name": quoting.quote_shell_name,
     "systemd": quoting.quote_systemd_value,
+    "systemd_raw": quoting.quote_systemd_raw,
+    "systemd_key": quoting.quote_systemd_key,
     "systemd_word": quoting.quote_systemd_word,
     "systemd_variable": quoting.quote_systemd_variable,
     "yaml": quoting.quote_yaml,

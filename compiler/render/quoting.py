@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_SYSTEMD_KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*", re.ASCII)
 _SYSTEMD_PLAIN = re.compile(r"[A-Za-z0-9_@:,./+=-]+", re.ASCII)
 _SYSTEMD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _YAML_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -52,6 +53,23 @@ def quote_systemd_value(text: str) -> str:
     if not text.isprintable() or text != text.strip() or text.endswith("\\"):
         raise QuotingError(f"{text!r} cannot be a value in a unit file")
     return text.replace("%", "%%")
+
+
+def quote_systemd_raw(value: str | int | bool) -> str:
+    """A whole value in systemd's own syntax: specifiers, quotes and escapes are the writer's; only the line is kept."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    if not text.isprintable() or text != text.strip() or text.endswith("\\"):
+        raise QuotingError(f"{text!r} cannot be a value in a unit file")
+    return text
+
+
+def quote_systemd_key(name: str) -> str:
+    """The name of a section or directive: it cannot be quoted, so anything else is refused."""
+    if _SYSTEMD_KEY.fullmatch(name) is None:
+        raise QuotingError(f"{name!r} is not a key of a unit file")
+    return name
 
 
 def quote_systemd_word(word: str) -> str:

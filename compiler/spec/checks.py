@@ -15,6 +15,7 @@ from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 from compiler.spec.monitoring_checks import check_monitoring
+from compiler.spec.patch_systemd import check_systemd_patches
 from compiler.spec.rollouts import written_edits
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
@@ -273,13 +274,13 @@ def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
             yield Diagnostic("E0203", message, file.at("services", name, "model"), helps=(help_,))
 
 
-# Names of units and containers that every stack has.
-_RESERVED = {"prefetch"}
+# Names of units and containers that stacks have.
+_RESERVED = {"gateway", "prefetch", "target"}
 
 
 def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:
     """A service becomes a unit and a container beside those of the stack itself."""
-    for name in _RESERVED & file.spec.services.keys():
+    for name in sorted(_RESERVED & file.spec.services.keys()):
         message = f"a service cannot be called `{name}`: the stack has a unit and a container of that name"
         help_ = Help(f"call it `{name}-server`")
         yield Diagnostic("E0203", message, file.at_key("services", name), helps=(help_,))
@@ -319,4 +320,5 @@ CHECKS: tuple[Check, ...] = (
     check_hosts,
     check_engine_args,
     check_monitoring,
+    check_systemd_patches,
 )

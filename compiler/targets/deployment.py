@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 
 from compiler.plan.ir import GpuNode, Plan, Service
 
@@ -21,9 +22,55 @@ PREFLIGHT_WAIT = 120
 PREFLIGHT_SECONDS = PREFLIGHT_WAIT + 180
 """All that preflight may take: its wait, and a cold start of `vllm --version`."""
 
+RESTART_SECONDS = 20
+"""Seconds before a server that failed starts again: the driver frees the memory of its processes late."""
+
+START_BURST = 5
+"""Starts within the limit's interval, by systemd or by hand, after which it refuses another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that a supervisor grants one server. Each ends after the one inside it, whose message says more.
+
+        start: the engine's own (VLLM_ENGINE_READY_TIMEOUT_S) < `poll` of bin/wait-ready < `start` of the unit
+        stop:  `drain` of the server (--shutdown-timeout) < `stop`
+
+    Attributes:
+        restart: between a failure and the next start.
+        burst: starts within `interval` after which there is none any more; even the slowest ones reach it.
+    """
+
+    poll: int
+    start: int
+    drain: int
+    stop: int
+    restart: int
+    burst: int
+    interval: int
+
+
+def deadlines(plan: Plan, service: Service) -> Deadlines:
+    """The whole chain of one server; plan/lower.py decides what the server alone needs."""
+    start, stop = start_seconds(plan, service), service.timeouts.stop
+    once = start + stop + RESTART_SECONDS
+    return Deadlines(
+        poll=ready_seconds(plan, service),
+        start=start,
+        drain=service.timeouts.drain,
+        stop=stop,
+        restart=RESTART_SECONDS,
+        burst=START_BURST,
+        interval=(START_BURST + 1) * once,
+    )
+
 
 def shared_devices(plan: Plan, service: Service) -> tuple[int, ...]:
-    """Devices of a service on which another one runs too, ascending: every launcher takes its locks in this order."""
+    """Devices of a service on which another one runs too, ascending: every launcher takes its locks in this order.
+
+    None on a CPU: there vLLM gets its KV cache in bytes and measures nothing that a neighbour could spoil; it only asks
+    whether so many bytes are available (vLLM 0.32.0, v1/worker/cpu_worker.py:determine_available_memory).
+    """
     if not isinstance(plan.node, GpuNode):
         return ()
     others = {device for other in plan.services if other.name != service.name for device in other.devices}

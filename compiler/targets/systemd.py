@@ -1,65 +1,60 @@
-"""`systemd/`: a unit for every server, one that downloads the models, and the target that holds them together."""
+"""`systemd/`: a unit for every server, one for the gateway, one that downloads the models, and the target of them all.
+
+Every path leads through `INSTALL/current`, a link to the installed version: changing the link changes the units, which
+are links into it too, together with the programs that they call.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from compiler.plan.ir import CpuNode, GpuNode, Plan, Service
+from compiler.plan.ir import Gateway, GpuNode, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.deployment import (
     PREFLIGHT_WAIT,
-    USER,
+    Deadlines,
     cache_environment,
+    deadlines,
     is_loopback,
     is_wildcard,
-    ready_seconds,
-    start_seconds,
 )
+from compiler.targets.systemd_sandbox import Sandbox, runtime_directory, sandbox
 
 SYSTEMD = PurePosixPath("systemd")
 
-_RESTART_SECONDS = 20
-_START_BURST = 3
 # Without its own folder on PATH, an engine that compiles kernels does not find the `ninja` installed beside it.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_STATE_ROOT = PurePosixPath("/var/lib")
-_HOMES = tuple(map(PurePosixPath, ("/home", "/root", "/run/user")))
-_TEMPORARY = (PurePosixPath("/tmp"), PurePosixPath("/var/tmp"))  # noqa: S108 (compared with, never used)
+
+# nginx ends its open answers on SIGQUIT and drops them on SIGTERM; LiteLLM's server ends them on SIGTERM.
+_KILL_SIGNALS = {"nginx": "SIGQUIT", "litellm": "SIGTERM"}
+_GATEWAY_START_SECONDS = 90
+_GATEWAY_RESTART_SECONDS = 2
+_GATEWAY_BURST = 5
+# A gateway that stops takes no new request, so waiting for its longest answers must have an end.
+_GATEWAY_DRAIN_SECONDS = 300
+
+Lines = tuple[tuple[str, str | int | bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sandbox:
-    """What a unit may see and write.
+class Patched:
+    """Directives that the spec adds at the end of each section."""
 
-    Attributes:
-        state_directory: below /var/lib, made by systemd; None if the state lies elsewhere.
-        writable: paths to open for writing; empty where `state_directory` does it.
-        protect_home: `yes`, or `read-only` if something of the stack lies in a home.
-        private_tmp: False if something of the stack lies in /tmp, which would be hidden.
-        private_devices: only without GPUs, because it hides their device files.
-    """
-
-    user: str
-    state: str
-    state_directory: str | None
-    runtime_directory: str
-    writable: tuple[str, ...]
-    protect_home: str
-    private_tmp: bool
-    private_devices: bool
+    unit: Lines
+    service: Lines
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceUnit:
-    """`STACK-SERVICE.service`. Commands are words, times seconds, credentials (name, path)."""
+    """`STACK-SERVICE.service`. Commands are words, credentials (name, path)."""
 
     stack: str
     description: str
     target: str
     wants: tuple[str, ...]
-    after: tuple[str, ...]
     start_after: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     credentials: tuple[tuple[str, str], ...]
@@ -67,12 +62,30 @@ class ServiceUnit:
     preflight: tuple[str, ...]
     launch: tuple[str, ...]
     wait_ready: tuple[str, ...]
+    deadlines: Deadlines
+    sandbox: Sandbox
+    patched: Patched
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayUnit:
+    """`STACK-gateway.service`. Times are seconds; `start_interval` holds more than `start_burst` of the slowest starts."""
+
+    stack: str
+    description: str
+    target: str
+    wants: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    credentials: tuple[tuple[str, str], ...]
+    program: str
+    kill_signal: str
     start_seconds: int
     stop_seconds: int
     restart_seconds: int
     start_burst: int
     start_interval: int
     sandbox: Sandbox
+    patched: Patched
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,7 @@ class PrefetchUnit:
     credentials: tuple[tuple[str, str], ...]
     prefetch: tuple[str, ...]
     sandbox: Sandbox
+    patched: Patched
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +108,7 @@ class TargetUnit:
     stack: str
     description: str
     wants: tuple[str, ...]
+    patched: Patched
 
 
 def emit_systemd(plan: Plan) -> tuple[Artifact, ...]:
@@ -104,13 +119,20 @@ def emit_systemd(plan: Plan) -> tuple[Artifact, ...]:
         )
         for service in plan.services
     ]
+    gateway = [] if plan.gateway is None else [_gateway(plan, plan.gateway)]
     prefetch = render("systemd/prefetch.j2", unit=prefetch_unit(plan))
     target = render("systemd/target.j2", unit=target_unit(plan))
     return (
         *services,
+        *gateway,
         Artifact(SYSTEMD / unit_name(plan, "prefetch"), prefetch),
         Artifact(SYSTEMD / f"{plan.stack}.target", target),
     )
+
+
+def _gateway(plan: Plan, gateway: Gateway) -> Artifact:
+    text = render("systemd/gateway.j2", unit=gateway_unit(plan, gateway))
+    return Artifact(SYSTEMD / unit_name(plan, "gateway"), text)
 
 
 def unit_name(plan: Plan, service: str) -> str:
@@ -120,29 +142,56 @@ def unit_name(plan: Plan, service: str) -> str:
 
 def service_unit(plan: Plan, service: Service) -> ServiceUnit:
     """The unit of one server as a document."""
-    install = plan.paths.install
-    wants = _wants(plan, service)
-    worst = start_seconds(plan, service)
-    once = worst + service.timeouts.stop + _RESTART_SECONDS
+    program = f"{plan.paths.current}/bin"
+    has_gpu = isinstance(plan.node, GpuNode)
+    chain = deadlines(plan, service)
+    network = _network(service.host)
     return ServiceUnit(
         stack=plan.stack,
         description=f"vLLM server {service.name} of stack {plan.stack}: {service.served_name}",
         target=f"{plan.stack}.target",
-        wants=wants,
-        after=wants,
+        wants=(*network, "nvidia-persistenced.service") if has_gpu else network,
         start_after=tuple(unit_name(plan, name) for name in service.start_after),
-        environment=_environment(plan, ("STACKC_LOCK_DIR", f"/run/stackc-{plan.stack}")),
+        environment=_environment(plan, ("STACKC_LOCK_DIR", f"/run/{runtime_directory(plan)}")),
         credentials=_credentials(("api-key", plan.secrets.api_key)),
-        has_gpu=isinstance(plan.node, GpuNode),
-        preflight=(f"{install}/bin/preflight", service.name, "--wait", str(PREFLIGHT_WAIT)),
-        launch=(f"{install}/bin/launch-{service.name}",),
-        wait_ready=(f"{install}/bin/wait-ready", service.name, "--timeout", str(ready_seconds(plan, service))),
-        start_seconds=worst,
-        stop_seconds=service.timeouts.stop,
-        restart_seconds=_RESTART_SECONDS,
-        start_burst=_START_BURST,
-        start_interval=_START_BURST * once + once,
-        sandbox=_sandbox(plan),
+        has_gpu=has_gpu,
+        preflight=(f"{program}/preflight", service.name, "--wait", str(PREFLIGHT_WAIT)),
+        launch=(f"{program}/launch-{service.name}",),
+        wait_ready=(f"{program}/wait-ready", service.name, "--timeout", str(chain.poll)),
+        deadlines=chain,
+        sandbox=sandbox(plan, uses_gpu=has_gpu, port=service.port),
+        patched=_patched(plan, service.name),
+    )
+
+
+def gateway_unit(plan: Plan, gateway: Gateway) -> GatewayUnit:
+    """The unit of the gateway as a document. It waits for no server: until one is ready, it answers 503 itself."""
+    folder = f"/run/{runtime_directory(plan)}/gateway"
+    stop = min(_GATEWAY_DRAIN_SECONDS, max((route.read_timeout for route in gateway.routes), default=0))
+    once = _GATEWAY_START_SECONDS + stop + _GATEWAY_RESTART_SECONDS
+    own = (
+        ("STACKC_NGINX", plan.paths.nginx),
+        ("STACKC_LITELLM", plan.paths.litellm),
+        ("STACKC_GATEWAY_DIR", folder),
+        ("STACKC_STATE_DIR", plan.paths.state),
+    )
+    return GatewayUnit(
+        stack=plan.stack,
+        description=f"Gateway of stack {plan.stack}",
+        target=f"{plan.stack}.target",
+        wants=_network(gateway.host),
+        environment=_environment(plan, *own),
+        credentials=_credentials(("client-keys", plan.secrets.client_keys), ("api-key", plan.secrets.api_key)),
+        program=f"{plan.paths.current}/bin/gateway",
+        kill_signal=_KILL_SIGNALS[gateway.kind],
+        start_seconds=_GATEWAY_START_SECONDS,
+        stop_seconds=stop,
+        restart_seconds=_GATEWAY_RESTART_SECONDS,
+        start_burst=_GATEWAY_BURST,
+        start_interval=(_GATEWAY_BURST + 1) * once,
+        # What it writes holds the keys of all clients.
+        sandbox=sandbox(plan, uses_gpu=False, port=gateway.port, umask="0077"),
+        patched=_patched(plan, "gateway"),
     )
 
 
@@ -153,22 +202,26 @@ def prefetch_unit(plan: Plan) -> PrefetchUnit:
         description=f"Download of the models of stack {plan.stack}",
         environment=_environment(plan),
         credentials=_credentials(("hf-token", plan.secrets.hf_token)),
-        prefetch=(f"{plan.paths.install}/bin/prefetch",),
-        sandbox=_sandbox(plan),
+        prefetch=(f"{plan.paths.current}/bin/prefetch",),
+        sandbox=sandbox(plan, uses_gpu=False),
+        patched=_patched(plan, "prefetch"),
     )
 
 
 def target_unit(plan: Plan) -> TargetUnit:
     """The handle to start and stop the whole stack."""
-    wants = tuple(unit_name(plan, service.name) for service in plan.services)
-    return TargetUnit(plan.stack, f"All vLLM servers of stack {plan.stack}", wants)
+    members = [service.name for service in plan.services] + (["gateway"] if plan.gateway is not None else [])
+    return TargetUnit(
+        stack=plan.stack,
+        description=f"Stack {plan.stack}: all its vLLM servers and what stands around them",
+        wants=tuple(unit_name(plan, name) for name in members),
+        patched=_patched(plan, "target"),
+    )
 
 
-def _wants(plan: Plan, service: Service) -> tuple[str, ...]:
+def _network(host: str) -> tuple[str, ...]:
     # An address of a network card can only be bound once it is up; loopback and wildcards always can.
-    needs_network = not is_loopback(service.host) and not is_wildcard(service.host)
-    network = ("network-online.target",) if needs_network else ()
-    return network if isinstance(plan.node, CpuNode) else (*network, "nvidia-persistenced.service")
+    return () if is_loopback(host) or is_wildcard(host) else ("network-online.target",)
 
 
 def _environment(plan: Plan, *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
@@ -180,22 +233,14 @@ def _credentials(*wanted: tuple[str, str | None]) -> tuple[tuple[str, str], ...]
     return tuple((name, path) for name, path in wanted if path is not None)
 
 
-def _sandbox(plan: Plan) -> Sandbox:
-    state = PurePosixPath(plan.paths.state)
-    is_below = state != _STATE_ROOT and state.is_relative_to(_STATE_ROOT)
-    return Sandbox(
-        user=USER,
-        state=str(state),
-        state_directory=str(state.relative_to(_STATE_ROOT)) if is_below else None,
-        runtime_directory=f"stackc-{plan.stack}",
-        writable=() if is_below else (str(state),),
-        protect_home="read-only" if _uses(plan, _HOMES) else "yes",
-        private_tmp=not _uses(plan, _TEMPORARY),
-        private_devices=isinstance(plan.node, CpuNode),
-    )
+def _patched(plan: Plan, name: str) -> Patched:
+    """A list gives a line for each of its items."""
+    sections = plan.patches.systemd.get(name, {})
+    return Patched(unit=tuple(_lines(sections, "Unit")), service=tuple(_lines(sections, "Service")))
 
 
-def _uses(plan: Plan, roots: tuple[PurePosixPath, ...]) -> bool:
-    folders = [service.model.folder for service in plan.services if service.model.folder is not None]
-    used = map(PurePosixPath, (plan.paths.install, plan.paths.state, plan.paths.vllm, *folders))
-    return any(path.is_relative_to(root) for path in used for root in roots)
+def _lines(sections: object, section: str) -> Iterable[tuple[str, str | int | bool]]:
+    given = sections.get(section, {}) if isinstance(sections, dict) else {}
+    for key, value in given.items():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            yield key, item
