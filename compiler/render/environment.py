@@ -18,6 +18,7 @@ _FILTERS = {
     "systemd_word": quoting.quote_systemd_word,
     "systemd_variable": quoting.quote_systemd_variable,
     "compose": quoting.quote_compose,
+    "compose_block": quoting.compose_block,
     "markdown": quoting.quote_markdown,
 }
 

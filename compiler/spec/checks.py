@@ -14,6 +14,7 @@ from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
+from compiler.spec.patch_compose import check_compose_patch
 from compiler.spec.rollouts import written_edits
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
@@ -317,4 +318,5 @@ CHECKS: tuple[Check, ...] = (
     check_service_names,
     check_hosts,
     check_engine_args,
+    check_compose_patch,
 )

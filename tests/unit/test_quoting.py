@@ -54,6 +54,37 @@ def test_compose_finds_no_variable(text: str) -> None:
     assert "$" not in quoting.quote_compose(text).replace("$$", "")
 
 
+SCALARS = (
+    TEXT | st.booleans() | st.none() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+)
+PLAIN = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
+
+
+@pytest.mark.parametrize("version", [(1, 1), (1, 2)])
+@settings(max_examples=50)
+@given(value=st.dictionaries(TEXT, PLAIN, min_size=1, max_size=3) | st.lists(PLAIN, min_size=1, max_size=3))
+def test_compose_reads_back_what_a_patch_adds(version: tuple[int, int], value: object) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = version
+    text = f"key:\n{quoting.compose_block(value, 2)}\n"
+    assert yaml.load(text) == {"key": with_doubled_dollars(value)}
+
+
+def with_doubled_dollars(value: object) -> object:
+    """Compose takes `$$` for a dollar, in values and not in keys."""
+    if isinstance(value, dict):
+        return {key: with_doubled_dollars(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_doubled_dollars(item) for item in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("value", [{}, [], "text", {"a": float("nan")}, {"a": float("inf")}, {"a": object()}])
+def test_a_block_without_plain_data_is_refused(value: object) -> None:
+    with pytest.raises(quoting.QuotingError):
+        quoting.compose_block(value, 0)
+
+
 def test_half_a_character_is_refused() -> None:
     with pytest.raises(quoting.QuotingError):
         quoting.quote_yaml("\ud83d")
