@@ -19,6 +19,9 @@ _FILTERS = {
     "systemd_variable": quoting.quote_systemd_variable,
     "compose": quoting.quote_compose,
     "compose_block": quoting.compose_block,
+    "quadlet": quoting.quote_quadlet_value,
+    "quadlet_variable": quoting.quote_quadlet_variable,
+    "unit_line": quoting.quote_unit_line,
     "markdown": quoting.quote_markdown,
 }
 

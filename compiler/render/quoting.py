@@ -66,6 +66,24 @@ def quote_systemd_variable(assignment: tuple[str, str]) -> str:
     return _quote_systemd(f"{quote_shell_name(name)}={value}")
 
 
+def quote_quadlet_value(text: str) -> str:
+    """A whole value of a Podman unit that ends as one word of a command line of systemd's, specifiers and all."""
+    return quote_systemd_value(text).replace("$", "$$")
+
+
+def quote_quadlet_variable(assignment: tuple[str, str]) -> str:
+    """One `NAME=value` of `Environment=` in a Podman unit, which hands it to Podman on a command line."""
+    name, value = assignment
+    return _quote_systemd(f"{quote_shell_name(name)}={value}".replace("$", "$$"))
+
+
+def quote_unit_line(text: str) -> str:
+    """A value that its author has written as unit files want it; only what would be another line is refused."""
+    if not text.isprintable() or text != text.strip() or text.endswith("\\"):
+        raise QuotingError(f"{text!r} cannot be a value in a unit file")
+    return text
+
+
 def _quote_systemd(text: str) -> str:
     _refuse_nul(text)
     if _SYSTEMD_PLAIN.fullmatch(text) is not None:

@@ -15,6 +15,7 @@ from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 from compiler.spec.patch_compose import check_compose_patch
+from compiler.spec.patch_quadlet import check_quadlet_patch
 from compiler.spec.rollouts import written_edits
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
@@ -319,4 +320,5 @@ CHECKS: tuple[Check, ...] = (
     check_hosts,
     check_engine_args,
     check_compose_patch,
+    check_quadlet_patch,
 )

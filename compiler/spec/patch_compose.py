@@ -25,7 +25,7 @@ _OUTSIDE = Decided("nothing is told to anybody outside")
 _LOGIN = Decided("everyone on the machine may look and nobody may change anything, so that no password is needed")
 _ONE = Decided("there is one container of each service")
 
-_ENVIRONMENT: Tree = {
+SERVER_ENVIRONMENT: Tree = {
     "CUDA_DEVICE_ORDER": _PLAN,
     "CUDA_VISIBLE_DEVICES": _GPUS,
     "HF_HOME": _CACHE,
@@ -65,7 +65,7 @@ _COMMON: Tree = {
     "cap_drop": _ISOLATION,
     "command": _SCRIPT,
     "entrypoint": _SCRIPT,
-    "environment": _ENVIRONMENT,
+    "environment": SERVER_ENVIRONMENT,
     "extends": Decided("it would bring keys that stackc has not seen"),
     "image": _ENGINE_IMAGE,
     "init": _PLAN,
@@ -120,7 +120,7 @@ _MONITORING: Tree = {
     **_COMMON,
     "deploy": {"mode": _ONE, "replicas": _ONE, "resources": {"reservations": {"devices": _GPUS}}},
     "environment": {
-        "DCGM_EXPORTER_LISTEN": Decided("it is `monitoring.dcgm_port`"),
+        "DCGM_EXPORTER_LISTEN": _NETWORK,
         "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": _OUTSIDE,
         "GF_ANALYTICS_CHECK_FOR_UPDATES": _OUTSIDE,
         "GF_ANALYTICS_REPORTING_ENABLED": _OUTSIDE,

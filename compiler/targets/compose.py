@@ -218,14 +218,12 @@ def _owned(volumes: tuple[Volume, ...]) -> Iterator[str]:
 
 def _monitoring(plan: Plan, each: MonitoringContainer) -> ComposeService:
     container = each.container
-    has_gateway = plan.gateway is not None
-    networks = (BACKEND, EDGE) if each.is_edge else (BACKEND,)
     return ComposeService(
         container=container,
         command=each.command,
         folders=tuple(Folder(f"../{folder}", target) for folder, target in each.folders),
         ports=tuple(PublishedPort(port.address, port.port, each.inner_port) for port in container.ports),
-        networks=networks if has_gateway else (),
+        networks=(BACKEND, EDGE) if plan.gateway is not None else (),
         depends_on=() if container.name == PROMETHEUS else (Dependency(PROMETHEUS, _STARTED),),
         restart="unless-stopped",
         profiles=(PROFILE,),

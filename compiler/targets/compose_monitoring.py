@@ -19,7 +19,8 @@ IMAGES = {
 }
 # The users that the images have for this; the exporter's figures of processes and errors need no capability.
 _PROMETHEUS_USER, _GRAFANA_USER, _DCGM_USER = "65534:65534", "472:0", "1000:1000"
-_GRAFANA_PORT, _PROMETHEUS_PORT = 3000, 9090
+# On which the images listen.
+_GRAFANA_PORT, _PROMETHEUS_PORT, _DCGM_PORT = 3000, 9090, 9400
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,13 @@ class MonitoringContainer:
 
     Attributes:
         inner_port: on which it listens inside; the host's is in `container.ports`.
-        is_edge: whether it must be reachable from the host.
+        sees_all_devices: every GPU of the machine, because none of them has the plan's name.
     """
 
     container: Container
     command: tuple[str, ...]
     folders: tuple[tuple[str, str], ...]
     inner_port: int
-    is_edge: bool
     sees_all_devices: bool = False
 
 
@@ -67,7 +67,7 @@ def _prometheus(monitoring: Monitoring) -> MonitoringContainer:
         "--storage.tsdb.path=/prometheus",
         "--storage.tsdb.retention.time=15d",
     )
-    return MonitoringContainer(container, command, (("monitoring", "/etc/prometheus"),), _PROMETHEUS_PORT, is_edge=True)
+    return MonitoringContainer(container, command, (("monitoring", "/etc/prometheus"),), _PROMETHEUS_PORT)
 
 
 # Everyone on the machine may look and nobody may change: so there is no password, neither a default one nor in a file.
@@ -95,9 +95,9 @@ def _grafana(monitoring: Monitoring) -> MonitoringContainer:
     )
     folders = (
         ("monitoring/grafana/provisioning", "/etc/grafana/provisioning"),
-        ("monitoring/grafana/dashboards", "/etc/grafana/dashboards"),
+        ("monitoring/grafana/dashboards", "/var/lib/grafana/dashboards"),
     )
-    return MonitoringContainer(container, (), folders, _GRAFANA_PORT, is_edge=True)
+    return MonitoringContainer(container, (), folders, _GRAFANA_PORT)
 
 
 def _dcgm(node: GpuNode, monitoring: Monitoring) -> MonitoringContainer:
@@ -106,10 +106,9 @@ def _dcgm(node: GpuNode, monitoring: Monitoring) -> MonitoringContainer:
         image=IMAGES[DCGM],
         user=_DCGM_USER,
         entrypoint=("/usr/bin/dcgm-exporter-entrypoint.sh",),
-        environment=(("DCGM_EXPORTER_LISTEN", f":{monitoring.dcgm_port}"),),
+        environment=(),
+        ports=(Port("127.0.0.1", monitoring.dcgm_port),),
         # It reads whole cards, which a slice's UUID does not name.
         devices=() if node.mig is not None else all_devices(node),
     )
-    return MonitoringContainer(
-        container, (), (), monitoring.dcgm_port, is_edge=False, sees_all_devices=node.mig is not None
-    )
+    return MonitoringContainer(container, (), (), _DCGM_PORT, sees_all_devices=node.mig is not None)

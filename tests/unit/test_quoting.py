@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -118,6 +119,46 @@ def test_systemd_keeps_dollars_of_a_variable() -> None:
 def test_a_value_that_would_change_the_unit_is_refused(text: str) -> None:
     with pytest.raises(quoting.QuotingError):
         quoting.quote_systemd_value(text)
+
+
+def read_command_word(text: str) -> str:
+    """What reaches a program: systemd's quotes and escapes go first, then its specifiers and variables."""
+    if text.startswith('"'):
+        inner = text.removeprefix('"').removesuffix('"')
+        names = {"n": "\n", "t": "\t", "r": "\r"}
+        text = re.sub(
+            r"\\(x[0-9a-f]{2}|.)",
+            lambda found: chr(int(found[1][1:], 16)) if len(found[1]) > 1 else names.get(found[1], found[1]),
+            inner,
+        )
+    assert not re.search(r"(?<!%)(%%)*%(?!%)", text), "systemd would put in a specifier"
+    return text.replace("%%", "%").replace("$$", "$")
+
+
+@given(TEXT | st.sampled_from(NASTY))
+def test_a_variable_of_podmans_unit_reaches_the_container(value: str) -> None:
+    written = quoting.quote_quadlet_variable(("NAME", value))
+    assert "\n" not in written
+    assert "$" not in written.replace("$$", "")
+    assert read_command_word(written) == f"NAME={value}"
+
+
+@given(TEXT | st.sampled_from(NASTY))
+def test_a_value_of_podmans_unit_is_one_line_or_refused(value: str) -> None:
+    try:
+        written = quoting.quote_quadlet_value(value)
+    except quoting.QuotingError:
+        assert not value.isprintable() or value != value.strip() or value.endswith("\\")
+    else:
+        assert written.replace("%%", "%").replace("$$", "$") == value
+        assert len(written.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("text", ["two\nlines", " padded", "continued\\", "bell\a"])
+def test_a_line_that_would_be_another_is_refused(text: str) -> None:
+    with pytest.raises(quoting.QuotingError):
+        quoting.quote_unit_line(text)
+    assert quoting.quote_unit_line("%n $HOME 'a b'") == "%n $HOME 'a b'"
 
 
 @given(TEXT)

@@ -299,21 +299,21 @@ def test_every_image_is_one_release() -> None:
 
 def test_behind_a_gateway_nothing_else_is_published_beyond_the_machine() -> None:
     services = load(behind_gateway())["services"]
-    assert {name for name, each in services.items() if each.get("ports")} == {"gateway", "prometheus", "grafana"}
+    assert {name for name, each in services.items() if each.get("ports")} == {"gateway", *IMAGES}
     assert services["gateway"]["ports"][0] | {"protocol": "tcp"} == {
         "target": 8080,
         "published": "8080",
         "host_ip": "0.0.0.0",
         "protocol": "tcp",
     }
-    for name in ("prometheus", "grafana"):
+    for name in IMAGES:
         assert services[name]["ports"][0]["host_ip"] == "127.0.0.1"
 
 
 def test_behind_a_gateway_servers_reach_nothing_outside() -> None:
     file = load(behind_gateway())
     internal = {name for name, network in file["networks"].items() if network.get("internal")}
-    for name in ("coder", "general", "dcgm-exporter"):
+    for name in ("coder", "general"):
         assert set(file["services"][name]["networks"]) == {"backend"} == internal
     # The download needs the way out, and no server is beside it.
     assert file["services"]["prefetch"]["networks"] == ["download"]
@@ -346,10 +346,9 @@ def test_monitoring_is_asked_for_explicitly() -> None:
 
 def test_monitoring_listens_where_the_plan_says() -> None:
     services = load(behind_gateway())["services"]
-    ports = {name: services[name]["ports"][0] for name in ("prometheus", "grafana")}
+    ports = {name: services[name]["ports"][0] for name in IMAGES}
     ports = {name: (port["published"], port["target"]) for name, port in ports.items()}
-    assert ports == {"prometheus": ("9091", 9090), "grafana": ("3001", 3000)}
-    assert services["dcgm-exporter"]["environment"]["DCGM_EXPORTER_LISTEN"] == ":9401"
+    assert ports == {"prometheus": ("9091", 9090), "grafana": ("3001", 3000), "dcgm-exporter": ("9401", 9400)}
 
 
 def test_prometheus_reaches_what_it_reads() -> None:
