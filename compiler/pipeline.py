@@ -30,12 +30,17 @@ from compiler.targets.faithful import check_overridden, check_own
 from compiler.targets.monitoring import emit_monitoring
 from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
+from compiler.targets.quadlet import emit_quadlet
 from compiler.targets.readme import emit_readme
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd
 
 # Scripts are always emitted: the units and the compose file run them.
-TARGETS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {"systemd": emit_systemd, "compose": emit_compose}
+TARGETS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {
+    "systemd": emit_systemd,
+    "compose": emit_compose,
+    "quadlet": emit_quadlet,
+}
 
 
 @dataclass(frozen=True, slots=True)

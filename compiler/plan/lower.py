@@ -72,7 +72,7 @@ def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:
         verdict=solution.verdict,
         gateway=lower_gateway(spec, services),
         monitoring=lower_monitoring(spec),
-        patches=lower_patches(spec),
+        patches=lower_patches(spec, services),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 from compiler.plan.ir import Service
 from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
@@ -101,6 +103,14 @@ def lower_monitoring(spec: Spec) -> Monitoring | None:
     )
 
 
-def lower_patches(spec: Spec) -> Patches:
-    """The patches as the spec has them."""
-    return Patches(spec.patches.systemd, spec.patches.compose, spec.patches.quadlet)
+def lower_patches(spec: Spec, services: Sequence[Service]) -> Patches:
+    """The patches as the spec has them, but for those of services that run on another node."""
+    elsewhere = spec.services.keys() - {service.name for service in services}
+    compose = dict(spec.patches.compose)
+    if "services" in compose:
+        compose["services"] = _without(compose["services"], elsewhere)
+    return Patches(_without(spec.patches.systemd, elsewhere), compose, _without(spec.patches.quadlet, elsewhere))
+
+
+def _without(patch: Mapping[str, Any], names: AbstractSet[str]) -> dict[str, Any]:
+    return {name: value for name, value in patch.items() if name not in names}

@@ -37,6 +37,10 @@ _FILTERS = {
     "yaml": quoting.quote_yaml,
     "yaml_block": quoting.quote_yaml_block,
     "compose": quoting.quote_compose,
+    "compose_block": quoting.compose_block,
+    "quadlet": quoting.quote_quadlet_value,
+    "quadlet_variable": quoting.quote_quadlet_variable,
+    "unit_line": quoting.quote_unit_line,
     "markdown": quoting.quote_markdown,
 }
 

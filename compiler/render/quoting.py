@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -83,6 +85,24 @@ def quote_systemd_variable(assignment: tuple[str, str]) -> str:
     return _quote_systemd(f"{quote_shell_name(name)}={value}")
 
 
+def quote_quadlet_value(text: str) -> str:
+    """A whole value of a Podman unit that ends as one word of a command line of systemd's, specifiers and all."""
+    return quote_systemd_value(text).replace("$", "$$")
+
+
+def quote_quadlet_variable(assignment: tuple[str, str]) -> str:
+    """One `NAME=value` of `Environment=` in a Podman unit, which hands it to Podman on a command line."""
+    name, value = assignment
+    return _quote_systemd(f"{quote_shell_name(name)}={value}".replace("$", "$$"))
+
+
+def quote_unit_line(text: str) -> str:
+    """A value that its author has written as unit files want it; only what would be another line is refused."""
+    if not text.isprintable() or text != text.strip() or text.endswith("\\"):
+        raise QuotingError(f"{text!r} cannot be a value in a unit file")
+    return text
+
+
 def _quote_systemd(text: str) -> str:
     _refuse_nul(text)
     if _SYSTEMD_PLAIN.fullmatch(text) is not None:
@@ -118,6 +138,44 @@ def quote_promql(text: str) -> str:
 def quote_compose(text: str) -> str:
     """A YAML scalar in which Compose finds no variable to put in."""
     return quote_yaml(text.replace("$", "$$"))
+
+
+def compose_block(value: object, indent: int) -> str:
+    """A map or list as lines of YAML, `indent` spaces deep; Compose puts no variable into its values.
+
+    Raises:
+        QuotingError: something in it is no plain data, or the value itself is neither map nor list.
+    """
+    if not isinstance(value, Mapping | list | tuple) or not value:
+        raise QuotingError(f"{value!r} is no map or list with something in it")
+    return "".join(f"{' ' * indent}{line}\n" for line in _block_lines(value))
+
+
+def _block_lines(value: Mapping[object, object] | Sequence[object]) -> Iterator[str]:
+    entries = value.items() if isinstance(value, Mapping) else ((None, item) for item in value)
+    for key, item in entries:
+        head = "-" if key is None else f"{quote_yaml(str(key))}:"
+        if isinstance(item, Mapping | list | tuple) and item:
+            yield head
+            yield from (f"  {line}" for line in _block_lines(item))
+        else:
+            yield f"{head} {_flow_scalar(item)}"
+
+
+def _flow_scalar(value: object) -> str:
+    if isinstance(value, str):
+        return quote_compose(value)
+    if isinstance(value, Mapping):
+        return "{}"
+    if isinstance(value, list | tuple):
+        return "[]"
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
+    if isinstance(value, float) and value == value and abs(value) != float("inf"):  # noqa: PLR0124 (NaN is not itself)
+        # YAML 1.1 takes an exponent for a number only after a point, and only with its sign.
+        mantissa, _, exponent = repr(value).partition("e")
+        return mantissa if not exponent else f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+03d}"
+    raise QuotingError(f"{value!r} is no plain data")
 
 
 def _yaml_character(character: str) -> str:

@@ -15,6 +15,8 @@ from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 from compiler.spec.monitoring_checks import check_monitoring
+from compiler.spec.patch_compose import check_compose_patch
+from compiler.spec.patch_quadlet import check_quadlet_patch
 from compiler.spec.patch_systemd import check_systemd_patches
 from compiler.spec.rollouts import written_edits
 
@@ -321,4 +323,6 @@ CHECKS: tuple[Check, ...] = (
     check_engine_args,
     check_monitoring,
     check_systemd_patches,
+    check_compose_patch,
+    check_quadlet_patch,
 )

@@ -1,64 +1,91 @@
-"""`compose/compose.yaml`: the same launch scripts in containers."""
+"""`compose/`: the stack in containers of Docker Compose, and the program that prepares their volumes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from compiler.plan.ir import CpuNode, GpuNode, Plan, Service
-from compiler.render.artifact import Artifact
-from compiler.render.environment import render
-from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
+from compiler.plan.ir import Plan, Service
+from compiler.render.artifact import EXECUTABLE, Artifact
+from compiler.render.environment import read_verbatim, render
+from compiler.targets.compose_monitoring import PROFILE, PROMETHEUS, MonitoringContainer, monitoring_containers
+from compiler.targets.compose_patches import Additions, file_additions, new_services, service_additions
+from compiler.targets.containers import (
+    ROOT,
+    SECRETS,
+    TREE,
+    Container,
+    Volume,
+    gateway_container,
+    prefetch_container,
+    server_container,
+)
 
 COMPOSE = PurePosixPath("compose/compose.yaml")
-PREFETCH = "prefetch"
-TREE = "/opt/stackc"
-STATE = "/var/lib/stackc"
-LOCKS = "/run/stackc"
+PREPARE_PROGRAM = PurePosixPath("compose/prepare")
+PREPARE = "prepare"
 
-# Kept apart so that a cache of kernels can be thrown away without downloading the models again.
-_CACHES = (("hf-cache", f"{STATE}/hf"), ("vllm-cache", f"{STATE}/cache"))
-_LOCK_VOLUME = ("locks", LOCKS)
-# HOME itself must lie in a volume too, or what lands there is lost with the container.
-_CACHE_ENVIRONMENT = tuple((dict(cache_environment(STATE)) | {"HOME": f"{STATE}/cache"}).items())
-# Docker's default of 64 MiB breaks tensor parallelism; NCCL wants room beside vLLM's own queues.
-_SHARED_MEMORY_FACTOR = 2
+# Behind a gateway: servers have no way out and none in, except through it. A download needs one.
+BACKEND, EDGE, DOWNLOAD = "backend", "edge", "download"
+
+_HEALTHY, _STARTED, _COMPLETED = "service_healthy", "service_started", "service_completed_successfully"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """A container that must have come so far first."""
+
+    name: str
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of the tree, by its path from the compose file, and where it is mounted."""
+
+    source: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
-    """A port of the host that leads to the server's."""
+    """A port of the host that leads to one of the container."""
 
     address: str
-    port: int
+    published: int
+    target: int
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
-    """What a server and the download have in common. Volumes are (volume, path), binds a path on both sides."""
+class ComposeService:
+    """One entry below `services:`. No `networks` means the stack's default network.
 
-    name: str
-    image: str
-    entrypoint: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
-    secrets: tuple[str, ...]
-    volumes: tuple[tuple[str, str], ...]
-    binds: tuple[str, ...]
-    capabilities: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ComposeServer:
-    """One server. Times are seconds; `devices` is empty on a CPU node."""
+    Attributes:
+        command: words after the entrypoint; empty leaves none, whatever the image says.
+        is_offline: it has no network at all.
+        sees_all_devices: every GPU of the machine, rather than some.
+    """
 
     container: Container
-    start_after: tuple[str, ...]
-    port: PublishedPort
-    devices: tuple[str, ...]
-    shared_memory_mib: int
-    health_command: str
-    start_period: int
-    stop_seconds: int
+    command: tuple[str, ...]
+    folders: tuple[Folder, ...]
+    ports: tuple[PublishedPort, ...]
+    networks: tuple[str, ...]
+    depends_on: tuple[Dependency, ...]
+    restart: str
+    profiles: tuple[str, ...]
+    additions: Additions
+    is_offline: bool = False
+    sees_all_devices: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of the stack; an internal one has no way to the outside."""
+
+    name: str
+    is_internal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,96 +93,140 @@ class ComposeFile:
     """The whole file. Secrets are (name, path on the host)."""
 
     stack: str
-    servers: tuple[ComposeServer, ...]
-    prefetch: Container
+    services: tuple[ComposeService, ...]
     secrets: tuple[tuple[str, str], ...]
     volumes: tuple[str, ...]
-    tree: str
+    networks: tuple[Network, ...]
+    new_services: Additions
+    additions: Additions
 
 
 def emit_compose(plan: Plan) -> tuple[Artifact, ...]:
     """Everything under `compose/`."""
-    return (Artifact(COMPOSE, render("compose/compose.j2", file=compose_file(plan))),)
+    return (
+        Artifact(COMPOSE, render("compose/compose.j2", file=compose_file(plan))),
+        Artifact(PREPARE_PROGRAM, read_verbatim("compose/prepare.sh"), EXECUTABLE),
+    )
 
 
 def compose_file(plan: Plan) -> ComposeFile:
     """The compose file as a document."""
-    secrets = (("api-key", plan.secrets.api_key), ("hf-token", plan.secrets.hf_token))
-    has_locks = any(shared_devices(plan, service) for service in plan.services)
-    volumes = (*_CACHES, _LOCK_VOLUME) if has_locks else _CACHES
+    services = tuple(_services(plan))
+    used = [volume.name for service in services for volume in service.container.volumes]
+    secrets = _secret_paths(plan)
+    wanted = {name for service in services for name in service.container.secrets}
+    networks = tuple(name for name in (BACKEND, EDGE, DOWNLOAD) if any(name in each.networks for each in services))
     return ComposeFile(
         stack=plan.stack,
-        servers=tuple(_server(plan, service) for service in plan.services),
-        prefetch=_prefetch(plan),
-        secrets=tuple((name, path) for name, path in secrets if path is not None),
-        volumes=tuple(name for name, _ in volumes),
-        tree=TREE,
+        services=services,
+        secrets=tuple((name, path) for name, path in secrets if name in wanted),
+        volumes=tuple(dict.fromkeys(used)),
+        networks=tuple(Network(name, is_internal=name == BACKEND) for name in networks),
+        new_services=new_services(plan.patches.compose, tuple(each.container.name for each in services)),
+        additions=file_additions(plan.patches.compose),
     )
 
 
-def _server(plan: Plan, service: Service) -> ComposeServer:
-    ready = ready_seconds(plan, service)
-    return ComposeServer(
-        container=_server_container(plan, service),
-        start_after=service.start_after,
-        port=PublishedPort(_publish_address(service.host), service.port),
-        devices=_devices(plan, service),
-        shared_memory_mib=_SHARED_MEMORY_FACTOR * shared_memory_mib(service),
-        health_command=_health_command(service.port),
-        start_period=ready,
-        stop_seconds=service.timeouts.stop,
+def _secret_paths(plan: Plan) -> tuple[tuple[str, str], ...]:
+    paths = (
+        ("api-key", plan.secrets.api_key),
+        ("client-keys", plan.secrets.client_keys),
+        ("hf-token", plan.secrets.hf_token),
+    )
+    return tuple((name, path) for name, path in paths if path is not None)
+
+
+def _services(plan: Plan) -> Iterator[ComposeService]:
+    stack = [*_stack_services(plan)]
+    yield _prepare(plan, [service.container for service in stack])
+    yield from stack
+    for each in monitoring_containers(plan):
+        yield _monitoring(plan, each)
+
+
+def _stack_services(plan: Plan) -> Iterator[ComposeService]:
+    for service in plan.services:
+        yield _server(plan, service)
+    if plan.gateway is not None:
+        # It answers for a server that is not ready; only their names must be known to it.
+        names = tuple(Dependency(service.name, _STARTED) for service in plan.services)
+        yield _service(plan, gateway_container(plan, plan.gateway), networks=(BACKEND, EDGE), depends_on=names)
+    yield _service(plan, prefetch_container(plan), networks=(DOWNLOAD,), restart="no", profiles=("prefetch",))
+
+
+def _server(plan: Plan, service: Service) -> ComposeService:
+    container = server_container(plan, service)
+    after = tuple(Dependency(name, _HEALTHY) for name in container.start_after)
+    return _service(plan, container, networks=(BACKEND,), depends_on=after)
+
+
+def _service(
+    plan: Plan,
+    container: Container,
+    *,
+    networks: tuple[str, ...],
+    depends_on: tuple[Dependency, ...] = (),
+    restart: str = "unless-stopped",
+    profiles: tuple[str, ...] = (),
+) -> ComposeService:
+    return ComposeService(
+        container=container,
+        command=(),
+        folders=(Folder("..", TREE),),
+        ports=tuple(PublishedPort(each.address, each.port, each.port) for each in container.ports),
+        networks=networks if plan.gateway is not None else (),
+        depends_on=(Dependency(PREPARE, _COMPLETED), *depends_on),
+        restart=restart,
+        profiles=profiles,
+        additions=service_additions(plan.patches.compose, container.name),
     )
 
 
-def _server_container(plan: Plan, service: Service) -> Container:
-    locks = (_LOCK_VOLUME,) if shared_devices(plan, service) else ()
-    key = (("STACKC_API_KEY_FILE", "/run/secrets/api-key"),) if plan.secrets.api_key is not None else ()
-    return Container(
-        name=service.name,
+def _prepare(plan: Plan, containers: list[Container]) -> ComposeService:
+    """Volumes are made for root; this gives each to its user, and says in time which secret nobody can read."""
+    volumes = tuple(dict.fromkeys(volume for each in containers for volume in each.volumes))
+    secrets = tuple(dict.fromkeys(name for each in containers for name in each.secrets))
+    container = Container(
+        name=PREPARE,
         image=plan.engine.image,
-        entrypoint=("/bin/bash", f"{TREE}/bin/launch-{service.name}"),
-        environment=(
-            ("STACKC_CONTAINER", "1"),
-            ("STACKC_HOST", "0.0.0.0"),  # noqa: S104 (of the container's own network)
-            ("STACKC_LOCK_DIR", LOCKS),
-            *key,
-            *_CACHE_ENVIRONMENT,
-        ),
-        secrets=tuple("api-key" for _ in key),
-        volumes=(*_CACHES, *locks),
-        # The CPU build binds its memory to a NUMA node; Docker's seccomp profile allows that with this capability.
-        capabilities=("SYS_NICE",) if isinstance(plan.node, CpuNode) else (),
-        binds=(service.model.folder,) if service.model.folder is not None else (),
+        user=ROOT,
+        entrypoint=("/bin/bash", f"{TREE}/{PREPARE_PROGRAM}"),
+        environment=(),
+        secrets=secrets,
+        volumes=volumes,
+        capabilities=("CHOWN",),
+        is_read_only=True,
+    )
+    return ComposeService(
+        container=container,
+        command=(*_owned(volumes), *(f"--secret={SECRETS}/{name}" for name in secrets)),
+        folders=(Folder("..", TREE),),
+        ports=(),
+        networks=(),
+        depends_on=(),
+        restart="no",
+        profiles=(),
+        additions=service_additions(plan.patches.compose, PREPARE),
+        is_offline=True,
     )
 
 
-def _prefetch(plan: Plan) -> Container:
-    token = (("STACKC_HF_TOKEN_FILE", "/run/secrets/hf-token"),) if plan.secrets.hf_token is not None else ()
-    folders = dict.fromkeys(service.model.folder for service in plan.services if service.model.folder is not None)
-    return Container(
-        name=PREFETCH,
-        image=plan.engine.image,
-        entrypoint=("python3", f"{TREE}/bin/prefetch"),
-        environment=(*token, *_CACHE_ENVIRONMENT),
-        secrets=tuple("hf-token" for _ in token),
-        volumes=_CACHES,
-        binds=tuple(folders),
+def _owned(volumes: tuple[Volume, ...]) -> Iterator[str]:
+    for volume in volumes:
+        yield f"--own={volume.owner}={volume.path}"
+
+
+def _monitoring(plan: Plan, each: MonitoringContainer) -> ComposeService:
+    container = each.container
+    return ComposeService(
+        container=container,
+        command=each.command,
+        folders=tuple(Folder(f"../{folder}", target) for folder, target in each.folders),
+        ports=tuple(PublishedPort(port.address, port.port, each.inner_port) for port in container.ports),
+        networks=(BACKEND, EDGE) if plan.gateway is not None else (),
+        depends_on=() if container.name == PROMETHEUS else (Dependency(PROMETHEUS, _STARTED),),
+        restart="unless-stopped",
+        profiles=(PROFILE,),
+        additions=service_additions(plan.patches.compose, container.name),
+        sees_all_devices=each.sees_all_devices,
     )
-
-
-def _publish_address(host: str) -> str:
-    """Compose publishes on addresses, not on names."""
-    return "127.0.0.1" if host == "localhost" else host
-
-
-def _devices(plan: Plan, service: Service) -> tuple[str, ...]:
-    if not isinstance(plan.node, GpuNode):
-        return ()
-    uuids = plan.node.uuids
-    return tuple(uuids[device] if uuids else str(device) for device in service.devices)
-
-
-def _health_command(port: int) -> str:
-    # Python is certainly in the image, curl is not. A proxy of the environment must not answer for the server.
-    opener = "urllib.request.build_opener(urllib.request.ProxyHandler({}))"
-    return f"import urllib.request; {opener}.open('http://127.0.0.1:{port}/health', timeout=8)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -90,6 +91,37 @@ def test_compose_finds_no_variable(text: str) -> None:
     assert "$" not in quoting.quote_compose(text).replace("$$", "")
 
 
+SCALARS = (
+    TEXT | st.booleans() | st.none() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+)
+PLAIN = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
+
+
+@pytest.mark.parametrize("version", [(1, 1), (1, 2)])
+@settings(max_examples=50)
+@given(value=st.dictionaries(TEXT, PLAIN, min_size=1, max_size=3) | st.lists(PLAIN, min_size=1, max_size=3))
+def test_compose_reads_back_what_a_patch_adds(version: tuple[int, int], value: object) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = version
+    text = f"key:\n{quoting.compose_block(value, 2)}\n"
+    assert yaml.load(text) == {"key": with_doubled_dollars(value)}
+
+
+def with_doubled_dollars(value: object) -> object:
+    """Compose takes `$$` for a dollar, in values and not in keys."""
+    if isinstance(value, dict):
+        return {key: with_doubled_dollars(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_doubled_dollars(item) for item in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("value", [{}, [], "text", {"a": float("nan")}, {"a": float("inf")}, {"a": object()}])
+def test_a_block_without_plain_data_is_refused(value: object) -> None:
+    with pytest.raises(quoting.QuotingError):
+        quoting.compose_block(value, 0)
+
+
 def test_half_a_character_is_refused() -> None:
     with pytest.raises(quoting.QuotingError):
         quoting.quote_yaml("\ud83d")
@@ -123,6 +155,46 @@ def test_systemd_keeps_dollars_of_a_variable() -> None:
 def test_a_value_that_would_change_the_unit_is_refused(text: str) -> None:
     with pytest.raises(quoting.QuotingError):
         quoting.quote_systemd_value(text)
+
+
+def read_command_word(text: str) -> str:
+    """What reaches a program: systemd's quotes and escapes go first, then its specifiers and variables."""
+    if text.startswith('"'):
+        inner = text.removeprefix('"').removesuffix('"')
+        names = {"n": "\n", "t": "\t", "r": "\r"}
+        text = re.sub(
+            r"\\(x[0-9a-f]{2}|.)",
+            lambda found: chr(int(found[1][1:], 16)) if len(found[1]) > 1 else names.get(found[1], found[1]),
+            inner,
+        )
+    assert not re.search(r"(?<!%)(%%)*%(?!%)", text), "systemd would put in a specifier"
+    return text.replace("%%", "%").replace("$$", "$")
+
+
+@given(TEXT | st.sampled_from(NASTY))
+def test_a_variable_of_podmans_unit_reaches_the_container(value: str) -> None:
+    written = quoting.quote_quadlet_variable(("NAME", value))
+    assert "\n" not in written
+    assert "$" not in written.replace("$$", "")
+    assert read_command_word(written) == f"NAME={value}"
+
+
+@given(TEXT | st.sampled_from(NASTY))
+def test_a_value_of_podmans_unit_is_one_line_or_refused(value: str) -> None:
+    try:
+        written = quoting.quote_quadlet_value(value)
+    except quoting.QuotingError:
+        assert not value.isprintable() or value != value.strip() or value.endswith("\\")
+    else:
+        assert written.replace("%%", "%").replace("$$", "$") == value
+        assert len(written.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("text", ["two\nlines", " padded", "continued\\", "bell\a"])
+def test_a_line_that_would_be_another_is_refused(text: str) -> None:
+    with pytest.raises(quoting.QuotingError):
+        quoting.quote_unit_line(text)
+    assert quoting.quote_unit_line("%n $HOME 'a b'") == "%n $HOME 'a b'"
 
 
 @given(TEXT)

@@ -1,0 +1,246 @@
+"""What a container engine must be told about each part of a stack, before it is written for Compose or for Podman.
+
+Users and writable places follow from the images. vllm/vllm-openai is prepared to run as its user `vllm`, 2000:0
+(docs/deployment/docker.md and docker/Dockerfile of vllm-project/vllm); the CPU image has no such user, and needs none:
+its interpreter is readable for all, and USER and HOME are given. nginx has the user 101 (docker-nginx).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
+from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
+
+TREE = "/opt/stackc"
+STATE = "/var/lib/stackc"
+SECRETS = "/run/secrets"
+PREFETCH, GATEWAY = "prefetch", "gateway"
+
+# Group 0 is root's: whoever has it can read a secret file of root's group, and nobody on the host has it but root.
+SERVER_USER, NGINX_USER, ROOT = "2000:0", "101:0", "0:0"
+
+_RUNTIME = "/run/stackc"
+# Docker's default of 64 MiB breaks tensor parallelism; NCCL wants room beside vLLM's own queues.
+_SHARED_MEMORY_FACTOR = 2
+# The only options of the engine that name a file or folder of the host and that a spec may give.
+_FILE_OPTIONS = {"--allowed-local-media-path", "--chat-template", "--log-config-file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume that the engine keeps. `owner` is `uid:gid` of whoever writes there."""
+
+    name: str
+    path: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port of the host, on one of its addresses, that leads to the same port in the container."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """A folder in memory, for its owner alone."""
+
+    path: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How to see that it is ready. Times are seconds; failures within `start_period` do not count."""
+
+    command: tuple[str, ...]
+    start_period: int
+    interval: int = 30
+    timeout: int = 10
+    retries: int = 5
+    start_interval: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of resources, soft and hard alike; -1 for none."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container. The tree is mounted at TREE in each.
+
+    Attributes:
+        secrets: names of files below SECRETS.
+        binds: files and folders of the host, read at the same path.
+        devices: GPUs by UUID or index; empty on a CPU node.
+        start_after: containers that must be ready first.
+        stop_seconds: from the signal to the kill; None for the engine's default.
+    """
+
+    name: str
+    image: str
+    user: str
+    entrypoint: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    secrets: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    binds: tuple[str, ...] = ()
+    tmpfs: tuple[Tmpfs, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    is_read_only: bool = False
+    devices: tuple[str, ...] = ()
+    shared_memory_mib: int = 0
+    limits: tuple[Limit, ...] = ()
+    ports: tuple[Port, ...] = ()
+    start_after: tuple[str, ...] = ()
+    health: Health | None = None
+    stop_seconds: int | None = None
+    stop_signal: str | None = None
+
+
+# Kept apart so that a cache of kernels can be thrown away without downloading the models again.
+_HF = Volume("hf-cache", f"{STATE}/hf", SERVER_USER)
+_KERNELS = Volume("vllm-cache", f"{STATE}/cache", SERVER_USER)
+_LOCKS = Volume("locks", _RUNTIME, SERVER_USER)
+
+_SERVER_LIMITS = (Limit("memlock", -1), Limit("stack", 64 * 2**20), Limit("core", 0), Limit("nofile", 2**20))
+
+
+def server_container(plan: Plan, service: Service) -> Container:
+    """A vLLM server: its launch script, with everything around it."""
+    return Container(
+        name=service.name,
+        image=plan.engine.image,
+        user=SERVER_USER,
+        entrypoint=("/bin/bash", f"{TREE}/bin/launch-{service.name}"),
+        environment=_server_environment(plan),
+        secrets=_secrets(("api-key", plan.secrets.api_key)),
+        volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
+        binds=host_files(service),
+        # The CPU build binds its memory to a NUMA node; the engines' seccomp profiles allow that with this capability.
+        capabilities=("SYS_NICE",) if isinstance(plan.node, CpuNode) else (),
+        devices=_devices(plan, service),
+        shared_memory_mib=_SHARED_MEMORY_FACTOR * shared_memory_mib(service),
+        limits=_SERVER_LIMITS,
+        # Behind a gateway nobody else reaches a server.
+        ports=() if plan.gateway is not None else (Port(publish_address(service.host), service.port),),
+        start_after=service.start_after,
+        health=Health(("python3", "-c", _health_program(service.port)), start_period=ready_seconds(plan, service)),
+        stop_seconds=service.timeouts.stop,
+    )
+
+
+def prefetch_container(plan: Plan) -> Container:
+    """The download, the only one that sees the Hub's token."""
+    secrets = _secrets(("hf-token", plan.secrets.hf_token))
+    folders = (service.model.folder for service in plan.services)
+    return Container(
+        name=PREFETCH,
+        image=plan.engine.image,
+        user=SERVER_USER,
+        entrypoint=("python3", f"{TREE}/bin/prefetch"),
+        environment=(*_secret_files(secrets), *_CACHES),
+        secrets=secrets,
+        volumes=(_HF, _KERNELS),
+        binds=tuple(dict.fromkeys(folder for folder in folders if folder is not None)),
+    )
+
+
+def gateway_container(plan: Plan, gateway: Gateway) -> Container:
+    """The gateway, the only one that sees the clients' keys."""
+    is_nginx = gateway.kind == "nginx"
+    # LiteLLM's image is made for root; without capabilities root is a user like any other.
+    user = NGINX_USER if is_nginx else ROOT
+    state = Volume("gateway-state", f"{STATE}/gateway", user)
+    secrets = _secrets(("client-keys", plan.secrets.client_keys), ("api-key", plan.secrets.api_key))
+    program = ("/bin/bash", f"{TREE}/bin/gateway")
+    return Container(
+        name=GATEWAY,
+        image=gateway.image,
+        user=user,
+        entrypoint=(*program, "run"),
+        environment=(
+            ("STACKC_CONTAINER", "1"),
+            ("STACKC_GATEWAY_DIR", _RUNTIME),
+            ("STACKC_STATE_DIR", state.path),
+            *_secret_files(secrets),
+        ),
+        secrets=secrets,
+        volumes=(state,),
+        # The image's own /var/cache/nginx is root's.
+        tmpfs=tuple(Tmpfs(path, user) for path in (_RUNTIME, *(["/var/cache/nginx", "/tmp"] if is_nginx else []))),  # noqa: S108
+        is_read_only=is_nginx,
+        ports=(Port(publish_address(gateway.host), gateway.port),),
+        health=Health((*program, "wait", "--once"), start_period=60, interval=10, timeout=5, retries=3),
+        stop_seconds=max(service.timeouts.stop for service in plan.services),
+        stop_signal="SIGQUIT" if is_nginx else "SIGTERM",
+    )
+
+
+def host_files(service: Service) -> tuple[str, ...]:
+    """What a server reads outside the tree and the caches: its model's folder, and files that its options name."""
+    given = (each.value for each in service.arguments if each.flag in _FILE_OPTIONS)
+    paths = (service.model.folder, *given)
+    return tuple(dict.fromkeys(path for path in paths if path is not None and path.startswith("/")))
+
+
+def publish_address(host: str) -> str:
+    """Container engines publish on addresses, not on names."""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def all_devices(node: GpuNode) -> tuple[str, ...]:
+    """Every GPU of a node, by UUID where the plan has them."""
+    return node.uuids or tuple(map(str, range(node.count)))
+
+
+_CACHES = tuple(
+    (
+        dict(cache_environment(STATE))
+        # HOME itself must lie in a volume too, or what lands there is lost with the container.
+        | {"HOME": f"{STATE}/cache"}
+        # Whoever asks for the user's name finds none in an image without that user.
+        | {"USER": "vllm", "LOGNAME": "vllm"}
+    ).items()
+)
+
+
+def _server_environment(plan: Plan) -> tuple[tuple[str, str], ...]:
+    # All ranks of a server are in its container. vLLM asks the route to the internet for its address, and behind a
+    # gateway there is none (vllm/utils/network_utils.py:get_ip, 0.33.0).
+    return (
+        ("STACKC_CONTAINER", "1"),
+        ("STACKC_HOST", "0.0.0.0"),  # noqa: S104 (of the container's own network)
+        ("STACKC_LOCK_DIR", _RUNTIME),
+        ("VLLM_HOST_IP", "127.0.0.1"),
+        *_secret_files(_secrets(("api-key", plan.secrets.api_key))),
+        *_CACHES,
+    )
+
+
+def _secrets(*wanted: tuple[str, str | None]) -> tuple[str, ...]:
+    return tuple(name for name, path in wanted if path is not None)
+
+
+def _secret_files(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((f"STACKC_{name.upper().replace('-', '_')}_FILE", f"{SECRETS}/{name}") for name in names)
+
+
+def _devices(plan: Plan, service: Service) -> tuple[str, ...]:
+    if not isinstance(plan.node, GpuNode):
+        return ()
+    names = all_devices(plan.node)
+    return tuple(names[device] for device in service.devices)
+
+
+def _health_program(port: int) -> str:
+    # Python is certainly in the image, curl is not. A proxy of the environment must not answer for the server.
+    opener = "urllib.request.build_opener(urllib.request.ProxyHandler({}))"
+    return f"import urllib.request; {opener}.open('http://127.0.0.1:{port}/health', timeout=8)"

@@ -1,0 +1,258 @@
+"""`quadlet/`: the stack in containers that systemd starts through Podman, for `/etc/containers/systemd` of a server.
+
+Each file names only keys of catalog/quadlet.py that its oldest Podman knows; where a newer key would be clearer, the
+option of `podman run` stands in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from compiler.plan.ir import Gateway, Plan, Service
+from compiler.render.artifact import Artifact
+from compiler.render.environment import render
+from compiler.targets.containers import (
+    PREFETCH,
+    TREE,
+    Container,
+    Volume,
+    gateway_container,
+    prefetch_container,
+    server_container,
+)
+from compiler.targets.deployment import is_loopback, is_wildcard, start_seconds
+
+QUADLET = PurePosixPath("quadlet")
+_BACKEND, _EDGE, _DOWNLOAD = "backend", "edge", "download"
+
+_RESTART_SECONDS = 20
+_START_BURST = 3
+# Between Podman's kill of the container and systemd's kill of Podman.
+_STOP_MARGIN_SECONDS = 30
+_GATEWAY_START_SECONDS = 120
+# Podman asks a registry for names with a host only; Docker means this one.
+_REGISTRY = "docker.io"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretMount:
+    """A secret of Podman's store, by its name there, as a file that its user alone reads."""
+
+    name: str
+    file: str
+    uid: str
+    gid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """What a container sees of a volume or of the host."""
+
+    source: str
+    target: str
+    is_read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUnit:
+    """`STACK-NAME.container`. Times are seconds.
+
+    Attributes:
+        after: units of systemd's own that it waits for, and those of servers that must be ready first.
+        aliases: names by which the other containers of its networks find it.
+        start_seconds: None for a unit that runs once, as long as it takes.
+        additions: patches by section, as (key, value).
+    """
+
+    stack: str
+    description: str
+    container: Container
+    image: str
+    entrypoint: str
+    health: str | None
+    uid: str
+    gid: str
+    wants: tuple[str, ...]
+    after: tuple[str, ...]
+    secrets: tuple[SecretMount, ...]
+    binds: tuple[Bind, ...]
+    devices: tuple[str, ...]
+    ports: tuple[str, ...]
+    networks: tuple[str, ...]
+    aliases: tuple[str, ...]
+    start_seconds: int | None
+    stop_seconds: int | None
+    start_interval: int
+    restart_seconds: int
+    start_burst: int
+    additions: Mapping[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUnit:
+    """`STACK-NAME.volume`, which belongs to the user that writes into it."""
+
+    stack: str
+    name: str
+    uid: str
+    gid: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkUnit:
+    """`STACK-NAME.network`; an internal one has no way to the outside."""
+
+    stack: str
+    name: str
+    is_internal: bool
+
+
+def emit_quadlet(plan: Plan) -> tuple[Artifact, ...]:
+    """Everything under `quadlet/`."""
+    units = container_units(plan)
+    return (
+        *(_artifact("container", unit.container.name, unit, plan) for unit in units),
+        *(_artifact("volume", volume.name, _volume_unit(plan, volume), plan) for volume in _volumes(units)),
+        *(_artifact("network", network.name, network, plan) for network in _networks(plan)),
+    )
+
+
+def _artifact(kind: str, name: str, unit: ContainerUnit | VolumeUnit | NetworkUnit, plan: Plan) -> Artifact:
+    return Artifact(QUADLET / f"{plan.stack}-{name}.{kind}", render(f"quadlet/{kind}.j2", unit=unit))
+
+
+def container_units(plan: Plan) -> tuple[ContainerUnit, ...]:
+    """Every container of the stack as a document: servers in start order, the gateway, the download."""
+    servers = tuple(_server_unit(plan, service) for service in plan.services)
+    gateway = () if plan.gateway is None else (_gateway_unit(plan, plan.gateway),)
+    return (*servers, *gateway, _prefetch_unit(plan))
+
+
+def _server_unit(plan: Plan, service: Service) -> ContainerUnit:
+    container = server_container(plan, service)
+    return _unit(
+        plan,
+        container,
+        description=f"vLLM server {service.name} of stack {plan.stack}: {service.served_name}",
+        gpu_units=("nvidia-persistenced.service", "nvidia-cdi-refresh.service"),
+        networks=(_BACKEND,),
+        start_seconds=start_seconds(plan, service),
+    )
+
+
+def _gateway_unit(plan: Plan, gateway: Gateway) -> ContainerUnit:
+    description = f"Gateway of stack {plan.stack}"
+    networks, seconds = (_BACKEND, _EDGE), _GATEWAY_START_SECONDS
+    return _unit(
+        plan, gateway_container(plan, gateway), description=description, networks=networks, start_seconds=seconds
+    )
+
+
+def _prefetch_unit(plan: Plan) -> ContainerUnit:
+    description = f"Download of the models of stack {plan.stack}"
+    return _unit(plan, prefetch_container(plan), description=description, networks=(_DOWNLOAD,), start_seconds=None)
+
+
+def _unit(
+    plan: Plan,
+    container: Container,
+    *,
+    description: str,
+    networks: tuple[str, ...],
+    start_seconds: int | None,
+    gpu_units: tuple[str, ...] = (),
+) -> ContainerUnit:
+    uid, gid = container.user.split(":")
+    network_units = _network_units(container)
+    networks_used = tuple(f"{plan.stack}-{name}.network" for name in networks) if plan.gateway is not None else ()
+    stop = None if container.stop_seconds is None else container.stop_seconds + _STOP_MARGIN_SECONDS
+    once = (start_seconds or 0) + (stop or 0) + _RESTART_SECONDS
+    return ContainerUnit(
+        stack=plan.stack,
+        description=description,
+        container=container,
+        image=qualified_image(container.image),
+        entrypoint=json.dumps(container.entrypoint),
+        health=None if container.health is None else json.dumps(container.health.command),
+        uid=uid,
+        gid=gid,
+        wants=(*network_units, *(gpu_units[:1] if container.devices else ())),
+        after=(
+            *network_units,
+            *(gpu_units if container.devices else ()),
+            *(f"{plan.stack}-{name}.service" for name in container.start_after),
+        ),
+        secrets=tuple(SecretMount(f"{plan.stack}-{name}", name, uid, gid) for name in container.secrets),
+        binds=_binds(plan, container),
+        devices=tuple(f"nvidia.com/gpu={device}" for device in container.devices),
+        ports=tuple(_published(port.address, port.port) for port in container.ports),
+        networks=networks_used,
+        # By its service's name, as in Compose: the gateway's configuration is one for both.
+        aliases=(container.name,) if container.name in {each.name for each in plan.services} and networks_used else (),
+        start_seconds=start_seconds,
+        stop_seconds=stop,
+        start_interval=(_START_BURST + 1) * once,
+        restart_seconds=_RESTART_SECONDS,
+        start_burst=_START_BURST,
+        additions=_additions(plan.patches.quadlet.get(container.name, {})),
+    )
+
+
+def _network_units(container: Container) -> tuple[str, ...]:
+    """An address of a network card can only be bound once it is up, and a download needs the way out."""
+    addresses = (port.address for port in container.ports)
+    needs_card = any(not is_loopback(address) and not is_wildcard(address) for address in addresses)
+    return ("network-online.target",) if needs_card or container.name == PREFETCH else ()
+
+
+def _binds(plan: Plan, container: Container) -> tuple[Bind, ...]:
+    return (
+        Bind(plan.paths.current, TREE, is_read_only=True),
+        *(Bind(f"{plan.stack}-{each.name}.volume", each.path, is_read_only=False) for each in container.volumes),
+        *(Bind(path, path, is_read_only=True) for path in container.binds),
+    )
+
+
+def _published(address: str, port: int) -> str:
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{port}:{port}"
+
+
+def qualified_image(image: str) -> str:
+    """The image with its registry, which Docker leaves out where it is its own."""
+    first, slash, _ = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return image
+    return f"{_REGISTRY}/{image}" if slash else f"{_REGISTRY}/library/{image}"
+
+
+def _volumes(units: tuple[ContainerUnit, ...]) -> tuple[Volume, ...]:
+    return tuple(dict.fromkeys(volume for unit in units for volume in unit.container.volumes))
+
+
+def _volume_unit(plan: Plan, volume: Volume) -> VolumeUnit:
+    uid, gid = volume.owner.split(":")
+    return VolumeUnit(plan.stack, volume.name, uid, gid)
+
+
+def _networks(plan: Plan) -> tuple[NetworkUnit, ...]:
+    if plan.gateway is None:
+        return ()
+    names = (_BACKEND, _EDGE, _DOWNLOAD)
+    return tuple(NetworkUnit(plan.stack, name, is_internal=name == _BACKEND) for name in names)
+
+
+def _additions(patch: Mapping[str, Mapping[str, Any]]) -> Mapping[str, tuple[tuple[str, str], ...]]:
+    return {section: tuple(_lines(patch.get(section, {}))) for section in ("Unit", "Container", "Service", "Install")}
+
+
+def _lines(keys: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in keys.items():
+        values = value if isinstance(value, list) else [value]
+        found += [(key, str(each).lower() if isinstance(each, bool) else str(each)) for each in values]
+    return found
