@@ -23,6 +23,7 @@ from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
+from compiler.targets.gateway import emit_gateway
 from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
@@ -195,5 +196,5 @@ def render_stack(plans: tuple[Plan, ...], nodes: tuple[str, ...]) -> tuple[Artif
 def render_plan(plan: Plan) -> tuple[Artifact, ...]:
     """Every artifact of one node's plan."""
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
-    emitted = [artifact for emit in (emit_scripts, *chosen, emit_readme) for artifact in emit(plan)]
+    emitted = [artifact for emit in (emit_scripts, emit_gateway, *chosen, emit_readme) for artifact in emit(plan)]
     return (*emitted, emit_plan_json(plan))

@@ -18,6 +18,9 @@ _FILTERS = {
     "systemd_word": quoting.quote_systemd_word,
     "systemd_variable": quoting.quote_systemd_variable,
     "compose": quoting.quote_compose,
+    "yaml": quoting.quote_yaml,
+    "json": quoting.quote_json,
+    "nginx": quoting.quote_nginx,
     "markdown": quoting.quote_markdown,
 }
 

@@ -27,6 +27,7 @@ from compiler.plan.ir import (
     Verdict,
 )
 from compiler.targets.compose import emit_compose
+from compiler.targets.gateway import emit_gateway
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
 from compiler.targets.scripts import emit_scripts
@@ -178,6 +179,7 @@ def write_tree(plan: Plan, folder: Path) -> Path:
     artifacts = (
         emit_plan_json(plan),
         *emit_scripts(plan),
+        *emit_gateway(plan),
         *emit_systemd(plan),
         *emit_compose(plan),
         *emit_readme(plan),
