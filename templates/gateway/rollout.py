@@ -63,10 +63,9 @@ def _systemd(plan: JsonObject) -> Runtime | None:
     unit = f"{plan['stack']}-gateway.service"
     if shutil.which("systemctl") is None or _run(("systemctl", "--quiet", "is-active", unit)).returncode != 0:
         return None
-    environment = {
-        "STACKC_GATEWAY_DIR": f"/run/stackc-{plan['stack']}/gateway",
-        "STACKC_STATE_DIR": plan["paths"]["state"],
-    }
+    # As the unit has them; its environment is not this program's.
+    places = {"STACKC_GATEWAY_DIR": f"/run/stackc-{plan['stack']}/gateway", "STACKC_STATE_DIR": plan["paths"]["state"]}
+    environment = {name: os.environ.get(name) or place for name, place in places.items()}
     return Runtime("systemd", (str(TREE / "bin" / "gateway"),), environment, ("systemctl", "reload", unit))
 
 
