@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from compiler.plan.ir import Gateway, Plan, Rollout, Route, Service
+from compiler.plan.operations import LITELLM_VERSION
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
 from compiler.targets.deployment import rollout_fingerprint
@@ -34,9 +35,6 @@ TASK_PATHS = {"chat": _CHAT_PATHS, "completion": _COMPLETION_PATHS}
 
 # Parsing a body holds a worker up, 10 ms for a megabyte; more of them than a few serve no purpose before one node.
 _WORKERS = 4
-
-# The release whose configuration `litellm.yaml` is written for and tested with.
-LITELLM_VERSION = "1.106.2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def gateway_plan(**changes: Any) -> Plan:
         port=8003,
         max_model_len=8192,
         model=replace(general.model, quantization="awq"),
+        served_name="general",
     )
     rollout = Rollout("general", "general-candidate", "canary", 10, "none", "X-Session-Id")
     gateway = Gateway(

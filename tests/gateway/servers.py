@@ -47,6 +47,7 @@ class FakeServer(ThreadingHTTPServer):
         self.delay = 0.0
         self.breaks_off = False
         self.abandoned = 0
+        self.speaks_openai = False
 
     @property
     def port(self) -> int:
@@ -81,8 +82,19 @@ class _Handler(BaseHTTPRequestHandler):
                 self._stream(data.get("chunks", STREAM_CHUNKS), data.get("gap", STREAM_GAP))
             except OSError:
                 self.server.abandoned += 1
+        elif self.server.speaks_openai:
+            self._answer(200, self._completion(data["model"]))
         else:
             self._answer(200, {"server": self.server.name, "model": data["model"], "length": len(body)})
+
+    def _completion(self, model: str) -> dict[str, Any]:
+        message = {"role": "assistant", "content": f"from {self.server.name}"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        return {
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model,
+            "choices": [choice], "usage": usage,
+        }  # fmt: skip
 
     def _record(self, body: bytes) -> None:
         if self.path != "/health":
