@@ -12,6 +12,7 @@ from compiler.catalog.gpus import GPUS, nearest_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_args import check_engine_args
+from compiler.spec.gateway_checks import check_gateway, check_rollouts
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 from compiler.spec.rollouts import written_edits
@@ -317,4 +318,6 @@ CHECKS: tuple[Check, ...] = (
     check_service_names,
     check_hosts,
     check_engine_args,
+    check_gateway,
+    check_rollouts,
 )
