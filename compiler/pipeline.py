@@ -27,6 +27,7 @@ from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
 from compiler.targets.faithful import check_overridden, check_own
+from compiler.targets.gateway import emit_gateway
 from compiler.targets.monitoring import emit_monitoring
 from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
@@ -230,5 +231,6 @@ def gather(
 def render_plan(plan: Plan) -> tuple[Artifact, ...]:
     """Every artifact of one node's plan."""
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
-    emitted = [artifact for emit in (emit_scripts, *chosen, emit_monitoring, emit_readme) for artifact in emit(plan)]
+    emitters = (emit_scripts, emit_gateway, *chosen, emit_monitoring, emit_readme)
+    emitted = [artifact for emit in emitters for artifact in emit(plan)]
     return (*emitted, emit_plan_json(plan))

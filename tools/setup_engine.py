@@ -3,6 +3,7 @@
 
 - `.engine/cpu`: a virtual environment with vLLM's CPU build, which serves on a machine without a GPU.
 - `.engine/vllm-0.33.0`: the Python files of the GPU release, whose parser and planner run on `.engine/cpu`'s packages.
+- `.engine/litellm`: a virtual environment with the LiteLLM proxy that a stack may have as its gateway.
 
 Each part gets a stamp as its last file, with a hash of what it was made from. A part whose stamp is missing or says
 something else is made afresh, so a run that was interrupted is never taken for a finished one, and a second run does
@@ -25,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "tests/engine/requirements.txt"
+LITELLM_REQUIREMENTS = ROOT / "tests/gateway/requirements.txt"
 CPU_VERSION = "0.32.0"
 PLAIN_VERSION = "0.33.0"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -50,6 +52,7 @@ def main() -> int:
     try:
         _make_cpu_build(engine / "cpu", arguments.python, log)
         _make_plain_release(engine / f"vllm-{PLAIN_VERSION}", log)
+        _make_litellm(engine / "litellm", arguments.python, log)
     except (SetupError, OSError) as error:
         print(f"setup_engine: {error}", file=sys.stderr)
         return 1
@@ -107,6 +110,17 @@ def _make_plain_release(folder: Path, log: Path) -> None:
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", downloads]
         _run([*_pip(folder.parent / "cpu"), "download", *options, f"vllm=={PLAIN_VERSION}"], log)
         _unpack(next(Path(downloads).glob("*.whl")), folder)
+    _finish(folder, inputs, started)
+
+
+def _make_litellm(folder: Path, python: str, log: Path) -> None:
+    inputs = _digest(*_pins(LITELLM_REQUIREMENTS.read_text()), _python_version(python))
+    if _is_made(folder, inputs):
+        return
+    started = time.monotonic()
+    _say(f"{folder.name}: a new virtual environment with the proxy and what it needs (150 MB)")
+    _run([python, "-m", "venv", str(folder)], log)
+    _run([*_pip(folder), "install", "--no-deps", "-r", str(LITELLM_REQUIREMENTS)], log)
     _finish(folder, inputs, started)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from compiler.memory.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
@@ -202,6 +203,14 @@ class Service:
     def tensor_parallel_size(self) -> int:
         """Ranks of one pipeline stage."""
         return len(self.devices) // self.pipeline_parallel_size
+
+    @property
+    def revision(self) -> str:
+        """Changes with whatever changes the answers: the checkpoint and the flags, not where the server listens."""
+        model = self.model
+        arguments = [(each.flag, each.value) for each in self.arguments if each.flag not in ("--host", "--port")]
+        parts = (model.repository, model.folder, model.commit, model.quantization, arguments, self.environment)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

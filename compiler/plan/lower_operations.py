@@ -7,12 +7,13 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from compiler.plan.ir import Service
-from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
+from compiler.plan.operations import LITELLM_VERSION, Gateway, Monitoring, Patches, Rollout, Route
 from compiler.spec.models import ServiceSpec, Spec
 from compiler.spec.rollouts import candidate_name
 
 # Images by tag; a digest belongs into the spec, where whoever pulls it has seen it.
-GATEWAY_IMAGES = {"nginx": "nginx:1.28.0", "litellm": "ghcr.io/berriai/litellm:main-stable"}
+# nginx's own image has njs; the slim and the alpine ones lack it, or bash.
+GATEWAY_IMAGES = {"nginx": "nginx:1.28.0", "litellm": f"ghcr.io/berriai/litellm:v{LITELLM_VERSION}"}
 
 # An answer that is not streamed comes all at once: after the queue, the prompt and every token of it.
 _READ_SECONDS = 600

@@ -41,6 +41,8 @@ _FILTERS = {
     "quadlet": quoting.quote_quadlet_value,
     "quadlet_variable": quoting.quote_quadlet_variable,
     "unit_line": quoting.quote_unit_line,
+    "json": quoting.quote_json,
+    "nginx": quoting.quote_nginx,
     "markdown": quoting.quote_markdown,
 }
 

@@ -14,6 +14,7 @@ _SYSTEMD_PLAIN = re.compile(r"[A-Za-z0-9_@:,./+=-]+", re.ASCII)
 _SYSTEMD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _YAML_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _YAML_BLOCK = re.compile(r"[ -~]+(\n[ -~]*)*", re.ASCII)
+_NGINX_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 
@@ -186,6 +187,19 @@ def _yaml_character(character: str) -> str:
     if "\ud800" <= character <= "\udfff":
         raise QuotingError(f"U+{ord(character):04X} is half a character")
     return f"\\U{ord(character):08x}"
+
+
+def quote_json(value: object, indent: int | None = None) -> str:
+    """A value as JSON in ASCII, which JavaScript reads alike; keys keep their order."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
+
+
+def quote_nginx(text: str) -> str:
+    """One word of an nginx configuration, in which nginx finds no variable: it has no escape for a dollar sign."""
+    _refuse_nul(text)
+    if "$" in text:
+        raise QuotingError(f"{text!r} holds a dollar sign, which nginx cannot take literally")
+    return '"' + "".join(_NGINX_ESCAPES.get(character, character) for character in text) + '"'
 
 
 def quote_markdown(text: str | MarkdownCode) -> str:

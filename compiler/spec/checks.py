@@ -12,6 +12,7 @@ from compiler.catalog.gpus import GPUS, nearest_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_args import check_engine_args
+from compiler.spec.gateway_checks import check_gateway, check_rollouts
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 from compiler.spec.monitoring_checks import check_monitoring
@@ -325,4 +326,6 @@ CHECKS: tuple[Check, ...] = (
     check_systemd_patches,
     check_compose_patch,
     check_quadlet_patch,
+    check_gateway,
+    check_rollouts,
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from compiler.spec.base import Bytes, ImageReference, Name, SpecModel
-from compiler.units import MIB
+from compiler.units import GIB, KIB, MIB
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
@@ -17,7 +17,7 @@ class GatewaySpec(SpecModel):
     """One port for the whole stack; requests are routed by the model that they name.
 
     Attributes:
-        max_body: largest request body; images travel in it.
+        max_body: largest request body; images travel in it, and nginx holds it in memory.
         requests_per_second: of one client key; None for no limit.
         burst: requests of one client that may come at once beyond that rate.
         image: of its container, instead of the default one.
@@ -26,7 +26,7 @@ class GatewaySpec(SpecModel):
     kind: Literal["nginx", "litellm"] = "nginx"
     host: Host = "127.0.0.1"
     port: Port
-    max_body: Bytes = 32 * MIB
+    max_body: Annotated[Bytes, Field(ge=64 * KIB, le=GIB)] = 32 * MIB
     requests_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
     burst: Annotated[int, Field(ge=0, le=100_000)] = 20
     image: ImageReference | None = None

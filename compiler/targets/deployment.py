@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from dataclasses import dataclass
 
-from compiler.plan.ir import GpuNode, Plan, Service
+from compiler.plan.ir import GpuNode, Plan, Rollout, Service
 
 USER = "stackc"
 """The system user that runs the units."""
@@ -124,6 +125,13 @@ def shared_memory_mib(service: Service) -> int:
     """
     workers = len(service.devices)
     return 160 + 240 * workers if workers > 1 else 0
+
+
+def rollout_fingerprint(plan: Plan, rollout: Rollout) -> str:
+    """What a share of the requests was decided for: the engine, both revisions, and the share that the spec gives."""
+    revisions = [plan.service(name).revision for name in (rollout.stable, rollout.candidate)]
+    parts = (plan.engine.version, *revisions, rollout.strategy, str(rollout.weight))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def is_loopback(host: str) -> bool:

@@ -29,6 +29,7 @@ from compiler.plan.ir import (
 )
 from compiler.plan.lower_operations import SERVER_METRICS
 from compiler.targets.compose import emit_compose
+from compiler.targets.gateway import emit_gateway
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
 from compiler.targets.scripts import emit_scripts
@@ -180,6 +181,7 @@ def write_tree(plan: Plan, folder: Path) -> Path:
     artifacts = (
         emit_plan_json(plan),
         *emit_scripts(plan),
+        *emit_gateway(plan),
         *emit_systemd(plan),
         *emit_compose(plan),
         *emit_readme(plan),
