@@ -19,7 +19,19 @@ _PROGRAMS = {
     "wait-ready": "wait_ready.py",
     "smoke-test": "smoke_test.py",
 }
-_MODULES = ("_gpu.py", "_model.py", "_probes.py", "_server.py", "_stack.py")
+_MODULES = (
+    "_answers.py",
+    "_gpu.py",
+    "_load.py",
+    "_model.py",
+    "_probes.py",
+    "_process.py",
+    "_report.py",
+    "_server.py",
+    "_stack.py",
+    "_through.py",
+    "_usage.py",
+)
 
 # The server reads one folder and tells nobody; a variable of the plan or of the caller still wins.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
