@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
+import os
 from typing import Any
 
 from _probes import EXIT_FAILED, PROMPT, Target, ask, expect, json_of, probe_request, reply_of
@@ -106,16 +106,21 @@ def _reasoning(message: JsonObject) -> Any:
 def check_reasoning(target: Target) -> str:
     """What the model thinks is told apart from what it answers."""
     _needs_feature(target, "reasoning")
-    path, body = probe_request(target)
-    choice, usage = _generate(target, path, {**body, "max_tokens": _room(target)})
+    path, body = _long_request(target)
+    choice, usage = _generate(target, path, body)
     expect(bool(_reasoning(_message(choice))), "the answer has no reasoning: is the parser the model's?")
     return f"{usage} tokens, reasoning apart from the answer"
 
 
-def _room(target: Target) -> int:
-    """Tokens that an answer may have, with room for the question."""
-    length: int = target.service["max_model_len"]
-    return max(16, min(LONG_ANSWER, length // 2))
+def _long_request(target: Target) -> tuple[str, JsonObject]:
+    """A request with room for a long answer, sampled as the model's own settings say.
+
+    Always taking the likeliest token leads some models into endless repetition.
+    """
+    path, body = probe_request(target)
+    del body["min_tokens"], body["temperature"]
+    room = max(16, min(LONG_ANSWER, target.service["max_model_len"] // 2))
+    return path, {**body, "max_tokens": room, "seed": 1}
 
 
 def check_stream(target: Target) -> str:
@@ -168,7 +173,7 @@ def check_embedding(target: Target) -> str:
     data = answer.get("data")
     vectors = [item.get("embedding") for item in data if isinstance(item, dict)] if isinstance(data, list) else []
     expect(len(vectors) == len(texts), f"{len(vectors)} embeddings for {len(texts)} texts")
-    dimension, is_unit = _head(target)
+    dimension, is_unit = target.service["embedding"]["dimension"], _is_unit(target)
     for vector in vectors:
         _check_vector(vector, dimension)
     expect(vectors[0] != vectors[1], "two texts have the same embedding")
@@ -176,11 +181,10 @@ def check_embedding(target: Target) -> str:
     if is_unit:
         off = max(abs(length - 1) for length in lengths)
         expect(off <= UNIT_LENGTH_TOLERANCE, f"embeddings of lengths {lengths[0]:.3f} and {lengths[1]:.3f}, not 1")
-    promise = "its files, which are not here, say whether that is right" if is_unit is None else _PROMISES[is_unit]
-    return f"{dimension} numbers of length {lengths[0]:.3f}: {promise}"
+    return f"{dimension} numbers, length {lengths[0]:.3f} {_PROMISES[is_unit]}"
 
 
-_PROMISES = {True: "normalised, as the model promises", False: "the model does not promise to normalise"}
+_PROMISES = {True: "as planned", False: "(not normalised, as planned)", None: "(the plan does not know which)"}
 
 
 def _check_vector(vector: Any, dimension: int) -> None:
@@ -191,59 +195,34 @@ def _check_vector(vector: Any, dimension: int) -> None:
     expect(any(vector), "an embedding is all zeros")
 
 
-def _head(target: Target) -> tuple[int, bool | None]:
-    """How many numbers an embedding has, and whether it is normalised; None where that cannot be known here.
+def _is_unit(target: Target) -> bool | None:
+    """Whether embeddings have length 1; None where that cannot be known here.
 
-    The plan knows config.json. Files of Sentence Transformers beside the model say more, where they can be read here:
-    vLLM normalises unless they list modules without `Normalize`, and a `Dense` module changes the length
-    (vllm/transformers_utils/config.py:get_pooling_config and try_get_dense_modules, 0.33.0).
+    Where the plan does not know what Sentence Transformers say, the absence of their files says it: vLLM then
+    normalises by itself (vllm/config/pooler.py, 0.33.0).
     """
-    planned: int = target.service["embedding_dimension"]
-    if not target.is_local:
-        return planned, None
+    known: bool | None = target.service["embedding"]["normalized"]
+    if known is not None or not target.is_local:
+        return known
     cards = json_of(ask(target, "GET", "/v1/models")).get("data")
-    roots = (
-        [str(card.get("root")) for card in cards if card.get("id") == target.name] if isinstance(cards, list) else []
-    )
-    folder = Path(roots[0]) if roots else Path("/nonexistent")
-    modules = _read_list(folder / "modules.json")
-    if modules is None:
-        return planned, True if folder.is_dir() else None
-    dense = [module for module in modules if _kind(module) == "Dense"]
-    for module in dense[-1:]:
-        planned = _read_output(folder / str(module.get("path")) / "config.json") or planned
-    return planned, any(_kind(module) == "Normalize" for module in modules)
+    listed = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
+    roots = [str(card.get("root")) for card in listed if card.get("id") == target.name]
+    return True if _lacks_modules(roots) else None
 
 
-def _kind(module: JsonObject) -> str:
-    return str(module.get("type")).rpartition(".")[2]
-
-
-def _read_list(path: Path) -> list[JsonObject] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
-
-
-def _read_output(path: Path) -> int | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("out_features")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, int) else None
+def _lacks_modules(roots: list[str]) -> bool:
+    return any(os.path.isdir(root) and not os.path.exists(os.path.join(root, "modules.json")) for root in roots)
 
 
 def check_tools(target: Target) -> str:
     """A forced tool call names the tool and has arguments that fit it, and tools may be offered without force."""
     _needs_feature(target, "tools")
-    path, body = probe_request(target)
-    function = {"name": FUNCTION, "description": "The weather in a city", "parameters": ARGUMENTS}
+    path, body = _long_request(target)
+    # Only a strict tool's arguments are held to its schema; others may be any JSON.
+    function = {"name": FUNCTION, "description": "The weather in a city", "parameters": ARGUMENTS, "strict": True}
     body["messages"] = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
     body["tools"] = [{"type": "function", "function": function}]
-    del body["min_tokens"]
-    forced = {**body, "max_tokens": _room(target), "tool_choice": {"type": "function", "function": {"name": FUNCTION}}}
+    forced = {**body, "tool_choice": {"type": "function", "function": {"name": FUNCTION}}}
     choice, _ = _generate(target, path, forced, ("stop", "tool_calls"))
     calls = _message(choice).get("tool_calls")
     call = calls[0].get("function") if isinstance(calls, list) and calls and isinstance(calls[0], dict) else None
@@ -252,18 +231,17 @@ def check_tools(target: Target) -> str:
     expect(call.get("name") == FUNCTION, f"the call is for {call.get('name')}, not for {FUNCTION}")
     arguments = _checked_json(call.get("arguments"), ARGUMENTS, "the arguments")
     # Without the flags that `features` stands for, vLLM refuses this with 400.
-    ask(target, "POST", path, {**body, "tool_choice": "auto"})
+    ask(target, "POST", path, {**body, "max_tokens": 16, "tool_choice": "auto"})
     return f"{FUNCTION}({json.dumps(arguments)}), and a free choice is accepted"
 
 
 def check_structured_output(target: Target) -> str:
     """An answer that must follow a JSON schema follows it."""
     _needs_feature(target, "structured-output")
-    path, body = probe_request(target)
-    del body["min_tokens"]
+    path, body = _long_request(target)
     schema = {"name": "colour", "schema": ANSWER, "strict": True}
-    body |= {"max_tokens": _room(target), "response_format": {"type": "json_schema", "json_schema": schema}}
-    choice, _ = _generate(target, path, body, ("stop",))
+    form = {"type": "json_schema", "json_schema": schema}
+    choice, _ = _generate(target, path, {**body, "response_format": form}, ("stop",))
     text = _message(choice).get("content") if target.task == "chat" else choice.get("text")
     return json.dumps(_checked_json(text, ANSWER, "the answer"))
 

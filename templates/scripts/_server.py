@@ -109,9 +109,9 @@ class Server:
                 connection.request(method, path, None if body is None else json.dumps(body), self._headers(body))
                 yield connection.getresponse(), start
             if late.is_set():
-                raise ServerError(f"{path}: no whole answer in {self._seconds:.0f} s")
+                raise ServerError(f"{path}: no whole answer in {self._seconds:g} s")
         except (OSError, http.client.HTTPException) as error:
-            reason = f"no whole answer in {self._seconds:.0f} s" if late.is_set() else str(error)
+            reason = f"no whole answer in {self._seconds:g} s" if late.is_set() else str(error)
             raise ServerError(f"{path}: {reason or type(error).__name__}") from error
         finally:
             connection.close()
