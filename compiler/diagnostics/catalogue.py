@@ -57,6 +57,7 @@ _TITLES = {
     "E0216": "the gateway contradicts the services behind it",
     "E0217": "a patch is not possible",
     "E0218": "the monitoring cannot be done as it is written",
+    "E0219": "a feature that the service cannot have",
     "E0301": "there is no lock",
     "E0302": "the lock does not answer the spec",
     "E0303": "the lock cannot be read",
@@ -86,6 +87,7 @@ _TITLES = {
     "W0301": "the lock holds facts that are not confirmed",
     "W0302": "an architecture without formulas was counted as full attention",
     "W0501": "the parser is for another family of models",
+    "W0502": "a parser was chosen by the architecture alone",
 }
 
 CODES = {code: Code(code, title) for code, title in _TITLES.items()}

@@ -90,6 +90,28 @@ class AdapterFacts(LockModel):
     base_model: str | None = None
 
 
+class DenseFacts(LockModel):
+    """A projection that Sentence Transformers put after the model, which vLLM keeps in float32."""
+
+    inputs: int = Field(ge=1, le=2**20)
+    outputs: int = Field(ge=1, le=2**20)
+    bias: bool = True
+
+
+class EmbeddingFacts(LockModel):
+    """What files of Sentence Transformers beside a model say of its embeddings.
+
+    Attributes:
+        normalized: whether they have length 1.
+        dense: projections, in order; the last one's outputs are the dimension.
+        max_length: tokens of a text beyond which the engine refuses it; None where these files name no limit.
+    """
+
+    normalized: bool
+    dense: tuple[DenseFacts, ...] = ()
+    max_length: int | None = Field(default=None, ge=1)
+
+
 class ModelFacts(LockModel):
     """One repository at one commit of one branch, or one local folder.
 
@@ -109,6 +131,7 @@ class ModelFacts(LockModel):
         named_templates: chat templates that a request may name, beside the default one.
         sampling: default sampling parameters of its generation_config.json, which the engine gives to requests that
             name none; None where there is no such file, or nobody has read it yet.
+        embedding: of files of Sentence Transformers; None where there are none, or nobody has read them yet.
         remote_code: config.json names Python files in its `auto_map`.
         weights: files that vLLM will load, sorted by path; never a second copy of the same weights.
         config: config.json as read, without what no engine reads (label maps, the author's folders) and without the
@@ -132,6 +155,7 @@ class ModelFacts(LockModel):
     chat_template: str | None = None
     named_templates: tuple[str, ...] = ()
     sampling: dict[str, bool | int | float] | None = None
+    embedding: EmbeddingFacts | None = None
     remote_code: bool = False
     weights: tuple[WeightFile, ...] = ()
     config: dict[str, Any]

@@ -16,6 +16,7 @@ __all__ = [
     "Basis",
     "CpuNode",
     "DeviceLedger",
+    "Embedding",
     "Engine",
     "Gateway",
     "GpuNode",
@@ -139,6 +140,14 @@ class KvCache:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """What a text becomes: how many numbers, and whether they have length 1; None where the lock does not know."""
+
+    dimension: int
+    is_normalized: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
     """One option of `vllm serve`. `value` None is a switch; `reason` says who decided it (for the README)."""
 
@@ -166,7 +175,9 @@ class Service:
     """One vLLM server.
 
     Attributes:
-        task: `chat` or `completion`.
+        task: `chat`, `completion` or `embed`.
+        features: what clients need beyond that: `tools`, `structured-output`, `reasoning`.
+        embedding: of a service for embeddings.
         devices: GPU indices on the node, one per rank, those of one pipeline stage together; (0,) on a CPU node.
         concurrency: requests of max_model_len tokens that the KV cache holds at once, as the spec promises them.
         solved: keys of the spec whose values were found rather than given: `context`, `concurrency`.
@@ -198,6 +209,8 @@ class Service:
     pipeline_parallel_size: int = 1
     solved: tuple[str, ...] = ()
     candidate_of: str | None = None
+    features: tuple[str, ...] = ()
+    embedding: Embedding | None = None
 
     @property
     def tensor_parallel_size(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from compiler.catalog.flags import load_flags, render
 from compiler.catalog.gpus import GPUS
+from compiler.catalog.parsers import Role
 from compiler.catalog.releases import Release
 from compiler.lock.models import repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
@@ -15,6 +16,7 @@ from compiler.memory.ledger import RowKind
 from compiler.plan.ir import (
     Argument,
     CpuNode,
+    Embedding,
     Engine,
     GpuNode,
     KvCache,
@@ -29,6 +31,7 @@ from compiler.plan.ir import (
 from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lower_patches
 from compiler.solve.attempt import devices_of
 from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
+from compiler.solve.parsers import WANTS_TOOLS, parsers_of, wanted_roles
 from compiler.solve.variants import Variant
 from compiler.spec.load import SpecFile
 from compiler.spec.models import NodeSpec, ServiceSpec, Spec
@@ -141,7 +144,16 @@ def _service(stack: Spec, server: Server, solution: Solution, release: Release) 
         pipeline_parallel_size=shape.pipeline_parallel_size,
         solved=tuple(key for key in ("context", "concurrency") if getattr(spec, key).is_solved),
         candidate_of=stack.candidate_of(demand.service),
+        features=spec.features,
+        embedding=_embedding(demand.variant),
     )
+
+
+def _embedding(variant: Variant) -> Embedding | None:
+    if variant.dimension is None:
+        return None
+    facts = variant.facts.embedding
+    return Embedding(variant.dimension, None if facts is None else facts.normalized)
 
 
 def _model(spec: ServiceSpec, variant: Variant) -> ServedModel:
@@ -191,14 +203,37 @@ def _arguments(
         yield Argument("--gpu-memory-utilization", _decimal(server.utilization), "ledger")
     elif is_latent(server.demand.variant.architecture):
         yield Argument("--attention-backend", CPU_LATENT_BACKEND, "runs on every CPU, with and without AMX")
-    yield Argument("--kv-cache-memory-bytes", str(cache.bytes), "ledger")
+    if cache.bytes:
+        yield Argument("--kv-cache-memory-bytes", str(cache.bytes), "ledger")
     if spec.kv_cache_dtype != "auto":
         yield Argument("--kv-cache-dtype", spec.kv_cache_dtype, "spec")
     if facts.remote_code:
         # The policy allowed it, or there would be no plan; the code is the snapshot's own, at its commit.
         yield Argument("--trust-remote-code", None, "policy")
     yield Argument("--shutdown-timeout", str(timeouts.drain), "units' stop timeout")
+    yield from _task_arguments(spec, server.demand.variant)
+    yield from _parsers(spec, server.demand.variant, release)
     yield from _user_arguments(spec, release)
+
+
+def _task_arguments(spec: ServiceSpec, variant: Variant) -> Iterator[Argument]:
+    if spec.task == "embed":
+        yield Argument("--runner", "pooling", "task")
+        if variant.converted:
+            yield Argument("--convert", "embed", "task")
+
+
+def _parsers(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:
+    """What `features` stand for, as far as the spec does not say it in `engine_args`."""
+    catalog = load_flags(release.version)
+    given = {flag.name for key in spec.engine_args if (flag := catalog.find(key)) is not None}
+    for role in wanted_roles(spec):
+        if role is Role.TOOLS and WANTS_TOOLS not in given:
+            yield Argument(WANTS_TOOLS, None, "features")
+        if role not in given:
+            names = parsers_of(variant.facts, role, catalog)
+            assert names  # noqa: S101  check_features refuses a service that has none
+            yield Argument(role, names[0], "features and the model's family")
 
 
 def _context_reason(spec: ServiceSpec) -> str:

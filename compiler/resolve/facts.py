@@ -25,6 +25,7 @@ from compiler.resolve.kinds import ADAPTER_CONFIG, CONFIG, kind_of, parse_adapte
 from compiler.resolve.limits import FILES_AT_ONCE
 from compiler.resolve.parallel import begun, in_parallel
 from compiler.resolve.safetensors import aggregate, read_tensors
+from compiler.resolve.sentence import embedding_facts, sentence_files
 from compiler.resolve.strangers import parse_config, parse_object
 
 FOLDER = "folder"
@@ -76,6 +77,7 @@ def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
         chat_template=template,
         named_templates=named_templates,
         sampling=sampling(repository, reader),
+        embedding=embedding_facts(repository, reader, config),
         remote_code=bool(config.get("auto_map")),
         weights=tuple(WeightFile(path=file.path, size=file.size, sha256=file.sha256) for file in weights),
         config=_pruned(config),
@@ -103,7 +105,7 @@ class _Ahead:
 def _small_files(repository: Repository) -> tuple[str, ...]:
     """What will be read of every model with this listing."""
     index = (INDEX,) if repository.has(INDEX) and not _is_complete(_safetensors(repository)) else ()
-    return (CONFIG, *default_files(repository), *index)
+    return (CONFIG, *default_files(repository), *sentence_files(repository), *index)
 
 
 def _unserved(repository: Repository, reader: Reader, kind: Kind) -> ModelFacts:

@@ -116,7 +116,9 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
     """The demand on each device."""
     shapes = [_shape(terms, variant, setting, degrees, stage) for stage in range(degrees.pipeline)]
     dtype, block_size = _cache_of(terms, variant, setting, shapes[0])
-    layouts = [_layout(variant.checkpoint, _Cache.of(shape, dtype, block_size, terms)) for shape in shapes]
+    pooling = variant.architecture.pooling
+    caches = (_Cache.of(shape, dtype, block_size, terms, pooling=pooling) for shape in shapes)
+    layouts = [_layout(variant.checkpoint, cache) for cache in caches]
     seats = max(shapes[0].max_num_seqs, terms.concurrency)
     length = shapes[0].max_model_len
     blocks = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
@@ -163,10 +165,12 @@ class _Cache:
     prefix_caching: bool | None
 
     @classmethod
-    def of(cls, shape: ServerShape, dtype: str, block_size: int, terms: Terms) -> _Cache:
+    def of(cls, shape: ServerShape, dtype: str, block_size: int, terms: Terms, *, pooling: bool) -> _Cache:
         """Of a server's rank."""
+        # vLLM caches no prefixes of models with recurrent states that pool (is_prefix_caching_supported).
+        caching = False if pooling else terms.prefix_caching
         tokens, capability = shape.max_num_batched_tokens, shape.compute_capability
-        return cls(shape.parallelism, dtype, shape.served_dtype, block_size, tokens, capability, terms.prefix_caching)
+        return cls(shape.parallelism, dtype, shape.served_dtype, block_size, tokens, capability, caching)
 
 
 @lru_cache(maxsize=4096)
@@ -231,7 +235,9 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
     sequences = terms.max_num_seqs or max(terms.concurrency, most)
     # Only the floor of `context: max` can be longer than the model's own limit; longer wishes were refused.
     length = min(terms.context, variant.architecture.max_model_len)
-    if device.capability is None and is_latent(variant.architecture):
+    whole = variant.architecture.pooling or (device.capability is None and is_latent(variant.architecture))
+    if whole:
+        # A text that is pooled over all its tokens is never cut (vllm/config/model.py:is_chunked_prefill_supported).
         tokens = max(tokens or limits.max_num_batched_tokens, sequences, length)
     return ServerShape(
         tensor_parallel_size=degrees.tensor,

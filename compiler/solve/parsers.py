@@ -11,9 +11,11 @@ from compiler.catalog.parsers import GENERIC, Family, Role, families_of, suitabl
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.lock.models import Lock, ModelFacts
 from compiler.spec.load import SpecFile
+from compiler.spec.models import ServiceSpec
 
 _PLUGINS = {Role.TOOLS: "--tool-parser-plugin", Role.REASONING: "--reasoning-parser-plugin"}
-_WANTS_TOOLS = "--enable-auto-tool-choice"
+WANTS_TOOLS = "--enable-auto-tool-choice"
+_FEATURES = {"tools": Role.TOOLS, "reasoning": Role.REASONING}
 _NEAR = 2
 
 
@@ -28,6 +30,7 @@ class _Service:
 
     file: SpecFile
     name: str
+    spec: ServiceSpec
     catalog: FlagCatalog
     given: dict[str, tuple[str, object]]
     families: tuple[Family, ...]
@@ -49,8 +52,9 @@ def check_parsers(file: SpecFile, lock: Lock) -> Iterator[Diagnostic]:
     for name, spec in file.spec.services.items():
         found = ((catalog.find(key), key, value) for key, value in spec.engine_args.items())
         given = {flag.name: (key, value) for flag, key, value in found if flag is not None}
-        service = _Service(file, name, catalog, given, service_families(lock, name))
+        service = _Service(file, name, spec, catalog, given, service_families(lock, name))
         yield from _missing(service)
+        yield from _features(service, [lock.models[each] for each in lock.services[name].candidates])
         for role in Role:
             yield from _named(service, role)
 
@@ -85,10 +89,66 @@ def known_parsers(lock: Lock, service: str, version: str) -> tuple[KnownParsers,
     )
 
 
+def wanted_roles(spec: ServiceSpec) -> tuple[Role, ...]:
+    """What the features of a service need a parser for."""
+    return tuple(role for feature, role in _FEATURES.items() if feature in spec.features)
+
+
+def parsers_of(facts: ModelFacts, role: Role, catalog: FlagCatalog) -> tuple[str, ...]:
+    """Parsers of a release for one model, the best first."""
+    flag = catalog.find(role)
+    return suitable(_families(facts), role, flag.registered if flag is not None else ())
+
+
+def _features(service: _Service, models: list[ModelFacts]) -> Iterator[Diagnostic]:
+    """E0219 where a feature needs a parser that nobody names, W0502 where one was chosen by an architecture alone."""
+    yield from _switched_off(service)
+    for role in wanted_roles(service.spec):
+        if role in service.given:
+            continue
+        label = service.file.at("services", service.name, "features")
+        each = [parsers_of(facts, role, service.catalog) for facts in models]
+        feature = next(name for name, wanted in _FEATURES.items() if wanted is role)
+        if not all(each):
+            message = f"`{feature}`: no parser of vLLM {service.catalog.version} is known for the model's family"
+            notes = (f"vLLM has {', '.join(service.registered(role))}", *_notes(service))
+            yield Diagnostic("E0219", message, label, notes, _without(service, feature, role))
+        elif any(family.shared or len(family.parsers(role)) > 1 for family in service.families):
+            message = f"service `{service.name}` reads answers with `{each[0][0]}`, which its architecture suggests"
+            helps = tuple(
+                Help(f"write `{_key(role)}: {name}` in `engine_args`", (Edit(service.path(_key(role)), name),))
+                for name in dict.fromkeys(name for names in each for name in names)
+            )
+            yield Diagnostic("W0502", message, label, _notes(service), helps)
+
+
+def _without(service: _Service, feature: str, role: Role) -> tuple[Help, ...]:
+    return (
+        Help(f"name the parser: `engine_args: {{{_key(role)}: …}}`"),
+        Help(f"remove `{feature}` from `features`", (_less(service, feature),)),
+    )
+
+
+def _less(service: _Service, feature: str) -> Edit:
+    left = tuple(name for name in service.spec.features if name != feature)
+    return Edit(("services", service.name, "features"), left or None)
+
+
+def _switched_off(service: _Service) -> Iterator[Diagnostic]:
+    key, value = service.given.get(WANTS_TOOLS, ("", True))
+    if value is False and Role.TOOLS in wanted_roles(service.spec):
+        message = f"`{key}: false` and the feature `tools` contradict each other"
+        helps = (
+            Help(f"remove `{key}`", (Edit(service.path(key), None),)),
+            Help("remove `tools` from `features`", (_less(service, "tools"),)),
+        )
+        yield Diagnostic("E0219", message, service.file.at(*service.path(key)), helps=helps)
+
+
 def _missing(service: _Service) -> Iterator[Diagnostic]:
     """vllm/entrypoints/common/cli_args.py:validate_parsed_serve_args."""
-    key, value = service.given.get(_WANTS_TOOLS, ("", False))
-    if value is not True or Role.TOOLS in service.given:
+    key, value = service.given.get(WANTS_TOOLS, ("", False))
+    if value is not True or Role.TOOLS in service.given or Role.TOOLS in wanted_roles(service.spec):
         return
     message = f"`{key}` does not take this value: it needs `{_key(Role.TOOLS)}` too"
     remove = Help(f"remove `{key}`", (Edit(service.path(key), None),))
@@ -118,8 +178,8 @@ def _renamings(service: _Service, role: Role, key: str, value: object) -> tuple[
     remove = Edit(service.path(key), None)
     edits = [remove]
     # Without its parser vLLM refuses the choice of tools too.
-    if role is Role.TOOLS and _WANTS_TOOLS in service.given:
-        edits.append(Edit(service.path(service.given[_WANTS_TOOLS][0]), None))
+    if role is Role.TOOLS and WANTS_TOOLS in service.given:
+        edits.append(Edit(service.path(service.given[WANTS_TOOLS][0]), None))
     named = " and ".join(f"`{edit.path[-1]}`" for edit in edits)
     return (*_suggestions(service, role, key), *others, Help(f"remove {named}", tuple(edits)))
 

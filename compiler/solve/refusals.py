@@ -145,6 +145,24 @@ def engine_refusal(candidate: Candidate, reason: str) -> Refusal:
     return Refusal(candidate.name, candidate.method, reason, problem)
 
 
+def task_refusal(candidate: Candidate, *, can_embed: bool) -> Refusal:
+    """E0308: the model does something else than the service."""
+    if candidate.spec.task == "embed":
+        return engine_refusal(candidate, "it gives scores, labels or a vector for each token, and no embeddings")
+    refusal = engine_refusal(candidate, "it gives embeddings or scores, and answers no chats and completions")
+    if not can_embed:
+        return refusal
+    remedy = Remedy("`task: embed`, if clients ask for embeddings", _other_task(candidate, "embed"), kind="task")
+    return replace(refusal, problem=replace(refusal.problem, path=("model",), remedies=(remedy,)))
+
+
+def _other_task(candidate: Candidate, task: str) -> tuple[Edit, ...]:
+    """Another task, without features that it may not have."""
+    where = ("services", candidate.service)
+    without = (Edit((*where, "features"), None),) if candidate.spec.features else ()
+    return (Edit((*where, "task"), task), *without)
+
+
 def architecture_refusal(candidate: Candidate, release: Release, policy: PolicySpec) -> Refusal | None:
     """E0308: the engine has no class for the architecture, or cannot read its configuration."""
     config = candidate.facts.config
@@ -212,8 +230,7 @@ def chat_refusal(candidate: Candidate) -> Refusal | None:
         return None
     message = f"service `{name}` is for chat, and `{candidate.name}` has no chat template"
     notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
-    edit = Edit(("services", name, "task"), "completion")
-    remedy = Remedy("`task: completion`, if clients send no chats", (edit,), kind="task")
+    remedy = Remedy("`task: completion`, if clients send no chats", _other_task(candidate, "completion"), kind="task")
     problem = Problem("E0306", name, ("model",), message, "has no chat template", notes, (remedy,))
     return Refusal(candidate.name, candidate.method, "it has no chat template", problem)
 

@@ -80,7 +80,8 @@ class Splits:
 
     def _error(self, degrees: Degrees) -> str | None:
         experts = self.candidate.spec.expert_parallel
-        key = ("split", self.candidate.name, degrees, experts, self.candidate.spec.kv_cache_dtype)
+        spec = self.candidate.spec
+        key = ("split", self.candidate.name, spec.task == "embed", degrees, experts, spec.kv_cache_dtype)
         if key not in self.rules.known:
             self.rules.known[key] = self._judged(degrees, experts=experts)
         return cast("str | None", self.rules.known[key])

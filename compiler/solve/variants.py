@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
@@ -11,8 +11,9 @@ from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
+from compiler.memory.families.pooling import as_embedding, embedding_dimension, gives_embeddings
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import architecture_name, read_architecture
@@ -31,6 +32,7 @@ from compiler.solve.refusals import (
     length_refusal,
     policy_refusal,
     split_refusal,
+    task_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
 from compiler.solve.support import why_not_attended, why_not_served
@@ -49,6 +51,8 @@ class Variant:
         checkpoint: the same object for every service that may be served by it.
         degrees: ways to divide it that are legal and allowed by the spec, fewest GPUs first.
         pipelines: tried after all of these: pipeline stages, where the spec asks for no division of its own.
+        dimension: numbers of an embedding; None for a service that gives none.
+        converted: whether a generating model is served for embeddings.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Variant:
     method: str
     degrees: tuple[Degrees, ...]
     pipelines: tuple[Degrees, ...] = ()
+    dimension: int | None = None
+    converted: bool = False
 
     @property
     def architecture(self) -> Architecture:
@@ -92,7 +98,8 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
-    architecture = _read(candidate, rules, "architecture", lambda: _architecture(facts, rules))
+    task = "embedding" if candidate.spec.task == "embed" else "architecture"
+    architecture = _read(candidate, rules, task, lambda: _served_architecture(candidate, rules))
     dtype = None if isinstance(architecture, Refusal) else _dtype(architecture, rules)
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
@@ -115,6 +122,23 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     return _limited(candidate, architecture, quantization, rules)
 
 
+def _served_architecture(candidate: Candidate, rules: Rules) -> Architecture:
+    """The model as it is for the service's task."""
+    facts = candidate.facts
+    architecture = _architecture(facts, rules)
+    if candidate.spec.task != "embed" or not gives_embeddings(architecture.name):
+        return architecture
+    architecture = as_embedding(architecture, Config(facts.config), _dense(facts))
+    limit = facts.embedding.max_length if facts.embedding is not None else None
+    length = min(architecture.max_model_len, limit or architecture.max_model_len)
+    return replace(architecture, max_model_len=length)
+
+
+def _dense(facts: ModelFacts) -> tuple[tuple[int, int, bool], ...]:
+    modules = facts.embedding.dense if facts.embedding is not None else ()
+    return tuple((module.inputs, module.outputs, module.bias) for module in modules)
+
+
 def _architecture(facts: ModelFacts, rules: Rules) -> Architecture:
     try:
         return read_architecture(facts.config)
@@ -130,11 +154,12 @@ def _limited(
     candidate: Candidate, architecture: Architecture, quantization: Quantization | None, rules: Rules
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
-    has_cache = _read(candidate, rules, "cache", lambda: _has_cache(architecture, rules))
+    embeds = candidate.spec.task == "embed"
+    has_cache = _read(candidate, rules, f"cache {embeds}", lambda: _has_cache(architecture, rules))
     if isinstance(has_cache, Refusal):
         return has_cache
-    if architecture.pooling or not has_cache:
-        return engine_refusal(candidate, "it gives embeddings or scores, and answers no chats and completions")
+    if (architecture.pooling or not has_cache) != embeds or (embeds and not gives_embeddings(architecture.name)):
+        return task_refusal(candidate, can_embed=gives_embeddings(architecture.name))
     splits = Splits(candidate, architecture, quantization, rules)
     degrees, pipelines = (
         splits.legal(asked_degrees(candidate.spec, rules)),
@@ -147,7 +172,17 @@ def _limited(
     checkpoint = _read(candidate, rules, "checkpoint", lambda: _checkpoint(candidate.facts, architecture, quantization))
     if isinstance(checkpoint, Refusal):
         return checkpoint
-    return Variant(candidate.name, candidate.facts, checkpoint, candidate.method, degrees, pipelines)
+    config, dense = Config(candidate.facts.config), _dense(candidate.facts)
+    return Variant(
+        candidate.name,
+        candidate.facts,
+        checkpoint,
+        candidate.method,
+        degrees,
+        pipelines,
+        dimension=embedding_dimension(architecture, config, dense) if embeds else None,
+        converted=embeds and not _architecture(candidate.facts, rules).pooling,
+    )
 
 
 def _has_cache(architecture: Architecture, rules: Rules) -> bool:

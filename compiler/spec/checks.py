@@ -264,6 +264,37 @@ def check_limits(file: SpecFile) -> Iterator[Diagnostic]:
             message = f"`max_num_batched_tokens: {tokens}` is less than the number of sequences, which vLLM refuses"
             help_ = Help("remove `max_num_batched_tokens`", (Edit((*where, "max_num_batched_tokens"), None),))
             yield Diagnostic("E0405", message, file.at(*where, "max_num_batched_tokens"), helps=(help_,))
+        yield from _check_whole_texts(file, name)
+
+
+_TASK_FEATURES = {
+    "chat": ("tools", "structured-output", "reasoning"),
+    "completion": ("structured-output",),
+    "embed": (),
+}
+
+
+def check_features(file: SpecFile) -> Iterator[Diagnostic]:
+    """A feature must be one that the task has."""
+    for name, service in file.spec.services.items():
+        where, possible = ("services", name, "features"), _TASK_FEATURES[service.task]
+        left = tuple(feature for feature in service.features if feature in possible)
+        for feature in service.features:
+            if feature not in possible:
+                message = f"service `{name}` has the task `{service.task}`, which has no `{feature}`"
+                help_ = Help(f"remove `{feature}` from `features`", (Edit(where, left or None),))
+                yield Diagnostic("E0219", message, file.at(*where), helps=(help_,))
+
+
+def _check_whole_texts(file: SpecFile, name: str) -> Iterator[Diagnostic]:
+    """A text that is pooled over all its tokens is never cut."""
+    service, where = file.spec.services[name], ("services", name, "max_num_batched_tokens")
+    tokens = service.max_num_batched_tokens
+    if service.task == "embed" and tokens is not None and tokens < service.context.least:
+        message = f"`max_num_batched_tokens: {tokens}` is less than the longest text, {service.context.least} tokens"
+        help_ = Help("remove `max_num_batched_tokens`", (Edit(where, None),))
+        notes = ("a text for an embedding is read in one piece",)
+        yield Diagnostic("E0405", message, file.at(*where), notes, (help_,))
 
 
 def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
@@ -318,6 +349,7 @@ CHECKS: tuple[Check, ...] = (
     check_ports,
     check_devices,
     check_limits,
+    check_features,
     check_model_names,
     check_service_names,
     check_hosts,

@@ -25,6 +25,7 @@ from compiler.spec.rollouts import SUFFIX, with_candidates
 
 QuantizationMethod = Literal["auto", "none", "awq", "gptq", "fp8", "int8", "compressed-tensors"]
 Target = Literal["scripts", "systemd", "compose", "quadlet"]
+Feature = Literal["tools", "structured-output", "reasoning"]
 
 
 class EngineSpec(SpecModel):
@@ -67,6 +68,8 @@ class ServiceSpec(SpecModel):
     """One vLLM server.
 
     Attributes:
+        task: what it answers: chats (and completions), completions only, or embeddings.
+        features: what clients need of it beyond that; flags and the smoke test follow.
         context: tokens of one request, prompt and answer together (`--max-model-len`).
         concurrency: requests of full context that must fit in the KV cache at once.
         node: where it runs; None lets the solver choose among the stack's nodes.
@@ -77,7 +80,8 @@ class ServiceSpec(SpecModel):
     """
 
     model: ModelName
-    task: Literal["chat", "completion"] = "chat"
+    task: Literal["chat", "completion", "embed"] = "chat"
+    features: Annotated[tuple[Feature, ...], Field(strict=False)] = ()
     quantization: Annotated[
         tuple[QuantizationMethod, ...], BeforeValidator(as_list), Field(min_length=1, strict=False)
     ] = ("auto",)

@@ -215,9 +215,7 @@ def _route(index: int, route: Route) -> NginxRoute:
 
 def _rollouts(plan: Plan, gateway: Gateway) -> tuple[NginxRollout, ...]:
     return tuple(
-        _rollout(plan, index, route.rollout)
-        for index, route in enumerate(gateway.routes)
-        if route.rollout is not None
+        _rollout(plan, index, route.rollout) for index, route in enumerate(gateway.routes) if route.rollout is not None
     )
 
 

@@ -11,6 +11,7 @@ from compiler.plan.ir import (
     SCHEMA_VERSION,
     CpuNode,
     DeviceLedger,
+    Embedding,
     Gateway,
     GpuNode,
     KvCache,
@@ -141,6 +142,8 @@ def _service(service: Service) -> JsonObject:
     return {
         "name": service.name,
         "task": service.task,
+        "features": list(service.features),
+        "embedding": None if service.embedding is None else _embedding(service.embedding),
         "model": _model(service.model),
         "served_name": service.served_name,
         "candidate_of": service.candidate_of,
@@ -170,6 +173,10 @@ def _service(service: Service) -> JsonObject:
         ],
         "environment": dict(service.environment),
     }
+
+
+def _embedding(embedding: Embedding) -> JsonObject:
+    return {"dimension": embedding.dimension, "normalized": embedding.is_normalized}
 
 
 def _model(model: ServedModel) -> JsonObject:

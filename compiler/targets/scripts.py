@@ -20,16 +20,22 @@ _PROGRAMS = {
     "smoke-test": "smoke_test.py",
 }
 _MODULES = (
+    "_answers.py",
     "_check_gateway.py",
     "_check_gpu.py",
     "_check_machine.py",
     "_copy.py",
     "_download.py",
     "_gpu.py",
+    "_load.py",
     "_model.py",
     "_probes.py",
+    "_process.py",
+    "_report.py",
     "_server.py",
     "_stack.py",
+    "_through.py",
+    "_usage.py",
     "_verify.py",
 )
 

@@ -150,7 +150,9 @@ def check_health(runtime: Runtime, change: Change) -> None:
             try:
                 call_gateway(runtime, "probe", name)
             except StackError as error:
-                raise StackError(EXIT_UNREACHABLE, f"{name} is not ready ({error}); --force shifts all the same") from error
+                raise StackError(
+                    EXIT_UNREACHABLE, f"{name} is not ready ({error}); --force shifts all the same"
+                ) from error
 
 
 def wait_drained(runtime: Runtime, seconds: float) -> None:
@@ -161,7 +163,9 @@ def wait_drained(runtime: Runtime, seconds: float) -> None:
         if not draining:
             return
         if time.monotonic() >= deadline:
-            raise StackError(EXIT_UNREACHABLE, f"{draining} workers still finish earlier requests after {seconds:.0f} s")
+            raise StackError(
+                EXIT_UNREACHABLE, f"{draining} workers still finish earlier requests after {seconds:.0f} s"
+            )
         time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
@@ -218,7 +222,9 @@ def shift(plan: JsonObject, options: argparse.Namespace) -> int:
         "changed": not options.dry_run, "next": next_step(change),
     }  # fmt: skip
     verb = "would go" if options.dry_run else "go"
-    line = f"{rollout['stable']}: {change.after} % of the requests {verb} to {rollout['candidate']} (before: {before} %)"
+    line = (
+        f"{rollout['stable']}: {change.after} % of the requests {verb} to {rollout['candidate']} (before: {before} %)"
+    )
     return report(data, [line, f"next: {next_step(change)}"], as_json=options.json)
 
 

@@ -108,3 +108,19 @@ def _nvidia_smi(query: str, form: tuple[str, ...] = ("--format=csv,noheader,noun
     if answer.returncode != 0:
         raise StackError(EXIT_DRIVER, f"nvidia-smi failed: {(answer.stdout + answer.stderr).strip()}")
     return answer.stdout
+
+
+def memory_by_process() -> dict[tuple[str, int], int | None]:
+    """Bytes that each process holds of each GPU, by UUID and pid; None where the driver does not count them."""
+    found: dict[tuple[str, int], int | None] = {}
+    for line in _nvidia_smi("--query-compute-apps=gpu_uuid,pid,used_memory").splitlines():
+        uuid, pid, used = (field.strip() for field in (*line.split(","), "", "")[:3])
+        if pid.isdigit():
+            found[uuid, int(pid)] = int(used) * MIB if used.isdigit() else None
+    return found
+
+
+def memory_in_use() -> dict[str, int]:
+    """Bytes in use of each GPU by everybody, by UUID; GPUs that do not count them are left out."""
+    pairs = (line.split(",") for line in _nvidia_smi("--query-gpu=uuid,memory.used").splitlines())
+    return {pair[0].strip(): int(pair[1]) * MIB for pair in pairs if len(pair) == 2 and pair[1].strip().isdigit()}

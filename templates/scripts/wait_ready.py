@@ -9,13 +9,16 @@ Exit codes: 0 ready, 2 usage, 3 not ready in time, 4 the process is gone, the en
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import sys
 import time
-from pathlib import Path
+from typing import NamedTuple
 
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
+from _process import Process  # noqa: E402
 from _server import Server, ServerError  # noqa: E402
 from _stack import EXIT_USAGE, StackError, choose_services, load_plan, probe_host, run_program  # noqa: E402
 
@@ -26,71 +29,85 @@ PROBE_SECONDS = 5.0
 DEAD_ANSWERS = 3
 
 
-class Process:
-    """A process that must stay alive. Its start time tells it from a later one with the same number."""
+class Outcome(NamedTuple):
+    """How the wait ended, as an exit code and in words, and after how many seconds."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._born = self._state()[1]
-
-    def is_gone(self) -> bool:
-        """Whether it ended, reaped or not."""
-        state, born = self._state()
-        return state in ("", "Z", "X") or born != self._born
-
-    def _state(self) -> tuple[str, str]:
-        try:
-            text = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return "", ""
-        # The name, in parentheses, may hold anything; the state and the start time are fields 3 and 22.
-        fields = text.rpartition(")")[2].split()
-        return fields[0], fields[19]
+    code: int
+    message: str
+    seconds: float
 
 
-def wait(server: Server, process: Process | None, seconds: float) -> int:
+def wait(host: str, port: int, process: Process | None, seconds: float) -> Outcome:
     """Poll until ready (0), out of time (3) or beyond hope (4)."""
     start = time.monotonic()
     dead_answers = 0
     while True:
         if process is not None and process.is_gone():
-            return _say(EXIT_GONE, f"process {process.pid} is gone: its own output says why")
-        status = _probe(server)
-        elapsed = time.monotonic() - start
+            return Outcome(EXIT_GONE, f"process {process.pid} is gone: its own output says why", _since(start))
+        left = seconds - _since(start)
+        status, seen = _probe(host, port, min(PROBE_SECONDS, max(left, 0.1)))
+        # Another server may have the port: an answer counts only while the process lives.
         if status == 200 and not (process is not None and process.is_gone()):
-            return _say(0, f"ready after {elapsed:.0f} s")
+            return Outcome(0, f"ready after {_since(start):.0f} s", _since(start))
         dead_answers = dead_answers + 1 if status == 503 else 0
         if dead_answers >= DEAD_ANSWERS:
-            return _say(EXIT_GONE, "the engine is dead: /health answers 503")
-        if elapsed >= seconds:
-            return _say(EXIT_LATE, f"not ready after {elapsed:.0f} s on {server.host}:{server.port}")
-        time.sleep(min(INTERVAL_SECONDS, max(0.0, seconds - elapsed)))
+            return Outcome(EXIT_GONE, "the engine is dead: /health answers 503", _since(start))
+        if _since(start) >= seconds:
+            message = f"not ready after {_since(start):.0f} s on {host}:{port}: {seen}"
+            return Outcome(EXIT_LATE, message, _since(start))
+        time.sleep(min(INTERVAL_SECONDS, max(0.0, seconds - _since(start))))
 
 
-def _probe(server: Server) -> int | None:
+def _since(start: float) -> float:
+    return time.monotonic() - start
+
+
+def _probe(host: str, port: int, seconds: float) -> tuple[int | None, str]:
     try:
-        return server.request("GET", "/health").status
-    except ServerError:
-        return None
-
-
-def _say(code: int, message: str) -> int:
-    print(f"wait-ready: {message}", file=sys.stderr if code else sys.stdout)
-    return code
+        status = Server(host, port, None, seconds).request("GET", "/health").status
+    except ServerError as error:
+        return None, str(error)
+    return status, f"/health: HTTP {status}"
 
 
 def main() -> int:
     """Read the command line and wait."""
-    parser = argparse.ArgumentParser(description="Wait until a server answers /health.")
+    parser = argparse.ArgumentParser(
+        description="Wait until a server answers /health.",
+        epilog="Exit codes: 0 ready, 2 usage, 3 not ready in time, 4 the process is gone or the engine is dead.",
+    )
     parser.add_argument("service")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="default: as planned")
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="default: as planned")
     parser.add_argument("--pid", type=int, help="fail at once when this process is gone; default: $MAINPID")
+    parser.add_argument("--json", action="store_true", help="report to stdout for machines")
     options = parser.parse_args()
     service = choose_services(load_plan(), [options.service])[0]
     pid = options.pid if options.pid is not None else _main_pid()
     seconds = service["timeouts"]["ready_seconds"] if options.timeout is None else options.timeout
-    server = Server(probe_host(service), service["port"], None, PROBE_SECONDS)
-    return wait(server, Process(pid) if pid is not None else None, seconds)
+    outcome = wait(probe_host(service), service["port"], Process(pid) if pid is not None else None, seconds)
+    _say(service["name"], outcome, as_json=options.json)
+    return outcome.code
+
+
+def _say(service: str, outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        report = {
+            "service": service,
+            "ready": outcome.code == 0,
+            "exit_code": outcome.code,
+            "seconds": round(outcome.seconds, 3),
+            "detail": outcome.message,
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        print(f"wait-ready: {outcome.message}", file=sys.stderr if outcome.code else sys.stdout)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(text)
+    return seconds
 
 
 def _main_pid() -> int | None:

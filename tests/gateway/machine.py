@@ -145,7 +145,9 @@ class Machine:
 
 
 @contextmanager
-def machine_with(root: Path, plan: Plan, names: tuple[str, ...] = ("coder", "general", "general-candidate")) -> Iterator[Machine]:
+def machine_with(
+    root: Path, plan: Plan, names: tuple[str, ...] = ("coder", "general", "general-candidate")
+) -> Iterator[Machine]:
     """A machine whose named servers run; the others are down."""
     with ExitStack() as stack:
         servers = {name: stack.enter_context(serving(FakeServer(name))) for name in names}

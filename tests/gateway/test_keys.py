@@ -17,7 +17,9 @@ from tests.gateway.servers import BACKEND_KEY, KEY, OTHER_KEY, Client
 def everything_about(process: subprocess.Popen[bytes]) -> str:
     """What other users of the machine can see of a process and its children."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return "".join(Path(f"/proc/{pid}/{file}").read_text() for pid in [process.pid, *children] for file in ("cmdline", "environ"))
+    return "".join(
+        Path(f"/proc/{pid}/{file}").read_text() for pid in [process.pid, *children] for file in ("cmdline", "environ")
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,9 +50,16 @@ def test_clients_of_either_api_may_show_their_key_in_their_own_way(machine: Mach
 
 
 def test_the_log_says_who_asked_for_what_and_holds_no_key(machine: Machine) -> None:
-    Client(machine.port, OTHER_KEY).post(f"/v1/completions?api_key={OTHER_KEY}", {"model": "coder", "prompt": "confidential"})
+    Client(machine.port, OTHER_KEY).post(
+        f"/v1/completions?api_key={OTHER_KEY}", {"model": "coder", "prompt": "confidential"}
+    )
     last = machine.requests()[-1]
-    assert (last["client"], last["path"], last["service"], last["status"]) == ("client-5", "/v1/completions", "coder", "200")
+    assert (last["client"], last["path"], last["service"], last["status"]) == (
+        "client-5",
+        "/v1/completions",
+        "coder",
+        "200",
+    )
     log = machine.log.read_text()
     assert not [secret for secret in (KEY, OTHER_KEY, BACKEND_KEY, "confidential") if secret in log]
 
@@ -111,7 +120,9 @@ def test_systemd_hands_the_keys_over_in_its_own_folder(nginx: str, tmp_path: Pat
         folder.mkdir()
         (folder / "client-keys").write_text(f"carol:{KEY}\n")
         (folder / "api-key").write_text(BACKEND_KEY)
-        done = machine.gateway("check", CREDENTIALS_DIRECTORY=str(folder), STACKC_CLIENT_KEYS_FILE="", STACKC_API_KEY_FILE="")
+        done = machine.gateway(
+            "check", CREDENTIALS_DIRECTORY=str(folder), STACKC_CLIENT_KEYS_FILE="", STACKC_API_KEY_FILE=""
+        )
         assert (done.returncode, done.stderr) == (0, "")
 
 

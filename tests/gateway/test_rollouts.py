@@ -68,7 +68,9 @@ def test_a_client_stays_with_one_revision(nginx: str, tmp_path: Path) -> None:
         keys = {f"client{index}": f"key-of-client-{index:04}" for index in range(100)}
         machine.keys.write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
         with machine.running():
-            answers = {key: Client(machine.port, key).chat("general").headers["x-stackc-service"] for key in keys.values()}
+            answers = {
+                key: Client(machine.port, key).chat("general").headers["x-stackc-service"] for key in keys.values()
+            }
             assert_share(Counter(answers.values())[CANDIDATE], 100, 50)
             some = list(keys.values())[:10]
             for _ in range(3):
@@ -119,7 +121,12 @@ def test_not_a_request_is_lost_while_shares_change(nginx: str, tmp_path: Path) -
         load = Load(machine)
         thread = threading.Thread(target=load.run)
         thread.start()
-        for words in (("shift", "general", "50"), ("promote", "general"), ("rollback", "general"), ("promote", "general")):
+        for words in (
+            ("shift", "general", "50"),
+            ("promote", "general"),
+            ("rollback", "general"),
+            ("promote", "general"),
+        ):
             time.sleep(0.5)
             machine.rollout(*words)
         machine.rollout("rollback", "general", "--wait", "20")

@@ -24,7 +24,8 @@ CHAT_PATHS = [
 ]
 MEMBERS = st.lists(
     st.tuples(
-        st.sampled_from(["model", "model ", "Model", "messages", "__proto__", "constructor", "a", ""]) | st.text(max_size=4),
+        st.sampled_from(["model", "model ", "Model", "messages", "__proto__", "constructor", "a", ""])
+        | st.text(max_size=4),
         st.sampled_from(["coder", "general", "general-candidate", "CODER", "", "coder\0", "@route_0"])
         | st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=4), st.lists, max_leaves=5),
     ),
@@ -72,7 +73,9 @@ def test_nothing_else_of_the_servers_can_be_reached(machine: Machine, path: str,
     assert asked(machine) == before
 
 
-@pytest.mark.parametrize("path", ["/metrics/../v1/chat/completions", "/v1//chat/completions", "/v1/chat/%63ompletions?a=/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/metrics/../v1/chat/completions", "/v1//chat/completions", "/v1/chat/%63ompletions?a=/metrics"]
+)
 def test_a_server_sees_the_path_that_was_allowed_and_no_other_spelling(machine: Machine, path: str) -> None:
     assert machine.client.send("POST", path, b'{"model": "coder"}').status == 200
     assert machine.servers["coder"].seen[-1].path == "/v1/chat/completions"
@@ -105,7 +108,9 @@ def test_a_server_sees_the_path_that_was_allowed_and_no_other_spelling(machine: 
         (b'{"model": "' + b"x" * 100_000 + b'"}', 404, "model_not_found"),
     ],
 )
-def test_what_names_no_model_is_refused_by_the_gateway_itself(machine: Machine, body: bytes, status: int, code: str) -> None:
+def test_what_names_no_model_is_refused_by_the_gateway_itself(
+    machine: Machine, body: bytes, status: int, code: str
+) -> None:
     before = asked(machine)
     answer = machine.client.send("POST", "/v1/chat/completions", body)
     assert (answer.status, answer.error["code"]) == (status, code)
@@ -115,7 +120,9 @@ def test_what_names_no_model_is_refused_by_the_gateway_itself(machine: Machine, 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(members=MEMBERS, escaped=st.booleans())
-def test_gateway_and_server_read_the_same_model(machine: Machine, members: list[tuple[str, object]], escaped: bool) -> None:
+def test_gateway_and_server_read_the_same_model(
+    machine: Machine, members: list[tuple[str, object]], escaped: bool
+) -> None:
     answer = machine.client.send("POST", "/v1/completions", members_text(members, escaped=escaped))
     if answer.status == 200:
         served = answer.headers["x-stackc-service"]
@@ -170,7 +177,9 @@ def test_a_body_in_chunks_is_routed_too(machine: Machine) -> None:
     chunks = b"".join(f"{len(part):x}\r\n{part}\r\n".encode() for part in ('{"mod', 'el": "cod', 'er"}', ""))
     with socket.create_connection(("127.0.0.1", machine.port), timeout=5) as connection:
         head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-        connection.sendall((head + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").encode() + chunks)
+        connection.sendall(
+            (head + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").encode() + chunks
+        )
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert machine.servers["coder"].seen[-1].model == "coder"
 
@@ -203,7 +212,9 @@ def test_a_client_that_leaves_ends_its_generation(machine: Machine) -> None:
     with socket.create_connection(("127.0.0.1", machine.port), timeout=5) as connection:
         body = json.dumps({"model": "coder", "stream": True, "chunks": 50, "gap": 0.05}).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-        connection.sendall((head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body)
+        connection.sendall(
+            (head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+        )
         connection.recv(1024)
     wait_until(lambda: machine.servers["coder"].abandoned == 1)
 

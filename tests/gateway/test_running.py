@@ -59,7 +59,9 @@ def test_a_reload_that_the_running_gateway_does_not_take_is_noticed(nginx: str, 
         other.listen()
         config = machine.tree / "gateway/nginx.conf"
         port = other.getsockname()[1]
-        config.write_text(config.read_text().replace("include listen.conf;", f"include listen.conf; listen 127.0.0.1:{port};"))
+        config.write_text(
+            config.read_text().replace("include listen.conf;", f"include listen.conf; listen 127.0.0.1:{port};")
+        )
         done = machine.gateway("reload")
         assert (done.returncode, "does not answer" in done.stderr) == (20, True), done.stderr
         assert machine.client.chat("coder").status == 200
@@ -122,7 +124,9 @@ def test_help_names_every_command(machine: Machine) -> None:
 
 def test_shellcheck_finds_nothing(machine: Machine) -> None:
     options = ["--severity=style", "--enable=all"]
-    done = subprocess.run([tool("shellcheck"), *options, machine.tree / "bin/gateway"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool("shellcheck"), *options, machine.tree / "bin/gateway"], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.returncode) == ("", 0)
 
 
@@ -138,7 +142,11 @@ def test_a_journal_that_is_a_socket_gets_the_access_log(nginx: str, tmp_path: Pa
         ours, its = socket.socketpair()
         with ours, its:
             process = subprocess.Popen(
-                [machine.tree / "bin/gateway", "run"], env=machine.environment, stdout=its, stderr=its, start_new_session=True
+                [machine.tree / "bin/gateway", "run"],
+                env=machine.environment,
+                stdout=its,
+                stderr=its,
+                start_new_session=True,
             )
             try:
                 assert machine.gateway("wait", MAINPID=str(process.pid)).returncode == 0

@@ -36,7 +36,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def target(probes: ModuleType, *names: str) -> Any:
     reply = SimpleNamespace(status=200, body=METRICS.encode())
     server = SimpleNamespace(request=lambda *_: reply)
-    return probes.Target(server, {}, "m", "0.33.0", False, 1.0, names)
+    return probes.Target(server, {}, "m", "0.33.0", False, 1.0, {"monitoring": {"metrics": list(names)}})
 
 
 def test_series_with_and_without_labels_are_found(probes: ModuleType) -> None:

@@ -8,11 +8,11 @@ never converted (adapters.py:as_seq_cls_model leaves pooling models as they are)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from compiler.catalog.architectures import converted_base, load_registry
-from compiler.memory.architecture import Architecture, Linear, Module, Split, Table
-from compiler.memory.config import Config
+from compiler.memory.architecture import Architecture, Linear, Module, Split, Table, Vector
+from compiler.memory.config import Config, UnsupportedArchitectureError
 from compiler.memory.families.encoder import classifier, labels
 
 Reader = Callable[[str, Config], Architecture]
@@ -34,6 +34,60 @@ def converted(name: str, families: Mapping[str, Reader]) -> Reader | None:
     if name in classes and classes[name] != classes.get(base):
         return None
     return lambda own, config: _pooling(families[base](own, config), config, scored=scored)
+
+
+# Endings of pooling models whose answers are no embeddings of whole texts: scores, labels, rewards, or a vector for
+# each token or each word of the vocabulary.
+_OTHER_ANSWERS = (
+    "Classification", "ClassificationModel", "ForRewardModeling", "RewardModel", "ForProcessRewardModel",
+    "BertForMaskedLM", "BertSpladeSparseEmbeddingModel", "ForRanking", "ForRetrieval", "ForJointSchema",
+)  # fmt: skip
+_DENSE_DTYPE = "F32"
+# Models whose classes look at `is_causal` (vllm/model_executor/models/{apertus,llama,qwen2,qwen3}.py).
+_HEEDS_IS_CAUSAL = {
+    f"{stem}{ending}" for stem in ("Apertus", "Llama", "Qwen2", "Qwen3") for ending in ("ForCausalLM", "Model")
+}
+
+
+def gives_embeddings(name: str) -> bool:
+    """Whether vLLM answers /v1/embeddings with a model of this architecture, converted where it generates text."""
+    return name == "RobertaForMaskedLM" or not (name.endswith(_OTHER_ANSWERS) or "ColBERT" in name or "ColQwen" in name)
+
+
+def as_embedding(architecture: Architecture, config: Config, dense: Sequence[tuple[int, int, bool]]) -> Architecture:
+    """The same model with `--convert embed`: a generating one loses its output head (adapters.py:as_embedding_model).
+
+    Args:
+        dense: inputs, outputs and bias of projections after the model (adapters.py:_load_st_projector), in float32.
+    """
+    projector = [
+        Vector(f"projector.{index}.{part}", size, dtype=_DENSE_DTYPE)
+        for index, (inputs, outputs, bias) in enumerate(dense)
+        for part, size in (("weight", inputs * outputs), ("bias", outputs if bias else 0))
+        if size
+    ]
+    if not architecture.pooling:
+        architecture = _pooling(architecture, config, scored=False)
+    if not config.flag("is_causal", default=True):
+        architecture = _in_both_directions(architecture)
+    return dataclasses.replace(architecture, everywhere=(*architecture.everywhere, *projector))
+
+
+def _in_both_directions(architecture: Architecture) -> Architecture:
+    """Attention in both directions needs the whole text at once, and caches nothing."""
+    if not any(layer.caches for layer in architecture.kinds):
+        return architecture
+    if architecture.name not in _HEEDS_IS_CAUSAL:
+        raise UnsupportedArchitectureError(f"{architecture.name} with `is_causal: false`")
+    layers = {id(layer): dataclasses.replace(layer, caches=()) for layer in architecture.kinds}
+    return dataclasses.replace(architecture, layers=tuple(layers[id(layer)] for layer in architecture.layers))
+
+
+def embedding_dimension(architecture: Architecture, config: Config, dense: Sequence[tuple[int, int, bool]]) -> int:
+    """Numbers of an embedding (vllm/config/model.py:embedding_size)."""
+    if "embedding_size" in config:
+        return config.positive("embedding_size")
+    return dense[-1][1] if dense else architecture.hidden_size
 
 
 def _pooling(decoder: Architecture, config: Config, *, scored: bool) -> Architecture:
