@@ -60,8 +60,8 @@ def _kernels(servers: int) -> _Need:
 
 
 def _downloads(services: list[JsonObject]) -> list[_Need]:
-    models = {service["model"]["repository"]: service["model"] for service in services}
-    sizes = [missing_bytes(model) or 0 for name, model in models.items() if name]
+    models = {(each["model"]["repository"], each["model"]["commit"]): each["model"] for each in services}
+    sizes = [missing_bytes(model) or 0 for (name, _), model in models.items() if name]
     files = sum(len(model["files"]) for model in models.values())
     return [_Need(hf_home(), "weights to download", sum(sizes), files)] if sum(sizes) else []
 

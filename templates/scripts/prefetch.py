@@ -90,6 +90,7 @@ def _obtain(options: Options, model: JsonObject) -> None:
     if options.source is not None:
         say(f"copying {_name(model)} from {options.source} into {hf_home()}")
         copy_model(options.source, model)
+        unfinished(model_folder(model)).unlink(missing_ok=True)
         return
     if options.is_offline:
         raise StackError(EXIT_SNAPSHOT, _offline_message(model))

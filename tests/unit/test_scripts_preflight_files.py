@@ -140,7 +140,7 @@ def test_a_file_system_without_inodes_left_is_full(monkeypatch: pytest.MonkeyPat
     machine, stack = importlib.import_module("_check_machine"), importlib.import_module("_stack")
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
     monkeypatch.setattr(machine, "_inodes", lambda _: 3)
-    model = {"repository": None, "files": []}
+    model = {"repository": None, "commit": None, "files": []}
     with pytest.raises(stack.StackError, match="too few inodes") as caught:
         machine.check_disk([{"model": model, "devices": [0]}])
     assert caught.value.code == 13
