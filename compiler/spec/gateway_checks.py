@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Iterable, Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
@@ -153,7 +154,7 @@ def _taken_ports(file: SpecFile) -> dict[int, str]:
 
 def _free_port(file: SpecFile, start: int) -> int:
     taken = _taken_ports(file)
-    return next(port for port in (*range(start, 65536), *range(1024, 65536)) if port not in taken)
+    return next(port for port in itertools.chain(range(start, 65536), range(1024, 65536)) if port not in taken)
 
 
 def _check_names(file: SpecFile) -> Iterator[Diagnostic]:

@@ -14,6 +14,8 @@ from compiler.diagnostics import Diagnostic, Help
 from compiler.plan.ir import Plan
 from compiler.render.artifact import Artifact
 from compiler.render.overrides import Overrides
+from compiler.render.quoting import quote_systemd_raw
+from compiler.render.syntax import read_systemd_value
 from compiler.targets import scripts, systemd
 from compiler.targets.facts import (
     Assigned,
@@ -141,29 +143,55 @@ def _unit_facts(plan: Plan) -> Iterator[Expected]:
         path = systemd.SYSTEMD / systemd.unit_name(plan, service.name)
         yield Expected(path, tuple(_service_unit_facts(unit)))
     prefetch = systemd.prefetch_unit(plan)
-    facts = (*_sandbox_facts(prefetch), Command("ExecStart", prefetch.prefetch))
+    facts = (*_sandbox_facts(prefetch), *_patch_facts(prefetch.patched), Command("ExecStart", prefetch.prefetch))
     yield Expected(systemd.SYSTEMD / systemd.unit_name(plan, "prefetch"), facts)
-    wants = (Directive("Unit", "Wants", name, is_listed=True) for name in systemd.target_unit(plan).wants)
-    yield Expected(systemd.SYSTEMD / f"{plan.stack}.target", tuple(wants))
+    target = systemd.target_unit(plan)
+    wants = (Directive("Unit", "Wants", name, is_listed=True) for name in target.wants)
+    yield Expected(systemd.SYSTEMD / f"{plan.stack}.target", (*wants, *_patch_facts(target.patched)))
+    if plan.gateway is not None:
+        gateway = systemd.gateway_unit(plan, plan.gateway)
+        yield Expected(systemd.SYSTEMD / systemd.unit_name(plan, "gateway"), tuple(_gateway_unit_facts(gateway)))
 
 
 def _service_unit_facts(unit: systemd.ServiceUnit) -> Iterator[Fact]:
     yield Directive("Unit", "PartOf", unit.target)
     yield from (Directive("Unit", "Wants", name, is_listed=True) for name in unit.wants)
-    yield from (Directive("Unit", "After", name, is_listed=True) for name in (*unit.after, *unit.start_after))
-    yield Directive("Unit", "StartLimitIntervalSec", str(unit.start_interval))
-    yield Directive("Unit", "StartLimitBurst", str(unit.start_burst))
+    yield from (Directive("Unit", "After", name, is_listed=True) for name in (*unit.wants, *unit.start_after))
+    yield Directive("Unit", "StartLimitIntervalSec", str(unit.deadlines.interval))
+    yield Directive("Unit", "StartLimitBurst", str(unit.deadlines.burst))
     yield Command("ExecStartPre", unit.preflight)
     yield Command("ExecStart", unit.launch)
     yield Command("ExecStartPost", unit.wait_ready)
+    yield Directive("Service", "TimeoutStartSec", str(unit.deadlines.start))
+    yield Directive("Service", "TimeoutStopSec", str(unit.deadlines.stop))
+    yield Directive("Service", "RestartSec", str(unit.deadlines.restart))
+    yield from _sandbox_facts(unit)
+    yield from _patch_facts(unit.patched)
+
+
+def _gateway_unit_facts(unit: systemd.GatewayUnit) -> Iterator[Fact]:
+    yield Directive("Unit", "PartOf", unit.target)
+    yield from (Directive("Unit", key, name, is_listed=True) for key in ("Wants", "After") for name in unit.wants)
+    yield Directive("Unit", "StartLimitIntervalSec", str(unit.start_interval))
+    yield Directive("Unit", "StartLimitBurst", str(unit.start_burst))
+    yield Command("ExecStart", (unit.program, "run"))
+    yield Command("ExecStartPost", (unit.program, "wait"))
+    yield Command("ExecReload", (unit.program, "reload"))
+    yield Directive("Service", "KillSignal", unit.kill_signal)
     yield Directive("Service", "TimeoutStartSec", str(unit.start_seconds))
     yield Directive("Service", "TimeoutStopSec", str(unit.stop_seconds))
     yield Directive("Service", "RestartSec", str(unit.restart_seconds))
     yield from _sandbox_facts(unit)
-    yield Directive("Install", "WantedBy", unit.target)
+    yield from _patch_facts(unit.patched)
 
 
-def _sandbox_facts(unit: systemd.ServiceUnit | systemd.PrefetchUnit) -> Iterator[Fact]:
+def _patch_facts(patched: systemd.Patched) -> Iterator[Fact]:
+    for section, lines in (("Unit", patched.unit), ("Service", patched.service)):
+        for key, value in lines:
+            yield Directive(section, key, read_systemd_value(quote_systemd_raw(value)), is_listed=True)
+
+
+def _sandbox_facts(unit: systemd.ServiceUnit | systemd.GatewayUnit | systemd.PrefetchUnit) -> Iterator[Fact]:
     sandbox = unit.sandbox
     yield Directive("Service", "User", sandbox.user)
     yield Directive("Service", "WorkingDirectory", sandbox.state)

@@ -235,7 +235,8 @@ def _rollout(plan: Plan, index: int, rollout: Rollout) -> NginxRollout:
 
 def routing(plan: Plan, gateway: Gateway) -> Routing:
     """Models and paths as data for route.js. A model's length is that of the shorter of two revisions."""
-    models, paths = {}, {}
+    models: dict[str, dict[str, int]] = {}
+    paths: dict[str, dict[str, str]] = {}
     for index, route in enumerate(gateway.routes):
         models[route.name] = {"max_model_len": min(service.max_model_len for service in _revisions(plan, route))}
         for path in _paths(plan, route):

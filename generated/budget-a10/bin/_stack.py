@@ -14,33 +14,53 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 SCHEMA = 1
-OK, FAIL, SKIP = "ok", "FAIL", "skip"
+OK, FAIL, SKIP, WARN = "ok", "FAIL", "skip", "warn"
 EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_SNAPSHOT = 2, 4, 15
 WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]")
 
 JsonObject = dict[str, Any]
 
 
+class Sides(NamedTuple):
+    """What the plan says of something, what this machine has, and what to do about it if anything."""
+
+    plan: str
+    found: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        """Both sides in one line."""
+        text = f"plan: {self.plan}; this machine: {self.found}"
+        return f"{text}; {self.note}" if self.note else text
+
+
 class StackError(Exception):
     """Ends the program with a message and an exit code."""
 
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: int, message: str | Sides) -> None:
+        super().__init__(str(message))
         self.code = code
+        self.sides = message if isinstance(message, Sides) else None
 
 
 class Skipped(Exception):  # noqa: N818 (not an error)
     """A check that cannot be made here; the text says why."""
 
 
+class Warned(Exception):  # noqa: N818 (not an error)
+    """A check that found something worth a look, which is no failure; the text says what."""
+
+
 class Result(NamedTuple):
-    """What one check found. `code` is the exit code it stands for if it failed."""
+    """What one check found. `code` is the exit code it stands for if it failed, `seconds` how long it took."""
 
     subject: str
     name: str
     status: str
     detail: str
     code: int
+    sides: Sides | None = None
+    seconds: float = 0.0
 
 
 class Check(NamedTuple):
@@ -48,7 +68,7 @@ class Check(NamedTuple):
 
     subject: str
     name: str
-    run: Callable[[], str]
+    run: Callable[[], str | Sides]
     code: int = 1
     is_transient: bool = False
 
@@ -63,31 +83,50 @@ def run_check(check: Check, deadline: float = 0.0) -> Result:
 
 
 def _run_once(check: Check) -> Result:
+    start = time.monotonic()
+    return _ask(check)._replace(seconds=time.monotonic() - start)
+
+
+def _ask(check: Check) -> Result:
     try:
-        return Result(check.subject, check.name, OK, check.run(), 0)
+        found = check.run()
+        return Result(check.subject, check.name, OK, str(found), 0, found if isinstance(found, Sides) else None)
     except Skipped as reason:
         return Result(check.subject, check.name, SKIP, str(reason), 0)
+    except Warned as finding:
+        return Result(check.subject, check.name, WARN, str(finding), 0)
     except StackError as error:
-        return Result(check.subject, check.name, FAIL, str(error), error.code)
+        return Result(check.subject, check.name, FAIL, str(error), error.code, error.sides)
     except OSError as error:
         return Result(check.subject, check.name, FAIL, str(error), check.code)
 
 
+MAX_DETAIL = 2000
+
+
+def printable(text: str) -> str:
+    """One line that leaves the terminal alone: a server's answer may hold anything."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:MAX_DETAIL])
+    return shown + "…" if len(text) > MAX_DETAIL else shown
+
+
 def format_result(result: Result) -> str:
     """One line of a report for people."""
-    return f"{result.status:<4}  {result.subject}: {result.name}: {result.detail}"
+    return f"{result.status:<4}  {result.subject}: {result.name}: {printable(result.detail)}"
 
 
 def format_summary(results: Iterable[Result]) -> str:
     """How many checks ended how; a skipped one is no pass."""
     statuses = [result.status for result in results]
-    return f"{statuses.count(OK)} ok, {statuses.count(FAIL)} failed, {statuses.count(SKIP)} skipped"
+    counted = f"{statuses.count(OK)} ok, {statuses.count(FAIL)} failed, {statuses.count(SKIP)} skipped"
+    return f"{counted}, {statuses.count(WARN)} warned" if WARN in statuses else counted
 
 
 def format_json(stack: str, results: Iterable[Result], code: int) -> str:
     """The report for machines."""
     checks = [
         {"subject": result.subject, "check": result.name, "status": result.status.lower(), "detail": result.detail}
+        | (result.sides._asdict() if result.sides is not None else {})
         for result in results
     ]
     return json.dumps({"stack": stack, "exit_code": code, "checks": checks}, indent=2)

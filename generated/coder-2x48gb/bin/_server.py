@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from _stack import JsonObject
 
 MAX_BODY = 64 * 2**20
 CONNECT_SECONDS = 5.0
+_CHUNK = 2**16
 
 
 class ServerError(Exception):
-    """No usable answer: refused, too slow, cut off, or not HTTP."""
+    """No usable answer: refused, too slow, cut off, too large, or not HTTP."""
 
 
 class Reply(NamedTuple):
@@ -32,7 +35,7 @@ class Reply(NamedTuple):
         """The body as a JSON object."""
         try:
             value = json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ServerError(f"the answer is not JSON: {error}") from error
         if not isinstance(value, dict):
             raise ServerError("the answer is not a JSON object")
@@ -59,25 +62,37 @@ class Server:
         """The same server, asked with another key or none."""
         return Server(self.host, self.port, key, self._seconds)
 
+    def has_key(self, key: str | None) -> bool:
+        """Whether it is asked with this key."""
+        return self._key == key
+
     def request(self, method: str, path: str, body: JsonObject | None = None) -> Reply:
         """Ask and read the whole answer."""
         with self._send(method, path, body) as (response, _):
-            return Reply(response.status, response.read(MAX_BODY))
+            content = bytearray()
+            while chunk := response.read(_CHUNK):
+                content += chunk
+                if len(content) > MAX_BODY:
+                    raise ServerError(f"{path}: the answer is larger than {MAX_BODY} bytes")
+            if response.length:
+                raise ServerError(f"{path}: the answer was cut off, {response.length} bytes are missing")
+            return Reply(response.status, bytes(content))
 
     def stream(self, path: str, body: JsonObject) -> Iterator[Event]:
         """Ask and yield every event as it arrives."""
         with self._send("POST", path, body) as (response, start):
             if response.status != 200:
                 raise ServerError(f"HTTP {response.status}")
-            while True:
+            size = 0
+            while size <= MAX_BODY:
                 line = response.readline(MAX_BODY)
                 elapsed = time.monotonic() - start
                 if not line:
                     return
-                if elapsed > self._seconds:
-                    raise ServerError(f"the stream did not end in {self._seconds:.0f} s")
+                size += len(line)
                 if line.startswith(b"data:"):
                     yield Event(elapsed, line[5:].decode("utf-8", "replace").strip())
+            raise ServerError(f"the stream is larger than {MAX_BODY} bytes")
 
     @contextmanager
     def _send(
@@ -86,16 +101,39 @@ class Server:
         # Connecting is quick or hopeless; only the answer may take its time.
         connection = http.client.HTTPConnection(self.host, self.port, timeout=min(CONNECT_SECONDS, self._seconds))
         start = time.monotonic()
+        late = threading.Event()
         try:
             connection.connect()
             connection.sock.settimeout(self._seconds)
-            connection.request(method, path, None if body is None else json.dumps(body), self._headers(body))
-            yield connection.getresponse(), start
+            with _deadline(connection.sock, self._seconds, late):
+                connection.request(method, path, None if body is None else json.dumps(body), self._headers(body))
+                yield connection.getresponse(), start
+            if late.is_set():
+                raise ServerError(f"{path}: no whole answer in {self._seconds:g} s")
         except (OSError, http.client.HTTPException) as error:
-            raise ServerError(f"{path}: {str(error) or type(error).__name__}") from error
+            reason = f"no whole answer in {self._seconds:g} s" if late.is_set() else str(error)
+            raise ServerError(f"{path}: {reason or type(error).__name__}") from error
         finally:
             connection.close()
 
     def _headers(self, body: JsonObject | None) -> dict[str, str]:
         headers = {} if body is None else {"Content-Type": "application/json"}
         return headers if self._key is None else {**headers, "Authorization": f"Bearer {self._key}"}
+
+
+@contextmanager
+def _deadline(connection: socket.socket, seconds: float, late: threading.Event) -> Iterator[None]:
+    """End the connection when the time is up: a socket's own timeout begins anew with every byte that drips in."""
+
+    def give_up() -> None:
+        late.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

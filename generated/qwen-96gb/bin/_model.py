@@ -23,38 +23,55 @@ def hf_home() -> Path:
 
 def repository_folder(model: JsonObject) -> Path:
     """The cache folder of a Hub repository."""
-    name: str = model["repository"].replace("/", "--")
-    return hf_home() / "hub" / f"models--{name}"
+    return hf_home() / "hub" / cache_name(model)
+
+
+def cache_name(model: JsonObject) -> str:
+    """What a Hugging Face cache calls the folder of a repository."""
+    return f"models--{model['repository'].replace('/', '--')}"
 
 
 def model_folder(model: JsonObject) -> Path:
     """The folder that the server reads; it need not exist yet."""
     folder: str | None = model["folder"]
-    return Path(folder) if folder else repository_folder(model) / "snapshots" / _commit(model)
+    if folder:
+        return Path(folder)
+    repository = repository_folder(model)
+    return repository / "snapshots" / commit_in(repository, model)
 
 
-def _commit(model: JsonObject) -> str:
+def commit_in(repository: Path, model: JsonObject) -> str:
+    """The full commit of the model in a cache's folder of its repository."""
     if model["pinned"]:
         return str(model["commit"])
-    reference = repository_folder(model) / "refs" / "main"
+    reference = repository / "refs" / "main"
     try:
         commit = reference.read_text(encoding="ascii").strip()
     except OSError as error:
         raise StackError(EXIT_SNAPSHOT, f"{reference} does not exist: run prefetch") from error
     if re.fullmatch("[0-9a-f]{40}", commit) is None:
-        raise StackError(EXIT_SNAPSHOT, f"{reference} does not hold a commit")
+        raise StackError(EXIT_SNAPSHOT, f"{reference} does not hold a commit: remove it and run prefetch")
     if model["commit"] and not commit.startswith(model["commit"]):
-        raise StackError(EXIT_SNAPSHOT, f"the cache holds {commit}, the plan is for {model['commit']}: main has moved")
+        raise StackError(
+            EXIT_SNAPSHOT,
+            f"the cache holds {commit}, the plan is for {model['commit']}: main has moved: lock and compile again",
+        )
     return commit
 
 
-def check_model(model: JsonObject) -> str:
-    """Say what is there, or raise with what is missing."""
+def unfinished(snapshot: Path) -> Path:
+    """The mark of a download that has not come to its end: what it lacks beside weights, no list would tell."""
+    return snapshot.parent.parent / f"stackc-unfinished-{snapshot.name}"
+
+
+def check_model(model: JsonObject) -> Path:
+    """The model's folder, if all of it is there; else raise with what is missing."""
     folder = model_folder(model)
-    problem = _problem(folder, model["weights_bytes"])
+    problem = _problem(folder, model)
     if problem:
-        raise StackError(EXIT_SNAPSHOT, problem)
-    return str(folder)
+        remedy = "copy the model there again" if model["folder"] else "run prefetch"
+        raise StackError(EXIT_SNAPSHOT, f"{problem}: {remedy}")
+    return folder
 
 
 def missing_bytes(model: JsonObject) -> int | None:
@@ -62,17 +79,25 @@ def missing_bytes(model: JsonObject) -> int | None:
     if model["weights_bytes"] is None:
         return None
     try:
-        present = _size(weight_files(model_folder(model)))
+        folder = model_folder(model)
     except StackError:
-        present = 0
-    return max(0, int(model["weights_bytes"]) - present)
+        return int(model["weights_bytes"])
+    if model["files"]:
+        sizes: list[int] = [file["size"] for file in model["files"] if _size_of(folder / file["path"]) != file["size"]]
+        return sum(sizes)
+    return max(0, int(model["weights_bytes"]) - _size(weight_files(folder)))
 
 
 def free_bytes(folder: Path) -> int:
     """Free space where the folder is or will be."""
+    return shutil.disk_usage(existing(folder)).free
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -81,19 +106,35 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.exists())
 
 
-def _problem(folder: Path, weights_bytes: int | None) -> str | None:
+def _problem(folder: Path, model: JsonObject) -> str | None:
     if not folder.is_dir():
         return f"{folder} does not exist"
     dangling = sorted(path.name for path in folder.rglob("*") if path.is_symlink() and not path.exists())
     if dangling:
         return f"{folder} has links to files that are gone: {', '.join(dangling[:3])}"
+    if not model["folder"] and unfinished(folder).exists():
+        return f"{folder}: its download was interrupted"
     # A download by another user is there, and still of no use to the server.
     closed = sorted(path.name for path in folder.rglob("*") if not os.access(path, os.R_OK))
     if closed:
         return f"{folder} has files that user {os.geteuid()} may not read: {', '.join(closed[:3])}"
     if not (folder / "config.json").exists() and not (folder / "params.json").exists():
         return f"{folder} has no config.json"
-    return _weights_problem(folder, weights_bytes)
+    if model["files"]:
+        return _listed_problem(folder, model["files"])
+    return _weights_problem(folder, model["weights_bytes"])
+
+
+def _listed_problem(folder: Path, files: list[JsonObject]) -> str | None:
+    """The lock lists the files: each must be there with its very size."""
+    sizes = {file["path"]: _size_of(folder / file["path"]) for file in files}
+    absent = [path for path, size in sizes.items() if size is None]
+    if absent:
+        return f"{folder} lacks {len(absent)} of {len(files)} weight files, such as {absent[0]}"
+    for file in files:
+        if file["size"] is not None and sizes[file["path"]] != file["size"]:
+            return f"{folder / file['path']} has {sizes[file['path']]} bytes, the plan {file['size']}"
+    return None
 
 
 def _weights_problem(folder: Path, weights_bytes: int | None) -> str | None:
@@ -121,3 +162,10 @@ def _shards(folder: Path) -> set[str]:
 
 def _size(files: list[Path]) -> int:
     return sum(path.stat().st_size for path in files)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -11,12 +11,15 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from _stack import JsonObject, StackError
+from _stack import JsonObject, Sides, StackError
 
 EXIT_DRIVER, EXIT_IDENTITY = 10, 11
 MIB = 2**20
 
-_FIELDS = "index,uuid,name,compute_cap,memory.total,memory.free"
+_FIELDS = (
+    "index,uuid,name,compute_cap,memory.total,memory.free,"  # of the card
+    "driver_version,mig.mode.current,persistence_mode"  # of how it is run
+)
 _SECONDS = 30
 
 
@@ -29,6 +32,21 @@ class Gpu(NamedTuple):
     compute_capability: str
     total: int
     free: int
+    driver: str
+    has_mig: bool
+    is_persistent: bool
+
+
+class Holder(NamedTuple):
+    """A process that holds memory of a GPU."""
+
+    pid: str
+    name: str
+    mebibytes: str
+
+    def __str__(self) -> str:
+        """As a message shows it."""
+        return f"process {self.pid} ({self.name}, {self.mebibytes} MiB)"
 
 
 def query_gpus() -> list[Gpu]:
@@ -41,10 +59,10 @@ def query_gpus() -> list[Gpu]:
 
 
 def _parse(line: str) -> Gpu:
-    number, uuid, name, capability, total, free = (field.strip() for field in line.split(","))
-    if total == "[N/A]":  # GB10: the GPU's memory is the machine's, and nvidia-smi counts none of its own
-        return Gpu(int(number), uuid, name, capability, *_main_memory())
-    return Gpu(int(number), uuid, name, capability, int(total) * MIB, int(free) * MIB)
+    number, uuid, name, capability, total, free, driver, mig, persistence = map(str.strip, line.split(","))
+    # GB10: the GPU's memory is the machine's, and nvidia-smi counts none of its own.
+    sizes = _main_memory() if total == "[N/A]" else (int(total) * MIB, int(free) * MIB)
+    return Gpu(int(number), uuid, name, capability, *sizes, driver, mig == "Enabled", persistence == "Enabled")
 
 
 def _main_memory() -> tuple[int, int]:
@@ -60,8 +78,9 @@ def find_gpu(gpus: list[Gpu], node: JsonObject, device: int) -> Gpu:
         if gpu.uuid == uuids[device] if uuids else gpu.number == device:
             return gpu
     wanted = uuids[device] if uuids else f"index {device}"
-    present = ", ".join(gpu.uuid if uuids else str(gpu.number) for gpu in gpus)
-    raise StackError(EXIT_IDENTITY, f"plan: GPU {wanted}; this machine: {present or 'none'}")
+    present = ", ".join(gpu.uuid if uuids else f"index {gpu.number}" for gpu in gpus)
+    note = "`nvidia-smi -L` lists what is there: correct `gpus` in the spec, or look for the card in the kernel's log"
+    raise StackError(EXIT_IDENTITY, Sides(f"GPU {wanted}", present or "no GPU", note))
 
 
 def list_slices() -> dict[str, str]:
@@ -70,20 +89,17 @@ def list_slices() -> dict[str, str]:
     return {uuid: profile for profile, uuid in found}
 
 
-def users_of(gpu: Gpu) -> str:
-    """Processes that hold memory of a GPU, for a message; never an error."""
-    try:
-        text = _nvidia_smi("--query-compute-apps=gpu_uuid,pid,process_name,used_memory")
-    except StackError as error:
-        return f"users unknown: {error}"
-    lines = [line.split(",", 1)[1].strip() for line in text.splitlines() if line.startswith(gpu.uuid + ",")]
-    return "in use by: " + "; ".join(f"{line} MiB" for line in lines) if lines else "no process is visible on it"
+def holders_of(gpu: Gpu) -> list[Holder]:
+    """Processes that nvidia-smi sees on a GPU; those of other containers it may not see."""
+    text = _nvidia_smi("--query-compute-apps=gpu_uuid,pid,process_name,used_memory")
+    rows = [[field.strip() for field in line.split(",")] for line in text.splitlines()]
+    return [Holder(row[1], ",".join(row[2:-1]), row[-1]) for row in rows if len(row) >= 4 and row[0] == gpu.uuid]
 
 
 def _nvidia_smi(query: str, form: tuple[str, ...] = ("--format=csv,noheader,nounits",)) -> str:
     executable = shutil.which("nvidia-smi")
     if executable is None:
-        raise StackError(EXIT_DRIVER, "nvidia-smi is not on PATH: is the NVIDIA driver installed?")
+        raise StackError(EXIT_DRIVER, "nvidia-smi is not on PATH, so the NVIDIA driver is not installed")
     command = [executable, query, *form]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
@@ -92,3 +108,19 @@ def _nvidia_smi(query: str, form: tuple[str, ...] = ("--format=csv,noheader,noun
     if answer.returncode != 0:
         raise StackError(EXIT_DRIVER, f"nvidia-smi failed: {(answer.stdout + answer.stderr).strip()}")
     return answer.stdout
+
+
+def memory_by_process() -> dict[tuple[str, int], int | None]:
+    """Bytes that each process holds of each GPU, by UUID and pid; None where the driver does not count them."""
+    found: dict[tuple[str, int], int | None] = {}
+    for line in _nvidia_smi("--query-compute-apps=gpu_uuid,pid,used_memory").splitlines():
+        uuid, pid, used = (field.strip() for field in (*line.split(","), "", "")[:3])
+        if pid.isdigit():
+            found[uuid, int(pid)] = int(used) * MIB if used.isdigit() else None
+    return found
+
+
+def memory_in_use() -> dict[str, int]:
+    """Bytes in use of each GPU by everybody, by UUID; GPUs that do not count them are left out."""
+    pairs = (line.split(",") for line in _nvidia_smi("--query-gpu=uuid,memory.used").splitlines())
+    return {pair[0].strip(): int(pair[1]) * MIB for pair in pairs if len(pair) == 2 and pair[1].strip().isdigit()}

@@ -1,0 +1,115 @@
+// Which server answers a request: the one of the model that its body names.
+// Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. For njs 0.7.9 and later.
+import crypto from 'crypto';
+import stack from 'stack.js';
+
+// SHA-256 of the key that a client shows, for the map in clients.conf, which holds no key itself.
+function keyHash(r) {
+    const authorization = r.headersIn['Authorization'];
+    let key = r.headersIn['X-Api-Key'] || '';
+    if (authorization) {
+        const bearer = /^bearer +([^ ]+) *$/i.exec(authorization);
+        key = bearer ? bearer[1] : '';
+    }
+    return crypto.createHash('sha256').update(key).digest('hex');
+}
+
+function answer(r, status, value) {
+    r.headersOut['Content-Type'] = 'application/json';
+    r.return(status, JSON.stringify(value) + '\n');
+}
+
+function refuse(r, status, message, code) {
+    const type = status < 500 ? 'invalid_request_error' : 'server_error';
+    const param = code === 'model_not_found' ? 'model' : null;
+    answer(r, status, { error: { message: message, type: type, param: param, code: code } });
+}
+
+// The body as an object; undefined after an answer that says what is wrong with it.
+function readBody(r) {
+    let text, body;
+    try {
+        text = r.requestText;
+    } catch (error) {
+        refuse(r, 413, 'the body is too large to be read: send it with a Content-Length', 'body_too_large');
+        return undefined;
+    }
+    try {
+        body = JSON.parse(text || '');
+    } catch (error) {
+        const deep = String(error.message).indexOf('too deep') >= 0;
+        const message = deep ? 'the body is nested too deeply: 32 levels are read' : 'the body is not valid JSON';
+        refuse(r, 400, message, 'invalid_json');
+        return undefined;
+    }
+    if (body === null || typeof body !== 'object' || Array.isArray(body)) {
+        refuse(r, 400, 'the body is not a JSON object', 'invalid_json');
+        return undefined;
+    }
+    return body;
+}
+
+function own(object, key) {
+    return Object.prototype.hasOwnProperty.call(object, key) ? object[key] : undefined;
+}
+
+function route(r) {
+    const body = readBody(r);
+    if (body === undefined) {
+        return;
+    }
+    const model = own(body, 'model');
+    if (typeof model !== 'string') {
+        refuse(r, 400, 'the body names no model: set "model" to one that /v1/models lists', 'model_required');
+        return;
+    }
+    const location = own(stack.paths[r.uri], model);
+    if (location !== undefined) {
+        r.internalRedirect(location);
+    } else if (own(stack.models, model) !== undefined) {
+        refuse(r, 404, 'the model ' + model + ' does not serve ' + r.uri, 'model_not_found');
+    } else {
+        unknown(r, model);
+    }
+}
+
+function unknown(r, model) {
+    const shown = model.length > 100 ? model.substring(0, 100) + '…' : model;
+    refuse(r, 404, 'there is no model ' + JSON.stringify(shown) + ': /v1/models lists those there are', 'model_not_found');
+}
+
+function card(name) {
+    const model = stack.models[name];
+    const created = Math.floor(Date.now() / 1000);
+    return { id: name, object: 'model', created: created, owned_by: 'vllm', max_model_len: model.max_model_len };
+}
+
+function models(r) {
+    answer(r, 200, { object: 'list', data: Object.keys(stack.models).map(card) });
+}
+
+function model(r) {
+    const name = r.uri.substring('/v1/models/'.length);
+    if (own(stack.models, name) !== undefined) {
+        answer(r, 200, card(name));
+    } else {
+        unknown(r, name);
+    }
+}
+
+// The server gave no answer, or none that is meant for a client.
+function unanswered(r) {
+    const name = r.variables.stackc_service;
+    const status = String(r.variables.upstream_status);
+    if (status === '401') {
+        refuse(r, 502, 'the server ' + name + ' refuses the key of the gateway: both must have the same', 'gateway_key_refused');
+    } else if (!/[0-9]/.test(String(r.variables.upstream_connect_time))) {
+        refuse(r, 503, 'the server ' + name + ' is not reachable: it is starting, or it has stopped', 'server_unavailable');
+    } else if (status === '504') {
+        refuse(r, 504, 'the server ' + name + ' was silent for too long', 'server_timeout');
+    } else {
+        refuse(r, 502, 'the server ' + name + ' broke off before it answered; it was not asked again', 'server_error');
+    }
+}
+
+export default { keyHash, route, models, model, unanswered };
