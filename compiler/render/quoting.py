@@ -54,7 +54,7 @@ def quote_systemd_value(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def quote_systemd_raw(value: str | int | bool) -> str:
+def quote_systemd_raw(value: str | int) -> str:
     """A whole value in systemd's own syntax: specifiers, quotes and escapes are the writer's; only the line is kept."""
     if isinstance(value, bool):
         return "yes" if value else "no"

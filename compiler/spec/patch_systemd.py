@@ -78,8 +78,10 @@ def _check_section(
         message = f"the unit of `{name}` takes no patch in [{section}]"
         note = "what starts with the machine is decided by bin/install and `systemctl enable`"
         found = _unknown(file, (*_WHERE, name, section), message, "sections", SECTIONS[kind])
-        yield found if section != "Install" else Diagnostic(
-            found.code, message, found.label, (note, *found.notes), found.helps
+        yield (
+            found
+            if section != "Install"
+            else Diagnostic(found.code, message, found.label, (note, *found.notes), found.helps)
         )
         return
     for key, value in directives.items():
@@ -151,7 +153,9 @@ def _bad_variable(assignments: str) -> str | None:
     return None
 
 
-def _unknown(file: SpecFile, path: tuple[str, ...], message: str, what: str, known: tuple[str, ...] | list[str]) -> Diagnostic:
+def _unknown(
+    file: SpecFile, path: tuple[str, ...], message: str, what: str, known: tuple[str, ...] | list[str]
+) -> Diagnostic:
     nearest = difflib.get_close_matches(path[-1], known, n=1)
     helps = tuple(Help(f"did you mean `{name}`?") for name in nearest)
     notes = (f"{what} that can be patched: {', '.join(known)}",)
