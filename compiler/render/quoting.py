@@ -58,7 +58,7 @@ def quote_systemd_value(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def quote_systemd_raw(value: str | int | bool) -> str:  # noqa: FBT001  the value itself
+def quote_systemd_raw(value: str | int) -> str:
     """A whole value in systemd's own syntax: specifiers, quotes and escapes are the writer's; only the line is kept."""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -38,6 +39,9 @@ _MODULES = (
     "_usage.py",
     "_verify.py",
 )
+# They install units, so that only a tree with units has them.
+_INSTALLERS = {name: f"{name}.py" for name in ("install", "upgrade", "rollback", "uninstall")}
+_INSTALLER_MODULES = ("_host.py", "_switch.py", "_versions.py")
 
 # The server reads one folder and tells nobody; a variable of the plan or of the caller still wins.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
@@ -85,7 +89,8 @@ def emit_scripts(plan: Plan) -> tuple[Artifact, ...]:
         Artifact(BIN / f"launch-{service.name}", render_launch(launch_script(plan, service)), EXECUTABLE)
         for service in plan.services
     )
-    return launchers + _verbatim()
+    installers = _verbatim(_INSTALLERS, _INSTALLER_MODULES) if "systemd" in plan.targets else ()
+    return launchers + _verbatim(_PROGRAMS, _MODULES) + installers
 
 
 def render_launch(script: LaunchScript) -> str:
@@ -93,10 +98,9 @@ def render_launch(script: LaunchScript) -> str:
     return render("scripts/launch.j2", script=script)
 
 
-def _verbatim() -> tuple[Artifact, ...]:
-    programs = [Artifact(BIN / name, read_verbatim(f"scripts/{file}"), EXECUTABLE) for name, file in _PROGRAMS.items()]
-    modules = [Artifact(BIN / name, read_verbatim(f"scripts/{name}"), PLAIN) for name in _MODULES]
-    return tuple(programs + modules)
+def _verbatim(programs: Mapping[str, str], modules: Iterable[str]) -> tuple[Artifact, ...]:
+    files = [Artifact(BIN / name, read_verbatim(f"scripts/{file}"), EXECUTABLE) for name, file in programs.items()]
+    return (*files, *(Artifact(BIN / name, read_verbatim(f"scripts/{name}"), PLAIN) for name in modules))
 
 
 def launch_script(plan: Plan, service: Service) -> LaunchScript:

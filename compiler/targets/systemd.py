@@ -69,7 +69,7 @@ class ServiceUnit:
 
 @dataclass(frozen=True, slots=True)
 class GatewayUnit:
-    """`STACK-gateway.service`. Times are seconds; `start_interval` holds more than `start_burst` of the slowest starts."""
+    """`STACK-gateway.service`. Times are seconds; `start_interval` outlasts `start_burst` of the slowest starts."""
 
     stack: str
     description: str

@@ -1,0 +1,1 @@
+"""Tests of installed stacks under a real systemd, in namespaces of its own."""

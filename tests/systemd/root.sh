@@ -29,6 +29,7 @@ done
 mkdir -m 1777 "$root/dev/shm"
 mkdir "$root/dev/pts"
 ln -s /proc/self/fd "$root/dev/fd"
+ln -s pts/ptmx "$root/dev/ptmx"
 : > "$root/dev/console"
 mount --bind /proc/self/fd/1 "$root/dev/console"
 
@@ -67,5 +68,7 @@ cd /
   echo "the root is not the overlay" >&2
   exit 1
 }
+# As on a booted machine: credentials reach a service by way of its own mounts. Outside nothing is shared any more.
+mount --make-rshared /
 exec env -i container=stackc PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system \
-  --log-target=console --show-status=false --unit=machine.target
+  --log-target=journal --show-status=false --unit=machine.target

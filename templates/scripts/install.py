@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Install this tree on the machine, so that systemd runs the stack. Safe to repeat.
+
+Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
+
+Exit codes: 0 installed, 1 this copy is damaged, 2 usage or another version is installed, 4 the system is not fit,
+16 vLLM version, 17 a secret's file, 19 the client keys' file, 21 a step failed, 23 another installation is running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+sys.dont_write_bytecode = True  # this folder must stay as it was committed
+
+from _host import Action, Host, run_action  # noqa: E402
+from _stack import EXIT_USAGE, JsonObject, StackError, run_program  # noqa: E402
+from _switch import check_machine, make_user, prefetch, smoke_test, source_tree, start  # noqa: E402
+from _versions import Site  # noqa: E402
+
+
+def install(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
+    """From nothing to units that systemd knows; with --start, to a stack that answers."""
+    tree, site = source_tree(), Site(host, plan)
+    current = site.version("current")
+    if current not in (None, tree.version):
+        raise StackError(EXIT_USAGE, f"version {current} is installed: bin/upgrade takes it to {tree.version}")
+    check_machine(host, plan, tree)
+    make_user(host, plan)
+    site.stage(tree)
+    site.point("current", tree.version)
+    site.link_units(tree.units)
+    site.enable()
+    host.command("systemctl", "daemon-reload")
+    if not options.start:
+        return f"version {tree.version} is installed; `systemctl start {site.target}` starts it once prefetch has run"
+    prefetch(site, plan, tree)
+    start(host, plan)
+    smoke_test(host, site)
+    return f"version {tree.version} is installed and answers"
+
+
+def main() -> int:
+    """Read the command line and install."""
+    switches = {"--start": "download the models, start the stack and wait until it answers"}
+    return run_action(Action("install", "Install this tree so that systemd runs the stack.", install, switches))
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Go back to the version that was installed before. Safe to repeat; a second rollback returns.
+
+Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
+
+After an upgrade that was cut off, this goes to the version that was known to work.
+
+Exit codes: 0 rolled back, 2 usage, 4 the system is not fit, 21 the previous version is in place and does not answer,
+22 there is no previous version, 23 another installation is running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+sys.dont_write_bytecode = True  # this folder must stay as it was committed
+
+from _host import EXIT_NO_PREVIOUS, Action, Host, is_active, run_action  # noqa: E402
+from _stack import JsonObject, StackError, run_program  # noqa: E402
+from _switch import plan_of, switch  # noqa: E402
+from _versions import Site, read_tree  # noqa: E402
+
+
+def rollback(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
+    """From the current version to the previous one."""
+    site = Site(host, plan)
+    current, unfinished = site.version("current"), site.version("unfinished")
+    wanted = unfinished or site.version("previous")
+    if current is None or wanted is None or (wanted == current and unfinished is None):
+        raise StackError(EXIT_NO_PREVIOUS, f"{site.install} has no previous version")
+    old, new = read_tree(site.folder(current)), read_tree(site.folder(wanted))
+    site.point("unfinished", wanted)
+    if wanted != current:
+        site.point("previous", current)
+    switch(site, plan_of(new), old, new, is_running=is_active(host, site.target))
+    site.unpoint("unfinished")
+    site.prune()
+    return f"version {wanted} is back"
+
+
+def main() -> int:
+    """Read the command line and roll back."""
+    return run_action(Action("rollback", "Go back to the version that was installed before.", rollback, {}))
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Replace the installed version by this tree, or keep it if the new one does not answer. Safe to repeat.
+
+Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
+
+The models are downloaded while the old version serves. Then only the units that changed stop and start again. If the
+machine or this program dies on the way, the old version or the new one is in place, and running it again finishes.
+
+Exit codes: 0 upgraded, 1 this copy is damaged, 2 usage, 4 the system is not fit or nothing is installed,
+16 vLLM version, 17 a secret's file, 19 the client keys' file, 21 a step failed and the previous version is back,
+23 another installation is running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+sys.dont_write_bytecode = True  # this folder must stay as it was committed
+
+from _host import EXIT_STEP, Action, Host, is_active, run_action  # noqa: E402
+from _stack import EXIT_ENVIRONMENT, JsonObject, StackError, run_program  # noqa: E402
+from _switch import check_machine, plan_of, prefetch, source_tree, switch  # noqa: E402
+from _versions import Site, Tree, read_tree  # noqa: E402
+
+
+def upgrade(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
+    """From the installed version to this one, and back if it does not answer."""
+    new, site = source_tree(), Site(host, plan)
+    current = site.version("current")
+    if current is None:
+        raise StackError(EXIT_ENVIRONMENT, f"{site.install} has no installed version: bin/install makes the first one")
+    check_machine(host, plan, new)
+    is_running = is_active(host, site.target)
+    site.stage(new)
+    prefetch(site, plan, new)
+    # Of a change that was cut off, the version that worked is still known.
+    working = site.version("unfinished") or current
+    if working == new.version:
+        switch(site, plan, read_tree(site.folder(current)), new, is_running=is_running)
+        site.unpoint("unfinished")
+        return f"version {new.version} is installed"
+    site.point("unfinished", working)
+    try:
+        switch(site, plan, read_tree(site.folder(current)), new, is_running=is_running)
+    except (StackError, OSError, KeyboardInterrupt) as error:
+        reason = f"{new.version} failed: {error or 'interrupted'}"
+        _go_back(site, new, working, is_running=is_running, reason=reason)
+        raise StackError(EXIT_STEP, f"version {working} is back, because {reason}") from error
+    site.become_previous()
+    site.prune()
+    return f"version {new.version} replaces {working}" + ("" if is_running else "; the stack is not running")
+
+
+def _go_back(site: Site, new: Tree, working: str, *, is_running: bool, reason: str) -> None:
+    old = read_tree(site.folder(working))
+    try:
+        switch(site, plan_of(old), new, old, is_running=is_running)
+    except StackError as error:
+        message = f"{reason}; version {working} is in place again, and does not answer either: {error}"
+        raise StackError(EXIT_STEP, message) from error
+    site.unpoint("unfinished")
+    site.prune()
+
+
+def main() -> int:
+    """Read the command line and upgrade."""
+    return run_action(Action("upgrade", "Replace the installed version by this tree.", upgrade, {}))
+
+
+if __name__ == "__main__":
+    run_program(main)

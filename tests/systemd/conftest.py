@@ -1,0 +1,14 @@
+"""Fixtures of the machine tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.conftest import engine, tiny_model  # noqa: F401  (fixtures)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of them need root and namespaces."""
+    for item in items:
+        if "tests/systemd/" in str(item.path):
+            item.add_marker(pytest.mark.systemd)

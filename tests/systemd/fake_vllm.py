@@ -1,0 +1,52 @@
+#!/usr/bin/python3 -S
+"""Poses as `vllm serve`: loads for a while, answers /health, and misbehaves as /etc/fake/NAME.json says.
+
+exit: leave with this status after `after` seconds; never: load for ever; stubborn: ignore SIGTERM; load: seconds.
+Every start and every readiness is noted in $HOME/events with the monotonic clock.
+"""
+
+import http.server
+import json
+import os
+import signal
+import sys
+import time
+
+
+def note(event: str) -> None:
+    with open(os.path.join(os.environ["HOME"], "events"), "a") as events:
+        events.write(f"{time.monotonic():.3f} {event} {NAME} {os.getpid()}\n")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+if sys.argv[1:] == ["--version"]:
+    print("0.33.0")
+    sys.exit()
+NAME = sys.argv[sys.argv.index("--served-model-name") + 1]
+PORT = int(sys.argv[sys.argv.index("--port") + 1])
+ORDERS = {}
+if os.path.exists(f"/etc/fake/{NAME}.json"):
+    with open(f"/etc/fake/{NAME}.json") as file:
+        ORDERS = json.load(file)
+note("begin")
+if ORDERS.get("stubborn"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    # As EngineCore does: a process of its own, which must not outlive the unit.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(10_000)
+if "exit" in ORDERS:
+    time.sleep(ORDERS.get("after", 0))
+    sys.exit(ORDERS["exit"])
+time.sleep(10_000 if ORDERS.get("never") else ORDERS.get("load", 0.5))
+server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+note("ready")
+server.serve_forever()
