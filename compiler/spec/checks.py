@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 from compiler.spec.patch_compose import check_compose_patch
 from compiler.spec.patch_quadlet import check_quadlet_patch
 from compiler.spec.rollouts import written_edits
+from compiler.spec.target_checks import check_targets
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
@@ -275,36 +275,15 @@ def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 # Names of units and containers that every stack has.
-_RESERVED = {"prefetch"}
+_RESERVED = {"gateway", "prefetch"}
 
 
 def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:
     """A service becomes a unit and a container beside those of the stack itself."""
-    for name in _RESERVED & file.spec.services.keys():
+    for name in sorted(_RESERVED & file.spec.services.keys()):
         message = f"a service cannot be called `{name}`: the stack has a unit and a container of that name"
         help_ = Help(f"call it `{name}-server`")
         yield Diagnostic("E0203", message, file.at_key("services", name), helps=(help_,))
-
-
-def check_hosts(file: SpecFile) -> Iterator[Diagnostic]:
-    """Compose publishes ports on addresses, not on names."""
-    if "compose" not in file.spec.targets:
-        return
-    for name, service in file.spec.services.items():
-        if service.host != "localhost" and not _is_address(service.host):
-            message = f"`host: {service.host}` is no IP address, and compose publishes ports on addresses only"
-            edit = Edit(("services", name, "host"), "127.0.0.1")
-            yield Diagnostic(
-                "E0203", message, file.at("services", name, "host"), helps=(Help("write 127.0.0.1", (edit,)),)
-            )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 CHECKS: tuple[Check, ...] = (
@@ -317,8 +296,8 @@ CHECKS: tuple[Check, ...] = (
     check_limits,
     check_model_names,
     check_service_names,
-    check_hosts,
     check_engine_args,
     check_compose_patch,
     check_quadlet_patch,
+    check_targets,
 )
