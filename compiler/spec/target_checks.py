@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.spec.engine_args import HOST_FILE_OPTIONS
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Spec
 
@@ -24,8 +25,6 @@ _PATH_TARGETS = {
     "litellm": ("scripts", "systemd"),
 }
 _DEFAULT_TARGETS = ("scripts", "systemd")
-# The options that name a file of the host, which a container must see too.
-_FILE_OPTIONS = ("allowed-local-media-path", "chat-template", "log-config-file")
 # A colon parts source and target of a volume in Podman's files, and a comma its options.
 _QUADLET_PATH = re.compile(r"/[A-Za-z0-9._/+@-]*")
 
@@ -117,8 +116,8 @@ def _check_files(file: SpecFile) -> Iterator[Diagnostic]:
 
 def _host_files(service: ServiceSpec) -> Iterator[tuple[str, str]]:
     for key, value in service.engine_args.items():
-        option = key.removeprefix("--").replace("_", "-")
-        if option in _FILE_OPTIONS and isinstance(value, str) and value.startswith("/"):
+        option = "--" + key.removeprefix("--").replace("_", "-")
+        if option in HOST_FILE_OPTIONS and isinstance(value, str) and value.startswith("/"):
             yield key, value
 
 
