@@ -32,7 +32,17 @@ from compiler.targets.compose_monitoring import IMAGES
 from compiler.targets.deployment import ready_seconds
 from tests.conftest import missing, tool
 from tests.unit.container_samples import behind_gateway, every_plan, monitored_slices, patched, with_files
-from tests.unit.plan_samples import UUIDS, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service, write_tree
+from tests.unit.plan_samples import PATH as PLAN_PATH
+from tests.unit.plan_samples import (
+    UUIDS,
+    one_on_cpu,
+    one_on_two_gpus,
+    two_on_one_gpu,
+    with_service,
+    write_executable,
+    write_snapshot,
+    write_tree,
+)
 
 PATCH = {
     "x-team": {"owner": "ml-platform", "on-call": ["a", "b"]},
@@ -530,6 +540,52 @@ def test_prepare_lets_pass_what_the_servers_can_read(tree: Path, mode: int, owne
             for uid in (2000, 101)
         ]
         assert (run_prepare(tree, f"--secret={secret}").returncode == 0) == (read == [0, 0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the container's user")
+def test_a_server_starts_as_the_user_of_its_container() -> None:
+    """With the environment, the owners and the modes that the file says, and nothing else of the caller's."""
+    plan = two_on_one_gpu()
+    services = load(plan)["services"]
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        tree = write_tree(plan, root / "tree")
+        inside = {"/opt/stackc": tree, "/run/secrets": root / "secrets"}
+        inside |= {target: root / target[1:] for target in ("/var/lib/stackc", "/run/stackc")}
+
+        def outside(text: str) -> str:
+            return next((text.replace(path, str(to), 1) for path, to in inside.items() if path in text), text)
+
+        (root / "secrets").mkdir()
+        for name in services["prepare"]["secrets"]:
+            (root / "secrets" / name).write_text("hush-hush-hush-hush\n")
+            (root / "secrets" / name).chmod(0o640)
+        for mount in services["prepare"]["volumes"]:
+            Path(outside(mount["target"])).mkdir(parents=True, exist_ok=True)
+        words = [outside(word) for word in services["prepare"]["command"]]
+        assert run_prepare(tree, *words).returncode == 0
+        write_snapshot(Path(outside("/var/lib/stackc/hf")), "org/coder-awq")
+        vllm = write_executable(
+            root / "vllm", '#!/bin/bash\nid -u; id -g; echo "$2"; echo "${#VLLM_API_KEY}"; touch "$HOME/kernel"\n'
+        )
+        coder = services["coder"]
+        given = {name: outside(value) for name, value in coder["environment"].items()}
+        uid, gid = coder["user"].split(":")
+        done = subprocess.run(
+            ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs", "--inh-caps=-all"]
+            + [outside(word) for word in coder["entrypoint"]],
+            env={"PATH": PLAN_PATH, "STACKC_VLLM": str(vllm), **given},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[:2] == ["2000", "0"]
+        assert done.stdout.splitlines()[2].startswith(given["HF_HOME"])
+        assert done.stdout.splitlines()[3] == str(len("hush-hush-hush-hush"))
+        assert (Path(given["HOME"]) / "kernel").stat().st_uid == 2000
+        assert list(Path(given["STACKC_LOCK_DIR"]).iterdir()), "no lock was taken"
 
 
 def test_prepare_gives_a_volume_to_its_user(tree: Path, tmp_path: Path) -> None:
