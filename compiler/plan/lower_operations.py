@@ -110,8 +110,19 @@ def lower_patches(spec: Spec, services: Sequence[Service]) -> Patches:
     compose = dict(spec.patches.compose)
     if "services" in compose:
         compose["services"] = _without(compose["services"], elsewhere)
-    return Patches(_without(spec.patches.systemd, elsewhere), compose, _without(spec.patches.quadlet, elsewhere))
+    return Patches(
+        _in_order(_without(spec.patches.systemd, elsewhere)),
+        _in_order(compose),
+        _in_order(_without(spec.patches.quadlet, elsewhere)),
+    )
 
 
 def _without(patch: Mapping[str, Any], names: AbstractSet[str]) -> dict[str, Any]:
     return {name: value for name, value in patch.items() if name not in names}
+
+
+def _in_order(value: Any) -> Any:
+    """Maps by their keys, so that the same spec written in another order gives the same files; lists as they are."""
+    if isinstance(value, Mapping):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value

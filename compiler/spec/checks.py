@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from compiler.spec.patch_compose import check_compose_patch
 from compiler.spec.patch_quadlet import check_quadlet_patch
 from compiler.spec.patch_systemd import check_systemd_patches
 from compiler.spec.rollouts import written_edits
+from compiler.spec.target_checks import check_targets
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
@@ -309,7 +309,7 @@ def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 # Names of units and containers that stacks have.
-_RESERVED = {"gateway", "prefetch", "target"}
+_RESERVED = {"gateway", "prefetch", "prepare", "target"}
 
 
 def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:
@@ -318,27 +318,6 @@ def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:
         message = f"a service cannot be called `{name}`: the stack has a unit and a container of that name"
         help_ = Help(f"call it `{name}-server`")
         yield Diagnostic("E0203", message, file.at_key("services", name), helps=(help_,))
-
-
-def check_hosts(file: SpecFile) -> Iterator[Diagnostic]:
-    """Compose publishes ports on addresses, not on names."""
-    if "compose" not in file.spec.targets:
-        return
-    for name, service in file.spec.services.items():
-        if service.host != "localhost" and not _is_address(service.host):
-            message = f"`host: {service.host}` is no IP address, and compose publishes ports on addresses only"
-            edit = Edit(("services", name, "host"), "127.0.0.1")
-            yield Diagnostic(
-                "E0203", message, file.at("services", name, "host"), helps=(Help("write 127.0.0.1", (edit,)),)
-            )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 CHECKS: tuple[Check, ...] = (
@@ -352,7 +331,6 @@ CHECKS: tuple[Check, ...] = (
     check_features,
     check_model_names,
     check_service_names,
-    check_hosts,
     check_engine_args,
     check_monitoring,
     check_systemd_patches,
@@ -360,4 +338,5 @@ CHECKS: tuple[Check, ...] = (
     check_quadlet_patch,
     check_gateway,
     check_rollouts,
+    check_targets,
 )

@@ -141,6 +141,17 @@ _HARMLESS = {
 }
 
 
+HOST_FILE_OPTIONS = (
+    "--allowed-local-media-path",
+    "--chat-template",
+    "--generation-config",
+    "--log-config-file",
+    "--reasoning-parser-plugin",
+    "--tool-parser-plugin",
+)
+"""Options that may name a file or folder of the host, which a container must be given to see it (0.33.0 and 0.32.0)."""
+
+
 def decided(flag: Flag) -> Decided | None:
     """Why an option is not the user's to set; None if it is."""
     if flag.name in DECIDED:

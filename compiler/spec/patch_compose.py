@@ -91,7 +91,7 @@ _COMMON: Tree = {
 }
 _SERVER: Tree = {
     **_COMMON,
-    "cap_add": Decided("a server needs none, or `SYS_NICE` on a CPU node"),
+    "cap_add": Decided("a server needs none, but for `SYS_NICE` where it binds its memory to a NUMA node"),
     "deploy": {
         "mode": _ONE,
         "replicas": _ONE,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
+from compiler.spec.engine_args import HOST_FILE_OPTIONS
 from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
 
 TREE = "/opt/stackc"
@@ -23,8 +24,6 @@ SERVER_USER, NGINX_USER, ROOT = "2000:0", "101:0", "0:0"
 _RUNTIME = "/run/stackc"
 # Docker's default of 64 MiB breaks tensor parallelism; NCCL wants room beside vLLM's own queues.
 _SHARED_MEMORY_FACTOR = 2
-# The only options of the engine that name a file or folder of the host and that a spec may give.
-_FILE_OPTIONS = {"--allowed-local-media-path", "--chat-template", "--log-config-file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +123,7 @@ def server_container(plan: Plan, service: Service) -> Container:
         secrets=_secrets(("api-key", plan.secrets.api_key)),
         volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
         binds=host_files(service),
-        # The CPU build binds its memory to a NUMA node; the engines' seccomp profiles allow that with this capability.
-        capabilities=("SYS_NICE",) if isinstance(plan.node, CpuNode) else (),
+        capabilities=("SYS_NICE",) if _binds_memory(plan, service) else (),
         devices=_devices(plan, service),
         shared_memory_mib=_SHARED_MEMORY_FACTOR * shared_memory_mib(service),
         limits=_SERVER_LIMITS,
@@ -186,7 +184,7 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
 
 def host_files(service: Service) -> tuple[str, ...]:
     """What a server reads outside the tree and the caches: its model's folder, and files that its options name."""
-    given = (each.value for each in service.arguments if each.flag in _FILE_OPTIONS)
+    given = (each.value for each in service.arguments if each.flag in HOST_FILE_OPTIONS)
     paths = (service.model.folder, *given)
     return tuple(dict.fromkeys(path for path in paths if path is not None and path.startswith("/")))
 
@@ -223,6 +221,14 @@ def _server_environment(plan: Plan) -> tuple[tuple[str, str], ...]:
         *_secret_files(_secrets(("api-key", plan.secrets.api_key))),
         *_CACHES,
     )
+
+
+def _binds_memory(plan: Plan, service: Service) -> bool:
+    """Whether it chooses a NUMA node for its memory, as the CPU build always does.
+
+    The seccomp profiles of Docker and Podman allow set_mempolicy and mbind to containers with CAP_SYS_NICE only.
+    """
+    return isinstance(plan.node, CpuNode) or any(each.flag.startswith("--numa-bind") for each in service.arguments)
 
 
 def _secrets(*wanted: tuple[str, str | None]) -> tuple[str, ...]:

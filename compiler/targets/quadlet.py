@@ -34,6 +34,8 @@ _START_BURST = 3
 # Between Podman's kill of the container and systemd's kill of Podman.
 _STOP_MARGIN_SECONDS = 30
 _GATEWAY_START_SECONDS = 120
+# Below this a port is root's; Docker lifts the limit in every container, Podman does not.
+_FIRST_FREE_PORT = 1024
 # Podman asks a registry for names with a host only; Docker means this one.
 _REGISTRY = "docker.io"
 
@@ -63,6 +65,7 @@ class ContainerUnit:
 
     Attributes:
         after: units of systemd's own that it waits for, and those of servers that must be ready first.
+        has_low_port: it listens on a port that is root's alone.
         aliases: names by which the other containers of its networks find it.
         start_seconds: None for a unit that runs once, as long as it takes.
         additions: patches by section, as (key, value).
@@ -83,6 +86,7 @@ class ContainerUnit:
     devices: tuple[str, ...]
     ports: tuple[str, ...]
     networks: tuple[str, ...]
+    has_low_port: bool
     aliases: tuple[str, ...]
     start_seconds: int | None
     stop_seconds: int | None
@@ -191,6 +195,7 @@ def _unit(
         devices=tuple(f"nvidia.com/gpu={device}" for device in container.devices),
         ports=tuple(_published(port.address, port.port) for port in container.ports),
         networks=networks_used,
+        has_low_port=any(port < _FIRST_FREE_PORT for port in _ports_inside(plan, container)),
         # By its service's name, as in Compose: the gateway's configuration is one for both.
         aliases=(container.name,) if container.name in {each.name for each in plan.services} and networks_used else (),
         start_seconds=start_seconds,
@@ -207,6 +212,12 @@ def _network_units(container: Container) -> tuple[str, ...]:
     addresses = (port.address for port in container.ports)
     needs_card = any(not is_loopback(address) and not is_wildcard(address) for address in addresses)
     return ("network-online.target",) if needs_card or container.name == PREFETCH else ()
+
+
+def _ports_inside(plan: Plan, container: Container) -> tuple[int, ...]:
+    """Also behind a gateway, where a server's port is not published."""
+    own = tuple(service.port for service in plan.services if service.name == container.name)
+    return (*own, *(port.port for port in container.ports))
 
 
 def _binds(plan: Plan, container: Container) -> tuple[Bind, ...]:

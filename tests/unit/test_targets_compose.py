@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from compiler.catalog.compose import SERVICE_KEYS, TOP_LEVEL_KEYS
-from compiler.plan.ir import Engine, Plan, Service
+from compiler.catalog.flags import load_flags
+from compiler.catalog.releases import RELEASES
+from compiler.plan.ir import Argument, Engine, Plan, Service
+from compiler.plan.lower_operations import lower_patches
+from compiler.spec.engine_args import HOST_FILE_OPTIONS, decided
+from compiler.spec.models import Spec
 from compiler.spec.patch_compose import FILE_TREE, service_tree
 from compiler.spec.patch_tree import Conflict, compare
 from compiler.targets.compose import emit_compose
@@ -22,7 +32,17 @@ from compiler.targets.compose_monitoring import IMAGES
 from compiler.targets.deployment import ready_seconds
 from tests.conftest import missing, tool
 from tests.unit.container_samples import behind_gateway, every_plan, monitored_slices, patched, with_files
-from tests.unit.plan_samples import UUIDS, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service, write_tree
+from tests.unit.plan_samples import PATH as PLAN_PATH
+from tests.unit.plan_samples import (
+    UUIDS,
+    one_on_cpu,
+    one_on_two_gpus,
+    two_on_one_gpu,
+    with_service,
+    write_executable,
+    write_snapshot,
+    write_tree,
+)
 
 PATCH = {
     "x-team": {"owner": "ml-platform", "on-call": ["a", "b"]},
@@ -55,7 +75,13 @@ def text_of(plan: Plan) -> str:
 
 
 def load(plan: Plan) -> dict[str, Any]:
-    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(text_of(plan))
+    return parsed(text_of(plan))
+
+
+@cache
+def parsed(text: str) -> dict[str, Any]:
+    """Read once for all tests, none of which changes it."""
+    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     return loaded
 
 
@@ -232,6 +258,20 @@ def test_a_cpu_server_may_bind_its_memory() -> None:
     assert load(one_on_cpu())["services"]["tiny"]["cap_add"] == ["SYS_NICE"]
 
 
+def test_a_server_that_binds_its_memory_may_do_so() -> None:
+    plan = one_on_two_gpus()
+    bound = (*plan.service("big").arguments, Argument("--numa-bind", None, "engine_args"))
+    assert load(with_service(plan, "big", arguments=bound))["services"]["big"]["cap_add"] == ["SYS_NICE"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_options_that_name_files_are_options_that_a_spec_may_give(release: str) -> None:
+    for name in HOST_FILE_OPTIONS:
+        flag = load_flags(release).find(name)
+        assert flag is not None
+        assert decided(flag) is None
+
+
 def test_no_server_runs_as_root_and_every_volume_belongs_to_its_user() -> None:
     for plan in PLANS:
         services = load(plan)["services"]
@@ -397,6 +437,36 @@ def test_a_patch_takes_nothing_away() -> None:
     assert without(load(patched_plan()), plain) == plain
 
 
+def merged(base: Any, patch: Any) -> Any:
+    """What a patch must come to: maps grow, lists grow at their end, values get `$$` for `$`."""
+    if isinstance(patch, dict):
+        base = base if isinstance(base, dict) else {}
+        return base | {key: merged(base.get(key), value) for key, value in patch.items()}
+    if isinstance(patch, list):
+        return (base or []) + [merged(None, item) for item in patch]
+    return patch.replace("$", "$$") if isinstance(patch, str) else patch
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+WORDS = st.sampled_from(["labels", "tag", "max-size", "limits", "resources", "options", "NEW", "HOME", "nproc", "core"])
+VALUES = st.recursive(
+    TEXT | st.integers(-9, 9) | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS | TEXT, inner, max_size=2),
+    max_leaves=6,
+)
+SERVICE_PATCHES = st.dictionaries(st.sampled_from(sorted(SERVICE_KEYS)), VALUES, max_size=4)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.filter_too_much])
+@given(patch=st.dictionaries(st.sampled_from(["big", "prefetch"]), SERVICE_PATCHES, min_size=1))
+def test_a_patch_that_passes_is_merged_and_changes_nothing_else(patch: dict[str, Any]) -> None:
+    plan = one_on_two_gpus()
+    base = load(plan)
+    trees = {name: service_tree(name, base["services"]) or {} for name in patch}
+    assume(not any(isinstance(found, Conflict) for name in patch for found in compare(patch[name], trees[name])))
+    assert load(patched(plan, compose={"services": patch})) == merged(base, {"services": patch})
+
+
 def test_a_reader_sees_what_a_patch_brought() -> None:
     assert text_of(patched_plan()).count("# From `patches.compose` of the spec.") == 12
     assert "patches.compose" not in text_of(behind_gateway())
@@ -450,10 +520,78 @@ def owner_of(path: Path) -> str:
     return f"{path.stat().st_uid}:{path.stat().st_gid}"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the container's user")
+@pytest.mark.parametrize("mode", [0o640, 0o440, 0o604, 0o600, 0o400, 0o000])
+@pytest.mark.parametrize("owner", [(0, 0), (1000, 1000), (1000, 0)])
+def test_prepare_lets_pass_what_the_servers_can_read(tree: Path, mode: int, owner: tuple[int, int]) -> None:
+    """As the kernel sees it: each user of a container asks for the file itself."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a test's own folder is closed for others
+        Path(folder).chmod(0o755)
+        secret = Path(folder) / "api-key"
+        secret.write_text("hush")
+        secret.chmod(mode)
+        os.chown(secret, *owner)
+        read = [
+            subprocess.run(
+                ["setpriv", f"--reuid={uid}", "--regid=0", "--clear-groups", "cat", secret],
+                capture_output=True,
+                check=False,
+            ).returncode
+            for uid in (2000, 101)
+        ]
+        assert (run_prepare(tree, f"--secret={secret}").returncode == 0) == (read == [0, 0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the container's user")
+def test_a_server_starts_as_the_user_of_its_container() -> None:
+    """With the environment, the owners and the modes that the file says, and nothing else of the caller's."""
+    plan = two_on_one_gpu()
+    services = load(plan)["services"]
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        tree = write_tree(plan, root / "tree")
+        inside = {"/opt/stackc": tree, "/run/secrets": root / "secrets"}
+        inside |= {target: root / target[1:] for target in ("/var/lib/stackc", "/run/stackc")}
+
+        def outside(text: str) -> str:
+            return next((text.replace(path, str(to), 1) for path, to in inside.items() if path in text), text)
+
+        (root / "secrets").mkdir()
+        for name in services["prepare"]["secrets"]:
+            (root / "secrets" / name).write_text("hush-hush-hush-hush\n")
+            (root / "secrets" / name).chmod(0o640)
+        for mount in services["prepare"]["volumes"]:
+            Path(outside(mount["target"])).mkdir(parents=True, exist_ok=True)
+        words = [outside(word) for word in services["prepare"]["command"]]
+        assert run_prepare(tree, *words).returncode == 0
+        write_snapshot(Path(outside("/var/lib/stackc/hf")), "org/coder-awq")
+        vllm = write_executable(
+            root / "vllm", '#!/bin/bash\nid -u; id -g; echo "$2"; echo "${#VLLM_API_KEY}"; touch "$HOME/kernel"\n'
+        )
+        coder = services["coder"]
+        given = {name: outside(value) for name, value in coder["environment"].items()}
+        uid, gid = coder["user"].split(":")
+        done = subprocess.run(
+            ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs", "--inh-caps=-all"]
+            + [outside(word) for word in coder["entrypoint"]],
+            env={"PATH": PLAN_PATH, "STACKC_VLLM": str(vllm), **given},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[:2] == ["2000", "0"]
+        assert done.stdout.splitlines()[2].startswith(given["HF_HOME"])
+        assert done.stdout.splitlines()[3] == str(len("hush-hush-hush-hush"))
+        assert (Path(given["HOME"]) / "kernel").stat().st_uid == 2000
+        assert list(Path(given["STACKC_LOCK_DIR"]).iterdir()), "no lock was taken"
+
+
 def test_prepare_gives_a_volume_to_its_user(tree: Path, tmp_path: Path) -> None:
     folder = tmp_path / "volume"
     folder.mkdir()
-    owner = owner_of(folder)
+    owner = "2000:0" if os.geteuid() == 0 else owner_of(folder)
     assert run_prepare(tree, f"--own={owner}={folder}").returncode == 0
     assert owner_of(folder) == owner
 
@@ -502,9 +640,6 @@ def test_prepare_is_clean_for_shellcheck(tree: Path) -> None:
 
 def test_a_service_of_another_node_is_no_container_here() -> None:
     """Its patch would become a container of its own, without an image."""
-    from compiler.plan.lower_operations import lower_patches  # noqa: PLC0415
-    from compiler.spec.models import Spec  # noqa: PLC0415
-
     node = {"gpus": {"model": "h100-80gb"}}
     service = {"model": "org/m", "context": "8K", "port": 8000}
     spec = Spec.model_validate(
@@ -522,3 +657,21 @@ def test_a_service_of_another_node_is_no_container_here() -> None:
     here: Service = replace(two_on_one_gpu().service("coder"), name="here")
     patches = lower_patches(spec, [here])
     assert (list(patches.compose["services"]), list(patches.systemd)) == (["here", "own"], [])
+
+
+def test_a_patch_in_another_order_is_the_same_file() -> None:
+    def lowered(patch: dict[str, Any]) -> Plan:
+        data = {
+            "stack": "duo",
+            "engine": {"vllm": "0.33.0"},
+            "nodes": {"a": {"gpus": {"model": "h100-80gb"}}},
+            "services": {"coder": {"model": "org/m", "context": "8K", "port": 8000}},
+            "patches": {"compose": patch},
+        }
+        plan = two_on_one_gpu()
+        return replace(plan, patches=lower_patches(Spec.model_validate(data), plan.services))
+
+    services = {"coder": {"labels": {"b": "1", "a": "2"}, "cpus": 4}, "zed": {"image": "z:1"}, "own": {"image": "o:1"}}
+    backwards = {name: dict(reversed(list(keys.items()))) for name, keys in reversed(list(services.items()))}
+    forth, back = {"x-b": 1, "x-a": 2, "services": services}, {"services": backwards, "x-a": 2, "x-b": 1}
+    assert text_of(lowered(forth)) == text_of(lowered(back))

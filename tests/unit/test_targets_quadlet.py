@@ -182,6 +182,16 @@ def test_behind_a_gateway_only_it_is_published_and_servers_have_no_way_out() -> 
     assert container(plan, "prefetch")["Container"]["Network"] == ["duo-download.network"]
 
 
+def test_a_port_of_roots_can_be_listened_on() -> None:
+    """Podman keeps the limit inside, and neither the server nor nginx is root there."""
+    plan = behind_gateway()
+    assert plan.gateway is not None
+    plan = with_service(replace(plan, gateway=replace(plan.gateway, port=80)), "coder", port=81)
+    lifted = {name for name, unit in load(plan).items() if unit.get("Container", {}).get("Sysctl")}
+    assert lifted == {"duo-gateway.container", "duo-coder.container"}
+    assert not any("Sysctl" in unit.get("Container", {}) for unit in load(behind_gateway()).values())
+
+
 def test_every_volume_belongs_to_the_user_that_writes_there() -> None:
     for plan in every_plan():
         files = load(plan)
