@@ -39,7 +39,11 @@ def folder_facts(model: str) -> ModelFacts:
 
 def _listed(folder: Path) -> tuple[ListedFile, ...]:
     """Files that say something about a model; nothing deeper is looked at."""
-    found = (*sorted(folder.iterdir()), *sorted((folder / CHAT_TEMPLATES).glob("*.jinja")))
+    found = (
+        *sorted(folder.iterdir()),
+        *sorted((folder / CHAT_TEMPLATES).glob("*.jinja")),
+        *sorted(folder.glob("*/config.json")),
+    )
     return tuple(
         ListedFile(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found if path.is_file()
     )

@@ -208,7 +208,7 @@ def read_client_key(plan: JsonObject, options: Options) -> str | None:
         return None
     lines = (line.strip() for line in _read_secret(path, "client key").splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
-    return _one_key(path, first.rpartition(":")[2].strip())
+    return _one_key(path, (first.partition(":")[2] if ":" in first else first).strip())
 
 
 def _read_secret(path: Path, title: str) -> str:

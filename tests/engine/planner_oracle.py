@@ -131,6 +131,8 @@ def kv_blocks(config: Any) -> tuple[int, int]:
     layer = importlib.import_module("vllm.model_executor.layers.attention_layer_base").AttentionLayerBase
     layers = importlib.import_module("vllm.config").get_layers_from_vllm_config(config, layer)
     specs = {name: spec for name, found in layers.items() if (spec := found.get_kv_cache_spec(config))}
+    if not specs:
+        return 0, 0
     planning = importlib.import_module("vllm.v1.core.kv_cache_planning")
     config.cache_config.kv_cache_layout = "LBHNC"
     groups = planning.get_global_kv_cache_groups(config, [specs])

@@ -11,6 +11,16 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from compiler.catalog.releases import RELEASES
+from compiler.diagnostics import SourceText
+from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
+from compiler.pipeline import render_plan
+from compiler.plan.lower import lower_plan
+from compiler.solve.attempt import attempt
+from compiler.solve.budget import Solution
+from compiler.source.document import Document, load_document
+from compiler.spec.load import SpecFile
+from compiler.spec.models import Spec
 from tests.engine.engine_process import ROOT, engine_python, parser_environment
 
 pytestmark = pytest.mark.engine
@@ -26,10 +36,17 @@ def question(plan: dict[str, Any], service: dict[str, Any], folder: Path) -> dic
     """The server's own command line, on a config.json made from the lock's facts."""
     lock = YAML(typ="safe").load((ROOT / "stacks" / f"{plan['stack']}.lock.yaml").read_text())
     facts = lock["models"][service["model"]["repository"]]
-    folder.mkdir()
     config = facts["config"] | ({"quantization_config": facts["quantization"]} if "quantization" in facts else {})
+    return question_about(plan, service, config, ROOT / "generated" / plan["stack"], folder)
+
+
+def question_about(
+    plan: dict[str, Any], service: dict[str, Any], config: dict[str, Any], tree: Path, folder: Path
+) -> dict[str, Any]:
+    """The same for any tree."""
+    folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    launch = ROOT / "generated" / plan["stack"] / "bin" / f"launch-{service['name']}"
+    launch = tree / "bin" / f"launch-{service['name']}"
     printed = subprocess.run(
         [launch, "--print-command"],
         check=True,
@@ -50,20 +67,91 @@ def test_vllm_plans_the_same_bytes_and_blocks(tmp_path: Path) -> None:
     """Every shipped server: weights to the byte, KV cache to the block, limits and dtype as emitted."""
     services = gpu_services()
     questions = [question(plan, service, tmp_path / str(number)) for number, (plan, service) in enumerate(services)]
+    for (plan, service), answer in zip(services, answers(questions, tmp_path), strict=True):
+        assert answer == planned(plan, service), f"{plan['stack']}: {service['name']}"
+
+
+def answers(questions: list[dict[str, Any]], tmp_path: Path) -> list[dict[str, Any]]:
+    """What vLLM says."""
     asked = subprocess.run(
         [engine_python(), Path(__file__).with_name("planner_oracle.py")],
         input=json.dumps(questions), env=parser_environment("0.33.0") | {"VLLM_CACHE_ROOT": str(tmp_path / "cache")},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert asked.returncode == 0, asked.stderr[-4000:]
-    for (plan, service), answer in zip(services, json.loads(asked.stdout.splitlines()[-1]), strict=True):
-        device = plan["devices"][service["devices"][0]]
-        (server,) = [each for each in device["servers"] if each["service"] == service["name"]]
-        (weights,) = [row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "weights"]
-        planned = {
-            "weight_bytes": weights,
-            "num_blocks": service["kv_cache"]["num_blocks"],
-            "block_size": service["kv_cache"]["block_size"],
-            **{key: service[key] for key in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "dtype")},
-        }
-        assert answer == planned, f"{plan['stack']}: {service['name']}"
+    found: list[dict[str, Any]] = json.loads(asked.stdout.splitlines()[-1])
+    return found
+
+
+def planned(plan: dict[str, Any], service: dict[str, Any]) -> dict[str, Any]:
+    """What the plan says."""
+    device = plan["devices"][service["devices"][0]]
+    (server,) = [each for each in device["servers"] if each["service"] == service["name"]]
+    (weights,) = [row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "weights"]
+    return {
+        "weight_bytes": weights,
+        "num_blocks": service["kv_cache"]["num_blocks"],
+        "block_size": service["kv_cache"]["block_size"],
+        **{key: service[key] for key in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "dtype")},
+    }
+
+
+QWEN3 = {
+    "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072,
+    "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "hidden_act": "silu",
+    "vocab_size": 151669, "max_position_embeddings": 32768, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+    "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+}  # fmt: skip
+XLM = {
+    "architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", "hidden_size": 1024, "intermediate_size": 4096,
+    "num_hidden_layers": 4, "num_attention_heads": 16, "vocab_size": 250002, "max_position_embeddings": 8194,
+    "type_vocab_size": 1, "torch_dtype": "float32", "layer_norm_eps": 1e-5, "hidden_act": "gelu", "pad_token_id": 1,
+    "position_embedding_type": "absolute", "bos_token_id": 0, "eos_token_id": 2,
+}  # fmt: skip
+EMBEDDERS = {
+    "generating": QWEN3,
+    "generating-tied": QWEN3 | {"tie_word_embeddings": True},
+    "in-both-directions": QWEN3
+    | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "is_causal": False, "num_attention_heads": 8},
+    "own-class": QWEN3 | {"architectures": ["Qwen3Model"]},
+    "encoder": XLM,
+}
+
+
+def document_of(text: str) -> Document:
+    document, _ = load_document(SourceText("embedders.yaml", text))
+    assert document is not None
+    return document
+
+
+def test_vllm_plans_the_same_for_embeddings(tmp_path: Path) -> None:
+    """Generating models lose their output head; what reads in both directions caches nothing."""
+    services = {
+        name: {"model": f"acme/{name}", "task": "embed", "context": 4096, "concurrency": 4, "port": 8000 + index}
+        for index, name in enumerate(EMBEDDERS)
+    }
+    card = {"gpus": {"model": "h100-80gb"}}
+    spec = {"stack": "embedders", "engine": {"vllm": "0.33.0"}, "nodes": {"gpu01": card}, "services": services}
+    names = {name: f"acme/{name}" for name in EMBEDDERS}
+    locked = {
+        name: LockedService(model=model, quantization=("auto",), candidates=(model,)) for name, model in names.items()
+    }
+    models = {names[name]: ModelFacts(source=HUB, config=config) for name, config in EMBEDDERS.items()}
+    file = SpecFile(Spec.model_validate(spec), document_of("stack: embedders"))
+    solution = attempt(file.spec, Lock(schema=1, services=locked, models=models), RELEASES["0.33.0"])
+    assert isinstance(solution, Solution), solution
+    for artifact in render_plan(lower_plan(file, solution, RELEASES["0.33.0"])):
+        path = tmp_path / "tree" / artifact.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(artifact.text)
+        path.chmod(artifact.mode)
+    plan = json.loads((tmp_path / "tree" / "plan.json").read_text())
+    questions = [
+        question_about(plan, service, EMBEDDERS[service["name"]], tmp_path / "tree", tmp_path / service["name"])
+        for service in plan["services"]
+    ]
+    for service, answer in zip(plan["services"], answers(questions, tmp_path), strict=True):
+        without_cache = service["kv_cache"]["bytes"] == 0
+        expected = planned(plan, service) | ({"num_blocks": 0, "block_size": 0} if without_cache else {})
+        assert answer == expected, service["name"]
+        assert without_cache == (service["name"] in ("encoder", "in-both-directions"))

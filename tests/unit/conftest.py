@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from compiler.plan.ir import Plan
+from compiler.targets.plan_json import plan_object
+from tests.conftest import ROOT
 from tests.unit.fake_server import KEY, FakeServer, serving
+from tests.unit.plan_samples import two_on_one_gpu, with_service
 
 
 @pytest.fixture
@@ -21,3 +29,33 @@ def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "key"
     path.write_text(KEY + "\n", encoding="ascii")
     return path
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Iterator[SimpleNamespace]:
+    """The modules of the smoke test, imported: asking one question takes milliseconds, a process half a second."""
+    folder = str(ROOT / "templates" / "scripts")
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        names = ("_answers", "_load", "_probes", "_process", "_report", "_server", "_stack", "_through", "_usage")
+        yield SimpleNamespace(**{name[1:]: importlib.import_module(name) for name in names})
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
+                del sys.modules[name]
+
+
+@pytest.fixture
+def make_target(scripts: SimpleNamespace, server: FakeServer) -> Callable[..., Any]:
+    """The fake server as the smoke test sees it, with changes to its service in the plan."""
+
+    def make(plan: Plan | None = None, name: str = "coder", seconds: float = 10.0, **changes: Any) -> Any:
+        plan = with_service(plan or two_on_one_gpu(), name, port=server.port, **changes)
+        data = plan_object(plan)
+        client = scripts.server.Server("127.0.0.1", server.port, server.key, seconds)
+        service = next(service for service in data["services"] if service["name"] == name)
+        return scripts.probes.Target(client, service, server.name, "0.33.0", server.key is not None, 0.2, data)
+
+    return make

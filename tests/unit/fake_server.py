@@ -48,6 +48,7 @@ class FakeServer(ThreadingHTTPServer):
         self.takes_tools = True
         self.structured = '{"colour": "red", "warm": true, "shades": ["dark"]}'
         self.body: bytes | None = None
+        self.missing = 0  # bytes that are promised and do not come
         self.seconds_before_answer = 0.0
         self.paths: list[str] = []
         # Of a gateway: which paths exist, whose key opens it, and which models it knows.
@@ -132,11 +133,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         time.sleep(self.server.first_gap)
-        events = [json.dumps(self.server.stream_event)] * self.server.chunks
+        events: list[str] = [json.dumps(self.server.stream_event)] * self.server.chunks
         if "stream_options" in body:
             events.append(json.dumps({"choices": [], "usage": {"completion_tokens": self.server.chunks}}))
-        for event in [*events, *(["[DONE]"] if self.server.ends_stream else [])]:
-            self.wfile.write(f"data: {event}\n\n".encode())
+        written = [f"data: {event}\n\n".encode() for event in [*events, *["[DONE]"] * self.server.ends_stream]]
+        if not self.server.gap:  # as a proxy that buffers sends them
+            self.wfile.write(b"".join(written))
+            return
+        for event in written:
+            self.wfile.write(event)
             time.sleep(self.server.gap)
 
     def _metrics(self) -> str:
@@ -154,9 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + self.server.missing))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = True
 
 
 @contextmanager

@@ -1,0 +1,108 @@
+"""smoke-test: how fast are answers, and do all servers answer together?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from compiler.plan.ir import Monitoring, Secrets
+from tests.unit.fake_server import FakeServer, run_program, serving, statuses
+from tests.unit.plan_samples import two_on_one_gpu, with_service, write_tree
+
+Target = Callable[..., Any]
+
+
+def budget(scripts: SimpleNamespace, *, requests: int = 4, is_strict: bool = False, **limits: float) -> Any:
+    known: dict[str, float | None] = dict.fromkeys(("ttft_p95", "tpot_p95", "tokens_per_second"))
+    return scripts.load.Budget(requests=requests, is_strict=is_strict, **(known | limits))
+
+
+def test_what_is_measured_is_what_the_server_does(
+    scripts: SimpleNamespace, make_target: Target, server: FakeServer
+) -> None:
+    """A first token after 50 ms and one every 10 ms: the figures must say so, not the time of the whole answer."""
+    server.first_gap, server.gap, server.chunks = 0.05, 0.01, 10
+    said = scripts.load.check_budget(make_target(), budget(scripts))
+    first = int(said.partition("first token ")[2].partition(" ms")[0])
+    further = float(said.partition("further tokens ")[2].partition(" ms")[0])
+    assert 50 <= first < 500
+    assert 9 <= further < 60
+    assert "no objective" in said
+
+
+@pytest.mark.parametrize("limit", [{"ttft_p95": 0.01}, {"tpot_p95": 0.001}, {"tokens_per_second": 1e6}])
+def test_too_slow_is_a_warning_and_strictly_a_failure(
+    scripts: SimpleNamespace, make_target: Target, server: FakeServer, limit: dict[str, float]
+) -> None:
+    server.first_gap, server.gap = 0.03, 0.005
+    with pytest.raises(scripts.stack.Warned, match=r"over|fewer"):
+        scripts.load.check_budget(make_target(), budget(scripts, **limit))
+    with pytest.raises(scripts.stack.StackError, match=r"over|fewer"):
+        scripts.load.check_budget(make_target(), budget(scripts, is_strict=True, **limit))
+
+
+def test_a_budget_that_is_kept_passes(scripts: SimpleNamespace, make_target: Target) -> None:
+    kept = budget(scripts, is_strict=True, ttft_p95=10.0, tpot_p95=10.0, tokens_per_second=0.1)
+    assert "no objective" not in scripts.load.check_budget(make_target(), kept)
+
+
+def test_requests_run_at_the_planned_concurrency(
+    scripts: SimpleNamespace, make_target: Target, server: FakeServer
+) -> None:
+    """Four at once take as long as one; one after another they would take four times as long."""
+    server.first_gap = 0.4
+    start = time.monotonic()
+    assert "4 at once" in scripts.load.check_budget(make_target(concurrency=4), budget(scripts))
+    assert time.monotonic() - start < 4 * 0.4  # one to warm up, and four together
+    assert "1 at once" in scripts.load.check_budget(make_target(concurrency=1), budget(scripts, requests=1))
+
+
+def test_a_request_that_fails_under_load_fails_the_check(
+    scripts: SimpleNamespace, make_target: Target, server: FakeServer
+) -> None:
+    server.ends_stream = False
+    with pytest.raises(scripts.stack.StackError, match="did not end"):
+        scripts.load.check_budget(make_target(), budget(scripts))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (20, 19), (100, 95), (8, 8)])
+def test_p95_is_by_nearest_rank(scripts: SimpleNamespace, count: int, expected: int) -> None:
+    assert scripts.load.p95([float(value) for value in range(count, 0, -1)]) == expected
+
+
+def test_the_objective_of_the_specs_monitoring_is_the_budget(tmp_path: Path, server: FakeServer) -> None:
+    server.key, server.first_gap = None, 0.05
+    plan = with_service(two_on_one_gpu(), "coder", port=server.port)
+    objective = Monitoring(0.01, 15, False, 3000, False, 9400, 9090)
+    tree = write_tree(replace(plan, secrets=Secrets(None, None), monitoring=objective), tmp_path)
+    done = run_program(tree, "smoke-test", "coder", "--json", "--requests", "2")
+    assert (done.returncode, statuses(done)["budget"]) == (0, "warn")
+    done = run_program(tree, "smoke-test", "coder", "--json", "--requests", "2", "--strict")
+    assert (done.returncode, statuses(done)["budget"]) == (1, "fail")
+    done = run_program(tree, "smoke-test", "coder", "--json", "--requests", "2", "--strict", "--ttft-p95", "5")
+    assert (done.returncode, statuses(done)["budget"]) == (0, "ok")
+
+
+def test_all_servers_are_asked_at_the_same_time(
+    scripts: SimpleNamespace, make_target: Target, server: FakeServer
+) -> None:
+    """Each answers alone; that they do so together is another question, with one GPU between them."""
+    server.seconds_before_answer = 0.3
+    with serving() as other:
+        other.name, other.seconds_before_answer = "general", 0.3
+        client = scripts.server.Server("127.0.0.1", other.port, other.key, 10.0)
+        second = make_target(name="general")._replace(server=client, name="general")
+        start = time.monotonic()
+        assert scripts.load.check_together([make_target(), second]) == "coder, general answered at the same time"
+        assert time.monotonic() - start < 0.6
+        other.name = "gone"
+        with pytest.raises(scripts.stack.StackError, match="general: /v1/chat/completions: HTTP 404"):
+            scripts.load.check_together([make_target(), second])
+    with pytest.raises(scripts.stack.Skipped):
+        scripts.load.check_together([make_target()])
