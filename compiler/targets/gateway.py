@@ -163,7 +163,7 @@ def emit_gateway(plan: Plan) -> tuple[Artifact, ...]:
 
 def _emit_nginx(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
     script = render("gateway/gateway_nginx.j2", script=gateway_script(plan, gateway))
-    rollout = Artifact(BIN / "rollout", read_verbatim("gateway/rollout.py"), EXECUTABLE)
+    rollout = Artifact(BIN / "rollout", read_verbatim("scripts/rollout.py"), EXECUTABLE)
     return (
         Artifact(GATEWAY / "nginx.conf", render("gateway/nginx.conf.j2", config=nginx_config(plan, gateway))),
         Artifact(GATEWAY / "route.js", read_verbatim("gateway/route.js")),
@@ -180,7 +180,7 @@ def _emit_litellm(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
 
 
 def nginx_config(plan: Plan, gateway: Gateway) -> NginxConfig:
-    """nginx's configuration as a document."""
+    """The configuration of nginx as a document."""
     return NginxConfig(
         stack=plan.stack,
         workers=_WORKERS,
@@ -215,9 +215,7 @@ def _route(index: int, route: Route) -> NginxRoute:
 
 def _rollouts(plan: Plan, gateway: Gateway) -> tuple[NginxRollout, ...]:
     return tuple(
-        _rollout(plan, index, route.rollout)
-        for index, route in enumerate(gateway.routes)
-        if route.rollout is not None
+        _rollout(plan, index, route.rollout) for index, route in enumerate(gateway.routes) if route.rollout is not None
     )
 
 
@@ -237,7 +235,8 @@ def _rollout(plan: Plan, index: int, rollout: Rollout) -> NginxRollout:
 
 def routing(plan: Plan, gateway: Gateway) -> Routing:
     """Models and paths as data for route.js. A model's length is that of the shorter of two revisions."""
-    models, paths = {}, {}
+    models: dict[str, dict[str, int]] = {}
+    paths: dict[str, dict[str, str]] = {}
     for index, route in enumerate(gateway.routes):
         models[route.name] = {"max_model_len": min(service.max_model_len for service in _revisions(plan, route))}
         for path in _paths(plan, route):
@@ -275,7 +274,7 @@ def _variable(service: Service) -> str:
 
 
 def _numeric(host: str) -> str:
-    """vLLM binds `localhost` to IPv4 alone; a proxy that looks the name up would also try IPv6."""
+    """`localhost` as vLLM binds it, to IPv4 alone; a proxy that looks the name up would also try IPv6."""
     return "127.0.0.1" if host == "localhost" else host
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.render.quoting import quote_nginx
 from tests.conftest import tool
 from tests.gateway.machine import Machine, gateway_plan, machine_with, wait_until
 from tests.gateway.servers import FakeServer, serving
@@ -59,7 +60,9 @@ def test_a_reload_that_the_running_gateway_does_not_take_is_noticed(nginx: str, 
         other.listen()
         config = machine.tree / "gateway/nginx.conf"
         port = other.getsockname()[1]
-        config.write_text(config.read_text().replace("include listen.conf;", f"include listen.conf; listen 127.0.0.1:{port};"))
+        config.write_text(
+            config.read_text().replace("include listen.conf;", f"include listen.conf; listen 127.0.0.1:{port};")
+        )
         done = machine.gateway("reload")
         assert (done.returncode, "does not answer" in done.stderr) == (20, True), done.stderr
         assert machine.client.chat("coder").status == 200
@@ -101,6 +104,7 @@ def test_what_is_missing_is_named(nginx: str, tmp_path: Path) -> None:
         assert (done.returncode, "no-nginx" in done.stderr) == (4, True)
         done = machine.gateway("run", STACKC_NJS_MODULE=str(tmp_path / "none.so"))
         assert (done.returncode, "none.so" in done.stderr) == (20, True)
+        assert machine.gateway("run", STACKC_GATEWAY_DIR="run").returncode == 2
         done = machine.gateway("run", STACKC_GATEWAY_DIR="/proc/none")
         assert (done.returncode, "/proc/none" in done.stderr) == (4, True)
 
@@ -120,10 +124,26 @@ def test_help_names_every_command(machine: Machine) -> None:
     assert all(f"\n  {command}" in text for command in ("run", "reload", "wait", "check", "status", "weight", "probe"))
 
 
-def test_shellcheck_finds_nothing(machine: Machine) -> None:
+@pytest.mark.parametrize("kind", ["nginx", "litellm"])
+def test_shellcheck_finds_nothing(kind: str, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, gateway_plan(kind=kind), {})
     options = ["--severity=style", "--enable=all"]
-    done = subprocess.run([tool("shellcheck"), *options, machine.tree / "bin/gateway"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool("shellcheck"), *options, machine.tree / "bin/gateway"], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.returncode) == ("", 0)
+
+
+def test_words_are_quoted_as_nginx_reads_them(nginx: str, tmp_path: Path) -> None:
+    words = ["a b", '"', "\\", "\\n", "a\nb", "it's", ";", "{}", "#x", "é漢😀", "a\tb", "\\\\", "%41", '\\"']
+    with machine_with(tmp_path, gateway_plan()) as machine:
+        config = machine.tree / "gateway/nginx.conf"
+        paths = "".join(
+            f"location = /w{index} {{ return 200 {quote_nginx(word)}; }}" for index, word in enumerate(words)
+        )
+        config.write_text(config.read_text().replace("include listen.conf;", f"include listen.conf; {paths}"))
+        with machine.running():
+            assert [machine.client.get(f"/w{index}").body.decode() for index in range(len(words))] == words
 
 
 def test_probe_says_whether_a_server_is_ready(nginx: str, tmp_path: Path) -> None:
@@ -138,7 +158,11 @@ def test_a_journal_that_is_a_socket_gets_the_access_log(nginx: str, tmp_path: Pa
         ours, its = socket.socketpair()
         with ours, its:
             process = subprocess.Popen(
-                [machine.tree / "bin/gateway", "run"], env=machine.environment, stdout=its, stderr=its, start_new_session=True
+                [machine.tree / "bin/gateway", "run"],
+                env=machine.environment,
+                stdout=its,
+                stderr=its,
+                start_new_session=True,
             )
             try:
                 assert machine.gateway("wait", MAINPID=str(process.pid)).returncode == 0
