@@ -163,7 +163,7 @@ def emit_gateway(plan: Plan) -> tuple[Artifact, ...]:
 
 def _emit_nginx(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
     script = render("gateway/gateway_nginx.j2", script=gateway_script(plan, gateway))
-    rollout = Artifact(BIN / "rollout", read_verbatim("scripts/rollout.py"), EXECUTABLE)
+    rollout = Artifact(BIN / "rollout", read_verbatim("gateway/rollout.py"), EXECUTABLE)
     return (
         Artifact(GATEWAY / "nginx.conf", render("gateway/nginx.conf.j2", config=nginx_config(plan, gateway))),
         Artifact(GATEWAY / "route.js", read_verbatim("gateway/route.js")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -144,6 +145,16 @@ def test_words_are_quoted_as_nginx_reads_them(nginx: str, tmp_path: Path) -> Non
         config.write_text(config.read_text().replace("include listen.conf;", f"include listen.conf; {paths}"))
         with machine.running():
             assert [machine.client.get(f"/w{index}").body.decode() for index in range(len(words))] == words
+
+
+@pytest.mark.parametrize("host", ["::1", "::", "localhost", "127.0.0.2"])
+def test_it_listens_where_the_plan_says(nginx: str, tmp_path: Path, host: str) -> None:
+    with machine_with(tmp_path, gateway_plan(host=host)) as machine, machine.running():
+        assert machine.gateway("reload").returncode == 0
+        shown = {"::": "::1", "localhost": "127.0.0.1"}.get(host, host)
+        connection = http.client.HTTPConnection(shown, machine.port, timeout=5)
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
 
 
 def test_probe_says_whether_a_server_is_ready(nginx: str, tmp_path: Path) -> None:
