@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import itertools
 from collections.abc import Iterable, Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
@@ -154,7 +153,8 @@ def _taken_ports(file: SpecFile) -> dict[int, str]:
 
 def _free_port(file: SpecFile, start: int) -> int:
     taken = _taken_ports(file)
-    return next(port for port in itertools.chain(range(start, 65536), range(1024, 65536)) if port not in taken)
+    free: int = next(port for port in (*range(start, 65536), *range(1024, 65536)) if port not in taken)
+    return free
 
 
 def _check_names(file: SpecFile) -> Iterator[Diagnostic]:
@@ -184,7 +184,7 @@ def _check_service_hosts(file: SpecFile) -> Iterator[Diagnostic]:
         if address is not None and not address.is_loopback:
             message = f"service `{name}` listens on {service.host}, past the gateway"
             notes = (
-                "its `/metrics`, `/tokenize` and others have no key, and its clients would share the servers' own",
+                "`/metrics`, `/tokenize` and others ask for no key, and the rest for the one that all servers share",
             )
             helps = (Help("write `host: 127.0.0.1`", (Edit(("services", name, "host"), "127.0.0.1"),)),)
             yield Diagnostic("E0216", message, file.at("services", name, "host"), notes, helps)
@@ -248,9 +248,8 @@ def _check_difference(file: SpecFile, name: str) -> Iterator[Diagnostic]:
     if candidate is not None and _answers(candidate) == _answers(file.spec.services[name]):
         message = f"both revisions of `{name}` are the same: the candidate differs only in where it runs"
         notes = ("a rollout compares models, quantizations, lengths or engine arguments",)
-        yield Diagnostic(
-            "E0215", message, file.at_key("services", name, "rollout", "candidate"), notes, (_give_up(name),)
-        )
+        where = ("services", name, "rollout", "candidate")
+        yield Diagnostic("E0215", message, file.at_key(*where), notes, (_give_up(name),))
 
 
 def _answers(service: ServiceSpec) -> dict[str, object]:
@@ -272,11 +271,9 @@ def _check_sticky(file: SpecFile, name: str, rollout: RolloutSpec) -> Iterator[D
     where = ("services", name, "rollout")
     if rollout.sticky == "client" and file.spec.secrets.client_keys is None:
         message = "`sticky: client` needs clients that the gateway can tell apart"
+        keys = Edit(("secrets", "client_keys"), "/etc/stackc/client-keys")
         helps = (
-            Help(
-                "give them keys",
-                (Edit(("secrets", "client_keys"), "/etc/stackc/client-keys"), *_gateway_for_keys(file)),
-            ),
+            Help("give them keys", (keys, *_gateway_for_keys(file))),
             Help("write `sticky: none`", (Edit((*where, "sticky"), "none"),)),
         )
         yield Diagnostic("E0215", message, file.at(*where, "sticky"), helps=helps)

@@ -180,7 +180,7 @@ def _emit_litellm(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
 
 
 def nginx_config(plan: Plan, gateway: Gateway) -> NginxConfig:
-    """Nginx's configuration as a document."""
+    """The configuration of nginx as a document."""
     return NginxConfig(
         stack=plan.stack,
         workers=_WORKERS,
@@ -274,7 +274,7 @@ def _variable(service: Service) -> str:
 
 
 def _numeric(host: str) -> str:
-    """VLLM binds `localhost` to IPv4 alone; a proxy that looks the name up would also try IPv6."""
+    """`localhost` as vLLM binds it, to IPv4 alone; a proxy that looks the name up would also try IPv6."""
     return "127.0.0.1" if host == "localhost" else host
 
 

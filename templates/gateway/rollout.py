@@ -132,15 +132,19 @@ def apply(runtime: Runtime, change: Change) -> None:
     service = change.rollout["stable"]
     call_gateway(runtime, "weight", service, str(change.after))
     try:
-        done = _run(runtime.reload, runtime.environment)
-        if done.returncode != 0:
-            raise StackError(EXIT_REFUSED, done.stderr.strip() or done.stdout.strip())
-        found = weight_of(running_state(runtime), service)
-        if found != change.after:
-            raise StackError(EXIT_REFUSED, f"the gateway was reloaded, and still gives {found} % to the candidate")
+        _reload(runtime, change)
     except StackError:
         call_gateway(runtime, "weight", service, str(change.before))
         raise
+
+
+def _reload(runtime: Runtime, change: Change) -> None:
+    done = _run(runtime.reload, runtime.environment)
+    if done.returncode != 0:
+        raise StackError(EXIT_REFUSED, done.stderr.strip() or done.stdout.strip())
+    found = weight_of(running_state(runtime), change.rollout["stable"])
+    if found != change.after:
+        raise StackError(EXIT_REFUSED, f"the gateway was reloaded, and still gives {found} % to the candidate")
 
 
 def check_health(runtime: Runtime, change: Change) -> None:
@@ -150,9 +154,8 @@ def check_health(runtime: Runtime, change: Change) -> None:
             try:
                 call_gateway(runtime, "probe", name)
             except StackError as error:
-                raise StackError(
-                    EXIT_UNREACHABLE, f"{name} is not ready ({error}); --force shifts all the same"
-                ) from error
+                message = f"{name} is not ready ({error}); --force shifts all the same"
+                raise StackError(EXIT_UNREACHABLE, message) from error
 
 
 def wait_drained(runtime: Runtime, seconds: float) -> None:
@@ -163,9 +166,8 @@ def wait_drained(runtime: Runtime, seconds: float) -> None:
         if not draining:
             return
         if time.monotonic() >= deadline:
-            raise StackError(
-                EXIT_UNREACHABLE, f"{draining} workers still finish earlier requests after {seconds:.0f} s"
-            )
+            message = f"{draining} workers still finish earlier requests after {seconds:.0f} s"
+            raise StackError(EXIT_UNREACHABLE, message)
         time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
@@ -198,7 +200,8 @@ def show_status(plan: JsonObject, options: argparse.Namespace) -> int:
     ]
     data = {"stack": plan["stack"], "runtime": runtime.name, "draining": state["draining"], "rollouts": rows}
     lines = [
-        f"{row['stable']}: {row['weight']} % to {row['candidate']} ({row['strategy']}, planned {row['planned_weight']} %)"
+        f"{row['stable']}: {row['weight']} % to {row['candidate']} "
+        f"({row['strategy']}, planned {row['planned_weight']} %)"
         for row in rows
     ]
     return report(data, [*lines, f"{state['draining']} workers finish earlier requests"], as_json=options.json)
@@ -215,17 +218,15 @@ def shift(plan: JsonObject, options: argparse.Namespace) -> int:
     if not options.dry_run:
         apply(runtime, change)
         if options.wait is not None:
-            wait_drained(runtime, options.wait or longest_answer(plan, rollout["stable"]))
+            wait_drained(runtime, options.wait or longest_answer(plan))
     data = {
         "stack": plan["stack"], "runtime": runtime.name, "service": rollout["stable"],
         "candidate": rollout["candidate"], "before": before, "after": change.after,
         "changed": not options.dry_run, "next": next_step(change),
     }  # fmt: skip
     verb = "would go" if options.dry_run else "go"
-    line = (
-        f"{rollout['stable']}: {change.after} % of the requests {verb} to {rollout['candidate']} (before: {before} %)"
-    )
-    return report(data, [line, f"next: {next_step(change)}"], as_json=options.json)
+    line = f"{rollout['stable']}: {change.after} % of the requests {verb} to {rollout['candidate']}"
+    return report(data, [f"{line} (before: {before} %)", f"next: {next_step(change)}"], as_json=options.json)
 
 
 def rollouts_of(plan: JsonObject) -> list[JsonObject]:
@@ -242,7 +243,7 @@ def choose_rollout(plan: JsonObject, service: str) -> JsonObject:
     raise StackError(EXIT_USAGE, f"no rollout of {service}: there is one of {known}")
 
 
-def longest_answer(plan: JsonObject, service: str) -> float:
+def longest_answer(plan: JsonObject) -> float:
     """Seconds after which the gateway itself gives earlier requests up."""
     return float(max(route["read_timeout_seconds"] for route in plan["gateway"]["routes"]))
 

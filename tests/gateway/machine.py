@@ -139,6 +139,11 @@ class Machine:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
 
+    def last_request(self, client: str) -> dict[str, str]:
+        """The newest line of a client, which nginx writes after the answer."""
+        wait_until(lambda: any(line["client"] == client for line in self.requests()))
+        return [line for line in self.requests() if line["client"] == client][-1]
+
     def requests(self) -> list[dict[str, str]]:
         """The access log."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]

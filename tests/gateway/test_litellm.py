@@ -16,6 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from compiler.plan.operations import LITELLM_VERSION
+from compiler.targets.gateway import emit_gateway
 from tests.conftest import ROOT, missing
 from tests.gateway.machine import Machine, gateway_plan, machine_with, with_rollout
 from tests.gateway.servers import BACKEND_KEY, Client
@@ -135,8 +136,6 @@ def test_more_keys_than_one_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_says_what_the_plan_says() -> None:
-    from compiler.targets.gateway import emit_gateway
-
     plan = with_rollout(gateway_plan(kind="litellm"), weight=25)
     files = {str(artifact.path): artifact.text for artifact in emit_gateway(plan)}
     assert files.keys() == {"gateway/litellm.yaml", "bin/gateway"}

@@ -68,14 +68,15 @@ def test_a_client_stays_with_one_revision(nginx: str, tmp_path: Path) -> None:
         keys = {f"client{index}": f"key-of-client-{index:04}" for index in range(100)}
         machine.keys.write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
         with machine.running():
-            answers = {
-                key: Client(machine.port, key).chat("general").headers["x-stackc-service"] for key in keys.values()
-            }
+
+            def revision(key: str) -> str:
+                return Client(machine.port, key).chat("general").headers["x-stackc-service"]
+
+            answers = {key: revision(key) for key in keys.values()}
             assert_share(Counter(answers.values())[CANDIDATE], 100, 50)
             some = list(keys.values())[:10]
             for _ in range(3):
-                again = [Client(machine.port, key).chat("general").headers["x-stackc-service"] for key in some]
-                assert again == [answers[key] for key in some]
+                assert [revision(key) for key in some] == [answers[key] for key in some]
 
 
 def test_blue_green_begins_with_the_stable_revision_and_promotion_moves_everything(nginx: str, tmp_path: Path) -> None:
@@ -121,12 +122,8 @@ def test_not_a_request_is_lost_while_shares_change(nginx: str, tmp_path: Path) -
         load = Load(machine)
         thread = threading.Thread(target=load.run)
         thread.start()
-        for words in (
-            ("shift", "general", "50"),
-            ("promote", "general"),
-            ("rollback", "general"),
-            ("promote", "general"),
-        ):
+        moves = (("shift", "general", "50"), ("promote", "general"), ("rollback", "general"), ("promote", "general"))
+        for words in moves:
             time.sleep(0.5)
             machine.rollout(*words)
         machine.rollout("rollback", "general", "--wait", "20")
@@ -241,7 +238,8 @@ def test_a_unit_is_reloaded_by_systemd_and_a_container_inside_it(nginx: str, tmp
         assert (done.returncode, json.loads(done.stdout)["runtime"]) == (0, "compose"), done.stderr
         assert json.loads(done.stdout)["before"] == 40
         calls = (tmp_path / "calls").read_text()
-        exec_ = f"docker compose --file {machine.tree}/compose/compose.yaml exec -T gateway /bin/bash /opt/stackc/bin/gateway"
-        assert f"{exec_} weight general 50\n{exec_} reload\n" in calls
+        inside = "exec -T gateway /bin/bash /opt/stackc/bin/gateway"
+        compose = f"docker compose --file {machine.tree}/compose/compose.yaml {inside}"
+        assert f"{compose} weight general 50\n{compose} reload\n" in calls
         assert KEY not in calls
         assert OTHER_KEY not in calls

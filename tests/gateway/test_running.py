@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.render.quoting import quote_nginx
 from tests.conftest import tool
 from tests.gateway.machine import Machine, gateway_plan, machine_with, wait_until
 from tests.gateway.servers import FakeServer, serving
@@ -103,6 +105,7 @@ def test_what_is_missing_is_named(nginx: str, tmp_path: Path) -> None:
         assert (done.returncode, "no-nginx" in done.stderr) == (4, True)
         done = machine.gateway("run", STACKC_NJS_MODULE=str(tmp_path / "none.so"))
         assert (done.returncode, "none.so" in done.stderr) == (20, True)
+        assert machine.gateway("run", STACKC_GATEWAY_DIR="run").returncode == 2
         done = machine.gateway("run", STACKC_GATEWAY_DIR="/proc/none")
         assert (done.returncode, "/proc/none" in done.stderr) == (4, True)
 
@@ -122,12 +125,36 @@ def test_help_names_every_command(machine: Machine) -> None:
     assert all(f"\n  {command}" in text for command in ("run", "reload", "wait", "check", "status", "weight", "probe"))
 
 
-def test_shellcheck_finds_nothing(machine: Machine) -> None:
+@pytest.mark.parametrize("kind", ["nginx", "litellm"])
+def test_shellcheck_finds_nothing(kind: str, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, gateway_plan(kind=kind), {})
     options = ["--severity=style", "--enable=all"]
     done = subprocess.run(
         [tool("shellcheck"), *options, machine.tree / "bin/gateway"], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.returncode) == ("", 0)
+
+
+def test_words_are_quoted_as_nginx_reads_them(nginx: str, tmp_path: Path) -> None:
+    words = ["a b", '"', "\\", "\\n", "a\nb", "it's", ";", "{}", "#x", "é漢😀", "a\tb", "\\\\", "%41", '\\"']
+    with machine_with(tmp_path, gateway_plan()) as machine:
+        config = machine.tree / "gateway/nginx.conf"
+        paths = "".join(
+            f"location = /w{index} {{ return 200 {quote_nginx(word)}; }}" for index, word in enumerate(words)
+        )
+        config.write_text(config.read_text().replace("include listen.conf;", f"include listen.conf; {paths}"))
+        with machine.running():
+            assert [machine.client.get(f"/w{index}").body.decode() for index in range(len(words))] == words
+
+
+@pytest.mark.parametrize("host", ["::1", "::", "localhost", "127.0.0.2"])
+def test_it_listens_where_the_plan_says(nginx: str, tmp_path: Path, host: str) -> None:
+    with machine_with(tmp_path, gateway_plan(host=host)) as machine, machine.running():
+        assert machine.gateway("reload").returncode == 0
+        shown = {"::": "::1", "localhost": "127.0.0.1"}.get(host, host)
+        connection = http.client.HTTPConnection(shown, machine.port, timeout=5)
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
 
 
 def test_probe_says_whether_a_server_is_ready(nginx: str, tmp_path: Path) -> None:

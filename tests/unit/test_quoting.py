@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import json
 import subprocess
 from pathlib import Path
 
@@ -120,6 +121,39 @@ def with_doubled_dollars(value: object) -> object:
 def test_a_block_without_plain_data_is_refused(value: object) -> None:
     with pytest.raises(quoting.QuotingError):
         quoting.compose_block(value, 0)
+def read_nginx(word: str) -> str:
+    """A double-quoted word as nginx reads it (src/core/ngx_conf_file.c: ngx_conf_read_token)."""
+    escapes = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "'": "'", "\\": "\\"}
+    assert (word[0], word[-1]) == ('"', '"')
+    text, characters = "", iter(word[1:-1])
+    for character in characters:
+        assert character not in '"$'
+        following = next(characters) if character == "\\" else character
+        text += escapes[following] if character == "\\" else character
+    return text
+
+
+@given(TEXT.filter(lambda text: "$" not in text) | st.sampled_from([text for text in NASTY if "$" not in text]))
+def test_nginx_reads_back_the_text(text: str) -> None:
+    assert read_nginx(quoting.quote_nginx(text)) == text
+
+
+@pytest.mark.parametrize("text", ["$request_body", "a$", "${x}", "a\0b"])
+def test_what_nginx_would_replace_is_refused(text: str) -> None:
+    with pytest.raises(quoting.QuotingError):
+        quoting.quote_nginx(text)
+
+
+@given(
+    st.recursive(
+        TEXT | st.integers() | st.none() | st.booleans(), lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)
+    )
+)
+def test_json_is_ascii_and_reads_back(value: object) -> None:
+    for indent in (None, 2):
+        text = quoting.quote_json(value, indent)
+        assert text.isascii()
+        assert json.loads(text) == value
 
 
 def test_half_a_character_is_refused() -> None:
