@@ -205,8 +205,8 @@ def _failures(server: _Server) -> Iterator[Alert]:
         limits.hold,
         severity=Severity.CRITICAL,
         summary=f"{name} answers with errors",
-        description=f"{{{{ $value | humanizePercentage }}}} of its requests get a status of 500 or above; "
-        f"{thresholds.ERROR_SHARE:.0%} would be too many.",
+        description=f"{{{{ $value | humanizePercentage }}}} of its requests get a status of 500 or above; more "
+        f"than {thresholds.ERROR_SHARE:.0%} are too many.",
         action=f"{logs_command(server.plan, name)}; then {smoke_command(server.plan, name)}",
     )
     failed = f"increase({server.select('vllm:request_success_total', finished_reason='error')}[{window}])"
