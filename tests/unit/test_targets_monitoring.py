@@ -198,6 +198,8 @@ def test_a_server_without_generated_tokens_has_no_objectives_for_them() -> None:
     names = {name for name, labels in alerts(plan) if ("service", "general") in labels}
     assert not {"FirstTokenSlow", "TokensSlow"} & names
     assert "RequestErrors" in names
+    titles = [panel["title"] for panel in board(plan)["panels"]]
+    assert (titles.count("First token"), titles.count("Whole answer")) == (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from compiler.targets.monitoring.panels import WINDOW, Dashboard, Panel, Query, 
 from compiler.targets.monitoring.promql import Metrics, metrics_of, quantile, rate, summed
 from compiler.targets.monitoring.server_alerts import error_share
 from compiler.targets.monitoring.shared_alerts import device_matcher, is_sliced, revisions, used_devices
-from compiler.targets.monitoring.thresholds import KV_CACHE_FULL, memory_limit_mib
+from compiler.targets.monitoring.thresholds import GENERATING, KV_CACHE_FULL, memory_limit_mib
 
 _FIRST_TOKEN = "vllm:time_to_first_token_seconds_bucket"  # noqa: S105 (a metric)
 _NEXT_TOKEN = "vllm:inter_token_latency_seconds_bucket"  # noqa: S105 (a metric)
@@ -94,9 +94,10 @@ def _latencies(board: _Board, service: Service) -> Iterator[Panel]:
         buckets = board.select(series, service=service.name)
         return tuple(Query(quantile(share, buckets, WINDOW), f"p{share * 100:.0f}") for share in _SHARES)
 
-    monitoring = board.monitoring
-    yield Panel("First token", Unit.SECONDS, quantiles(_FIRST_TOKEN), limit=monitoring.ttft_p95_seconds)
-    yield Panel("Between tokens", Unit.SECONDS, quantiles(_NEXT_TOKEN), limit=monitoring.inter_token_p95_seconds)
+    if service.task in GENERATING:
+        first, between = board.monitoring.ttft_p95_seconds, board.monitoring.inter_token_p95_seconds
+        yield Panel("First token", Unit.SECONDS, quantiles(_FIRST_TOKEN), limit=first)
+        yield Panel("Between tokens", Unit.SECONDS, quantiles(_NEXT_TOKEN), limit=between)
     yield Panel("Whole answer", Unit.SECONDS, quantiles(_WHOLE))
 
 
