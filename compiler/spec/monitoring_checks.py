@@ -102,16 +102,16 @@ def _check_statistics(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 def _check_ports(file: SpecFile, monitoring: MonitoringSpec) -> Iterator[Diagnostic]:
-    """Prometheus, Grafana and the exporter share the machine with the servers and the gateway."""
+    """Prometheus, Grafana and the exporter share the machine with the servers, and with each other."""
     taken = {service.port: f"service `{name}`" for name, service in file.spec.services.items()}
-    if file.spec.gateway is not None:
-        taken.setdefault(file.spec.gateway.port, "the gateway")
+    # That the gateway has a port of its own is the gateway's matter (E0216); it is no free one all the same.
+    gateway = {file.spec.gateway.port} if file.spec.gateway is not None else set()
     for key, title in _own_ports(file, monitoring):
         port: int = getattr(monitoring, key)
         if port not in taken:
             taken[port] = title
             continue
-        free = next(each for each in (*range(port, 65536), *range(1024, 65536)) if each not in taken)
+        free = next(each for each in (*range(port, 65536), *range(1024, 65536)) if each not in {*taken, *gateway})
         help_ = Help(f"write `{key}: {free}`", (Edit(("monitoring", key), free),))
         yield Diagnostic(
             "E0218", f"{taken[port]} and {title} both listen on port {port}", _label(file, key), helps=(help_,)

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from compiler.catalog.metrics import Metric, load_metrics
 from tests.conftest import ROOT, tool
 from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, engine_python, free_port, parser_environment
+from tests.engine.prometheus import run_prometheus
 from tests.engine.test_serving import STACKC, Stack, server_environment
 
 pytestmark = pytest.mark.engine
@@ -39,7 +40,7 @@ def watched(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         f"engine: {{vllm: {CPU_RELEASE}}}\n"
         "nodes: {here: {cpu: {memory: 6GiB}}}\n"
         f"services: {{tiny: {{model: {tiny_model}, context: 256, concurrency: 4, port: {port}}}}}\n"
-        "monitoring: {ttft_p95_seconds: 2.5}\n"
+        "monitoring: {ttft_p95_seconds: 2.5, scrape_seconds: 5}\n"
     )
     tree = folder / "tree"
     for arguments in (["lock", str(spec)], ["compile", str(spec), "--output", str(tree)]):
@@ -104,3 +105,23 @@ def test_prometheus_reads_what_the_server_says(exposed: str) -> None:
     # Its advice about names and help texts is 3; what it cannot read is 1.
     assert done.returncode in (0, 3), done.stderr
     assert "error while linting" not in done.stderr
+
+
+def test_prometheus_scrapes_evaluates_and_draws_the_real_server(watched: Stack, tmp_path: Path) -> None:
+    """The emitted files as they are: labels, rules and panels meet on a server's own series."""
+    monitoring = watched.tree / "monitoring"
+    panels = json.loads((monitoring / "grafana/dashboards/tiny.json").read_text())["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    with run_prometheus(monitoring / "prometheus.yml", tmp_path) as prometheus:
+        prometheus.wait_for('rate(vllm:iteration_tokens_total_count{service="tiny"}[1m])', 60)
+        (target,) = prometheus.targets()
+        assert target["health"] == "up", target["lastError"]
+        place = {"stack": "tiny", "node": "here", "service": "tiny", "revision": "stable"}
+        assert place.items() <= target["labels"].items()
+        empty = [each for each in expressions if not prometheus.query(each.replace("$__rate_interval", "1m"))]
+        assert not empty, "a panel without any series"
+        # A rule's first evaluation may come after the first reading.
+        prometheus.wait_for("count_over_time(up[1m]) >= 4", 60)
+        assert {rule["health"] for rule in prometheus.rules()} == {"ok"}
+        # The server is the planned one, and it is well.
+        assert {rule["name"] for rule in prometheus.rules() if rule["state"] != "inactive"} == set()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
@@ -78,6 +80,26 @@ def check_moment(rules: Path, samples: Samples, moment: Moment, folder: Path) ->
     path.write_text(json.dumps(case))  # JSON is YAML
     done = run_promtool("test", "rules", path)
     assert done.returncode == 0, f"{moment}\n{done.stdout}{done.stderr}"
+
+
+def check_description(rules: Path, samples: Samples, alert: str, description: str, folder: Path) -> None:
+    """Let an alert fire for a while, and compare what people are sent."""
+    groups = YAML(typ="safe", pure=True).load(rules.read_text())["groups"]
+    chosen = [rule for group in groups for rule in group["rules"] if rule["alert"] == alert]
+    for rule in chosen:
+        rule["annotations"] = {"description": rule["annotations"]["description"]}
+    alone = folder / "alone.json"
+    alone.write_text(json.dumps({"groups": [{"name": "alone", "rules": chosen}]}))
+    inputs = [{"series": name, "values": values} for name, values in samples.items()]
+    # An alert that is not expected is reported with all that it says.
+    asked = [{"eval_time": "20m", "alertname": alert, "exp_alerts": []}]
+    case = {"rule_files": [str(alone)], "tests": [{"interval": "1m", "input_series": inputs, "alert_rule_test": asked}]}
+    path = folder / "case.json"
+    path.write_text(json.dumps(case))
+    done = run_promtool("test", "rules", path)
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert f'description="{description}' in said, said
 
 
 def _expectation(expression: str, at: str, fires: bool) -> dict[str, object]:

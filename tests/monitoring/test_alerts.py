@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from compiler.targets.monitoring import rule_file
-from tests.monitoring.promtool import Moment, Samples, check_moment, monitoring_of, series, team_plan, write_monitoring
+from tests.monitoring.promtool import (
+    Moment,
+    Samples,
+    check_description,
+    check_moment,
+    monitoring_of,
+    series,
+    team_plan,
+    write_monitoring,
+)
 
 STACK, NODE = "team-96gb", "gpu01"
 REVISIONS = {"coder": "stable", "general": "stable", "general-candidate": "candidate"}
@@ -210,3 +219,28 @@ def test_every_alert_has_a_case_that_fires_and_one_that_nearly_does() -> None:
     names = {alert.name for alert in rule_file(plan, monitoring_of(plan)).alerts}
     assert {case.alert for case in CASES if case.fires} == names
     assert {case.alert for case in CASES if not case.fires} == names
+
+
+SAID = {
+    "EngineErrors": (ended(error="0+1x60"), "5 requests ended with an internal error, some of them in the middle of"),
+    "FirstTokenSlow": (
+        latency("coder", "time_to_first_token_seconds", 5.0, 0.94, 7.5),
+        "1 of 20 requests waits 5.417s or longer for its first token; the objective is 5 s.",
+    ),
+    "GpuError": (
+        {gpu("XID_ERRORS"): "79x60"},
+        "The driver's last error of it is XID 79; coder, general, general-candidate on it may hang",
+    ),
+    "KvCacheNotAsPlanned": (
+        config("6144", "16"),
+        "Its KV cache has 6144 blocks of 16 tokens; the plan says 6145 of 16.",
+    ),
+    "RequestErrors": (statuses("coder", 51), "5.1% of its requests get a status of 500 or above; more than 5% are"),
+    "ServerRestarts": (restarts("10x2 20x2 30x2 40x60"), "3 restarts within 94 minutes; more than 2 are no upgrade."),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_people_are_told_the_numbers(name: str, rules: Path, tmp_path: Path) -> None:
+    samples, description = SAID[name]
+    check_description(rules, samples, name, description, tmp_path)

@@ -198,6 +198,8 @@ def test_a_server_without_generated_tokens_has_no_objectives_for_them() -> None:
     names = {name for name, labels in alerts(plan) if ("service", "general") in labels}
     assert not {"FirstTokenSlow", "TokensSlow"} & names
     assert "RequestErrors" in names
+    titles = [panel["title"] for panel in board(plan)["panels"]]
+    assert (titles.count("First token"), titles.count("Whole answer")) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,10 @@ def test_only_what_is_used_is_emitted() -> None:
 def test_commands_are_those_of_the_installation() -> None:
     compose = replace(PLAN, targets=("scripts", "compose"))
     assert "journalctl -u duo-coder.service" in alert(PLAN, "EngineErrors", "coder").action
-    assert "docker compose logs --tail 200 coder" in alert(compose, "EngineErrors", "coder").action
+    logs = "docker compose --project-name duo logs --tail 200 coder"
+    assert logs in alert(compose, "EngineErrors", "coder").action
+    assert alert(compose, "MetricsMissing", "coder").action == "bin/smoke-test coder"
+    assert alert(PLAN, "MetricsMissing", "coder").action == "/opt/stackc/duo/current/bin/smoke-test coder"
 
 
 # Dashboard and guide

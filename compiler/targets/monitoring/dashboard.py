@@ -11,7 +11,7 @@ from compiler.targets.monitoring.panels import WINDOW, Dashboard, Panel, Query, 
 from compiler.targets.monitoring.promql import Metrics, metrics_of, quantile, rate, summed
 from compiler.targets.monitoring.server_alerts import error_share
 from compiler.targets.monitoring.shared_alerts import device_matcher, is_sliced, revisions, used_devices
-from compiler.targets.monitoring.thresholds import KV_CACHE_FULL, memory_limit_mib
+from compiler.targets.monitoring.thresholds import GENERATING, KV_CACHE_FULL, memory_limit_mib
 
 _FIRST_TOKEN = "vllm:time_to_first_token_seconds_bucket"  # noqa: S105 (a metric)
 _NEXT_TOKEN = "vllm:inter_token_latency_seconds_bucket"  # noqa: S105 (a metric)
@@ -86,50 +86,51 @@ def _overview(board: _Board) -> Row:
 
 
 def _service(board: _Board, service: Service) -> Row:
-    def select(series: str, **equal: str) -> str:
-        return board.select(series, service=service.name, **equal)
+    return Row(f"{service.name}: {service.served_name}", (*_latencies(board, service), *_traffic(board, service)))
 
-    def quantiles(buckets: str) -> tuple[Query, ...]:
-        return tuple(Query(quantile(share, select(buckets), WINDOW), f"p{share * 100:.0f}") for share in _SHARES)
 
-    ended = summed(rate(select("vllm:request_success_total"), WINDOW), "finished_reason")
+def _latencies(board: _Board, service: Service) -> Iterator[Panel]:
+    def quantiles(series: str) -> tuple[Query, ...]:
+        buckets = board.select(series, service=service.name)
+        return tuple(Query(quantile(share, buckets, WINDOW), f"p{share * 100:.0f}") for share in _SHARES)
+
+    if service.task in GENERATING:
+        first, between = board.monitoring.ttft_p95_seconds, board.monitoring.inter_token_p95_seconds
+        yield Panel("First token", Unit.SECONDS, quantiles(_FIRST_TOKEN), limit=first)
+        yield Panel("Between tokens", Unit.SECONDS, quantiles(_NEXT_TOKEN), limit=between)
+    yield Panel("Whole answer", Unit.SECONDS, quantiles(_WHOLE))
+
+
+def _traffic(board: _Board, service: Service) -> Iterator[Panel]:
+    def select(series: str) -> str:
+        return board.select(series, service=service.name)
+
+    def rates(series: str, label: str) -> Query:
+        return Query(summed(rate(select(series), WINDOW), label), f"{{{{{label}}}}}")
+
+    running, waiting = select("vllm:num_requests_running"), select("vllm:num_requests_waiting")
+    yield Panel(
+        "Requests",
+        Unit.COUNT,
+        (Query(running, "running"), Query(waiting, "waiting")),
+        limit=service.max_num_seqs,
+        description=f"{service.max_num_seqs} run at most; {service.concurrency} at full context.",
+    )
+    ended, answered = rates("vllm:request_success_total", "finished_reason"), rates("http_requests_total", "status")
+    yield Panel("Requests ended a second, by reason", Unit.COUNT, (ended,))
+    yield Panel("Answers a second, by HTTP status", Unit.COUNT, (answered,))
+    displaced = Query(rate(select("vllm:num_preemptions_total"), WINDOW), "displaced")
+    yield Panel("Requests displaced from the KV cache a second", Unit.COUNT, (displaced,))
     hits = summed(rate(select("vllm:prefix_cache_hits_total"), WINDOW), "service")
     asked = summed(rate(select("vllm:prefix_cache_queries_total"), WINDOW), "service")
-    statuses = summed(rate(select("http_requests_total"), WINDOW), "status")
-    return Row(
-        f"{service.name}: {service.served_name}",
-        (
-            Panel(
-                "Requests",
-                Unit.COUNT,
-                (
-                    Query(select("vllm:num_requests_running"), "running"),
-                    Query(select("vllm:num_requests_waiting"), "waiting"),
-                ),
-                limit=service.max_num_seqs,
-                description=f"{service.max_num_seqs} run at most; {service.concurrency} at full context.",
-            ),
-            Panel("First token", Unit.SECONDS, quantiles(_FIRST_TOKEN), limit=board.monitoring.ttft_p95_seconds),
-            Panel(
-                "Between tokens", Unit.SECONDS, quantiles(_NEXT_TOKEN), limit=board.monitoring.inter_token_p95_seconds
-            ),
-            Panel("Whole answer", Unit.SECONDS, quantiles(_WHOLE)),
-            Panel("Requests ended a second, by reason", Unit.COUNT, (Query(ended, "{{finished_reason}}"),)),
-            Panel("Answers a second, by HTTP status", Unit.COUNT, (Query(statuses, "{{status}}"),)),
-            Panel(
-                "Requests displaced from the KV cache a second",
-                Unit.COUNT,
-                (Query(rate(select("vllm:num_preemptions_total"), WINDOW), "displaced"),),
-            ),
-            Panel("Prompt tokens found in the prefix cache", Unit.SHARE, (Query(f"{hits}\n/ {asked}", "found"),)),
-            Panel(
-                "KV cache in use",
-                Unit.SHARE,
-                (Query(select("vllm:kv_cache_usage_perc"), "used"),),
-                limit=KV_CACHE_FULL,
-                description=f"{service.kv_cache.capacity_tokens} tokens in {service.kv_cache.num_blocks} blocks.",
-            ),
-        ),
+    found = Query(f"{hits}\n/ {asked}", "found")
+    yield Panel("Prompt tokens found in the prefix cache", Unit.SHARE, (found,))
+    yield Panel(
+        "KV cache in use",
+        Unit.SHARE,
+        (Query(select("vllm:kv_cache_usage_perc"), "used"),),
+        limit=KV_CACHE_FULL,
+        description=f"{service.kv_cache.capacity_tokens} tokens in {service.kv_cache.num_blocks} blocks.",
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
 from compiler.render.quoting import MarkdownCode
-from compiler.targets.monitoring.promql import duration
 from compiler.targets.monitoring.rules import Alert, RuleFile
 
 
@@ -77,7 +76,7 @@ def _subject(alert: Alert) -> MarkdownCode:
 
 
 def _hold(alert: Alert) -> str:
-    return f"after {duration(alert.hold)}" if alert.hold else "at once"
+    return f"after {alert.hold / 60:g} minutes" if alert.hold else "at once"
 
 
 RUNBOOKS = {

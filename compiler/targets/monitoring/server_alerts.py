@@ -13,7 +13,6 @@ from compiler.targets.monitoring.promql import Metrics, duration, quantile, rate
 from compiler.targets.monitoring.rules import Alert, Group, Severity
 from compiler.targets.monitoring.thresholds import ServerThresholds, server_thresholds, waits_for
 
-_GENERATING = ("chat", "completion")
 # Of one answer's reading; `le` is the histogram's own.
 _BY = ("stack", "service", "revision", "node", "model_name")
 
@@ -66,7 +65,7 @@ def server_group(plan: Plan, monitoring: Monitoring, service: Service, metrics: 
     """All alerts of one server."""
     server = _Server(plan, monitoring, service, metrics, server_thresholds(monitoring, service))
     alerts = [*_presence(server), *_load(server), *_failures(server), _not_as_planned(server)]
-    if service.task in _GENERATING:
+    if service.task in thresholds.GENERATING:
         alerts += _latency(server)
     return Group(f"{plan.stack}/{service.name}", tuple(alerts))
 
@@ -141,7 +140,7 @@ def _load(server: _Server) -> Iterator[Alert]:
         summary=f"more requests wait at {name} than run",
         description=f"{{{{ $value }}}} requests wait, each for a whole answer of another one. The plan promises "
         f"{limits.queue} at once at full context, and admits {server.service.max_num_seqs}.",
-        action="Lower the rate of the clients, or compile with more `concurrency` or a shorter `context`.",
+        action="Lower the rate of the clients, or compile with more concurrency or a shorter context.",
     )
     used = server.select("vllm:kv_cache_usage_perc")
     displaced = rate(server.select("vllm:num_preemptions_total"), window)
@@ -153,7 +152,7 @@ def _load(server: _Server) -> Iterator[Alert]:
         summary=f"{name} displaces requests from its KV cache",
         description="{{ $value | humanizePercentage }} of the cache is used, and requests that were displaced are "
         f"computed again. It holds {server.service.kv_cache.capacity_tokens} tokens.",
-        action="Lower the rate of the clients, or compile with more `concurrency` or a shorter `context`.",
+        action="Lower the rate of the clients, or compile with more concurrency or a shorter context.",
     )
     iterations = f"increase({server.select('vllm:iteration_tokens_total_count')}[{window}])"
     yield server.alert(
@@ -205,8 +204,8 @@ def _failures(server: _Server) -> Iterator[Alert]:
         limits.hold,
         severity=Severity.CRITICAL,
         summary=f"{name} answers with errors",
-        description=f"{{{{ $value | humanizePercentage }}}} of its requests get a status of 500 or above; "
-        f"{thresholds.ERROR_SHARE:.0%} would be too many.",
+        description=f"{{{{ $value | humanizePercentage }}}} of its requests get a status of 500 or above; more "
+        f"than {thresholds.ERROR_SHARE:.0%} are too many.",
         action=f"{logs_command(server.plan, name)}; then {smoke_command(server.plan, name)}",
     )
     failed = f"increase({server.select('vllm:request_success_total', finished_reason='error')}[{window}])"

@@ -84,7 +84,7 @@ def _device_alerts(plan: Plan, monitoring: Monitoring, device: DeviceLedger, met
         summary=f"{title} reported an error",
         description=f"The driver's last error of it is XID {{{{ $value }}}}; {services} on it may hang or give wrong "
         "answers. The number stays until the driver is loaded again.",
-        action="`dmesg | grep -i xid`, and look the number up in NVIDIA's XID catalog: some mean that the GPU must be "
+        action="dmesg | grep -i xid, and look the number up in NVIDIA's XID catalog: some mean that the GPU must be "
         "reset.",
     )
     limit = memory_limit_mib(device)
@@ -97,7 +97,7 @@ def _device_alerts(plan: Plan, monitoring: Monitoring, device: DeviceLedger, met
         summary=f"{title} holds more than the plan allows",
         description=f"{{{{ $value }}}} MiB are used; {services} and the reserve may take {limit} MiB. The next start "
         "of a server may find too little.",
-        action="`nvidia-smi` names the processes: a stranger, or a server that survived its unit.",
+        action="nvidia-smi names the processes: a stranger, or a server that survived its unit.",
     )
 
 

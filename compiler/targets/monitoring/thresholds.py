@@ -23,6 +23,9 @@ _QUEUE_SECONDS = 10 * _MINUTE
 _RESTARTS = 2
 _SHORTEST_LOOP = 60 * _MINUTE
 
+GENERATING = ("chat", "completion")
+"""Tasks whose answers are tokens, one after another: only they have a first one, and a time between two."""
+
 KV_CACHE_FULL = 0.95
 """Share of the KV cache; beyond it the next long request displaces another one."""
 
