@@ -29,6 +29,16 @@ def test_every_unit_and_launch_script_has_facts(plan: Plan) -> None:
     assert {path for path in paths if path.parts[0] == "systemd" or path.name.startswith("launch-")} <= known
 
 
+def test_what_is_added_with_a_specifier_is_no_loss_but_what_it_overrides_is() -> None:
+    plan = two_on_one_gpu()
+    unit = next(service_units(plan))
+    added = "ReadWritePaths=%S/notes\nEnvironment=NOTES=%h\nExecStartPre=/bin/echo $HOME\n\n[Install]"
+    check_own(plan, [replace(unit, text=unit.text.replace("[Install]", added))])
+    overridden = "Environment=HF_HOME=%h\n\n[Install]"
+    with pytest.raises(UnfaithfulError, match="HF_HOME=/var/lib/stackc/duo/hf is missing; it has .*%h"):
+        check_own(plan, [replace(unit, text=unit.text.replace("[Install]", overridden))])
+
+
 # Directives that follow from no plan. All others of a unit do, and must be missed when they are gone.
 STATIC = {
     "AmbientCapabilities", "CapabilityBoundingSet", "Description", "KillMode", "LimitCORE", "LimitMEMLOCK",
