@@ -35,7 +35,7 @@ def test_what_is_added_with_a_specifier_is_no_loss_but_what_it_overrides_is() ->
     added = "ReadWritePaths=%S/notes\nEnvironment=NOTES=%h\nExecStartPre=/bin/echo $HOME\n\n[Install]"
     check_own(plan, [replace(unit, text=unit.text.replace("[Install]", added))])
     overridden = "Environment=HF_HOME=%h\n\n[Install]"
-    with pytest.raises(UnfaithfulError, match="HF_HOME=/var/lib/stackc/duo/hf is missing; it has .*%h"):
+    with pytest.raises(UnfaithfulError, match=r"HF_HOME=/var/lib/stackc/duo/hf is missing; it has .*%h"):
         check_own(plan, [replace(unit, text=unit.text.replace("[Install]", overridden))])
 
 
