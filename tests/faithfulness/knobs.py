@@ -14,7 +14,7 @@ NODE, SERVICE, MODEL = ("node",), ("services", 0), ("services", 0, "model")
 CACHE, ARGUMENT, TIMEOUTS = (*SERVICE, "kv_cache"), (*SERVICE, "arguments", 3), (*SERVICE, "timeouts")
 DEVICE, SERVER = ("devices", 0), ("devices", 0, "servers", 0)
 ROW = (*SERVER, "rows", 0)
-ROUTE = ("gateway", "routes", 0)
+ROUTE = ("gateway", "routes", 1)  # the one with a rollout
 UNIT = "duo-coder.service"
 GPUS_OF_BIG = "services.big.deploy.resources.reservations.devices.0.device_ids"
 HUB = "/nonexistent/.cache/huggingface/hub"
@@ -368,15 +368,15 @@ AROUND = (
     around("Gateway.requests_per_second", ("gateway", "requests_per_second"), 77, "gateway.requests_per_second"),
     around("Gateway.burst", ("gateway", "burst"), 77, "gateway.burst"),
     around("Gateway.connections", ("gateway", "connections"), 77, "gateway.connections"),
-    around("Route.name", (*ROUTE, "name"), "x", "gateway.routes.0.name"),
-    around("Route.service", (*ROUTE, "service"), "general", "gateway.routes.0.service"),
-    around("Route.read_timeout", (*ROUTE, "read_timeout"), 77, "gateway.routes.0.read_timeout_seconds"),
-    around("Rollout.stable", (*ROUTE, "rollout", "stable"), "general", "gateway.routes.0.rollout.stable"),
-    around("Rollout.candidate", (*ROUTE, "rollout", "candidate"), "coder", "gateway.routes.0.rollout.candidate"),
-    around("Rollout.strategy", (*ROUTE, "rollout", "strategy"), "blue-green", "gateway.routes.0.rollout.strategy"),
-    around("Rollout.weight", (*ROUTE, "rollout", "weight"), 77, "gateway.routes.0.rollout.weight"),
-    around("Rollout.sticky", (*ROUTE, "rollout", "sticky"), "client", "gateway.routes.0.rollout.sticky"),
-    around("Rollout.header", (*ROUTE, "rollout", "header"), "X-User", "gateway.routes.0.rollout.header"),
+    around("Route.name", (*ROUTE, "name"), "x", "gateway.routes.1.name"),
+    around("Route.service", (*ROUTE, "service"), "coder", "gateway.routes.1.service"),
+    around("Route.read_timeout", (*ROUTE, "read_timeout"), 77, "gateway.routes.1.read_timeout_seconds"),
+    around("Rollout.stable", (*ROUTE, "rollout", "stable"), "coder", "gateway.routes.1.rollout.stable"),
+    around("Rollout.candidate", (*ROUTE, "rollout", "candidate"), "coder", "gateway.routes.1.rollout.candidate"),
+    around("Rollout.strategy", (*ROUTE, "rollout", "strategy"), "blue-green", "gateway.routes.1.rollout.strategy"),
+    around("Rollout.weight", (*ROUTE, "rollout", "weight"), 77, "gateway.routes.1.rollout.weight"),
+    around("Rollout.sticky", (*ROUTE, "rollout", "sticky"), "client", "gateway.routes.1.rollout.sticky"),
+    around("Rollout.header", (*ROUTE, "rollout", "header"), "X-User", "gateway.routes.1.rollout.header"),
     around("Monitoring.ttft_p95_seconds", ("monitoring", "ttft_p95_seconds"), 2.5, "monitoring.ttft_p95_seconds"),
     around("Monitoring.scrape_seconds", ("monitoring", "scrape_seconds"), 30, "monitoring.scrape_seconds"),
     around("Monitoring.has_grafana", ("monitoring", "has_grafana"), False, "monitoring.has_grafana"),

@@ -32,11 +32,11 @@ def test_every_unit_and_launch_script_has_facts(plan: Plan) -> None:
 def test_what_is_added_with_a_specifier_is_no_loss_but_what_it_overrides_is() -> None:
     plan = two_on_one_gpu()
     unit = next(service_units(plan))
-    added = "ReadWritePaths=%S/notes\nEnvironment=NOTES=%h\nExecStartPre=/bin/echo $HOME\n\n[Install]"
-    check_own(plan, [replace(unit, text=unit.text.replace("[Install]", added))])
-    overridden = "Environment=HF_HOME=%h\n\n[Install]"
+    added = "ReadWritePaths=%S/notes\nEnvironment=NOTES=%h\nExecStartPre=/bin/echo $HOME\nUMask="
+    check_own(plan, [replace(unit, text=unit.text.replace("UMask=", added))])
+    overridden = "Environment=HF_HOME=%h\nUMask="
     with pytest.raises(UnfaithfulError, match=r"HF_HOME=/var/lib/stackc/duo/hf is missing; it has .*%h"):
-        check_own(plan, [replace(unit, text=unit.text.replace("[Install]", overridden))])
+        check_own(plan, [replace(unit, text=unit.text.replace("UMask=", overridden))])
 
 
 # Directives that follow from no plan. All others of a unit do, and must be missed when they are gone.

@@ -61,7 +61,7 @@ def test_shellcheck_has_nothing_to_say(plan: Plan) -> None:
 NOT_OURS = {"bash", "pip", "vllm", "litellm"}
 # Of targets that are made next; whoever adds one takes its names from here.
 PENDING = {"install", "upgrade", "rollback", "uninstall", "gateway", "rollout", "bench", "evaluate"}
-PENDING_FILES = {"monitoring/rules.yml", "monitoring/prometheus.yml", "monitoring/grafana/dashboards/all.json"}
+PENDING_FILES = {"monitoring/rules.yml", "monitoring/prometheus.yml", "monitoring/grafana/dashboards/team-96gb.json"}
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -187,9 +187,10 @@ def test_no_key_stands_in_a_command() -> None:
 
 def test_every_stop_and_reset_names_the_gateway_too() -> None:
     lines = [line for line in text(everything()).splitlines() if re.search(r"systemctl (stop|reset-failed)", line)]
+    names = ("coder", "general", "general-candidate", "gateway")
     assert len(lines) == 3  # as units, when a start has failed, and with Podman
     for line in lines:
-        assert "all-coder.service all-general.service all-gateway.service" in line
+        assert " ".join(f"team-96gb-{name}.service" for name in names) in line
 
 
 def test_clients_of_a_gateway_find_an_example_and_their_status() -> None:
@@ -201,7 +202,7 @@ def test_clients_of_a_gateway_find_an_example_and_their_status() -> None:
 
 
 def test_a_rollout_is_moved_with_nginx_and_compiled_with_litellm() -> None:
-    assert "bin/rollout promote coder --wait" in text(everything())
+    assert "bin/rollout promote general --wait" in text(everything())
     assert "bin/rollout" not in text(behind_litellm())
     assert "change `weight`, compile and [upgrade]" in text(behind_litellm())
 
