@@ -106,20 +106,35 @@ def _lost(text: str, facts: Sequence[Fact]) -> Iterator[str]:
 def _lost_of_unit(unit: UnitFile, fact: UnitFact) -> Iterator[str]:
     match fact:
         case Directive():
-            values = tuple(map(read_systemd_value, unit.values(fact.section, fact.key)))
+            values = tuple(map(_value, unit.values(fact.section, fact.key)))
             if fact.value not in (values if fact.is_listed else values[-1:]):
                 yield f"[{fact.section}] {fact.key}={fact.value} is missing{_instead(values)}"
         case Command():
             values = unit.values("Service", fact.key)
             # `-`, `+` and the like before the program are the template's to choose.
-            if fact.words not in (read_systemd_words(value.lstrip("@-:+!"), is_command=True) for value in values):
+            if fact.words not in (_words(value.lstrip("@-:+!"), is_command=True) for value in values):
                 yield f"[Service] {fact.key}={' '.join(fact.words)} is missing{_instead(values)}"
         case Variable():
             lines = unit.values("Service", "Environment")
-            words = [word for line in lines for word in read_systemd_words(line, is_command=False)]
+            words = [word for line in lines for word in _words(line, is_command=False)]
             given = [word.partition("=")[2] for word in words if word.partition("=")[0] == fact.name]
             if given[-1:] != [fact.value]:
                 yield f"[Service] Environment={fact.name}={fact.value} is missing{_instead(given)}"
+
+
+# A specifier or a variable may stand in what a spec or a template adds; it is then nothing that the plan says.
+def _value(value: str) -> str:
+    try:
+        return read_systemd_value(value)
+    except ReadError:
+        return value
+
+
+def _words(value: str, *, is_command: bool) -> tuple[str, ...]:
+    try:
+        return read_systemd_words(value, is_command=is_command)
+    except ReadError:
+        return tuple(value.split())
 
 
 def _instead(values: Sequence[object]) -> str:

@@ -95,7 +95,7 @@ class Readme:
         tree: below generated/.
         home: the folder that runs: what the link `current` leads to, or this folder where nothing installs it.
         bin: of that folder.
-        units: of the servers, then of the gateway.
+        units: of the servers, then of the gateway; likewise `containers`.
         virtual_environment: None if the vLLM executable is not in a `bin` folder.
         templates: path and SHA-256 of each template that is not stackc's own.
     """
@@ -114,6 +114,7 @@ class Readme:
     unconfirmed: tuple[tuple[str, str], ...]
     names: tuple[str, ...]
     units: tuple[str, ...]
+    containers: tuple[str, ...]
     folders: tuple[str, ...]
     has_systemd: bool
     has_compose: bool
@@ -159,7 +160,8 @@ def readme(plan: Plan) -> Readme:
         flags=tuple(flags_table(service) for service in plan.services),
         unconfirmed=_unconfirmed(plan),
         names=tuple(service.name for service in plan.services),
-        units=_units(plan),
+        units=tuple(f"{plan.stack}-{name}.service" for name in _parts(plan)),
+        containers=_parts(plan),
         folders=tuple(folders),
         has_systemd="systemd" in plan.targets,
         has_compose="compose" in plan.targets,
@@ -182,9 +184,9 @@ def readme(plan: Plan) -> Readme:
     )
 
 
-def _units(plan: Plan) -> tuple[str, ...]:
-    gateway = () if plan.gateway is None else ("gateway",)
-    return tuple(f"{plan.stack}-{name}.service" for name in (*(each.name for each in plan.services), *gateway))
+def _parts(plan: Plan) -> tuple[str, ...]:
+    """What runs for good: the servers, and the gateway in front of them."""
+    return (*(service.name for service in plan.services), *(() if plan.gateway is None else ("gateway",)))
 
 
 def _virtual_environment(program: str) -> str | None:

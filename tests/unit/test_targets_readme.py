@@ -61,7 +61,7 @@ def test_shellcheck_has_nothing_to_say(plan: Plan) -> None:
 NOT_OURS = {"bash", "pip", "vllm", "litellm"}
 # Of targets that are made next; whoever adds one takes its names from here.
 PENDING = {"install", "upgrade", "rollback", "uninstall", "gateway", "rollout", "bench", "evaluate"}
-PENDING_FILES = {"monitoring/rules.yml", "monitoring/prometheus.yml", "monitoring/grafana/dashboards/all.json"}
+PENDING_FILES = {"monitoring/rules.yml", "monitoring/prometheus.yml", "monitoring/grafana/dashboards/team-96gb.json"}
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -115,6 +115,17 @@ def test_what_is_needed_at_night_comes_first_and_tables_of_figures_last(plan: Pl
     ]  # fmt: skip
     assert headings[-4:] == ["Memory", "KV cache", "Not confirmed", "Options of each server"]
     assert headings.index("When a start fails") < headings.index("Install")
+
+
+def test_a_machine_without_gpus_reads_nothing_of_them() -> None:
+    page = text(one_on_cpu())
+    assert "nvidia" not in page.lower()
+    assert "another server on the GPU" not in page
+
+
+def test_no_line_ends_with_a_space() -> None:
+    for plan in SAMPLES:
+        assert not re.search(r"[ \t]$", text(plan), re.MULTILINE)
 
 
 def test_every_exit_code_of_the_programs_is_explained() -> None:
@@ -176,9 +187,10 @@ def test_no_key_stands_in_a_command() -> None:
 
 def test_every_stop_and_reset_names_the_gateway_too() -> None:
     lines = [line for line in text(everything()).splitlines() if re.search(r"systemctl (stop|reset-failed)", line)]
-    assert len(lines) == 2
+    names = ("coder", "general", "general-candidate", "gateway")
+    assert len(lines) == 3  # as units, when a start has failed, and with Podman
     for line in lines:
-        assert "all-coder.service all-general.service all-gateway.service" in line
+        assert " ".join(f"team-96gb-{name}.service" for name in names) in line
 
 
 def test_clients_of_a_gateway_find_an_example_and_their_status() -> None:
@@ -190,7 +202,7 @@ def test_clients_of_a_gateway_find_an_example_and_their_status() -> None:
 
 
 def test_a_rollout_is_moved_with_nginx_and_compiled_with_litellm() -> None:
-    assert "bin/rollout promote coder --wait" in text(everything())
+    assert "bin/rollout promote general --wait" in text(everything())
     assert "bin/rollout" not in text(behind_litellm())
     assert "change `weight`, compile and [upgrade]" in text(behind_litellm())
 

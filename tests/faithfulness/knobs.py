@@ -1,0 +1,392 @@
+"""Every field of the plan: where each artifact shows it, or why an artifact does not need it.
+
+A new field fails `test_knobs.py` until it has a row. A row changes one field of a sample plan; exactly the kinds of
+artifacts in `shows` must then change, and hold the value where the locator says (see `readers.py`).
+"""
+
+from __future__ import annotations
+
+from compiler.plan.ir import Basis, RowKind, Verdict
+from tests.faithfulness.table import CHECKED, FIGURE, OPTION, PEOPLE, SCRIPT, TARGET, Knob, around, in_plan_only
+from tests.unit.plan_samples import COMMIT, UUIDS, one_on_cpu, one_on_two_gpus
+
+NODE, SERVICE, MODEL = ("node",), ("services", 0), ("services", 0, "model")
+CACHE, ARGUMENT, TIMEOUTS = (*SERVICE, "kv_cache"), (*SERVICE, "arguments", 3), (*SERVICE, "timeouts")
+DEVICE, SERVER = ("devices", 0), ("devices", 0, "servers", 0)
+ROW = (*SERVER, "rows", 0)
+ROUTE = ("gateway", "routes", 1)  # the one with a rollout
+UNIT = "duo-coder.service"
+GPUS_OF_BIG = "services.big.deploy.resources.reservations.devices.0.device_ids"
+HUB = "/nonexistent/.cache/huggingface/hub"
+ALL = "all kinds show it"
+
+OF_STACK = (
+    Knob(
+        "Plan.stack",
+        ("stack",),
+        "other",
+        {
+            "plan.json": {"stack": "other"},
+            "launch": {},
+            "systemd": {
+                "other-coder.service Unit PartOf": "other.target",
+                "other.target Unit Wants": "other-coder.service",
+            },
+            "compose": {"name": "other"},
+        },
+        ALL,
+    ),
+    in_plan_only("Plan.targets", ("targets",), ("compose", "systemd"), "targets", "decides which artifacts there are"),
+    in_plan_only("Plan.verdict", ("verdict",), Verdict.MARGIN, "verdict", PEOPLE),
+    Knob("Plan.folder", ("folder",), "gpu01", {}, "where the tree lies in the repository; no machine knows it"),
+    Knob(
+        "Plan.templates",
+        ("templates",),
+        (("systemd/service.j2", "0"),),
+        {"plan.json": {"templates": {"systemd/service.j2": "0"}}},
+        PEOPLE,
+    ),
+    in_plan_only("Engine.version", ("engine", "version"), "9.9.9", "engine.vllm", CHECKED),
+    Knob(
+        "Engine.image",
+        ("engine", "image"),
+        "vllm:x",
+        {
+            "plan.json": {"engine.image": "vllm:x"},
+            "compose": {"services.coder.image": "vllm:x", "services.prefetch.image": "vllm:x"},
+        },
+        "units run the vLLM of `paths.vllm`",
+    ),
+    in_plan_only("GpuNode.name", (*NODE, "name"), "gpu99", "node.name", PEOPLE),
+    in_plan_only("GpuNode.title", (*NODE, "title"), "H100", "node.gpu", CHECKED),
+    in_plan_only("GpuNode.count", (*NODE, "count"), 2, "node.count", CHECKED),
+    in_plan_only("GpuNode.memory", (*NODE, "memory"), 5, "node.memory_bytes", CHECKED),
+    in_plan_only("GpuNode.mig", (*NODE, "mig"), "1g.10gb", "node.mig", CHECKED),
+    Knob(
+        "GpuNode.compute_capability",
+        (*NODE, "compute_capability"),
+        (9, 0),
+        {"plan.json": {"node.compute_capability": "9.0"}},
+        CHECKED,
+    ),
+    Knob(
+        "GpuNode.uuids",
+        (*NODE, "uuids"),
+        ("GPU-a", "GPU-b"),
+        {
+            "plan.json": {"node.uuids": "GPU-b"},
+            "launch": {"big $CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"},
+            "compose": {GPUS_OF_BIG: "GPU-b"},
+        },
+        SCRIPT,
+        one_on_two_gpus,
+    ),
+    in_plan_only("CpuNode.name", (*NODE, "name"), "box2", "node.name", PEOPLE, sample=one_on_cpu),
+    in_plan_only("CpuNode.memory", (*NODE, "memory"), 5, "node.memory_bytes", CHECKED, sample=one_on_cpu),
+    Knob(
+        "Paths.install",
+        ("paths", "install"),
+        "/srv/x",
+        {"plan.json": {"paths.install": "/srv/x", "paths.current": "/srv/x/current"}, "systemd": {}},
+        "scripts find each other beside themselves, and containers mount the tree",
+    ),
+    Knob(
+        "Paths.state",
+        ("paths", "state"),
+        "/var/lib/x",
+        {
+            "plan.json": {"paths.state": "/var/lib/x"},
+            "launch": {"coder $lock_directory": "${STACKC_LOCK_DIR:-/var/lib/x/locks}"},
+            "systemd": {f"{UNIT} Service StateDirectory": "x", f"{UNIT} Service Environment": "HF_HOME=/var/lib/x/hf"},
+        },
+        "containers keep their state in volumes",
+    ),
+    Knob(
+        "Paths.vllm",
+        ("paths", "vllm"),
+        "/opt/v/bin/vllm",
+        {
+            "plan.json": {"paths.vllm": "/opt/v/bin/vllm"},
+            "systemd": {f"{UNIT} Service Environment": "STACKC_VLLM=/opt/v/bin/vllm"},
+        },
+        "the launch script takes it from its environment, and an image has its own",
+    ),
+    around("Paths.nginx", ("paths", "nginx"), "/opt/nginx"),
+    around("Paths.litellm", ("paths", "litellm"), "/opt/litellm"),
+    Knob(
+        "Secrets.hf_token",
+        ("secrets", "hf_token"),
+        "/etc/x",
+        {
+            "plan.json": {"secrets.hf_token": "/etc/x"},
+            "systemd": {"duo-prefetch.service Service LoadCredential": "hf-token:/etc/x"},
+            "compose": {"secrets.hf-token.file": "/etc/x"},
+        },
+        "the servers never go online",
+    ),
+    Knob(
+        "Secrets.api_key",
+        ("secrets", "api_key"),
+        "/etc/x",
+        {
+            "plan.json": {"secrets.api_key": "/etc/x"},
+            "launch": {"coder $key_file": "/etc/x"},
+            "systemd": {f"{UNIT} Service LoadCredential": "api-key:/etc/x"},
+            "compose": {"secrets.api-key.file": "/etc/x"},
+        },
+        ALL,
+    ),
+    around("Secrets.client_keys", ("secrets", "client_keys"), "/etc/x", "secrets.client_keys"),
+)
+
+OF_SERVICE = (
+    Knob(
+        "Service.name",
+        (*SERVICE, "name"),
+        "main",
+        {
+            "plan.json": {"services.0.name": "main"},
+            "launch": {"main argv": "serve"},
+            "systemd": {"duo-main.service Service ExecStartPost": "main", "duo.target Unit Wants": "duo-main.service"},
+            "compose": {"services.main.entrypoint": "/opt/stackc/bin/launch-main"},
+        },
+        ALL,
+    ),
+    in_plan_only("Service.task", (*SERVICE, "task"), "completion", "services.0.task", CHECKED),
+    Knob(
+        "Service.served_name",
+        (*SERVICE, "served_name"),
+        "x",
+        {"plan.json": {"services.0.served_name": "x"}, "systemd": {f"{UNIT} Unit Description": "x"}},
+        OPTION,
+    ),
+    Knob(
+        "Service.host",
+        (*SERVICE, "host"),
+        "10.0.0.9",
+        {
+            "plan.json": {"services.0.host": "10.0.0.9"},
+            "launch": {"coder argv": "10.0.0.9"},
+            "systemd": {f"{UNIT} Unit After": "network-online.target"},
+            "compose": {"services.coder.ports.0.host_ip": "10.0.0.9"},
+        },
+        ALL,
+    ),
+    Knob(
+        "Service.port",
+        (*SERVICE, "port"),
+        8111,
+        {"plan.json": {"services.0.port": 8111}, "compose": {"services.coder.ports.0.target": 8111}},
+        OPTION,
+    ),
+    Knob(
+        "Service.devices",
+        (*SERVICE, "devices"),
+        (1, 0),
+        {
+            "plan.json": {"services.0.devices": [1, 0]},
+            "launch": {"big $CUDA_VISIBLE_DEVICES": f"{UUIDS[1]},{UUIDS[0]}"},
+            "compose": {GPUS_OF_BIG: UUIDS[0]},
+        },
+        SCRIPT,
+        one_on_two_gpus,
+    ),
+    Knob(
+        "Service.start_after",
+        ("services", 1, "start_after"),
+        (),
+        {"plan.json": {"services.1.start_after": []}, "systemd": {}, "compose": {}},
+        "an order between servers is no matter of one of them",
+    ),
+    in_plan_only("Service.dtype", (*SERVICE, "dtype"), "float16", "services.0.dtype", OPTION),
+    in_plan_only("Service.max_model_len", (*SERVICE, "max_model_len"), 77, "services.0.max_model_len", OPTION),
+    in_plan_only("Service.concurrency", (*SERVICE, "concurrency"), 77, "services.0.concurrency", FIGURE),
+    in_plan_only("Service.max_num_seqs", (*SERVICE, "max_num_seqs"), 77, "services.0.max_num_seqs", OPTION),
+    in_plan_only(
+        "Service.max_num_batched_tokens",
+        (*SERVICE, "max_num_batched_tokens"),
+        77,
+        "services.0.max_num_batched_tokens",
+        OPTION,
+    ),
+    Knob(
+        "Service.gpu_memory_utilization",
+        (*SERVICE, "gpu_memory_utilization"),
+        1234,
+        {"plan.json": {"services.0.gpu_memory_utilization": 0.1234}},
+        OPTION,
+    ),
+    Knob(
+        "Service.environment",
+        (*SERVICE, "environment"),
+        (("VLLM_X", "a b"),),
+        {"plan.json": {"services.0.environment": {"VLLM_X": "a b"}}, "launch": {"coder $VLLM_X": "a b"}},
+        SCRIPT,
+    ),
+    Knob(
+        "Service.pipeline_parallel_size",
+        (*SERVICE, "pipeline_parallel_size"),
+        2,
+        {"plan.json": {"services.0.pipeline_parallel_size": 2, "services.0.tensor_parallel_size": 1}},
+        OPTION,
+        one_on_two_gpus,
+    ),
+    in_plan_only("Service.solved", (*SERVICE, "solved"), ("context",), "services.0.solved", PEOPLE),
+    in_plan_only("Service.candidate_of", (*SERVICE, "candidate_of"), "x", "services.0.candidate_of", TARGET),
+    Knob(
+        "Timeouts.ready",
+        (*TIMEOUTS, "ready"),
+        601,
+        {
+            "plan.json": {"services.0.timeouts.ready_seconds": 601},
+            "launch": {},  # of the neighbour, which waits for its lock so long
+            "systemd": {f"{UNIT} Service ExecStartPost": "1201"},
+            "compose": {"services.coder.healthcheck.start_period": "1201s"},
+        },
+        ALL,
+    ),
+    Knob(
+        "Timeouts.start",
+        (*TIMEOUTS, "start"),
+        1720,
+        {"plan.json": {"services.0.timeouts.start_seconds": 1720}, "systemd": {}},
+        "Compose has no limit for a start, only for the time until failures count",
+    ),
+    in_plan_only("Timeouts.drain", (*TIMEOUTS, "drain"), 31, "services.0.timeouts.drain_seconds", OPTION),
+    Knob(
+        "Timeouts.stop",
+        (*TIMEOUTS, "stop"),
+        61,
+        {
+            "plan.json": {"services.0.timeouts.stop_seconds": 61},
+            "systemd": {f"{UNIT} Service TimeoutStopSec": "61"},
+            "compose": {"services.coder.stop_grace_period": "61s"},
+        },
+        "whoever stops the server needs it, not the server",
+    ),
+    Knob(
+        "Argument.flag",
+        (*ARGUMENT, "flag"),
+        "--x",
+        {"plan.json": {"services.0.arguments.3.flag": "--x"}, "launch": {"coder argv": "--x"}},
+        SCRIPT,
+    ),
+    Knob(
+        "Argument.value",
+        (*ARGUMENT, "value"),
+        "-1 $x",
+        {"plan.json": {"services.0.arguments.3.value": "-1 $x"}, "launch": {"coder argv": "--max-model-len=-1 $x"}},
+        SCRIPT,
+    ),
+    in_plan_only("Argument.reason", (*ARGUMENT, "reason"), "why", "services.0.arguments.3.reason", PEOPLE),
+    in_plan_only("KvCache.dtype", (*CACHE, "dtype"), "fp8", "services.0.kv_cache.dtype", OPTION),
+    in_plan_only("KvCache.block_size", (*CACHE, "block_size"), 32, "services.0.kv_cache.block_size", FIGURE),
+    in_plan_only(
+        "KvCache.bytes_per_block", (*CACHE, "bytes_per_block"), 3, "services.0.kv_cache.bytes_per_block", OPTION
+    ),
+    in_plan_only("KvCache.num_blocks", (*CACHE, "num_blocks"), 9, "services.0.kv_cache.num_blocks", OPTION),
+    in_plan_only(
+        "KvCache.capacity_tokens", (*CACHE, "capacity_tokens"), 9, "services.0.kv_cache.capacity_tokens", FIGURE
+    ),
+    in_plan_only(
+        "KvCache.max_concurrency", (*CACHE, "max_concurrency"), 9.5, "services.0.kv_cache.max_concurrency", FIGURE
+    ),
+)
+
+OF_MODEL = (
+    in_plan_only("ServedModel.requested", (*MODEL, "requested"), "org/x", "services.0.model.requested", PEOPLE),
+    Knob(
+        "ServedModel.repository",
+        (*MODEL, "repository"),
+        "org/x",
+        {
+            "plan.json": {"services.0.model.repository": "org/x"},
+            "launch": {"coder argv": f"{HUB}/models--org--x/snapshots/{COMMIT}"},
+        },
+        SCRIPT,
+    ),
+    Knob(
+        "ServedModel.folder",
+        (*MODEL, "folder"),
+        "/srv/x",
+        {"plan.json": {"services.0.model.folder": "/srv/x"}, "launch": {"tiny argv": "/srv/x"}, "compose": {}},
+        "the unit sees the whole machine, as far as its sandbox goes",
+        one_on_cpu,
+    ),
+    Knob(
+        "ServedModel.commit",
+        (*MODEL, "commit"),
+        "f" * 40,
+        {
+            "plan.json": {"services.0.model.commit": "f" * 40},
+            "launch": {"coder argv": f"{HUB}/models--org--coder-awq/snapshots/{'f' * 40}"},
+        },
+        SCRIPT,
+    ),
+    Knob(
+        "ServedModel.is_pinned",
+        (*MODEL, "is_pinned"),
+        False,
+        {"plan.json": {"services.0.model.pinned": False}, "launch": {"coder $expected": COMMIT}},
+        SCRIPT,
+    ),
+    in_plan_only("ServedModel.license", (*MODEL, "license"), "mit", "services.0.model.license", PEOPLE),
+    in_plan_only(
+        "ServedModel.quantization",
+        (*MODEL, "quantization"),
+        "gptq",
+        "services.0.model.quantization",
+        "vLLM reads it from the checkpoint; where it does not, an option says it",
+    ),
+    in_plan_only("ServedModel.weights_bytes", (*MODEL, "weights_bytes"), 9, "services.0.model.weights_bytes", CHECKED),
+    in_plan_only("ServedModel.unconfirmed", (*MODEL, "unconfirmed"), ("x",), "services.0.model.unconfirmed", PEOPLE),
+)
+
+OF_LEDGER = (
+    in_plan_only("DeviceLedger.index", (*DEVICE, "index"), 3, "devices.0.index", FIGURE),
+    in_plan_only("DeviceLedger.total", (*DEVICE, "total"), 9, "devices.0.total_bytes", FIGURE),
+    in_plan_only("DeviceLedger.total_source", (*DEVICE, "total_source"), "x", "devices.0.total_source", PEOPLE),
+    in_plan_only("DeviceLedger.reserve", (*DEVICE, "reserve"), 9, "devices.0.reserve_bytes", FIGURE),
+    in_plan_only("ServerLedger.service", (*SERVER, "service"), "x", "devices.0.servers.0.service", FIGURE),
+    in_plan_only("LedgerRow.kind", (*ROW, "kind"), RowKind.PROCESS, "devices.0.servers.0.rows.0.kind", FIGURE),
+    in_plan_only("LedgerRow.title", (*ROW, "title"), "x", "devices.0.servers.0.rows.0.title", PEOPLE),
+    in_plan_only("LedgerRow.basis", (*ROW, "basis"), Basis.DERIVED, "devices.0.servers.0.rows.0.basis", PEOPLE),
+    in_plan_only("LedgerRow.source", (*ROW, "source"), "x", "devices.0.servers.0.rows.0.source", PEOPLE),
+    in_plan_only("ByteRange.low", (*ROW, "bytes", "low"), 9, "devices.0.servers.0.rows.0.bytes.low", FIGURE),
+    in_plan_only(
+        "ByteRange.expected", (*ROW, "bytes", "expected"), 9, "devices.0.servers.0.rows.0.bytes.expected", FIGURE
+    ),
+    in_plan_only("ByteRange.high", (*ROW, "bytes", "high"), 2**40, "devices.0.servers.0.rows.0.bytes.high", FIGURE),
+)
+
+AROUND = (
+    around("Gateway.kind", ("gateway", "kind"), "litellm", "gateway.kind"),
+    around("Gateway.host", ("gateway", "host"), "10.0.0.9", "gateway.host"),
+    around("Gateway.port", ("gateway", "port"), 8111, "gateway.port"),
+    around("Gateway.image", ("gateway", "image"), "nginx:x"),
+    around("Gateway.max_body", ("gateway", "max_body"), 77, "gateway.max_body_bytes"),
+    around("Gateway.requests_per_second", ("gateway", "requests_per_second"), 77, "gateway.requests_per_second"),
+    around("Gateway.burst", ("gateway", "burst"), 77, "gateway.burst"),
+    around("Gateway.connections", ("gateway", "connections"), 77, "gateway.connections"),
+    around("Route.name", (*ROUTE, "name"), "x", "gateway.routes.1.name"),
+    around("Route.service", (*ROUTE, "service"), "coder", "gateway.routes.1.service"),
+    around("Route.read_timeout", (*ROUTE, "read_timeout"), 77, "gateway.routes.1.read_timeout_seconds"),
+    around("Rollout.stable", (*ROUTE, "rollout", "stable"), "coder", "gateway.routes.1.rollout.stable"),
+    around("Rollout.candidate", (*ROUTE, "rollout", "candidate"), "coder", "gateway.routes.1.rollout.candidate"),
+    around("Rollout.strategy", (*ROUTE, "rollout", "strategy"), "blue-green", "gateway.routes.1.rollout.strategy"),
+    around("Rollout.weight", (*ROUTE, "rollout", "weight"), 77, "gateway.routes.1.rollout.weight"),
+    around("Rollout.sticky", (*ROUTE, "rollout", "sticky"), "client", "gateway.routes.1.rollout.sticky"),
+    around("Rollout.header", (*ROUTE, "rollout", "header"), "X-User", "gateway.routes.1.rollout.header"),
+    around("Monitoring.ttft_p95_seconds", ("monitoring", "ttft_p95_seconds"), 2.5, "monitoring.ttft_p95_seconds"),
+    around("Monitoring.scrape_seconds", ("monitoring", "scrape_seconds"), 30, "monitoring.scrape_seconds"),
+    around("Monitoring.has_grafana", ("monitoring", "has_grafana"), False, "monitoring.has_grafana"),
+    around("Monitoring.grafana_port", ("monitoring", "grafana_port"), 3111, "monitoring.grafana_port"),
+    around("Monitoring.has_dcgm", ("monitoring", "has_dcgm"), False, "monitoring.has_dcgm"),
+    around("Monitoring.dcgm_port", ("monitoring", "dcgm_port"), 9411, "monitoring.dcgm_port"),
+    around("Monitoring.port", ("monitoring", "port"), 9111, "monitoring.port"),
+    around("Patches.systemd", ("patches", "systemd"), {"coder": {"Service": {"Nice": -5}}}),
+    around("Patches.compose", ("patches", "compose"), {"x-owner": "team"}),
+    around("Patches.quadlet", ("patches", "quadlet"), {"coder": {"Container": {"LogDriver": "journald"}}}),
+)
+
+KNOBS = (*OF_STACK, *OF_SERVICE, *OF_MODEL, *OF_LEDGER, *AROUND)

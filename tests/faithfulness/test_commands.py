@@ -1,0 +1,114 @@
+"""systemd, Compose and a person who starts the script by hand all run the same server: the one of the plan.
+
+Nothing is started. Each way is taken as far as the launch script, in the environment that it would have there, and the
+script prints the command line that it would become.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from ruamel.yaml import YAML
+
+from compiler.pipeline import compile_stack
+from compiler.plan.ir import Argument, Plan, Service
+from compiler.render.syntax import read_systemd_words, read_unit
+from tests.conftest import ROOT
+from tests.faithfulness.readers import emitted, printed_words
+from tests.unit.plan_samples import one_on_cpu, one_on_two_gpus, two_on_one_gpu
+
+IN_CONTAINER = "/opt/stackc"
+
+
+class Case(NamedTuple):
+    """A server of a plan."""
+
+    plan: Plan
+    service: Service
+
+
+def shipped() -> list[Plan]:
+    """The plans of every spec in the repository."""
+    specs = [path for path in sorted((ROOT / "stacks").glob("*.yaml")) if not path.name.endswith(".lock.yaml")]
+    compiled = [compile_stack(path, path.name)[0] for path in specs]
+    assert all(stack is not None for stack in compiled)
+    return [plan for stack in compiled if stack is not None for plan in stack.plans]
+
+
+PLANS = [*shipped(), two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
+CASES = [pytest.param(Case(plan, each), id=f"{plan.stack}-{each.name}") for plan in PLANS for each in plan.services]
+
+
+def options(service: Service, host: str) -> list[str]:
+    """The words of the plan's arguments, with another host."""
+    return [word for argument in service.arguments for word in words_of(argument, host)]
+
+
+def words_of(argument: Argument, host: str) -> list[str]:
+    if argument.value is None:
+        return [argument.flag]
+    value = host if argument.flag == "--host" else argument.value
+    return [f"{argument.flag}={value}"] if value.startswith("-") else [argument.flag, value]
+
+
+def model_below(service: Service, hf_home: str) -> str:
+    """The path that is served: of a model of the Hub, in the cache below HF_HOME."""
+    model = service.model
+    if model.repository is None:
+        return str(model.folder)
+    commit = model.commit if model.is_pinned else "main"
+    return f"{hf_home}/hub/models--{model.repository.replace('/', '--')}/snapshots/{commit}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_by_hand_it_is_the_plans_command(case: Case, tmp_path: Path) -> None:
+    plan, service = case
+    emitted(plan, tmp_path)
+    words = printed_words([str(tmp_path / "bin" / f"launch-{service.name}")], {"HF_HOME": "/hf"})
+    assert words[:2] == ["vllm", "serve"]
+    assert words[2] == model_below(service, "/hf")
+    assert words[3:] == options(service, service.host)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_systemd_runs_the_plans_command(case: Case, tmp_path: Path) -> None:
+    plan, service = case
+    texts = emitted(plan, tmp_path)
+    unit = read_unit(texts[f"systemd/{plan.stack}-{service.name}.service"])
+    lines = unit.values("Service", "Environment")
+    assignments = [word for line in lines for word in read_systemd_words(line, is_command=False)]
+    environment = dict(word.split("=", 1) for word in assignments)
+    (start,) = unit.values("Service", "ExecStart")
+    program, *rest = read_systemd_words(start, is_command=True)
+    path = tmp_path / program.removeprefix(plan.paths.current).removeprefix(plan.paths.install).removeprefix("/")
+    assert path.is_file(), f"{program} is not in the tree"
+    # The machine's own PATH must hold bash and coreutils, whatever the unit puts before it.
+    words = printed_words([str(path), *rest], {name: value for name, value in environment.items() if name != "PATH"})
+    assert words[:2] == [plan.paths.vllm, "serve"]
+    assert words[2] == model_below(service, f"{plan.paths.state}/hf")
+    assert words[3:] == options(service, service.host)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_compose_runs_the_plans_command(case: Case, tmp_path: Path) -> None:
+    plan, service = case
+    texts = emitted(plan, tmp_path)
+    container = uncomposed(YAML(typ="safe", pure=True).load(texts["compose/compose.yaml"])["services"][service.name])
+    command = [word.replace(f"{IN_CONTAINER}/", f"{tmp_path}/") for word in container["entrypoint"]]
+    assert any(mount.get("target") == IN_CONTAINER for mount in container["volumes"])
+    words = printed_words([*command, *container["command"]], container["environment"])
+    assert words[:2] == ["vllm", "serve"]
+    assert words[2] == model_below(service, container["environment"]["HF_HOME"])
+    # Of the container's own network; what the host publishes is another matter.
+    assert words[3:] == options(service, "0.0.0.0")
+
+
+def uncomposed(data: Any) -> Any:
+    """Data as Compose takes it: `$$` is a dollar."""
+    if isinstance(data, str):
+        return data.replace("$$", "$")
+    if isinstance(data, list):
+        return [uncomposed(item) for item in data]
+    return {key: uncomposed(value) for key, value in data.items()} if isinstance(data, dict) else data
