@@ -112,7 +112,7 @@ def printable(text: str) -> str:
 
 def format_result(result: Result) -> str:
     """One line of a report for people."""
-    return f"{result.status:<4}  {result.subject}: {result.name}: {printable(result.detail)}"
+    return f"{result.status:<4}  {printable(f'{result.subject}: {result.name}: {result.detail}')}"
 
 
 def format_summary(results: Iterable[Result]) -> str:

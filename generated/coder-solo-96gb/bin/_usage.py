@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from _gpu import find_gpu, memory_by_process, memory_in_use, query_gpus
+from _gpu import Gpu, find_gpu, memory_by_process, memory_in_use, query_gpus
 from _probes import Target, expect
 from _process import listeners, proportional_memory, with_children
 from _stack import JsonObject, Skipped, StackError
@@ -61,12 +61,12 @@ def _check_main_memory(pids: set[int], planned: Planned) -> str:
 
 def _check_gpus(node: JsonObject, pids: set[int], planned: list[Planned]) -> str:
     try:
-        sizes = memory_by_process()
-        own = {key: size for key, size in sizes.items() if key[1] in pids}
-        if not own:
-            return _check_whole_gpus(node, planned)
+        sizes, gpus = memory_by_process(), query_gpus()
     except StackError as error:
         raise Skipped(str(error)) from None
+    own = {key: size for key, size in sizes.items() if key[1] in pids}
+    if not own:
+        return _check_whole_gpus(node, gpus, planned)
     if any(size is None for size in own.values()):
         raise Skipped("the driver does not count memory by process")
     held: dict[str, int] = {}
@@ -75,7 +75,7 @@ def _check_gpus(node: JsonObject, pids: set[int], planned: list[Planned]) -> str
     if node["mig"]:  # the driver names the GPU, not the slice
         everything = Planned(0, sum(p.least for p in planned), sum(p.most for p in planned), 0)
         return _compare("slices", sum(held.values()), everything)
-    uuids = {p.device: find_gpu(query_gpus(), node, p.device).uuid for p in planned}
+    uuids = {p.device: find_gpu(gpus, node, p.device).uuid for p in planned}
     return "; ".join(_compare(f"GPU {p.device}", held.get(uuids[p.device], 0), p) for p in planned)
 
 
@@ -85,11 +85,11 @@ def _compare(title: str, used: int, planned: Planned) -> str:
     return f"{title}: {_gib(used)}, the ledger has {_gib(planned.least)} to {_gib(planned.most)}"
 
 
-def _check_whole_gpus(node: JsonObject, planned: list[Planned]) -> str:
+def _check_whole_gpus(node: JsonObject, gpus: list[Gpu], planned: list[Planned]) -> str:
     """Where the server's processes cannot be told apart: what everybody holds against what everybody may hold."""
     if node["mig"]:
         raise Skipped("the server's processes are not visible here, and the driver counts whole GPUs, not slices")
-    used, gpus = memory_in_use(), query_gpus()
+    used = memory_in_use()
     seen = []
     for p in planned:
         uuid = find_gpu(gpus, node, p.device).uuid

@@ -1,0 +1,184 @@
+"""Checks of the machine before a version is installed, and the change from one version to another.
+
+Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Needs Python 3.9 and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from _host import EXIT_STEP, USER, Host, is_active
+from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
+from _versions import Site, Tree, read_tree
+
+EXIT_VERSION, EXIT_API_KEY, EXIT_CLIENT_KEYS = 16, 17, 19
+SYSTEMD_FLOOR = 252
+_LAUNCH = "bin/launch-"
+_OTHER_CHECKS = ("driver", "gpu", "memory", "disk", "shm", "port", "model")
+
+
+def plan_of(tree: Tree) -> JsonObject:
+    """The plan of another version."""
+    plan: JsonObject = json.loads(tree.files["plan.json"])
+    return plan
+
+
+def source_tree() -> Tree:
+    """The tree that this program belongs to, checked file by file."""
+    return read_tree(source_folder())
+
+
+def source_folder() -> Path:
+    """The top of that tree."""
+    return Path(__file__).resolve().parent.parent
+
+
+def check_machine(host: Host, plan: JsonObject, tree: Tree) -> None:
+    """Everything that would keep the stack from starting and can be known before anything is changed."""
+    if not tree.units:
+        raise StackError(EXIT_USAGE, "this tree has no units: the spec's `targets` leaves systemd out")
+    Site(host, plan).check_units(tree.units)
+    _check_systemd(host)
+    for key, path in plan["secrets"].items():
+        if path is not None:
+            _check_secret(host.path(path), EXIT_CLIENT_KEYS if key == "client_keys" else EXIT_API_KEY)
+    _check_vllm(host, plan)
+    if host.is_real and (mount := _mount_point(Path(plan["paths"]["install"]))) != Path("/"):
+        host.warn(f"systemd reads units before {mount} is mounted: after a boot, run `systemctl daemon-reload` first")
+
+
+def _check_systemd(host: Host) -> None:
+    words = host.ask("systemctl", "--version").stdout.split()
+    version = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    if version < SYSTEMD_FLOOR:
+        raise StackError(EXIT_ENVIRONMENT, f"the units are for systemd {SYSTEMD_FLOOR} and later, this is {version}")
+
+
+def _check_secret(path: Path, code: int) -> None:
+    try:
+        facts = path.stat()
+    except OSError as error:
+        message = f"{path}: {error.strerror}: make it with `install -m 0600 /dev/stdin {path}`"
+        raise StackError(code, message) from None
+    if facts.st_mode & 0o077 or facts.st_uid != os.geteuid():
+        raise StackError(code, f"{path} must be readable for root alone: `chown root {path} && chmod 0600 {path}`")
+    if not path.is_file() or facts.st_size == 0:
+        raise StackError(code, f"{path} holds nothing")
+
+
+def _check_vllm(host: Host, plan: JsonObject) -> None:
+    path, version = plan["paths"]["vllm"], plan["engine"]["vllm"]
+    skipped = [word for name in _OTHER_CHECKS for word in ("--skip", name)]
+    program = str(source_folder() / "bin" / "preflight")
+    with tempfile.TemporaryDirectory() as home:
+        done = host.ask(program, *skipped, STACKC_VLLM=str(host.path(path)), HOME=home)
+    if done.returncode != 0:
+        said = next((line for line in done.stdout.splitlines() if line.startswith("FAIL")), done.stderr.strip())
+        folder = Path(path).parent.parent
+        remedy = f"`python3 -m venv {folder} && {folder}/bin/pip install vllm=={version}`"
+        raise StackError(EXIT_VERSION, f"{path}: {said}; for GPUs: {remedy}")
+
+
+def _mount_point(path: Path) -> Path:
+    while not path.exists() or not os.path.ismount(path):
+        path = path.parent
+    return path
+
+
+def make_user(host: Host, plan: JsonObject) -> None:
+    """The user that runs the servers, and the folder that is its home."""
+    state = plan["paths"]["state"]
+    if host.ask("getent", "passwd", USER).returncode != 0:
+        host.command(
+            "useradd", "--system", "--user-group", "--no-create-home", "--home-dir", state,
+            "--shell", "/usr/sbin/nologin", USER,
+        )  # fmt: skip
+    if not host.path(state).is_dir():
+        host.command("install", "-d", "-m", "0750", "-o", USER, "-g", USER, str(host.path(state)))
+
+
+def members(plan: JsonObject) -> list[str]:
+    """Units that run, in start order."""
+    names = [service["name"] for service in plan["services"]]
+    names += ["gateway"] if plan["gateway"] is not None else []
+    return [f"{plan['stack']}-{name}.service" for name in names]
+
+
+def start(host: Host, plan: JsonObject) -> None:
+    """Start what does not run, each server once those before it are ready, and wait until all are."""
+    target, units = f"{plan['stack']}.target", members(plan)
+    # Earlier failures count towards the limit of starts.
+    host.command("systemctl", "reset-failed", target, *units, may_fail=True)
+    try:
+        # The target comes first: its one transaction holds all units, so that they start in their order.
+        host.command("systemctl", "start", target, *units)
+    except StackError as error:
+        failed = [unit for unit in units if not is_active(host, unit)]
+        raise StackError(error.code, f"not running: {', '.join(failed) or target}; see `journalctl -u UNIT`") from error
+
+
+def smoke_test(host: Host, site: Site) -> None:
+    """Ask every server whether it is what the plan says."""
+
+    def run() -> None:
+        done = host.ask(str(host.path(f"{site.install}/current/bin/smoke-test")))
+        if done.returncode != 0:
+            lines = [line for line in done.stdout.splitlines() if line.startswith("FAIL")] or [done.stderr.strip()]
+            raise StackError(EXIT_STEP, f"the smoke test failed with {done.returncode}: {'; '.join(lines)}")
+
+    host.step("bin/smoke-test", run)
+
+
+def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
+    """Download what a version needs while another one serves: its own unit, with its paths instead of `current`."""
+    host, name = site.host, f"{site.stack}.stage.service"
+    text = tree.files[f"systemd/{plan['stack']}-prefetch.service"].decode("utf-8")
+    text = text.replace(f"{site.install}/current/", f"{site.install}/versions/{tree.version}/")
+    path = host.path(f"/run/systemd/system/{name}")
+
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    host.step(f"write {name}: the download of {tree.version}", write)
+    try:
+        host.command("systemctl", "daemon-reload")
+        host.command("systemctl", "start", name)
+    except StackError as error:
+        raise StackError(error.code, f"the models are not complete: see `journalctl -u {name}`") from error
+    finally:
+        host.step(f"remove {name}", lambda: path.unlink(missing_ok=True))
+        host.command("systemctl", "daemon-reload", may_fail=True)
+
+
+def changed_units(stack: str, old: Tree, new: Tree) -> list[str]:
+    """Units of the old version that must not run on: they are gone, or they or their launch script changed."""
+    own = {f"{stack}-{path[len(_LAUNCH) :]}.service": path for path in old.files if path.startswith(_LAUNCH)}
+    running = [unit for unit in old.units if unit in own or unit == _gateway(stack)]
+    files = {unit: (f"systemd/{unit}", own.get(unit, "")) for unit in running}
+    return [unit for unit, paths in files.items() if any(old.files.get(path) != new.files.get(path) for path in paths)]
+
+
+def _gateway(stack: str) -> str:
+    return f"{stack}-gateway.service"
+
+
+def switch(site: Site, plan: JsonObject, old: Tree, new: Tree, *, is_running: bool) -> None:
+    """Go from one version to another: only what changed stops, and what runs on never sees a gap."""
+    host = site.host
+    gateway = _gateway(site.stack)
+    stopped = [unit for unit in changed_units(site.stack, old, new) if unit in site.linked_units()]
+    if is_running and stopped:
+        host.command("systemctl", "stop", *stopped)
+    site.link_units(new.units)
+    site.point("current", new.version)
+    site.unlink_units([unit for unit in site.linked_units() if unit not in new.units])
+    host.command("systemctl", "daemon-reload")
+    if is_running:
+        if gateway in members(plan) and gateway not in stopped and is_active(host, gateway):
+            host.command("systemctl", "reload", gateway)
+        start(host, plan)
+        smoke_test(host, site)
