@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from compiler.cli.main import cli
 from compiler.pipeline import compile_stack
+from compiler.spec.rollouts import with_candidates
 from compiler.units import parse_tokens
 from tests.conftest import ROOT, tool
 from tests.hub.server import serve
@@ -22,7 +23,7 @@ from tests.hub.server import serve
 STACKS = sorted(path.stem for path in (ROOT / "stacks").glob("*.yaml") if not path.name.endswith(".lock.yaml"))
 SHIPPED = {
     "budget-a10", "coder-14b-96gb", "coder-2x48gb", "coder-5090", "coder-96gb", "coder-solo-96gb", "qwen-96gb",
-    "reasoning-a100", "tiny-cpu",
+    "reasoning-a100", "team-96gb", "tiny-cpu",
 }  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def test_locking_against_the_recordings_changes_no_lock(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("name", STACKS)
 def test_plan_keeps_every_promise_of_the_spec(name: str) -> None:
-    plan, spec = plan_of(name), spec_of(name)
+    plan, spec = plan_of(name), with_candidates(spec_of(name))
     assert plan["verdict"] == "fits"
     for service in plan["services"]:
         asked = spec["services"][service["name"]]
@@ -154,7 +155,7 @@ def test_compose_file_follows_the_schema(name: str) -> None:
 @pytest.mark.parametrize("name", STACKS)
 def test_systemd_accepts_the_units(name: str, tmp_path: Path) -> None:
     """The units as they are, but for the folder that the tree is copied to: that one has to exist here."""
-    installed = plan_of(name)["paths"]["install"]
+    installed = plan_of(name)["paths"]["current"]
     shutil.copytree(ROOT / "generated" / name, tmp_path / "tree")
     units = sorted((tmp_path / "tree" / "systemd").iterdir())
     for unit in units:

@@ -247,7 +247,7 @@ def check_tree(tree: Path) -> None:
         assert_printable(path.read_text())
     json.loads((tree / "plan.json").read_text())
     compose = YAML(typ="safe", pure=True).load(tree / "compose/compose.yaml")
-    assert set(compose["services"]) == {"plain", "packed", "prefetch"}
+    assert set(compose["services"]) == {"plain", "packed", "prefetch", "prepare"}
     for unit in (tree / "systemd").iterdir():
         assert [line for line in unit.read_text().splitlines() if _DIRECTIVE.fullmatch(line) is None] == []
         assert len(re.findall(r"^ExecStart=", unit.read_text(), re.MULTILINE)) == (unit.suffix == ".service")
