@@ -49,6 +49,7 @@ def check_targets(file: SpecFile) -> Iterator[Diagnostic]:
     yield from _check_hosts(file)
     yield from _check_files(file)
     yield from _check_monitoring(file)
+    yield from _check_rollouts(file)
     yield from _check_names(file)
 
 
@@ -135,6 +136,18 @@ def _check_monitoring(file: SpecFile) -> Iterator[Diagnostic]:
             path = ("monitoring", key)
             message = f"`monitoring.{key}` is of the {program} that compose runs, and compose is not among the targets"
             helps = (Help(f"remove `{key}`", (Edit(path, None),)), *_adding(file.spec, "compose"))
+            yield Diagnostic("E0214", message, file.at_key(*path), helps=helps)
+
+
+def _check_rollouts(file: SpecFile) -> Iterator[Diagnostic]:
+    """The weights of a rollout lie in a folder that the gateway and `bin/rollout` share."""
+    if "quadlet" not in file.spec.targets:
+        return
+    for name, service in file.spec.services.items():
+        if service.rollout is not None:
+            path = ("services", name, "rollout")
+            message = "`bin/rollout` does not reach a gateway that Podman runs: the rollout could not be moved"
+            helps = (_dropping(file.spec, "quadlet"), Help("remove `rollout`", (Edit(path, None),)))
             yield Diagnostic("E0214", message, file.at_key(*path), helps=helps)
 
 

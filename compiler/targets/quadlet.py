@@ -16,6 +16,7 @@ from compiler.plan.ir import Gateway, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.containers import (
+    GATEWAY,
     PREFETCH,
     TREE,
     Container,
@@ -38,6 +39,8 @@ _GATEWAY_START_SECONDS = 120
 _FIRST_FREE_PORT = 1024
 # Podman asks a registry for names with a host only; Docker means this one.
 _REGISTRY = "docker.io"
+# Where the generator finds it too.
+_PODMAN = "/usr/bin/podman"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class ContainerUnit:
         after: units of systemd's own that it waits for, and those of servers that must be ready first.
         has_low_port: it listens on a port that is root's alone.
         aliases: names by which the other containers of its networks find it.
+        reload: a command that makes it read its configuration again; empty where it has none.
         start_seconds: None for a unit that runs once, as long as it takes.
         additions: patches by section, as (key, value).
     """
@@ -88,6 +92,7 @@ class ContainerUnit:
     networks: tuple[str, ...]
     has_low_port: bool
     aliases: tuple[str, ...]
+    reload: tuple[str, ...]
     start_seconds: int | None
     stop_seconds: int | None
     start_interval: int
@@ -198,6 +203,10 @@ def _unit(
         has_low_port=any(port < _FIRST_FREE_PORT for port in _ports_inside(plan, container)),
         # By its service's name, as in Compose: the gateway's configuration is one for both.
         aliases=(container.name,) if container.name in {each.name for each in plan.services} and networks_used else (),
+        # `ReloadCmd=` came with Podman 5.5.
+        reload=(_PODMAN, "exec", f"{plan.stack}-{GATEWAY}", "/bin/bash", f"{TREE}/bin/gateway", "reload")
+        if container.name == GATEWAY
+        else (),
         start_seconds=start_seconds,
         stop_seconds=stop,
         start_interval=(_START_BURST + 1) * once,

@@ -192,6 +192,14 @@ def test_a_port_of_roots_can_be_listened_on() -> None:
     assert not any("Sysctl" in unit.get("Container", {}) for unit in load(behind_gateway()).values())
 
 
+def test_the_gateway_is_reloaded_as_with_units_of_systemd() -> None:
+    """`systemctl reload` is what a rollout calls, whatever runs the gateway."""
+    (command,) = container(behind_gateway(), "gateway")["Service"]["ExecReload"]
+    assert command == "/usr/bin/podman exec duo-gateway /bin/bash /opt/stackc/bin/gateway reload"
+    assert container(behind_gateway(), "gateway")["Container"]["ContainerName"] == ["duo-gateway"]
+    assert "ExecReload" not in container(behind_gateway(), "coder")["Service"]
+
+
 def test_every_volume_belongs_to_the_user_that_writes_there() -> None:
     for plan in every_plan():
         files = load(plan)
