@@ -131,6 +131,20 @@ def test_accepts_what_vllm_accepts(version: str, oracle: Oracle) -> None:
     assert oracle(version).refusal(words) is None
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--runner", "pooling"],
+        ["--runner", "pooling", "--convert", "embed", "--kv-cache-memory-bytes", "1"],
+        ["--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"],
+    ],
+    ids=["own class", "converted", "features"],
+)
+def test_accepts_what_tasks_and_features_become(version: str, words: list[str], oracle: Oracle) -> None:
+    assert oracle(version).refusal(["org/model", *words]) is None
+
+
 # One value of each kind that any option of that kind could take; an empty mapping has no key that could be unknown.
 SAMPLES = {
     Kind.SWITCH: True,

@@ -130,7 +130,7 @@ def test_without_a_driver_it_is_skipped(
 
 def test_main_memory_of_a_cpu_server_is_compared(memory: Memory, scripts: SimpleNamespace) -> None:
     """This process listens on the port, and holds something; the ledger allows it 1.5 GiB."""
-    assert "of main memory in" in memory([], plan=one_on_cpu(), name="tiny")
+    assert "of main memory" in memory([], plan=one_on_cpu(), name="tiny")
     (device,) = one_on_cpu().devices
     (server,) = device.servers
     small = replace(server, rows=tuple(replace(row, bytes=ByteRange.exact(GIB // 1024)) for row in server.rows))

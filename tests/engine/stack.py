@@ -1,0 +1,99 @@
+"""A compiled stack whose launch scripts serve on this machine's CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.engine.engine_process import ENGINE, Server, free_port, run_server
+
+STACKC = str(Path(sys.executable).with_name("stackc"))
+KEY = "sk-for-this-test-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What stackc wrote for a stack, and where its first service listens."""
+
+    tree: Path
+    port: int
+    environment: dict[str, str]
+
+    @property
+    def service(self) -> dict[str, Any]:
+        plan: dict[str, Any] = json.loads((self.tree / "plan.json").read_text())
+        service: dict[str, Any] = plan["services"][0]
+        return service
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the emitted programs to its end."""
+        command = [str(self.tree / "bin" / program), *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=240)
+
+    @contextmanager
+    def serve(self) -> Iterator[Server]:
+        """Run the launch script of the only service until it is ready."""
+        with self.serve_all() as (server,):
+            yield server
+
+    @contextmanager
+    def serve_all(self) -> Iterator[tuple[Server, ...]]:
+        """Run every launch script at the same time until all are ready."""
+        names = [service["name"] for service in json.loads((self.tree / "plan.json").read_text())["services"]]
+        with ExitStack() as running:
+            servers = []
+            for name in names:
+                log = self.tree.parent / f"{name}.log"
+                command = [str(self.tree / f"bin/launch-{name}")]
+                servers.append(running.enter_context(run_server(command, self.environment, log)))
+            for name, server in zip(names, servers, strict=True):
+                waited = self.run("wait-ready", name, "--pid", str(server.process.pid))
+                assert waited.returncode == 0, waited.stdout + waited.stderr
+            yield tuple(servers)
+
+
+def compile_stack(folder: Path, model: Path, *, key: bool) -> Stack:
+    """A stack with one service, `tiny`."""
+    return compile_services(folder, {"tiny": {"model": str(model)}}, key=key)
+
+
+def compile_services(folder: Path, services: Mapping[str, Mapping[str, Any]], *, key: bool) -> Stack:
+    """A stack of small services."""
+    (folder / "key").write_text(KEY + "\n")
+    spec = folder / "tiny.yaml"
+    ports = {name: free_port() for name in services}
+    given = {"context": 256, "concurrency": 4}
+    data = {
+        "stack": "tiny",
+        "engine": {"vllm": "0.32.0"},
+        "nodes": {"here": {"cpu": {"memory": "12GiB"}}},
+        "services": {name: given | {"port": ports[name]} | service for name, service in services.items()},
+    }
+    spec.write_text(json.dumps(data | ({"secrets": {"api_key": str(folder / "key")}} if key else {})))
+    tree = folder / "tree"
+    for arguments in (["lock", str(spec)], ["compile", str(spec), "--output", str(tree)]):
+        result = subprocess.run([STACKC, *arguments], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+    # stackc may give each stack of several a folder of its own.
+    return Stack(next(tree.rglob("plan.json")).parent, next(iter(ports.values())), server_environment(folder))
+
+
+def server_environment(folder: Path) -> dict[str, str]:
+    """Nothing but what a CPU run needs, so that the script has to bring the rest itself."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "STACKC_VLLM": str(ENGINE / "cpu/bin/vllm"),
+        "VLLM_CACHE_ROOT": str(folder / "cache"),
+        "VLLM_RPC_BASE_PATH": str(folder),
+        # Two processes less, and no compilation: this halves the start.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_CI_ENV": "1",
+    }
