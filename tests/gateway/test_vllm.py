@@ -37,8 +37,8 @@ def machine(nginx: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFacto
     ]  # fmt: skip
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(root), "VLLM_API_KEY": BACKEND_KEY, "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_CI_ENV": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CACHE_ROOT": str(root / "cache"),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_CI_ENV": "1", "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1", "VLLM_CACHE_ROOT": str(root / "cache"),
     }  # fmt: skip
     machine = Machine(root, with_service(gateway_plan(), "coder", port=port), {})
     with run_server(command, environment, root / "vllm.log"), machine.running():
