@@ -6,7 +6,9 @@ import http.client
 import json
 import os
 import socket
+import socketserver
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -196,6 +198,49 @@ def test_in_a_container_servers_are_found_by_name_though_they_come_later(nginx: 
             # No name server of a container network here: the name is unknown, which must be an answer and no end.
             answer = machine.client.chat("coder")
             assert (answer.status, answer.error["code"]) == (503, "server_unavailable")
+
+
+class NameServer(socketserver.UDPServer):
+    """Knows the containers of a network: an address for each name, until the container is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), NameHandler)
+        self.addresses: dict[str, str] = {}
+
+
+class NameHandler(socketserver.BaseRequestHandler):
+    """Answers one question for an A record."""
+
+    server: NameServer
+
+    def handle(self) -> None:
+        query, reply = self.request
+        end = query.index(b"\0", 12) + 5
+        labels, at = [], 12
+        while query[at]:
+            labels.append(query[at + 1 : at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        known = self.server.addresses.get(".".join(labels))
+        address = known if query[end - 4 : end - 2] == b"\0\1" else None
+        answer = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(address) if address else b""
+        flags = b"\x81\x80" if known else b"\x81\x83"
+        head = query[:2] + flags + b"\0\1" + (b"\0\1" if address else b"\0\0") + b"\0\0\0\0"
+        reply.sendto(head + query[12:end] + answer, self.client_address)
+
+
+def test_a_container_that_comes_back_with_another_address_is_found(nginx: str, tmp_path: Path) -> None:
+    with machine_with(tmp_path, gateway_plan(host="127.0.0.9"), ("coder",)) as machine, NameServer() as names:
+        threading.Thread(target=names.serve_forever, daemon=True).start()
+        machine.environment |= {"STACKC_CONTAINER": "1", "STACKC_RESOLVER": f"127.0.0.1:{names.server_address[1]}"}
+        with machine.running():
+            assert machine.client.chat("coder").error["code"] == "server_unavailable"
+            names.addresses["coder"] = "127.0.0.1"
+            wait_until(lambda: machine.client.chat("coder").status == 200)
+            again = FakeServer("coder", machine.servers["coder"].port, "127.0.0.3")
+            names.addresses["coder"] = "127.0.0.3"
+            with serving(again):
+                wait_until(lambda: machine.client.chat("coder").status == 200 and len(again.seen) > 0, 20)
+        names.shutdown()
 
 
 def test_no_file_of_the_programs_folder_is_written(machine: Machine) -> None:
