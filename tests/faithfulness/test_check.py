@@ -43,9 +43,10 @@ def test_what_is_added_with_a_specifier_is_no_loss_but_what_it_overrides_is() ->
 STATIC = {
     "AmbientCapabilities", "CapabilityBoundingSet", "Description", "KillMode", "LimitCORE", "LimitMEMLOCK",
     "LimitNOFILE",
-    "LockPersonality", "NoNewPrivileges", "OOMPolicy", "PrivateDevices", "PrivateTmp", "ProtectClock",
+    "LockPersonality", "NoNewPrivileges", "OOMPolicy", "PrivateDevices", "PrivateTmp", "ProtectClock", "ProtectProc",
     "ProtectControlGroups", "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
     "ProtectKernelTunables", "ProtectSystem", "Restart", "RestartPreventExitStatus", "RestrictAddressFamilies",
+    "RestrictNamespaces", "SystemCallErrorNumber", "SystemCallFilter",
     "RestrictRealtime", "RestrictSUIDSGID", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve", "StateDirectoryMode",
     "SuccessExitStatus", "SystemCallArchitectures", "TasksMax", "Type", "UMask",
 }  # fmt: skip

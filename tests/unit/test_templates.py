@@ -84,13 +84,13 @@ def test_check_compares_with_what_these_templates_make(project: Path) -> None:
     assert "`stackc compile --templates site` repairs it" in result.stderr
 
 
-@pytest.mark.parametrize("name", template_names())
-def test_every_template_can_be_replaced_by_a_copy_of_itself(project: Path, name: str) -> None:
-    override(name, own(name))
+def test_copies_of_all_templates_make_the_same_tree(project: Path) -> None:
+    for name in template_names():
+        override(name, own(name))
     assert run().exit_code == 0
-    with_copy = {path: path.read_bytes() for path in Path("generated").rglob("*") if path.is_file()}
+    with_copies = {path: path.read_bytes() for path in Path("generated").rglob("*") if path.is_file()}
     assert CliRunner().invoke(cli, ["compile"]).exit_code == 0
-    names = {path.name for path, data in with_copy.items() if path.read_bytes() != data}
+    names = {path.name for path, data in with_copies.items() if path.read_bytes() != data}
     assert names == {"plan.json", "README.md", "SHA256SUMS"}
 
 
