@@ -12,14 +12,31 @@ from compiler.render.quoting import ShellVariable
 from compiler.targets.deployment import lock_wait, shared_devices
 
 BIN = PurePosixPath("bin")
+EVALUATION = PurePosixPath("evaluation")
 
 _PROGRAMS = {
     "preflight": "preflight.py",
     "prefetch": "prefetch.py",
     "wait-ready": "wait_ready.py",
     "smoke-test": "smoke_test.py",
+    "bench": "bench.py",
+    "evaluate": "evaluate.py",
 }
-_MODULES = ("_gpu.py", "_model.py", "_probes.py", "_server.py", "_stack.py")
+_MODULES = (
+    "_answer_checks.py",
+    "_baseline.py",
+    "_endpoint.py",
+    "_evaluation.py",
+    "_evaluation_report.py",
+    "_gpu.py",
+    "_measure.py",
+    "_model.py",
+    "_nodes.py",
+    "_probes.py",
+    "_sandbox.py",
+    "_server.py",
+    "_stack.py",
+)
 
 # The server reads one folder and tells nobody; a variable of the plan or of the caller still wins.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
@@ -67,7 +84,14 @@ def emit_scripts(plan: Plan) -> tuple[Artifact, ...]:
         Artifact(BIN / f"launch-{service.name}", render_launch(launch_script(plan, service)), EXECUTABLE)
         for service in plan.services
     )
-    return launchers + _verbatim()
+    return launchers + _verbatim() + _evaluation(plan)
+
+
+def _evaluation(plan: Plan) -> tuple[Artifact, ...]:
+    """A first evaluation for stacks with a chat service: its cases are conversations."""
+    if not any(service.task == "chat" for service in plan.services):
+        return ()
+    return (Artifact(EVALUATION / "smoke.yaml", read_verbatim("scripts/evaluation_smoke.yaml"), PLAIN),)
 
 
 def render_launch(script: LaunchScript) -> str:
