@@ -191,7 +191,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _tail(log: Path, key: str | None) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     if key is not None:
-        text = text.replace(key, "…")
+        text = text.replace(key, "[key]")
     lines = [re.sub(r"[^\x20-\x7e]", "?", line)[:SHOWN_LENGTH] for line in text.splitlines()]
     return "\n".join(f"  {line}" for line in lines[-SHOWN_LINES:])
 

@@ -136,7 +136,7 @@ def report_on(service: JsonObject, measured: dict[str, Baseline], store: Store, 
     """Compare one measurement, and keep it if it is the first of its revision."""
     now = measured[service["name"]]
     own = store.own(now) if not options.update_baseline else None
-    found = [(f"its baseline of {own.recorded}", own)] if own else []
+    found: list[tuple[str, Baseline]] = [(f"its baseline of {own.recorded}", own)] if own else []
     found += others(service, measured, store, options)
     comparisons = [Comparison(title, changes(service, each, now, options)) for title, each in found]
     path = store.path(now) if own else store.save(now)
@@ -149,10 +149,10 @@ def others(
     """What else to compare with: the revision asked for; for a candidate its stable service; else the newest other."""
     now, stable = measured[service["name"]], stable_of(service)
     if options.compare:
-        before = store.find(stable, options.compare)
-        if before.conditions != now.conditions:
-            raise StackError(EXIT_USAGE, f"{before.revision} was measured with another load, route or hardware")
-        return [(before.revision, before)]
+        asked = store.find(stable, options.compare)
+        if asked.conditions != now.conditions:
+            raise StackError(EXIT_USAGE, f"{asked.revision} was measured with another load, route or hardware")
+        return [(asked.revision, asked)]
     if stable != now.service and stable in measured:
         return [(f"{stable}, measured now", measured[stable])]
     before = store.latest_other(stable, now)
