@@ -106,7 +106,10 @@ def _read_yaml(path: Path, text: str, problems: Problems) -> Node:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise StackError(EXIT_USAGE, f"{where}: {getattr(error, 'problem', None) or error}") from error
+        problem = getattr(error, "problem", None) or str(error)
+        # PyYAML takes a `?` between braces for syntax, and says no more than that.
+        hint = ": put the text in quotes" if problem.endswith("got '?'") else ""
+        raise StackError(EXIT_USAGE, f"{where}: {problem}{hint}") from error
 
 
 class _YamlTree:
