@@ -14,7 +14,7 @@ Answer = Callable[[dict[str, Any]], str]
 
 
 class FakeOpenAI(ThreadingHTTPServer):
-    """`answer` gets the body of a request and returns the text. `bodies` keeps what was asked, `peak` how much at once."""
+    """`answer` gets the body of a request and returns the text. `bodies` keeps what was asked."""
 
     daemon_threads = True
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ CLIENT_KEY = "sk-of-a-client-0123456789"
 # Stands in for `vllm bench serve`: notes how it was called, and reports figures that the test laid beside it.
 FAKE_VLLM = """#!/usr/bin/env python3
 import json, os, sys
+from itertools import pairwise
 from pathlib import Path
 here = Path(__file__).parent
 words = sys.argv[1:]
@@ -99,7 +101,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def options(words: list[str]) -> dict[str, str]:
-    return {word: after for word, after in zip(words, words[1:], strict=False) if word.startswith("--")}
+    return {word: after for word, after in pairwise(words) if word.startswith("--")}
 
 
 def test_the_load_follows_from_the_plan(bench: Bench) -> None:

@@ -182,7 +182,9 @@ def test_the_pass_rate_decides(evaluate: Evaluate) -> None:
     other = "- {name: other, prompt: 'The capital of Peru?', checks: [{contains: Lima}]}\n"
     for rate, code in (("50%", 0), ("0.5", 0), ("51%", 25)):
         assert evaluate.run(f"pass_rate: {rate}\n{CAPITAL}{other}", "--service", "coder").returncode == code
-    assert evaluate.run(f"pass_rate: 100%\n{CAPITAL}{other}", "--pass-rate", "0.5", "--service", "coder").returncode == 0
+    assert (
+        evaluate.run(f"pass_rate: 100%\n{CAPITAL}{other}", "--pass-rate", "0.5", "--service", "coder").returncode == 0
+    )
     assert evaluate.run(CAPITAL + other, "--service", "coder").returncode == 25
 
 
@@ -264,7 +266,14 @@ cases:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "is empty"), ("[]", "expected a mapping"), ("cases: [", ":1:"), ("cases: 3", "a list"), ("a: !x 1", ":1:"), ("{a: Why?, b: 1}", "in quotes")],
+    [
+        ("", "is empty"),
+        ("[]", "expected a mapping"),
+        ("cases: [", ":1:"),
+        ("cases: 3", "a list"),
+        ("a: !x 1", ":1:"),
+        ("{a: Why?, b: 1}", "in quotes"),
+    ],
 )
 def test_a_file_that_is_no_evaluation(evaluate: Evaluate, text: str, words: str) -> None:
     done = evaluate.run(text)
@@ -322,7 +331,9 @@ def test_a_long_answer_is_shown_in_part(evaluate: Evaluate) -> None:
 
 
 def test_without_yaml_the_python_beside_vllm_is_used(evaluate: Evaluate) -> None:
-    bare = write_executable(evaluate.folder / "bare/python3", f'#!/bin/sh\nexec {sys.base_prefix}/bin/python3 -S "$@"\n')
+    bare = write_executable(
+        evaluate.folder / "bare/python3", f'#!/bin/sh\nexec {sys.base_prefix}/bin/python3 -S "$@"\n'
+    )
     path = f"{bare.parent}:/usr/bin:/bin"
     missing = evaluate.run(CAPITAL, "--service", "coder", path=path)
     assert missing.returncode == 4
