@@ -138,11 +138,12 @@ class Cage:
 
     def enter(self, folder: str) -> None:
         """Called in the child, after fork and before exec."""
-        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if self._is_root:
             os.setgroups([])
             os.setgid(self._user)
             os.setuid(self._user)
+        # After the change of user, which would undo it.
+        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         self._libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if self._landlock >= 1:
             self._hide_files(folder)

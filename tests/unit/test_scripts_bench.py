@@ -137,6 +137,21 @@ def test_a_short_context_gets_short_prompts(bench: Bench) -> None:
     assert "exceed the context, 256" in done.stderr
 
 
+def test_each_task_is_measured_in_its_own_way(bench: Bench) -> None:
+    bench.change_plan(lambda plan: plan["services"][0].update(task="completion"))
+    assert bench.run("coder", "--runs", "1").returncode == 0
+    bench.change_plan(lambda plan: plan["services"][0].update(task="embed"))
+    done = bench.run("coder", "--runs", "1", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    completion, embed = (options(call["words"]) for call in bench.calls())
+    assert (completion["--backend"], completion["--endpoint"]) == ("openai", "/v1/completions")
+    assert (embed["--backend"], embed["--endpoint"]) == ("openai-embeddings", "/v1/embeddings")
+    # Nothing is generated, so there is no first token to wait for.
+    assert not {"--random-output-len", "--extra-body", "--ignore-eos"} & set(bench.calls()[1]["words"])
+    metrics = json.loads(done.stdout)["services"][0]["metrics"]
+    assert set(metrics) == {"total_token_throughput", "median_e2el_ms", "p95_e2el_ms"}
+
+
 def test_the_first_run_writes_the_baseline_and_the_next_keeps_it(bench: Bench) -> None:
     assert "written to" in bench.run("coder").stdout
     before = bench.baseline().read_text()

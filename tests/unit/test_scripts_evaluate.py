@@ -389,3 +389,14 @@ def test_the_first_evaluation_is_well_formed_and_can_be_passed(evaluate: Evaluat
     assert len(evaluate.server.bodies) == len(good)
     evaluate.server.answer = lambda _: "I do not know."
     assert "coder: 0.0% of 10 cases" in evaluate.run(text, "--service", "coder").stdout
+
+
+def test_the_file_that_the_help_shows_is_one(evaluate: Evaluate) -> None:
+    command = [str(evaluate.tree / "bin/evaluate"), "--help"]
+    shown = subprocess.run(command, env={"PATH": PYTHONS}, capture_output=True, text=True, check=True).stdout
+    example = shown.partition("ends so:\n")[2].partition("Python checks may")[0].replace("NAME", "coder")
+    done = evaluate.run(example)
+    assert done.returncode == 25, done.stderr
+    # Five answers were asked for, and code cannot be what a JSON schema wants.
+    assert "python: " in done.stdout
+    assert len(evaluate.server.bodies) == 5

@@ -148,6 +148,24 @@ def test_daemons_end_with_the_sandbox(command: list[str]) -> None:
     assert run(command, daemon, "pass")["status"] == "passed"
 
 
+def test_code_ends_when_the_sandbox_itself_is_killed(command: list[str]) -> None:
+    place = Path(os.environ[PLACE])
+    job = {"answer": "import time; time.sleep(600)", "tests": "", "seconds": 9, "clock": 99, "memory": 2**28}
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(place)}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sandbox:
+        assert sandbox.stdin is not None
+        sandbox.stdin.write(json.dumps(job).encode())
+        sandbox.stdin.close()
+        deadline = time.monotonic() + 20
+        while not _inmates(place) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert _inmates(place)
+        sandbox.kill()
+    # Nobody was left to remove its folder; the fixture looks for processes.
+    for folder in place.iterdir():
+        shutil.rmtree(folder)
+
+
 def test_nothing_of_the_caller_is_in_the_environment(command: list[str]) -> None:
     answer = "import os\nassert 'sk-secret' not in str(os.environ), 'leaked'\nassert os.getcwd() == os.environ['HOME']"
     assert run(command, answer, "pass")["status"] == "passed"
