@@ -168,7 +168,7 @@ def format_report(report: Report) -> str:
     """For people."""
     now = report.now
     load = Load(**now.conditions["load"])
-    lines = [f"{now.service}: {now.revision}", f"  {load}, {len(next(iter(now.metrics.values())).values)} runs"]
+    lines = [f"{now.service}: {now.revision}", f"  {load}; median of {len(next(iter(now.metrics.values())).values)}"]
     lines += [format_figure(metric, now.metrics[metric.key]) for metric in metrics_of(report.service)]
     for comparison in report.comparisons:
         lines.append(f"  against {comparison.title}:")
@@ -181,7 +181,8 @@ def format_report(report: Report) -> str:
 
 def format_figure(metric: Metric, summary: Summary) -> str:
     """One figure with the spread of the runs."""
-    return f"  {metric.title:<18} {summary.median:>10.2f}  ± {summary.spread:.1%}"
+    figure = f"  {metric.title:<18} {summary.median:>10.2f}"
+    return f"{figure}  ± {summary.spread:.1%}" if len(summary.values) > 1 else figure
 
 
 def format_change(change: Change) -> str:

@@ -376,12 +376,9 @@ def test_the_first_evaluation_is_well_formed_and_can_be_passed(evaluate: Evaluat
         "German": "Guten Morgen, wo ist der Bahnhof?",
         "office": "UNKNOWN",
         "my cat": "Miso",
-        "palindrome": "```python\ndef is_palindrome(text):\n    t = [c.lower() for c in text if c.isalnum()]\n"
-        "    return t == t[::-1]\n```",
+        "palindrome": "```python\ndef is_palindrome(t, u=str.isalnum): return (s := [*filter(u, t.lower())]) == s[::-1]\n```",
     }
-    evaluate.server.answer = lambda body: next(
-        answer for words, answer in good.items() if words in body["messages"][-1]["content"]
-    )
+    evaluate.server.answer = lambda body: next(good[word] for word in good if word in body["messages"][-1]["content"])
     text = (template_folder() / "scripts/evaluation_smoke.yaml").read_text(encoding="utf-8")
     assert (evaluate.tree / "evaluation/smoke.yaml").read_text(encoding="utf-8") == text
     done = evaluate.run(text, "--service", "coder", "--pass-rate", "1")
