@@ -376,7 +376,7 @@ def test_the_first_evaluation_is_well_formed_and_can_be_passed(evaluate: Evaluat
         "German": "Guten Morgen, wo ist der Bahnhof?",
         "office": "UNKNOWN",
         "my cat": "Miso",
-        "palindrome": "```python\ndef is_palindrome(t, u=str.isalnum): return (s := [*filter(u, t.lower())]) == s[::-1]\n```",
+        "palindrome": "```py\ndef is_palindrome(t): s = [*filter(str.isalnum, t.lower())]; return s == s[::-1]\n```",
     }
     evaluate.server.answer = lambda body: next(good[word] for word in good if word in body["messages"][-1]["content"])
     text = (template_folder() / "scripts/evaluation_smoke.yaml").read_text(encoding="utf-8")
