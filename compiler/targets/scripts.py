@@ -13,26 +13,37 @@ from compiler.render.quoting import ShellVariable
 from compiler.targets.deployment import lock_wait, shared_devices
 
 BIN = PurePosixPath("bin")
+EVALUATION = PurePosixPath("evaluation")
 
 _PROGRAMS = {
     "preflight": "preflight.py",
     "prefetch": "prefetch.py",
     "wait-ready": "wait_ready.py",
     "smoke-test": "smoke_test.py",
+    "bench": "bench.py",
+    "evaluate": "evaluate.py",
 }
 _MODULES = (
+    "_answer_checks.py",
     "_answers.py",
+    "_baseline.py",
     "_check_gateway.py",
     "_check_gpu.py",
     "_check_machine.py",
     "_copy.py",
     "_download.py",
+    "_endpoint.py",
+    "_evaluation.py",
+    "_evaluation_report.py",
     "_gpu.py",
     "_load.py",
+    "_measure.py",
     "_model.py",
+    "_nodes.py",
     "_probes.py",
     "_process.py",
     "_report.py",
+    "_sandbox.py",
     "_server.py",
     "_stack.py",
     "_through.py",
@@ -90,7 +101,14 @@ def emit_scripts(plan: Plan) -> tuple[Artifact, ...]:
         for service in plan.services
     )
     installers = _verbatim(_INSTALLERS, _INSTALLER_MODULES) if "systemd" in plan.targets else ()
-    return launchers + _verbatim(_PROGRAMS, _MODULES) + installers
+    return launchers + _verbatim(_PROGRAMS, _MODULES) + installers + _evaluation(plan)
+
+
+def _evaluation(plan: Plan) -> tuple[Artifact, ...]:
+    """A first evaluation for stacks with a chat service: its cases are conversations."""
+    if not any(service.task == "chat" for service in plan.services):
+        return ()
+    return (Artifact(EVALUATION / "smoke.yaml", read_verbatim("scripts/evaluation_smoke.yaml"), PLAIN),)
 
 
 def render_launch(script: LaunchScript) -> str:

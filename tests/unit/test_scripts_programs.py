@@ -15,7 +15,7 @@ from compiler.render.environment import template_folder
 from compiler.targets.scripts import emit_scripts
 from tests.unit.plan_samples import PATH, one_on_cpu, two_on_one_gpu, write_tree
 
-PROGRAMS = ("preflight", "prefetch", "smoke-test", "wait-ready")
+PROGRAMS = ("bench", "evaluate", "preflight", "prefetch", "smoke-test", "wait-ready")
 
 
 def emitted(plan: Plan) -> dict[str, str]:
@@ -33,7 +33,8 @@ def test_python_3_9_can_read_it(path: Path) -> None:
 
 def test_every_file_is_emitted_and_says_where_it_comes_from() -> None:
     files = emitted(two_on_one_gpu())
-    assert len(files) == 2 + len(list(template_folder().glob("scripts/*.py")))
+    # Two launch scripts, and the first evaluation.
+    assert len(files) == 2 + 1 + len(list(template_folder().glob("scripts/*.py")))
     for text in files.values():
         assert "stackc compile" in text
         assert "DO NOT EDIT" in text
@@ -47,7 +48,7 @@ def test_programs_are_the_same_for_every_stack() -> None:
 
 def test_programs_can_be_run_and_modules_cannot() -> None:
     for artifact in emit_scripts(two_on_one_gpu()):
-        assert artifact.mode == (PLAIN if artifact.path.suffix == ".py" else EXECUTABLE)
+        assert artifact.mode == (PLAIN if artifact.path.suffix in (".py", ".yaml") else EXECUTABLE)
 
 
 def test_running_a_program_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
