@@ -7,14 +7,15 @@ artifacts in `shows` must then change, and hold the value where the locator says
 from __future__ import annotations
 
 from compiler.plan.ir import Basis, RowKind, Verdict
-from tests.faithfulness.table import CHECKED, FIGURE, OPTION, PEOPLE, SCRIPT, TARGET, Knob, around, in_plan_only
+from tests.faithfulness.knobs_around import AROUND
+from tests.faithfulness.samples import with_parts
+from tests.faithfulness.table import CHECKED, FIGURE, OPTION, PEOPLE, SCRIPT, TARGET, Knob, in_plan_only
 from tests.unit.plan_samples import COMMIT, UUIDS, one_on_cpu, one_on_two_gpus
 
 NODE, SERVICE, MODEL = ("node",), ("services", 0), ("services", 0, "model")
 CACHE, ARGUMENT, TIMEOUTS = (*SERVICE, "kv_cache"), (*SERVICE, "arguments", 3), (*SERVICE, "timeouts")
 DEVICE, SERVER = ("devices", 0), ("devices", 0, "servers", 0)
 ROW = (*SERVER, "rows", 0)
-ROUTE = ("gateway", "routes", 1)  # the one with a rollout
 UNIT = "duo-coder.service"
 GPUS_OF_BIG = "services.big.deploy.resources.reservations.devices.0.device_ids"
 HUB = "/nonexistent/.cache/huggingface/hub"
@@ -46,6 +47,9 @@ OF_STACK = (
         {"plan.json": {"templates": {"systemd/service.j2": "0"}}},
         PEOPLE,
     ),
+    in_plan_only("Engine.cuda", ("engine", "cuda"), "99.9", "engine.cuda", CHECKED),
+    in_plan_only("Engine.minimum_driver", ("engine", "minimum_driver"), "999", "engine.minimum_driver", CHECKED),
+    in_plan_only("GpuNode.product", (*NODE, "product"), "X1", "node.product", CHECKED),
     in_plan_only("Engine.version", ("engine", "version"), "9.9.9", "engine.vllm", CHECKED),
     Knob(
         "Engine.image",
@@ -111,8 +115,6 @@ OF_STACK = (
         },
         "the launch script takes it from its environment, and an image has its own",
     ),
-    around("Paths.nginx", ("paths", "nginx"), "/opt/nginx"),
-    around("Paths.litellm", ("paths", "litellm"), "/opt/litellm"),
     Knob(
         "Secrets.hf_token",
         ("secrets", "hf_token"),
@@ -136,7 +138,6 @@ OF_STACK = (
         },
         ALL,
     ),
-    around("Secrets.client_keys", ("secrets", "client_keys"), "/etc/x", "secrets.client_keys"),
 )
 
 OF_SERVICE = (
@@ -231,6 +232,7 @@ OF_SERVICE = (
         OPTION,
         one_on_two_gpus,
     ),
+    in_plan_only("Service.features", (*SERVICE, "features"), ("tools",), "services.0.features", OPTION),
     in_plan_only("Service.solved", (*SERVICE, "solved"), ("context",), "services.0.solved", PEOPLE),
     in_plan_only("Service.candidate_of", (*SERVICE, "candidate_of"), "x", "services.0.candidate_of", TARGET),
     Knob(
@@ -342,6 +344,31 @@ OF_MODEL = (
     in_plan_only("ServedModel.unconfirmed", (*MODEL, "unconfirmed"), ("x",), "services.0.model.unconfirmed", PEOPLE),
 )
 
+FILE, EMBEDDING = (*MODEL, "files", 0), (*SERVICE, "embedding")
+OF_PARTS = (
+    in_plan_only("ModelFile.path", (*FILE, "path"), "x", "services.0.model.files.0.path", CHECKED, sample=with_parts),
+    in_plan_only("ModelFile.size", (*FILE, "size"), 9, "services.0.model.files.0.size", CHECKED, sample=with_parts),
+    in_plan_only(
+        "ModelFile.sha256", (*FILE, "sha256"), "x", "services.0.model.files.0.sha256", CHECKED, sample=with_parts
+    ),
+    in_plan_only(
+        "Embedding.dimension",
+        (*EMBEDDING, "dimension"),
+        9,
+        "services.0.embedding.dimension",
+        CHECKED,
+        sample=with_parts,
+    ),
+    in_plan_only(
+        "Embedding.is_normalized",
+        (*EMBEDDING, "is_normalized"),
+        False,
+        "services.0.embedding.normalized",
+        CHECKED,
+        sample=with_parts,
+    ),
+)
+
 OF_LEDGER = (
     in_plan_only("DeviceLedger.index", (*DEVICE, "index"), 3, "devices.0.index", FIGURE),
     in_plan_only("DeviceLedger.total", (*DEVICE, "total"), 9, "devices.0.total_bytes", FIGURE),
@@ -359,34 +386,4 @@ OF_LEDGER = (
     in_plan_only("ByteRange.high", (*ROW, "bytes", "high"), 2**40, "devices.0.servers.0.rows.0.bytes.high", FIGURE),
 )
 
-AROUND = (
-    around("Gateway.kind", ("gateway", "kind"), "litellm", "gateway.kind"),
-    around("Gateway.host", ("gateway", "host"), "10.0.0.9", "gateway.host"),
-    around("Gateway.port", ("gateway", "port"), 8111, "gateway.port"),
-    around("Gateway.image", ("gateway", "image"), "nginx:x"),
-    around("Gateway.max_body", ("gateway", "max_body"), 77, "gateway.max_body_bytes"),
-    around("Gateway.requests_per_second", ("gateway", "requests_per_second"), 77, "gateway.requests_per_second"),
-    around("Gateway.burst", ("gateway", "burst"), 77, "gateway.burst"),
-    around("Gateway.connections", ("gateway", "connections"), 77, "gateway.connections"),
-    around("Route.name", (*ROUTE, "name"), "x", "gateway.routes.1.name"),
-    around("Route.service", (*ROUTE, "service"), "coder", "gateway.routes.1.service"),
-    around("Route.read_timeout", (*ROUTE, "read_timeout"), 77, "gateway.routes.1.read_timeout_seconds"),
-    around("Rollout.stable", (*ROUTE, "rollout", "stable"), "coder", "gateway.routes.1.rollout.stable"),
-    around("Rollout.candidate", (*ROUTE, "rollout", "candidate"), "coder", "gateway.routes.1.rollout.candidate"),
-    around("Rollout.strategy", (*ROUTE, "rollout", "strategy"), "blue-green", "gateway.routes.1.rollout.strategy"),
-    around("Rollout.weight", (*ROUTE, "rollout", "weight"), 77, "gateway.routes.1.rollout.weight"),
-    around("Rollout.sticky", (*ROUTE, "rollout", "sticky"), "client", "gateway.routes.1.rollout.sticky"),
-    around("Rollout.header", (*ROUTE, "rollout", "header"), "X-User", "gateway.routes.1.rollout.header"),
-    around("Monitoring.ttft_p95_seconds", ("monitoring", "ttft_p95_seconds"), 2.5, "monitoring.ttft_p95_seconds"),
-    around("Monitoring.scrape_seconds", ("monitoring", "scrape_seconds"), 30, "monitoring.scrape_seconds"),
-    around("Monitoring.has_grafana", ("monitoring", "has_grafana"), False, "monitoring.has_grafana"),
-    around("Monitoring.grafana_port", ("monitoring", "grafana_port"), 3111, "monitoring.grafana_port"),
-    around("Monitoring.has_dcgm", ("monitoring", "has_dcgm"), False, "monitoring.has_dcgm"),
-    around("Monitoring.dcgm_port", ("monitoring", "dcgm_port"), 9411, "monitoring.dcgm_port"),
-    around("Monitoring.port", ("monitoring", "port"), 9111, "monitoring.port"),
-    around("Patches.systemd", ("patches", "systemd"), {"coder": {"Service": {"Nice": -5}}}),
-    around("Patches.compose", ("patches", "compose"), {"x-owner": "team"}),
-    around("Patches.quadlet", ("patches", "quadlet"), {"coder": {"Container": {"LogDriver": "journald"}}}),
-)
-
-KNOBS = (*OF_STACK, *OF_SERVICE, *OF_MODEL, *OF_LEDGER, *AROUND)
+KNOBS = (*OF_STACK, *OF_SERVICE, *OF_MODEL, *OF_PARTS, *OF_LEDGER, *AROUND)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -75,6 +76,13 @@ def printed_words(command: list[str], environment: Mapping[str, str]) -> list[st
     return subprocess.run(reader, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
+def in_text(folder: Path, locator: str) -> list[str]:
+    """A file by its path: every word of it, whatever its syntax, but for comments."""
+    lines = (folder / locator).read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith(("# ", "//")))
+    return [word.rstrip(".:") for word in re.findall(r"[\w./:%-]+", text)]
+
+
 def _descend(data: Any, locator: str) -> Any:
     for key in locator.split("."):
         data = data[int(key)] if isinstance(data, list) else data[key]
@@ -86,6 +94,10 @@ READERS: dict[str, tuple[str, Callable[[Path, str], Any]]] = {
     "launch": ("bin/launch-", in_launch),
     "systemd": ("systemd/", in_units),
     "compose": ("compose/", in_compose),
+    "quadlet": ("quadlet/", in_text),
+    "gateway": ("gateway/", in_text),
+    "bin/gateway": ("bin/gateway", in_text),
+    "monitoring": ("monitoring/", in_text),
 }
 """Of each kind of artifact: how the paths of its files begin, and its reader."""
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from functools import cache
 
 from compiler.pipeline import compile_stack
-from compiler.plan.ir import Plan
+from compiler.plan.ir import Embedding, ModelFile, Plan
 from tests.conftest import ROOT
+from tests.unit.plan_samples import two_on_one_gpu, with_service
 
 
 @cache
@@ -27,3 +28,10 @@ def behind_litellm() -> Plan:
     return replace(
         plan, gateway=gateway, secrets=replace(plan.secrets, client_keys=None), targets=("scripts", "compose")
     )
+
+
+def with_parts() -> Plan:
+    """A plan that lists its files of weights, and whose first server makes embeddings."""
+    plan = two_on_one_gpu()
+    model = replace(plan.services[0].model, files=(ModelFile("model.safetensors", 4096, "0" * 64),))
+    return with_service(plan, "coder", model=model, embedding=Embedding(768, is_normalized=True))

@@ -22,7 +22,6 @@ class Knob:
         value: the new one.
         shows: of each kind of artifact that must change, locators with what is found there; for a list, one item.
         silent: why the other kinds do not need it.
-        is_open: whether other kinds may change too, because targets that show it are still to come.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Knob:
     shows: Mapping[str, Found]
     silent: str
     sample: Callable[[], Plan] = field(default=two_on_one_gpu)
-    is_open: bool = False
 
 
 OPTION = (
@@ -58,7 +56,6 @@ def in_plan_only(
     return Knob(name, path, value, {"plan.json": {key: found}}, silent, sample)
 
 
-def around(name: str, path: tuple[str | int, ...], value: object, key: str | None = None) -> Knob:
-    """A field of what stands around the servers: its own targets show it, and plan.json under `key`."""
-    shows: dict[str, Found] = {} if key is None else {"plan.json": {key: value}}
-    return Knob(name, path, value, shows, TARGET, everything, is_open=True)
+def around(name: str, path: tuple[str | int, ...], value: object, shows: Mapping[str, Found]) -> Knob:
+    """A field of what stands around the servers, tried on the stack that has all of it."""
+    return Knob(name, path, value, shows, TARGET, everything)

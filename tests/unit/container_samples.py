@@ -18,7 +18,7 @@ def behind_gateway(kind: str = "nginx") -> Plan:
     return replace(
         plan,
         gateway=gateway,
-        monitoring=Monitoring(5.0, 15, True, 3001, True, 9401, 9091),
+        monitoring=Monitoring(5.0, 0.1, (), 15, True, 3001, True, 9401, 9091),
         secrets=Secrets("/etc/stackc/hf-token", "/etc/stackc/api-key", "/etc/stackc/client-keys"),
     )
 
@@ -27,7 +27,7 @@ def monitored_slices() -> Plan:
     """A server on a MIG slice, with monitoring and no gateway."""
     plan = two_on_one_gpu()
     node = GpuNode("gpu03", "NVIDIA H100 80GB HBM3", 1, 39 * 2**30, (9, 0), ("MIG-" + UUIDS[0][4:],), "3g.40gb")
-    return replace(plan, node=node, monitoring=Monitoring(5.0, 15, False, 3000, True, 9400, 9090))
+    return replace(plan, node=node, monitoring=Monitoring(5.0, 0.1, (), 15, False, 3000, True, 9400, 9090))
 
 
 def with_files() -> Plan:

@@ -56,7 +56,7 @@ def _check_main_memory(pids: set[int], planned: Planned) -> str:
     used = sum(sizes)
     # Pages of the KV cache that no request has touched yet are not there: main memory has no lower bound.
     expect(used <= planned.most, f"{_gib(used)} of main memory, the ledger has {_gib(planned.most)} at most")
-    return f"{_gib(used)} of main memory in {len(sizes)} processes, the ledger has {_gib(planned.most)} at most"
+    return f"{_gib(used)} of main memory, the ledger has {_gib(planned.most)} at most"
 
 
 def _check_gpus(node: JsonObject, pids: set[int], planned: list[Planned]) -> str:
