@@ -116,8 +116,17 @@ def start(host: Host, plan: JsonObject) -> None:
         # The target comes first: its one transaction holds all units, so that they start in their order.
         host.command("systemctl", "start", target, *units)
     except StackError as error:
-        failed = [unit for unit in units if not is_active(host, unit)]
-        raise StackError(error.code, f"not running: {', '.join(failed) or target}; see `journalctl -u UNIT`") from error
+        failed = [_last_words(host, unit) for unit in units if not is_active(host, unit)]
+        raise StackError(error.code, f"not running: {'; '.join(failed) or error}") from error
+
+
+def _last_words(host: Host, unit: str) -> str:
+    """A unit that failed, what its programs said last, and where the rest is."""
+    done = host.ask("journalctl", "--no-pager", "--output=json", "--lines=40", "--unit", unit)
+    lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    said = [str(line["MESSAGE"]) for line in lines if line.get("_PID") != "1" and isinstance(line["MESSAGE"], str)]
+    quoted = f", which said: {' / '.join(said[-3:])}" if said else ""
+    return f"{unit}{quoted} (`journalctl -u {unit}`)"
 
 
 def smoke_test(host: Host, site: Site) -> None:
@@ -148,7 +157,7 @@ def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
         host.command("systemctl", "daemon-reload")
         host.command("systemctl", "start", name)
     except StackError as error:
-        raise StackError(error.code, f"the models are not complete: see `journalctl -u {name}`") from error
+        raise StackError(error.code, f"the models are not complete: {_last_words(host, name)}") from error
     finally:
         host.step(f"remove {name}", lambda: path.unlink(missing_ok=True))
         host.command("systemctl", "daemon-reload", may_fail=True)

@@ -86,7 +86,9 @@ class Stack:
     def reset(self) -> None:
         self.machine.run("systemctl", "stop", TARGET, *UNITS)
         self.machine.run("systemctl", "reset-failed")
-        self.machine.run("sh", "-c", "rm -rf /etc/fake /var/lib/stackc/duo/events; journalctl --rotate --vacuum-time=1s")
+        self.machine.run(
+            "sh", "-c", "rm -rf /etc/fake /var/lib/stackc/duo/events; journalctl --rotate --vacuum-time=1s"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -68,6 +67,10 @@ os.replace(state + ".new", state)
 sys.exit(code)
 """
 
+_JOURNAL = """echo '{"_PID": "7", "MESSAGE": "what the unit said"}'
+echo '{"_PID": "1", "MESSAGE": "what systemd said"}'
+"""
+
 # Ends the program before its step number $KILL_AT, as a power cut would.
 _KILLER = """
 import os, runpy, sys
@@ -102,6 +105,7 @@ class InstalledMachine:
         machine.root.mkdir()
         (machine.root / "version").write_text("252")
         write_executable(machine.tool("systemctl"), _SYSTEMCTL.replace("@ROOT@", root))
+        write_executable(machine.tool("journalctl"), "#!/bin/sh\n" + _JOURNAL)
         write_executable(machine.tool("getent"), f'#!/bin/sh\ntest -e "{root}/user"\n')
         write_executable(machine.tool("useradd"), f'#!/bin/sh\n: > "{root}/user"\n')
         write_executable(machine.tool("install"), '#!/bin/sh\nfor last; do :; done\nmkdir -p "$last"\n')
