@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -256,3 +257,26 @@ def test_a_cpu_node_is_asked_for_main_memory_and_no_driver(tmp_path: Path) -> No
     huge = replace(plan.devices[0], total=2**50, servers=(replace(ledger, rows=ledger.rows[:1]),))
     write_tree(replace(made.plan, devices=(huge,), node=replace(plan.node, memory=2**50)), made.tree)
     assert made.preflight().returncode == 12
+
+
+@pytest.mark.parametrize("first", ["#!{python}", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''"])
+def test_the_version_is_read_without_importing_the_engine(machine: Machine, first: str) -> None:
+    """A start of vLLM only to hear its version would double the start of a server."""
+    packages = machine.root / "packages"
+    write_executable(
+        packages / "vllm-0.33.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: vllm\nVersion: 0.33.0\n"
+    )
+    python = machine.root / "venv" / "bin" / "python"
+    write_executable(python, f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    write_executable(machine.root / "fake" / "vllm", first.format(python=python) + "\nraise SystemExit('imported')\n")
+    done = machine.preflight("coder", "--skip", "disk")
+    assert "is vLLM 0.33.0" in done.stdout, done.stdout
+
+
+def test_a_vllm_that_cannot_be_imported_says_why(machine: Machine) -> None:
+    write_executable(
+        machine.root / "fake" / "vllm", "#!/bin/sh\necho noise\necho 'ImportError: no torch' >&2\nexit 1\n"
+    )
+    done = machine.preflight("coder")
+    assert done.returncode == 16
+    assert "failed with 1 and said: ImportError: no torch" in done.stdout
