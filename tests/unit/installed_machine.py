@@ -46,6 +46,7 @@ def names():
             yield from os.listdir(os.path.join(root, folder))
 code = 0
 if verb == "is-active":
+    print("active" if units[0] in book["running"] else "inactive")
     sys.exit(0 if units[0] in book["running"] else 3)
 book["calls"].append(sys.argv[1:])
 if verb == "daemon-reload":
