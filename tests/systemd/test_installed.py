@@ -28,7 +28,8 @@ KEY = "sk-nobody-may-see-this"
 # As pip writes it. The environment's packages are those of .engine/, and lie where the sandbox shows them.
 VLLM = """#!/opt/vllm/bin/python
 from vllm.entrypoints.cli.main import main
-main()
+if __name__ == "__main__":
+    main()
 """
 CHAT = """
 import json, sys, urllib.request
@@ -132,7 +133,9 @@ def test_an_installed_stack_answers(stack: Stack) -> None:
     assert stack.chats()
 
 
-def test_systemd_adds_little_to_the_start_of_vllm(stack: Stack, record_property: Callable[[str, object], None]) -> None:
+def test_systemd_adds_little_to_the_start_of_vllm(
+    stack: Stack, record_testsuite_property: Callable[[str, object], None]
+) -> None:
     """From `systemctl start` to an active unit, less the time that the server itself needed until it listened."""
     begin, launch, active = (
         int(stack.machine.property(UNIT, f"{name}TimestampMonotonic")) / 1e6
@@ -143,7 +146,7 @@ def test_systemd_adds_little_to_the_start_of_vllm(stack: Stack, record_property:
     said = next(line for line in lines if "Application startup complete" in str(line["MESSAGE"]))
     listens = int(said["__MONOTONIC_TIMESTAMP"]) / 1e6
     before, after = launch - begin, active - listens
-    record_property("seconds_added", {"vllm": listens - launch, "before": before, "after": after})
+    record_testsuite_property("seconds_added", {"vllm": listens - launch, "before": before, "after": after})
     assert before + after < 2, f"{before:.2f} s before and {after:.2f} s after the {listens - launch:.2f} s of vLLM"
 
 
