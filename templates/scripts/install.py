@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _host import Action, Host, run_action  # noqa: E402
 from _stack import EXIT_USAGE, JsonObject, StackError, run_program  # noqa: E402
-from _switch import check_machine, make_user, prefetch, smoke_test, source_tree, start  # noqa: E402
+from _switch import check_machine, make_user, prefetch, smoke_test, source_tree, start, whole  # noqa: E402
 from _versions import Site  # noqa: E402
 
 
@@ -36,8 +36,8 @@ def install(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
     if not options.start:
         return f"version {tree.version} is installed; `systemctl start {site.target}` starts it once prefetch has run"
     prefetch(site, plan, tree)
-    start(host, plan)
-    smoke_test(host, site)
+    start(host, whole(plan))
+    smoke_test(host, site, plan, whole(plan))
     return f"version {tree.version} is installed and answers"
 
 

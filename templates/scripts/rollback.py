@@ -16,9 +16,9 @@ import sys
 
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
-from _host import EXIT_NO_PREVIOUS, Action, Host, is_active, run_action  # noqa: E402
+from _host import EXIT_NO_PREVIOUS, Action, Host, run_action  # noqa: E402
 from _stack import JsonObject, StackError, run_program  # noqa: E402
-from _switch import plan_of, switch  # noqa: E402
+from _switch import plan_of, running, switch  # noqa: E402
 from _versions import Site, read_tree  # noqa: E402
 
 
@@ -33,7 +33,7 @@ def rollback(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
     site.point("unfinished", wanted)
     if wanted != current:
         site.point("previous", current)
-    switch(site, plan_of(new), old, new, is_running=is_active(host, site.target))
+    switch(site, old, new, running(host, plan_of(old)))
     site.unpoint("unfinished")
     site.prune()
     return f"version {wanted} is back"

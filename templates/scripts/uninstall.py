@@ -30,9 +30,9 @@ def uninstall(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
     linked = site.linked_units()
     if linked:
         host.command("systemctl", "stop", *linked)
+        host.command("systemctl", "reset-failed", *linked, may_fail=True)
         site.unlink_units(linked)
     host.command("systemctl", "daemon-reload")
-    host.command("systemctl", "reset-failed", f"{site.stack}-*", may_fail=True)
     for link in ("current", "previous", "unfinished"):
         site.unpoint(link)
     _remove(host, f"{site.install}/versions")

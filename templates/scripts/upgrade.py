@@ -18,9 +18,9 @@ import sys
 
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
-from _host import EXIT_STEP, Action, Host, is_active, run_action  # noqa: E402
+from _host import EXIT_STEP, Action, Host, run_action  # noqa: E402
 from _stack import EXIT_ENVIRONMENT, JsonObject, StackError, run_program  # noqa: E402
-from _switch import check_machine, plan_of, prefetch, source_tree, switch  # noqa: E402
+from _switch import check_machine, plan_of, prefetch, running, source_tree, switch  # noqa: E402
 from _versions import Site, Tree, read_tree  # noqa: E402
 
 
@@ -31,31 +31,31 @@ def upgrade(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
     if current is None:
         raise StackError(EXIT_ENVIRONMENT, f"{site.install} has no installed version: bin/install makes the first one")
     check_machine(host, plan, new)
-    is_running = is_active(host, site.target)
+    old = read_tree(site.folder(current))
+    wanted = running(host, plan_of(old))
     site.stage(new)
     prefetch(site, plan, new)
     # Of a change that was cut off, the version that worked is still known.
     working = site.version("unfinished") or current
     if working == new.version:
-        switch(site, plan, read_tree(site.folder(current)), new, is_running=is_running)
+        switch(site, old, new, wanted)
         site.unpoint("unfinished")
         return f"version {new.version} is installed"
     site.point("unfinished", working)
     try:
-        switch(site, plan, read_tree(site.folder(current)), new, is_running=is_running)
+        switch(site, old, new, wanted)
     except (StackError, OSError, KeyboardInterrupt) as error:
         reason = f"{new.version} failed: {error or 'interrupted'}"
-        _go_back(site, new, working, is_running=is_running, reason=reason)
+        _go_back(site, new, working, wanted, reason)
         raise StackError(EXIT_STEP, f"version {working} is back, because {reason}") from error
     site.become_previous()
     site.prune()
-    return f"version {new.version} replaces {working}" + ("" if is_running else "; the stack is not running")
+    return f"version {new.version} replaces {working}" + ("" if wanted else "; the stack is not running")
 
 
-def _go_back(site: Site, new: Tree, working: str, *, is_running: bool, reason: str) -> None:
-    old = read_tree(site.folder(working))
+def _go_back(site: Site, new: Tree, working: str, wanted: list[str], reason: str) -> None:
     try:
-        switch(site, plan_of(old), new, old, is_running=is_running)
+        switch(site, new, read_tree(site.folder(working)), wanted)
     except StackError as error:
         message = f"{reason}; version {working} is in place again, and does not answer either: {error}"
         raise StackError(EXIT_STEP, message) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.test_serving import KEY, Stack, compile_stack
+from tests.engine.stack import KEY, Stack, compile_stack
 
 pytestmark = pytest.mark.engine
 

@@ -17,7 +17,7 @@ from compiler.catalog.metrics import Metric, load_metrics
 from tests.conftest import ROOT, tool
 from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, engine_python, free_port, parser_environment
 from tests.engine.prometheus import run_prometheus
-from tests.engine.test_serving import STACKC, Stack, server_environment
+from tests.engine.stack import STACKC, Stack, server_environment
 
 pytestmark = pytest.mark.engine
 

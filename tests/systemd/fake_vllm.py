@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def note(event: str) -> None:
-    with open(os.path.join(os.environ["HOME"], "events"), "a") as events:
+    with Path(os.environ["HOME"], "events").open("a") as events:
         events.write(f"{time.monotonic():.3f} {event} {NAME} {os.getpid()}\n")
 
 
@@ -28,14 +29,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 if sys.argv[1:] == ["--version"]:
-    print("0.33.0")
+    sys.stdout.write("0.33.0\n")
     sys.exit()
 NAME = sys.argv[sys.argv.index("--served-model-name") + 1]
 PORT = int(sys.argv[sys.argv.index("--port") + 1])
-ORDERS = {}
-if os.path.exists(f"/etc/fake/{NAME}.json"):
-    with open(f"/etc/fake/{NAME}.json") as file:
-        ORDERS = json.load(file)
+FILE = Path(f"/etc/fake/{NAME}.json")
+ORDERS = json.loads(FILE.read_text()) if FILE.exists() else {}
 note("begin")
 if ORDERS.get("stubborn"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -40,7 +40,18 @@ class Machine:
         base.mkdir(parents=True)
         console = folder / "console.log"
         with _control_group(folder.name) as group, console.open("wb") as output:
-            command = ["unshare", "--fork", "--kill-child=KILL", *NAMESPACES, "--", *_script(base, mounts)]
+            # However this process ends, the machine ends with it.
+            command = [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "--fork",
+                "--kill-child=KILL",
+                *NAMESPACES,
+                "--",
+                *_script(base, mounts),
+            ]
             # The group is entered before the namespaces are made, so that it is their root.
             shell = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group), *command]
             process = subprocess.Popen(shell, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
@@ -111,7 +122,7 @@ def require() -> None:
     """Skip where no machine can be made, or fail where it must be possible."""
     if os.geteuid() != 0:
         missing("a real systemd in namespaces needs root")
-    for name in ("unshare", "nsenter", "pivot_root", "systemctl", "tar"):
+    for name in ("unshare", "setpriv", "nsenter", "pivot_root", "systemctl", "tar"):
         if shutil.which(name, path=_ENVIRONMENT["PATH"]) is None:
             missing(f"{name} is not installed")
     if not Path("/lib/systemd/systemd").exists():

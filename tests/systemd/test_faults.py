@@ -86,7 +86,9 @@ class Stack:
     def reset(self) -> None:
         self.machine.run("systemctl", "stop", TARGET, *UNITS)
         self.machine.run("systemctl", "reset-failed")
-        self.machine.run("sh", "-c", "rm -rf /etc/fake /var/lib/stackc/duo/events; journalctl --rotate --vacuum-time=1s")
+        self.machine.run(
+            "sh", "-c", "rm -rf /etc/fake /var/lib/stackc/duo/events; journalctl --rotate --vacuum-time=1s"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +140,19 @@ def test_servers_that_crash_together_come_back_one_after_the_other(stack: Stack)
     stack.start(TARGET)
     for name in ("coder", "general"):
         stack.order(name, load=1.5)
-    pids = [stack.machine.property(unit, "MainPID") for unit in UNITS]
-    stack.machine.must("kill", "-9", *pids)
+    stack.machine.must("kill", "-9", *(stack.machine.property(unit, "MainPID") for unit in UNITS))
     stack.machine.wait(lambda: stack.count("ready", "coder") + stack.count("ready", "general") == 4, 20, "both back")
+    assert_one_at_a_time(stack.events())
+
+
+def test_a_server_that_crashes_while_its_neighbour_loads_waits_for_it(stack: Stack) -> None:
+    """No order between units helps here: the first one starts after none. Only the lock does."""
+    stack.start(TARGET)
+    stack.order("general", load=4)
+    stack.machine.must("kill", "-9", stack.machine.property(GENERAL, "MainPID"))
+    stack.machine.wait(lambda: stack.count("begin", "general") == 2, 20, "the neighbour loads again")
+    stack.machine.must("kill", "-9", stack.machine.property(CODER, "MainPID"))
+    stack.machine.wait(lambda: stack.count("ready", "coder") == 2, 20, "the first one is back")
     assert_one_at_a_time(stack.events())
     stack.machine.wait(lambda: {stack.state(unit) for unit in UNITS} == {"active"}, 10, "both active")
 

@@ -46,6 +46,7 @@ def names():
             yield from os.listdir(os.path.join(root, folder))
 code = 0
 if verb == "is-active":
+    print("active" if units[0] in book["running"] else "inactive")
     sys.exit(0 if units[0] in book["running"] else 3)
 book["calls"].append(sys.argv[1:])
 if verb == "daemon-reload":
@@ -65,6 +66,10 @@ elif verb in ("start", "reload"):
 json.dump(book, open(state + ".new", "w"))
 os.replace(state + ".new", state)
 sys.exit(code)
+"""
+
+_JOURNAL = """echo '{"_PID": "7", "MESSAGE": "what the unit said"}'
+echo '{"_PID": "1", "MESSAGE": "what systemd said"}'
 """
 
 # Ends the program before its step number $KILL_AT, as a power cut would.
@@ -101,6 +106,7 @@ class InstalledMachine:
         machine.root.mkdir()
         (machine.root / "version").write_text("252")
         write_executable(machine.tool("systemctl"), _SYSTEMCTL.replace("@ROOT@", root))
+        write_executable(machine.tool("journalctl"), "#!/bin/sh\n" + _JOURNAL)
         write_executable(machine.tool("getent"), f'#!/bin/sh\ntest -e "{root}/user"\n')
         write_executable(machine.tool("useradd"), f'#!/bin/sh\n: > "{root}/user"\n')
         write_executable(machine.tool("install"), '#!/bin/sh\nfor last; do :; done\nmkdir -p "$last"\n')

@@ -86,7 +86,7 @@ def one_on_cpu() -> Plan:
     folder = "/srv/models/tiny"
     model = replace(_model("org/tiny"), requested=folder, repository=None, folder=folder, commit=None, is_pinned=False)
     service = _service("tiny", port=8000, model=model, utilization=5000)
-    service = replace(service, task="completion", environment=(("VLLM_CPU_KVCACHE_SPACE", "1"),))
+    service = replace(service, task="completion", environment=(("VLLM_CPU_KVCACHE_SPACE", "1"), *service.environment))
     return Plan(
         stack="cpu",
         engine=_ENGINE,
@@ -149,7 +149,7 @@ def _service(name: str, *, port: int, model: ServedModel, utilization: int) -> S
             Argument("--kv-cache-memory-bytes", str(8193 * 2 * MIB), "the ledger"),
             Argument("--enable-prefix-caching", None, "agreed | default"),
         ),
-        environment=(("VLLM_ENGINE_READY_TIMEOUT_S", "600"),),
+        environment=(("VLLM_ENGINE_READY_TIMEOUT_S", "480"),),
     )
 
 

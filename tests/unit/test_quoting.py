@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import subprocess
+from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,28 @@ def test_a_table_cell_stays_one_cell(text: str) -> None:
 @pytest.mark.parametrize(("text", "shown"), [("a", "`a`"), ("a`b", "`` a`b ``"), ("a|b", "`a\\|b`"), ("*x*", "`*x*`")])
 def test_code_is_shown_as_it_is(text: str, shown: str) -> None:
     assert quoting.quote_markdown(quoting.MarkdownCode(text)) == shown
+
+
+@given(TEXT | st.sampled_from(NASTY))
+def test_a_value_in_systemds_own_syntax_stays_on_its_line(text: str) -> None:
+    """What is taken is written as it is, and the unit has the same lines as before around it."""
+    try:
+        written = quoting.quote_systemd_raw(text)
+    except quoting.QuotingError:
+        assert not text.isprintable() or text != text.strip() or text.endswith("\\")
+        return
+    parser = RawConfigParser(strict=True, delimiters=("=",), comment_prefixes=("#", ";"))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(f"[Service]\nNice={written}\nUMask=0027\n")
+    assert dict(parser["Service"]) == {"Nice": text, "UMask": "0027"}
+
+
+@pytest.mark.parametrize(("value", "written"), [(True, "yes"), (False, "no"), (-5, "-5"), ("%h $x", "%h $x")])
+def test_systemd_has_words_for_true_and_false(value: str | int, written: str) -> None:
+    assert quoting.quote_systemd_raw(value) == written
+
+
+@pytest.mark.parametrize("name", ["", "A=B", "A B", "[Unit]", "A\nB", "É"])
+def test_what_is_no_directive_is_refused(name: str) -> None:
+    with pytest.raises(quoting.QuotingError):
+        quoting.quote_systemd_key(name)

@@ -226,7 +226,7 @@ def test_offline_and_planned_variables_are_set_unless_the_caller_has_them(machin
     assert machine.env["VLLM_NO_USAGE_STATS"] == "1"
     assert machine.env["VLLM_ENGINE_READY_TIMEOUT_S"] == "7"
     machine.launch("coder")
-    assert machine.env["VLLM_ENGINE_READY_TIMEOUT_S"] == "600"
+    assert machine.env["VLLM_ENGINE_READY_TIMEOUT_S"] == "480"
 
 
 def test_the_planned_gpu_is_the_visible_one(machine: Machine) -> None:

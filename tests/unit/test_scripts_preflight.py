@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,3 +287,26 @@ def test_verify_compares_hashes(machine: Machine, content: bytes, code: int) -> 
     done = machine.preflight("coder", "--verify")
     assert done.returncode == code, done.stdout
     assert ("1 hashes are right" in done.stdout) == (code == 0)
+
+
+@pytest.mark.parametrize("first", ["#!{python}", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''"])
+def test_the_version_is_read_without_importing_the_engine(machine: Machine, first: str) -> None:
+    """A start of vLLM only to hear its version would double the start of a server."""
+    packages = machine.root / "packages"
+    write_executable(
+        packages / "vllm-0.33.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: vllm\nVersion: 0.33.0\n"
+    )
+    python = machine.root / "venv" / "bin" / "python"
+    write_executable(python, f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    write_executable(machine.root / "fake" / "vllm", first.format(python=python) + "\nraise SystemExit('imported')\n")
+    done = machine.preflight("coder", "--skip", "disk")
+    assert "is vLLM 0.33.0" in done.stdout, done.stdout
+
+
+def test_a_vllm_that_cannot_be_imported_says_why(machine: Machine) -> None:
+    write_executable(
+        machine.root / "fake" / "vllm", "#!/bin/sh\necho noise\necho 'ImportError: no torch' >&2\nexit 1\n"
+    )
+    done = machine.preflight("coder")
+    assert done.returncode == 16
+    assert "failed with 1 and said: ImportError: no torch" in done.stdout

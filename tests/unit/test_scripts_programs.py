@@ -15,7 +15,18 @@ from compiler.render.environment import template_folder
 from compiler.targets.scripts import emit_scripts
 from tests.unit.plan_samples import PATH, one_on_cpu, two_on_one_gpu, write_tree
 
-PROGRAMS = ("bench", "evaluate", "preflight", "prefetch", "smoke-test", "wait-ready")
+PROGRAMS = (
+    "bench",
+    "evaluate",
+    "preflight",
+    "prefetch",
+    "smoke-test",
+    "wait-ready",
+    "install",
+    "upgrade",
+    "rollback",
+    "uninstall",
+)
 
 
 def emitted(plan: Plan) -> dict[str, str]:
