@@ -15,6 +15,8 @@ _SYSTEMD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\
 _YAML_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _YAML_BLOCK = re.compile(r"[ -~]+(\n[ -~]*)*", re.ASCII)
 _NGINX_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+# A reader of YAML looks no further for the colon (1024 characters, with the indent); a longer key stands by itself.
+_LONGEST_PLAIN_KEY = 900
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 
@@ -156,6 +158,9 @@ def _block_lines(value: Mapping[object, object] | Sequence[object]) -> Iterator[
     entries = value.items() if isinstance(value, Mapping) else ((None, item) for item in value)
     for key, item in entries:
         head = "-" if key is None else f"{quote_yaml(str(key))}:"
+        if len(head) > _LONGEST_PLAIN_KEY:
+            yield f"? {head[:-1]}"
+            head = ":"
         if isinstance(item, Mapping | list | tuple) and item:
             yield head
             yield from (f"  {line}" for line in _block_lines(item))

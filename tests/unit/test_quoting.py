@@ -117,6 +117,11 @@ def with_doubled_dollars(value: object) -> object:
     return value.replace("$", "$$") if isinstance(value, str) else value
 
 
+def test_a_very_long_key_is_still_a_key() -> None:
+    value = {"漢" * 200: "short", "k" * 2000: {"a": [1]}}
+    assert YAML(typ="safe", pure=True).load(f"key:\n{quoting.compose_block(value, 2)}") == {"key": value}
+
+
 @pytest.mark.parametrize("value", [{}, [], "text", {"a": float("nan")}, {"a": float("inf")}, {"a": object()}])
 def test_a_block_without_plain_data_is_refused(value: object) -> None:
     with pytest.raises(quoting.QuotingError):
