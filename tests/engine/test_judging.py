@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.engine
 # As little as a comparison needs: most of the time goes into starting vLLM's client.
 LOAD = ("--runs", "1", "--requests", "6", "--input-len", "16", "--output-len", "8")
 # A shared machine may be ten times slower at one moment than at another: what counts here is that like runs are
-# compared at all, and that a server is found slow whose every answer is late by more than any first token ever takes.
+# compared at all, and that a server is found slow which gets every request later than any first token takes.
 GENEROUS = ("--tolerance", "10000")
 DELAY = 4.0
 
@@ -76,31 +77,57 @@ def test_a_baseline_a_like_run_and_a_slowed_server(running: Stack, tmp_path: Pat
 
 @contextmanager
 def slowed(stack: Stack, folder: Path) -> Iterator[Stack]:
-    """The same stack, where every piece of an answer comes later."""
+    """The same stack, where every request reaches the server late."""
     tree = Path(shutil.copytree(stack.tree, folder / "slow"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    with SlowProxy(stack.port) as proxy:
+        port = int(proxy.server_address[1])
         plan = json.loads((tree / "plan.json").read_text())
         plan["services"][0]["port"] = port
         (tree / "plan.json").write_text(json.dumps(plan))
-        threading.Thread(target=accept, args=(listener, stack.port), daemon=True).start()
-        yield replace(stack, tree=tree, port=port)
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        try:
+            yield replace(stack, tree=tree, port=port)
+        finally:
+            proxy.shutdown()
+            thread.join()
 
 
-def accept(listener: socket.socket, port: int) -> None:
-    with suppress(OSError):
-        while True:
-            client, _ = listener.accept()
-            server = socket.create_connection(("127.0.0.1", port))
-            threading.Thread(target=forward, args=(client, server, 0.0), daemon=True).start()
-            threading.Thread(target=forward, args=(server, client, DELAY), daemon=True).start()
+class SlowProxy(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Forwarder)
+        self.target = port
 
 
-def forward(source: socket.socket, sink: socket.socket, delay: float) -> None:
-    with suppress(OSError), source, sink:
-        while piece := source.recv(65536):
-            time.sleep(delay)
-            sink.sendall(piece)
+class _Forwarder(BaseHTTPRequestHandler):
+    """Each request has connections of its own: idle ones would end while the next request is held back."""
+
+    server: SlowProxy
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+    def do_GET(self) -> None:
+        self.forward(None)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(DELAY)
+        self.forward(body)
+
+    def forward(self, body: bytes | None) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=60)
+        kept = {name: value for name, value in self.headers.items() if name in ("Authorization", "Content-Type")}
+        connection.request(self.command, self.path, body, kept)
+        response = connection.getresponse()
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.headers["Content-Type"] or "text/plain")
+        self.end_headers()
+        while piece := response.read1(65536):
+            self.wfile.write(piece)
+        connection.close()
 
 
 def test_answers_of_a_real_model_are_judged_with_the_python_of_vllm(running: Stack, tmp_path: Path) -> None:
