@@ -6,6 +6,7 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import stat
@@ -155,19 +156,48 @@ def check_version(expected: str) -> Sides:
     executable = shutil.which(name)
     if executable is None:
         raise StackError(EXIT_VERSION, Sides(wanted, f"no `{name}`", "install it, or set STACKC_VLLM to where it is"))
+    found = installed_version(executable) or _stated_version(wanted, executable)
+    # `0.33.0+cpu` is the same release, built for another device.
+    if found.partition("+")[0] != expected:
+        note = "install the planned release: the plan's memory figures hold for no other"
+        raise StackError(EXIT_VERSION, Sides(wanted, f"{executable} is vLLM {found}", note))
+    return Sides(wanted, f"{executable} is vLLM {found}")
+
+
+def installed_version(executable: str) -> str | None:
+    """What the executable's own environment has installed. Asking vLLM itself means to import all of it.
+
+    None if the file is no script that pip wrote, or its interpreter knows no vLLM.
+    """
+    with Path(executable).open("rb") as script:
+        lines = script.read(4096).decode("utf-8", "replace").splitlines()
+    # A path that is too long for the first line stands in the second one.
+    match = re.match(r"#!(/\S*python[\d.]*)$", lines[0] if lines else "")
+    match = match or re.match(r"'''exec' \"?(/[^\"]*python[\d.]*)\"? ", lines[1] if len(lines) > 1 else "")
+    if match is None:
+        return None
+    question = "from importlib.metadata import version; print(version('vllm'))"
+    try:
+        answer = subprocess.run([match[1], "-c", question], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _stated_version(wanted: str, executable: str) -> str:
+    """What `vllm --version` prints."""
     try:
         answer = subprocess.run(
             [executable, "--version"], capture_output=True, text=True, timeout=VERSION_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StackError(EXIT_VERSION, Sides(wanted, f"`{executable} --version` does not answer: {error}")) from error
-    lines = answer.stdout.split()
-    found = lines[-1] if lines else "no version"
-    # `0.33.0+cpu` is the same release, built for another device.
-    if found.partition("+")[0] != expected:
-        note = "install the planned release: the plan's memory figures hold for no other"
-        raise StackError(EXIT_VERSION, Sides(wanted, f"{executable} is {found}", note))
-    return Sides(wanted, f"{executable} is {found}")
+    if answer.returncode != 0:
+        said = (answer.stderr.strip().splitlines() or ["nothing"])[-1]
+        failed = f"`{executable} --version` failed with {answer.returncode} and said: {said}"
+        raise StackError(EXIT_VERSION, Sides(wanted, failed))
+    words = answer.stdout.split()
+    return words[-1] if words else "no version"
 
 
 def check_secret(plan: JsonObject, key: str, code: int, *, is_optional: bool = False) -> Sides:

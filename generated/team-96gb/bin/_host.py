@@ -76,9 +76,9 @@ class Host:
         self.step(" ".join(words), run)
 
 
-def is_active(host: Host, unit: str) -> bool:
-    """Whether systemd says that a unit runs."""
-    return host.ask("systemctl", "is-active", "--quiet", unit).returncode == 0
+def state_of(host: Host, unit: str) -> str:
+    """What systemd says that a unit is, such as `active`, `activating` or `failed`."""
+    return host.ask("systemctl", "is-active", unit).stdout.strip()
 
 
 def write_link(path: Path, target: str) -> None:

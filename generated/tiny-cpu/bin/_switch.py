@@ -10,7 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from _host import EXIT_STEP, USER, Host, is_active
+from _host import EXIT_STEP, USER, Host, state_of
 from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
 from _versions import Site, Tree, read_tree
 
@@ -107,29 +107,49 @@ def members(plan: JsonObject) -> list[str]:
     return [f"{plan['stack']}-{name}.service" for name in names]
 
 
-def start(host: Host, plan: JsonObject) -> None:
+def whole(plan: JsonObject) -> list[str]:
+    """All that runs. The target comes first: its one transaction holds all units, so that they start in their order."""
+    return [f"{plan['stack']}.target", *members(plan)]
+
+
+def running(host: Host, plan: JsonObject) -> list[str]:
+    """What runs, or is about to: everything if the target does, else the units that somebody started alone."""
+    units = [unit for unit in whole(plan) if state_of(host, unit) in ("active", "activating", "reloading")]
+    return whole(plan) if units[:1] == whole(plan)[:1] else units
+
+
+def start(host: Host, units: list[str]) -> None:
     """Start what does not run, each server once those before it are ready, and wait until all are."""
-    target, units = f"{plan['stack']}.target", members(plan)
     # Earlier failures count towards the limit of starts.
-    host.command("systemctl", "reset-failed", target, *units, may_fail=True)
+    host.command("systemctl", "reset-failed", *units, may_fail=True)
     try:
-        # The target comes first: its one transaction holds all units, so that they start in their order.
-        host.command("systemctl", "start", target, *units)
+        host.command("systemctl", "start", *units)
     except StackError as error:
-        failed = [unit for unit in units if not is_active(host, unit)]
-        raise StackError(error.code, f"not running: {', '.join(failed) or target}; see `journalctl -u UNIT`") from error
+        failed = [_last_words(host, unit) for unit in units if state_of(host, unit) != "active"]
+        raise StackError(error.code, f"not running: {'; '.join(failed) or error}") from error
 
 
-def smoke_test(host: Host, site: Site) -> None:
-    """Ask every server whether it is what the plan says."""
+def _last_words(host: Host, unit: str) -> str:
+    """A unit that failed, what its programs said last, and where the rest is."""
+    done = host.ask("journalctl", "--no-pager", "--output=json", "--lines=40", "--unit", unit)
+    lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    said = [str(line["MESSAGE"]) for line in lines if line.get("_PID") != "1" and isinstance(line["MESSAGE"], str)]
+    quoted = f", which said: {' / '.join(said[-3:])}" if said else ""
+    return f"{unit}{quoted} (`journalctl -u {unit}`)"
+
+
+def smoke_test(host: Host, site: Site, plan: JsonObject, units: list[str]) -> None:
+    """Ask the servers among these units whether they are what the plan says."""
+    names = [each["name"] for each in plan["services"] if f"{site.stack}-{each['name']}.service" in units]
 
     def run() -> None:
-        done = host.ask(str(host.path(f"{site.install}/current/bin/smoke-test")))
+        done = host.ask(str(host.path(f"{site.install}/current/bin/smoke-test")), *names)
         if done.returncode != 0:
             lines = [line for line in done.stdout.splitlines() if line.startswith("FAIL")] or [done.stderr.strip()]
             raise StackError(EXIT_STEP, f"the smoke test failed with {done.returncode}: {'; '.join(lines)}")
 
-    host.step("bin/smoke-test", run)
+    if names:
+        host.step(f"bin/smoke-test {' '.join(names)}", run)
 
 
 def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
@@ -148,7 +168,7 @@ def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
         host.command("systemctl", "daemon-reload")
         host.command("systemctl", "start", name)
     except StackError as error:
-        raise StackError(error.code, f"the models are not complete: see `journalctl -u {name}`") from error
+        raise StackError(error.code, f"the models are not complete: {_last_words(host, name)}") from error
     finally:
         host.step(f"remove {name}", lambda: path.unlink(missing_ok=True))
         host.command("systemctl", "daemon-reload", may_fail=True)
@@ -166,19 +186,24 @@ def _gateway(stack: str) -> str:
     return f"{stack}-gateway.service"
 
 
-def switch(site: Site, plan: JsonObject, old: Tree, new: Tree, *, is_running: bool) -> None:
-    """Go from one version to another: only what changed stops, and what runs on never sees a gap."""
+def switch(site: Site, old: Tree, new: Tree, wanted: list[str]) -> None:
+    """Go from one version to another: only what changed stops, and what runs on never sees a gap.
+
+    `wanted` is what ran before and is to run afterwards, as far as the new version has it.
+    """
+    plan = plan_of(new)
     host = site.host
     gateway = _gateway(site.stack)
     stopped = [unit for unit in changed_units(site.stack, old, new) if unit in site.linked_units()]
-    if is_running and stopped:
+    if wanted and stopped:
         host.command("systemctl", "stop", *stopped)
     site.link_units(new.units)
     site.point("current", new.version)
     site.unlink_units([unit for unit in site.linked_units() if unit not in new.units])
     host.command("systemctl", "daemon-reload")
-    if is_running:
-        if gateway in members(plan) and gateway not in stopped and is_active(host, gateway):
-            host.command("systemctl", "reload", gateway)
-        start(host, plan)
-        smoke_test(host, site)
+    units = whole(plan) if site.target in wanted else [unit for unit in wanted if unit in members(plan)]
+    if gateway in units and gateway not in stopped and state_of(host, gateway) == "active":
+        host.command("systemctl", "reload", gateway)
+    if units:
+        start(host, units)
+        smoke_test(host, site, plan, units)
