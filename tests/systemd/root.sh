@@ -64,7 +64,8 @@ umount -l /.outside
 rmdir /.outside
 cd /
 # systemd empties folders such as /tmp as it starts: never those of the machine that runs this test.
-[[ $(stat -f -c %T /) == overlayfs ]] || {
+kind=$(stat -f -c %T /)
+[[ $kind == overlayfs ]] || {
   echo "the root is not the overlay" >&2
   exit 1
 }

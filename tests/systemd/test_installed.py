@@ -197,7 +197,7 @@ def test_a_rollback_returns_to_the_version_before(stack: Stack) -> None:
     done = stack.run("second", "rollback")
     assert done.returncode == 0, done.stdout + done.stderr
     assert stack.version() != second
-    assert "--max-num-seqs\x004\x00" in stack.machine.must("cat", f"/proc/{stack.main_pid()}/cmdline")
+    assert "--max-num-seqs\x003\x00" not in stack.machine.must("cat", f"/proc/{stack.main_pid()}/cmdline")
     assert stack.chats()
 
 

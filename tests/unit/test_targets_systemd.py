@@ -24,6 +24,7 @@ from tests.unit.plan_samples import (
     write_executable,
     write_tree,
 )
+from tools import extract_directives
 
 # Exposure as `systemd-analyze security` counts it, from 0 to 10. A GPU's driver takes more than other programs need.
 MOST_EXPOSED = {"gpu": 4.2, "other": 1.9}
@@ -253,6 +254,15 @@ def test_what_a_patch_may_not_touch_is_what_the_units_set() -> None:
 def test_every_directive_that_stackc_sets_exists_in_the_oldest_systemd() -> None:
     known = load_directives().known
     assert all(OWNED[section] <= known[section] for section in OWNED)
+
+
+def test_the_table_is_what_the_oldest_systemd_says_of_itself() -> None:
+    version = subprocess.run([tool("systemctl"), "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.split()[1]) != load_directives().floor:
+        pytest.skip(f"this is not systemd {load_directives().floor}")
+    assert {name: frozenset(known) for name, known in extract_directives.directives().items()} == dict(
+        load_directives().known
+    )
 
 
 def test_patches_stand_at_the_end_of_their_section_and_systemd_takes_them(tmp_path: Path) -> None:
