@@ -162,6 +162,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="or `gateway`; default: all, together")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for memory and ports to get free")
     parser.add_argument("--skip", action="append", default=[], choices=KINDS, help="leave a check out; may be repeated")
+    parser.add_argument("--only", action="append", default=[], choices=KINDS, help="make no other; may be repeated")
     parser.add_argument("--verify", action="store_true", help="hash the models' files; reads all of them")
     parser.add_argument("--json", action="store_true", help="report for machines")
     options = parser.parse_args()
@@ -184,7 +185,8 @@ def main() -> int:
     options = _read_options()
     plan = load_plan()
     questions = _questions(plan, options.services, reads_all=options.verify)
-    results = run_all(questions, options.skip, options.wait)
+    chosen = [question for question in questions if question.name in (options.only or KINDS)]
+    results = run_all(chosen, options.skip, options.wait)
     code = next((result.code for result in results if result.status == FAIL), 0)
     if options.json:
         print(format_json(plan["stack"], results, code))

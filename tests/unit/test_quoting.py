@@ -126,6 +126,8 @@ def test_a_very_long_key_is_still_a_key() -> None:
 def test_a_block_without_plain_data_is_refused(value: object) -> None:
     with pytest.raises(quoting.QuotingError):
         quoting.compose_block(value, 0)
+
+
 def read_nginx(word: str) -> str:
     """A double-quoted word as nginx reads it (src/core/ngx_conf_file.c: ngx_conf_read_token)."""
     escapes = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "'": "'", "\\": "\\"}

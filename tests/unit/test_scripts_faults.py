@@ -192,7 +192,7 @@ def test_each_check_stands_for_itself(machine: Machine, gpu: str) -> None:
 
 
 def test_every_code_is_documented(machine: Machine) -> None:
-    table = (template_folder() / "readme" / "readme.j2").read_text(encoding="utf-8")
+    table = (template_folder() / "readme" / "codes.j2").read_text(encoding="utf-8")
     for fault in FAULTS:
         program = fault.command[0]
         text = (machine.tree / "bin" / program).read_text(encoding="utf-8")

@@ -79,7 +79,7 @@ def test_p95_is_by_nearest_rank(scripts: SimpleNamespace, count: int, expected: 
 def test_the_objective_of_the_specs_monitoring_is_the_budget(tmp_path: Path, server: FakeServer) -> None:
     server.key, server.first_gap = None, 0.05
     plan = with_service(two_on_one_gpu(), "coder", port=server.port)
-    objective = Monitoring(0.01, 15, False, 3000, False, 9400, 9090)
+    objective = Monitoring(0.01, 0.2, (), 15, False, 3000, False, 9400, 9090)
     tree = write_tree(replace(plan, secrets=Secrets(None, None), monitoring=objective), tmp_path)
     done = run_program(tree, "smoke-test", "coder", "--json", "--requests", "2")
     assert (done.returncode, statuses(done)["budget"]) == (0, "warn")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.plan.operations import Gateway
+from compiler.plan.operations import Gateway, Route
 from tests.conftest import ROOT, missing
 from tests.unit.plan_samples import two_on_one_gpu, write_executable
 from tests.unit.script_machine import CARD, KEY, Machine, free_port
@@ -72,7 +72,8 @@ def test_a_key_only_for_root_is_fine_where_systemd_reads_it(
 
 
 def with_gateway(machine: Machine, kind: str) -> None:
-    gateway = Gateway(kind, "127.0.0.1", free_port(), "image", 2**20, None, 0, 10, ())
+    routes = (Route("coder", "coder", None, 600),)
+    gateway = Gateway(kind, "127.0.0.1", free_port(), "image", 2**20, None, 0, 10, routes)
     keys = machine.root / "client-keys"
     keys.write_text("sk-one\nsk-two\n", encoding="ascii")
     keys.chmod(0o640)

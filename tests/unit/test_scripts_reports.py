@@ -24,7 +24,7 @@ RESULTS = st.lists(st.tuples(st.sampled_from(["coder", "stack"]), TEXT, STATUS, 
 
 
 def made(scripts: SimpleNamespace, rows: list[tuple[str, str, str, str]]) -> list[Any]:
-    return [scripts.stack.Result(*row, 1 if row[2] == "FAIL" else 0, 0.25) for row in rows]
+    return [scripts.stack.Result(*row, 1 if row[2] == "FAIL" else 0, seconds=0.25) for row in rows]
 
 
 @given(rows=RESULTS)

@@ -20,7 +20,7 @@ from tests.unit.fake_server import FakeServer
 from tests.unit.plan_samples import UUIDS, one_on_cpu, one_on_two_gpus, two_on_one_gpu, write_executable
 
 Memory = Callable[..., str]
-CARD = "0, GPU-a, NVIDIA RTX PRO 6000, 12.0, 97887, 97000"
+CARD = "0, GPU-a, NVIDIA RTX PRO 6000, 12.0, 97887, 97000, 580.95.05, Disabled, Enabled"
 # `coder` holds 23 GiB of weights and as much KV cache; with the context, 46.5 GiB at most.
 HELD = 46 * 1024 + 200
 
@@ -76,7 +76,8 @@ def test_more_and_less_than_the_ledger_fails(memory: Memory, scripts: SimpleName
 
 def test_each_gpu_of_a_server_is_compared(memory: Memory, scripts: SimpleNamespace) -> None:
     """70 GiB on each of two: together right and one of them wrong is wrong."""
-    cards = tuple(f"{index}, {uuid}, NVIDIA H100 80GB HBM3, 9.0, 81559, 81000" for index, uuid in enumerate(UUIDS))
+    run = "580.95.05, Disabled, Enabled"
+    cards = tuple(f"{n}, {uuid}, NVIDIA H100 80GB HBM3, 9.0, 81559, 81000, {run}" for n, uuid in enumerate(UUIDS))
     both = [(uuid, os.getpid(), 70 * 1024 + 100) for uuid in UUIDS]
     assert memory(both, plan=one_on_two_gpus(), name="big", cards=cards).count("the ledger has") == 2
     uneven = [(UUIDS[0], os.getpid(), 79 * 1024), (UUIDS[1], os.getpid(), 61 * 1024)]

@@ -108,17 +108,24 @@ class Server:
             with _deadline(connection.sock, self._seconds, late):
                 connection.request(method, path, None if body is None else json.dumps(body), self._headers(body))
                 yield connection.getresponse(), start
-            if late.is_set():
-                raise ServerError(f"{path}: no whole answer in {self._seconds:g} s")
-        except (OSError, http.client.HTTPException) as error:
-            reason = f"no whole answer in {self._seconds:g} s" if late.is_set() else str(error)
-            raise ServerError(f"{path}: {reason or type(error).__name__}") from error
+        except (OSError, http.client.HTTPException, ServerError) as error:
+            # An answer that the deadline has ended looks cut off.
+            raise ServerError(self._late(path) if late.is_set() else _reason(path, error)) from error
         finally:
             connection.close()
+        if late.is_set():
+            raise ServerError(self._late(path))
+
+    def _late(self, path: str) -> str:
+        return f"{path}: no whole answer in {self._seconds:g} s"
 
     def _headers(self, body: JsonObject | None) -> dict[str, str]:
         headers = {} if body is None else {"Content-Type": "application/json"}
         return headers if self._key is None else {**headers, "Authorization": f"Bearer {self._key}"}
+
+
+def _reason(path: str, error: Exception) -> str:
+    return str(error) if isinstance(error, ServerError) else f"{path}: {str(error) or type(error).__name__}"
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from _versions import Site, Tree, read_tree
 EXIT_VERSION, EXIT_API_KEY, EXIT_CLIENT_KEYS = 16, 17, 19
 SYSTEMD_FLOOR = 252
 _LAUNCH = "bin/launch-"
-_OTHER_CHECKS = ("driver", "gpu", "memory", "disk", "shm", "port", "model")
 
 
 def plan_of(tree: Tree) -> JsonObject:
@@ -63,18 +62,18 @@ def _check_secret(path: Path, code: int) -> None:
     except OSError as error:
         message = f"{path}: {error.strerror}: make it with `install -m 0600 /dev/stdin {path}`"
         raise StackError(code, message) from None
-    if facts.st_mode & 0o077 or facts.st_uid != os.geteuid():
-        raise StackError(code, f"{path} must be readable for root alone: `chown root {path} && chmod 0600 {path}`")
+    # Root's group may read it: containers, whose user is in that group, and a gateway that reloads its keys.
+    if facts.st_mode & 0o037 or facts.st_uid != os.geteuid():
+        raise StackError(code, f"{path} must be closed to other users: `chown root {path} && chmod 0640 {path}`")
     if not path.is_file() or facts.st_size == 0:
         raise StackError(code, f"{path} holds nothing")
 
 
 def _check_vllm(host: Host, plan: JsonObject) -> None:
     path, version = plan["paths"]["vllm"], plan["engine"]["vllm"]
-    skipped = [word for name in _OTHER_CHECKS for word in ("--skip", name)]
     program = str(source_folder() / "bin" / "preflight")
     with tempfile.TemporaryDirectory() as home:
-        done = host.ask(program, *skipped, STACKC_VLLM=str(host.path(path)), HOME=home)
+        done = host.ask(program, "--only", "version", STACKC_VLLM=str(host.path(path)), HOME=home)
     if done.returncode != 0:
         said = next((line for line in done.stdout.splitlines() if line.startswith("FAIL")), done.stderr.strip())
         folder = Path(path).parent.parent
@@ -139,17 +138,18 @@ def _last_words(host: Host, unit: str) -> str:
 
 
 def smoke_test(host: Host, site: Site, plan: JsonObject, units: list[str]) -> None:
-    """Ask the servers among these units whether they are what the plan says."""
+    """Ask what runs whether it is what the plan says: the whole stack, or the servers among these units."""
+    is_whole = site.target in units
     names = [each["name"] for each in plan["services"] if f"{site.stack}-{each['name']}.service" in units]
 
     def run() -> None:
-        done = host.ask(str(host.path(f"{site.install}/current/bin/smoke-test")), *names)
+        done = host.ask(str(host.path(f"{site.install}/current/bin/smoke-test")), *(() if is_whole else names))
         if done.returncode != 0:
             lines = [line for line in done.stdout.splitlines() if line.startswith("FAIL")] or [done.stderr.strip()]
             raise StackError(EXIT_STEP, f"the smoke test failed with {done.returncode}: {'; '.join(lines)}")
 
     if names:
-        host.step(f"bin/smoke-test {' '.join(names)}", run)
+        host.step(" ".join(["bin/smoke-test", *(() if is_whole else names)]), run)
 
 
 def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
@@ -177,8 +177,8 @@ def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
 def changed_units(stack: str, old: Tree, new: Tree) -> list[str]:
     """Units of the old version that must not run on: they are gone, or they or their launch script changed."""
     own = {f"{stack}-{path[len(_LAUNCH) :]}.service": path for path in old.files if path.startswith(_LAUNCH)}
-    running = [unit for unit in old.units if unit in own or unit == _gateway(stack)]
-    files = {unit: (f"systemd/{unit}", own.get(unit, "")) for unit in running}
+    kept = [unit for unit in old.units if unit in own or unit == _gateway(stack)]
+    files = {unit: (f"systemd/{unit}", own.get(unit, "")) for unit in kept}
     return [unit for unit, paths in files.items() if any(old.files.get(path) != new.files.get(path) for path in paths)]
 
 
