@@ -1,10 +1,8 @@
-"""Fixtures of the machine tests."""
+"""Marks all tests of this folder."""
 
 from __future__ import annotations
 
 import pytest
-
-from tests.engine.conftest import engine, tiny_model  # noqa: F401  (fixtures)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

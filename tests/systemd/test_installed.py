@@ -17,6 +17,7 @@ from compiler.cli.lock import lock_spec
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Plan
 from compiler.resolve.hub import Hub
+from tests.engine.conftest import engine, tiny_model  # noqa: F401  (fixtures)
 from tests.engine.engine_process import ENGINE
 from tests.systemd.machine import Completed, Machine
 from tests.systemd.trees import copy_tree
@@ -105,7 +106,7 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # noqa: F811
     """The installed and running stack."""
     folder = tmp_path_factory.mktemp("installed")
     plan = plan_of(folder, tiny_model)
