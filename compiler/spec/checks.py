@@ -309,7 +309,7 @@ def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 # Names of units and containers that stacks have.
-_RESERVED = {"gateway", "prefetch", "prepare", "target"}
+_RESERVED = {"gateway", "prefetch", "target"}
 
 
 def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:

@@ -91,12 +91,12 @@ def _check_hosts(file: SpecFile) -> Iterator[Diagnostic]:
     wanted = [target for target in file.spec.targets if target in CONTAINERS]
     if not wanted:
         return
-    gateway = file.spec.gateway
-    hosts = [(("services", name), service.host) for name, service in file.spec.services.items()]
-    for where, host in hosts if gateway is None else [(("gateway",), gateway.host)]:
-        if host != "localhost" and not _is_address(host):
-            path = (*where, "host")
-            message = f"`host: {host}` is no IP address, and {_named(wanted)} publishes ports on addresses only"
+    if file.spec.gateway is not None:
+        return  # of its own host gateway_checks.py says it for every target
+    for name, service in file.spec.services.items():
+        if service.host != "localhost" and not _is_address(service.host):
+            path = ("services", name, "host")
+            message = f"`host: {service.host}` is no IP address, and {_named(wanted)} publishes ports on addresses only"
             help_ = Help("write 127.0.0.1", (Edit(path, "127.0.0.1"),))
             yield Diagnostic("E0214", message, file.at(*path), helps=(help_,))
 

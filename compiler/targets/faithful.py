@@ -176,7 +176,8 @@ def _gateway_unit_facts(unit: systemd.GatewayUnit) -> Iterator[Fact]:
     yield Directive("Unit", "StartLimitBurst", str(unit.start_burst))
     yield Command("ExecStart", (unit.program, "run"))
     yield Command("ExecStartPost", (unit.program, "wait"))
-    yield Command("ExecReload", (unit.program, "reload"))
+    if unit.reloads:
+        yield Command("ExecReload", (unit.program, "reload"))
     yield Directive("Service", "KillSignal", unit.kill_signal)
     yield Directive("Service", "TimeoutStartSec", str(unit.start_seconds))
     yield Directive("Service", "TimeoutStopSec", str(unit.stop_seconds))

@@ -78,6 +78,7 @@ class GatewayUnit:
     environment: tuple[tuple[str, str], ...]
     credentials: tuple[tuple[str, str], ...]
     program: str
+    reloads: bool
     kill_signal: str
     start_seconds: int
     stop_seconds: int
@@ -183,6 +184,7 @@ def gateway_unit(plan: Plan, gateway: Gateway) -> GatewayUnit:
         environment=_environment(plan, *own),
         credentials=_credentials(("client-keys", plan.secrets.client_keys), ("api-key", plan.secrets.api_key)),
         program=f"{plan.paths.current}/bin/gateway",
+        reloads=gateway.kind == "nginx",
         kill_signal=_KILL_SIGNALS[gateway.kind],
         start_seconds=_GATEWAY_START_SECONDS,
         stop_seconds=stop,

@@ -203,7 +203,8 @@ def switch(site: Site, old: Tree, new: Tree, wanted: list[str]) -> None:
     host.command("systemctl", "daemon-reload")
     units = whole(plan) if site.target in wanted else [unit for unit in wanted if unit in members(plan)]
     if gateway in units and gateway not in stopped and state_of(host, gateway) == "active":
-        host.command("systemctl", "reload", gateway)
+        # LiteLLM cannot reload, and is started anew.
+        host.command("systemctl", "reload-or-restart", gateway)
     if units:
         start(host, units)
         smoke_test(host, site, plan, units)
