@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup compile check test test-fast lint engine bench clean
+.PHONY: help setup compile check test test-fast test-emitted lint engine bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -31,14 +31,18 @@ lint: setup  ## ruff, mypy and the layer contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test-fast: setup lint  ## everything but the tests that start a real vLLM
-	$(BIN)/python -m pytest -m "not engine" --numprocesses auto
+test-fast: setup lint  ## the compiler's own tests, in about a minute
+	$(BIN)/python -m pytest -m "not emitted and not engine and not systemd" --numprocesses auto
 
-engine: setup  ## make .engine with vLLM's CPU build (2.5 GB on disk)
+test-emitted: setup  ## run what is emitted, with a real nginx, Prometheus and hf
+	$(BIN)/python -m pytest -m emitted --numprocesses auto
+
+engine: setup  ## make .engine with vLLM's CPU build and LiteLLM (2.7 GB on disk)
 	$(PYTHON) tools/setup_engine.py
 
-test: test-fast engine  ## all tests
-	$(BIN)/python -m pytest -m engine
+# A file's tests share servers, and two servers at once are as fast as one.
+test: test-fast test-emitted engine  ## all tests; those that boot a systemd need root
+	$(BIN)/python -m pytest -m "engine or systemd" --numprocesses 2 --dist loadfile
 
 bench: setup  ## time start-up, compilation and solving
 	$(BIN)/python -m benchmarks.speed

@@ -20,6 +20,18 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else "default")
 
 
+# Tests of what is emitted run real programs, which takes minutes.
+EMITTED = ("gateway/", "monitoring/", "unit/test_scripts_", "unit/test_installer", "hub/test_prefetch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep them out of the suite that is run at every change."""
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        if path.startswith(EMITTED) and item.get_closest_marker("engine") is None:
+            item.add_marker(pytest.mark.emitted)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What a test's Hub says must not reach the developer's cache, nor another test."""

@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -S
-"""Poses as `vllm serve`: loads for a while, answers /health, and misbehaves as /etc/fake/NAME.json says.
+"""Poses as `vllm serve`: loads, answers /health and any POST, and misbehaves as /etc/fake/NAME.json says.
 
-exit: leave with this status after `after` seconds; never: load for ever; stubborn: ignore SIGTERM; load: seconds.
+exit: leave with this status after `after` seconds; never: load for ever; stubborn: ignore SIGTERM; load and
+answer: seconds.
 Every start and every readiness is noted in $HOME/events with the monotonic clock.
 """
 
@@ -23,6 +24,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/health" else 404)
         self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(ORDERS.get("answer", 0.05))
+        text = json.dumps({"port": PORT, "key": self.headers["Authorization"]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -24,7 +24,7 @@ KEY = "sk-nobody-may-see-this"
 TIMEOUTS = Timeouts(ready=8, start=12, drain=1, stop=4)
 SMI = """#!/bin/sh
 case $* in
-*query-gpu*) echo "0, GPU-1, NVIDIA RTX PRO 6000 Blackwell, 12.0, 97887, 97000" ;;
+*query-gpu*) echo "0, GPU-1, NVIDIA RTX PRO 6000 Blackwell, 12.0, 97887, 97000, 580.95.05, Disabled, Enabled" ;;
 esac
 """
 

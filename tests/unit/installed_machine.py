@@ -55,7 +55,7 @@ elif verb == "stop":
     for unit in units:
         code = code if unit in book["known"] else 5
         book["running"].pop(unit, None)
-elif verb in ("start", "reload"):
+elif verb in ("start", "reload-or-restart"):
     for unit in units:
         text = book["known"].get(unit)
         if text is None or "broken" in text:

@@ -220,7 +220,7 @@ def test_a_gateway_that_stays_is_only_reloaded(machine: InstalledMachine) -> Non
     assert first.returncode == 0, first.stdout + first.stderr
     machine.forget_calls()
     assert machine.run(machine.copy(with_gateway(NEWER, 8080)), "upgrade").returncode == 0
-    assert machine.calls("reload") == [["duo-gateway.service"]]
+    assert machine.calls("reload-or-restart") == [["duo-gateway.service"]]
     assert not [units for units in machine.calls("stop") if "duo-gateway.service" in units]
 
 
