@@ -25,13 +25,11 @@ from compiler.targets.containers import (
     prefetch_container,
     server_container,
 )
-from compiler.targets.deployment import is_loopback, is_wildcard, start_seconds
+from compiler.targets.deployment import RESTART_SECONDS, START_BURST, is_loopback, is_wildcard, start_seconds
 
 QUADLET = PurePosixPath("quadlet")
 _BACKEND, _EDGE, _DOWNLOAD = "backend", "edge", "download"
 
-_RESTART_SECONDS = 20
-_START_BURST = 3
 # Between Podman's kill of the container and systemd's kill of Podman.
 _STOP_MARGIN_SECONDS = 30
 _GATEWAY_START_SECONDS = 120
@@ -179,7 +177,7 @@ def _unit(
     network_units = _network_units(container)
     networks_used = tuple(f"{plan.stack}-{name}.network" for name in networks) if plan.gateway is not None else ()
     stop = None if container.stop_seconds is None else container.stop_seconds + _STOP_MARGIN_SECONDS
-    once = (start_seconds or 0) + (stop or 0) + _RESTART_SECONDS
+    once = (start_seconds or 0) + (stop or 0) + RESTART_SECONDS
     return ContainerUnit(
         stack=plan.stack,
         description=description,
@@ -209,9 +207,9 @@ def _unit(
         else (),
         start_seconds=start_seconds,
         stop_seconds=stop,
-        start_interval=(_START_BURST + 1) * once,
-        restart_seconds=_RESTART_SECONDS,
-        start_burst=_START_BURST,
+        start_interval=(START_BURST + 1) * once,
+        restart_seconds=RESTART_SECONDS,
+        start_burst=START_BURST,
         additions=_additions(plan.patches.quadlet.get(container.name, {})),
     )
 

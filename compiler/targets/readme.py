@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.deployment import USER, cache_environment, is_wildcard
+from compiler.targets.deployment import START_BURST, USER, cache_environment, is_wildcard
 from compiler.targets.readme_tables import (
     Table,
     device_table,
@@ -95,6 +95,7 @@ class Readme:
         tree: below generated/.
         home: the folder that runs: what the link `current` leads to, or this folder where nothing installs it.
         bin: of that folder.
+        cases: a file for `bin/evaluate`: the one that is emitted, or one that the reader has to write.
         units: of the servers, then of the gateway; likewise `containers`.
         virtual_environment: None if the vLLM executable is not in a `bin` folder.
         templates: path and SHA-256 of each template that is not stackc's own.
@@ -123,6 +124,8 @@ class Readme:
     install: str
     home: str
     bin: str
+    cases: str
+    start_burst: int
     state: str
     vllm: str
     virtual_environment: str | None
@@ -170,6 +173,8 @@ def readme(plan: Plan) -> Readme:
         install=plan.paths.install,
         home=home,
         bin="bin" if home == "." else f"{home}/bin",
+        cases=f"{home}/evaluation/smoke.yaml" if any(each.task == "chat" for each in plan.services) else "cases.yaml",
+        start_burst=START_BURST,
         state=plan.paths.state,
         vllm=plan.paths.vllm,
         virtual_environment=_virtual_environment(plan.paths.vllm),
