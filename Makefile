@@ -40,9 +40,10 @@ test-emitted: setup  ## run what is emitted, with a real nginx, Prometheus and h
 engine: setup  ## make .engine with vLLM's CPU build and LiteLLM (2.7 GB on disk)
 	$(PYTHON) tools/setup_engine.py
 
-# A file's tests share servers, and two servers at once are as fast as one.
+# A file's tests share servers, and two servers at once are as fast as one. What counts seconds runs alone.
 test: test-fast test-emitted engine  ## all tests; those that boot a systemd need root
-	$(BIN)/python -m pytest -m "engine or systemd" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "engine and not systemd" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m systemd
 
 bench: setup  ## time start-up, compilation and solving
 	$(BIN)/python -m benchmarks.speed

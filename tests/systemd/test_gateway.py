@@ -67,12 +67,12 @@ def plan() -> Plan:
 
 
 def _quick(service: Service) -> Service:
-    """With a model that lies in a folder, and deadlines that a test can wait for."""
+    """With a model that lies in a folder, and deadlines as short as a busy machine allows."""
     model = replace(service.model, repository=None, folder="/srv/models/m", commit=None, is_pinned=False)
     arguments = tuple(
         replace(each, value=str(service.port)) if each.flag == "--port" else each for each in service.arguments
     )
-    timeouts = Timeouts(ready=8, start=12, drain=1, stop=4)
+    timeouts = Timeouts(ready=30, start=40, drain=1, stop=4)
     return replace(service, model=model, arguments=arguments, timeouts=timeouts, start_after=())
 
 
@@ -107,7 +107,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             machine.write(f"/etc/stackc/{secret}", text + "\n", mode=0o640)
         machine.write(f"/etc/systemd/system/{STABLE}.d/fast.conf", "[Service]\nRestartSec=2s\n")
         machine.must(f"{copy_tree(machine, plan(), folder, 'duo')}/bin/install")
-        machine.must("systemctl", "start", TARGET, seconds=60)
+        machine.must("systemctl", "start", TARGET, seconds=120)
         yield Stack(machine)
 
 
