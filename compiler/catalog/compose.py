@@ -5,6 +5,9 @@ Source: schema/compose-spec.json of compose-spec/compose-spec, as check-jsonsche
 
 from __future__ import annotations
 
+PROMETHEUS, GRAFANA, DCGM = "prometheus", "grafana", "dcgm-exporter"
+"""Names of the containers of monitoring, by which they find each other."""
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())

@@ -13,13 +13,13 @@ from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 from compiler.spec.operations import MonitoringSpec
+from compiler.spec.patch_compose import monitoring_containers
 
 # Key of `monitoring`, the histogram that measures it, and vLLM's name for the family of its bounds.
 _OBJECTIVES = (
     ("ttft_p95_seconds", "vllm:time_to_first_token_seconds", "time_to_first_token"),
     ("inter_token_p95_seconds", "vllm:inter_token_latency_seconds", "inter_token_latency"),
 )
-_CONTAINERS = ("prometheus", "grafana", "dcgm-exporter")
 
 
 def check_monitoring(file: SpecFile) -> Iterator[Diagnostic]:
@@ -32,7 +32,7 @@ def check_monitoring(file: SpecFile) -> Iterator[Diagnostic]:
             yield from _check_objective(file, key, getattr(monitoring, key), histogram, family)
     yield from _check_statistics(file)
     yield from _check_ports(file, monitoring)
-    yield from _check_names(file, monitoring)
+    yield from _check_names(file)
 
 
 def _check_objective(file: SpecFile, key: str, objective: float, histogram: str, family: str) -> Iterator[Diagnostic]:
@@ -128,12 +128,13 @@ def _own_ports(file: SpecFile, monitoring: MonitoringSpec) -> Iterator[tuple[str
         yield "dcgm_port", "NVIDIA's exporter"
 
 
-def _check_names(file: SpecFile, monitoring: MonitoringSpec) -> Iterator[Diagnostic]:
+def _check_names(file: SpecFile) -> Iterator[Diagnostic]:
     """Compose has a container of each of these names."""
     if "compose" not in file.spec.targets:
         return
-    used = {"prometheus": True, "grafana": monitoring.grafana, "dcgm-exporter": monitoring.dcgm}
-    for name in (name for name in _CONTAINERS if used[name] and name in file.spec.services):
+    for name in monitoring_containers(file.spec):
+        if name not in file.spec.services:
+            continue
         message = f"a service cannot be called `{name}`: the monitoring has a container of that name"
         help_ = Help(f"call it `{name}-server`")
         yield Diagnostic("E0218", message, file.at_key("services", name), helps=(help_,))

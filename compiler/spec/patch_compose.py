@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from compiler.catalog.compose import SERVICE_KEYS, TOP_LEVEL_KEYS
+from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS, SERVICE_KEYS, TOP_LEVEL_KEYS
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
@@ -137,9 +137,9 @@ _KINDS: Mapping[str, Tree] = {
     "gateway": _GATEWAY,
     "prefetch": _ONE_SHOT,
     "prepare": _ONE_SHOT,
-    "prometheus": _MONITORING,
-    "grafana": _MONITORING,
-    "dcgm-exporter": _MONITORING,
+    PROMETHEUS: _MONITORING,
+    GRAFANA: _MONITORING,
+    DCGM: _MONITORING,
 }
 
 FILE_TREE: Tree = {
@@ -172,12 +172,16 @@ def service_tree(name: str, written: Iterable[str]) -> Tree | None:
 def written_services(spec: Spec) -> tuple[str, ...]:
     """Names of the containers that the compose file of a spec has without any patch."""
     gateway = ("gateway",) if spec.gateway is not None else ()
-    monitoring: tuple[str, ...] = ()
-    if spec.monitoring is not None:
-        grafana = ("grafana",) if spec.monitoring.grafana else ()
-        dcgm = ("dcgm-exporter",) if spec.monitoring.dcgm and spec.has_gpus else ()
-        monitoring = ("prometheus", *grafana, *dcgm)
-    return ("prepare", *spec.services, *gateway, "prefetch", *monitoring)
+    return ("prepare", *spec.services, *gateway, "prefetch", *monitoring_containers(spec))
+
+
+def monitoring_containers(spec: Spec) -> tuple[str, ...]:
+    """Those of Prometheus and what belongs to it."""
+    if spec.monitoring is None:
+        return ()
+    has_dcgm = spec.monitoring.dcgm and spec.has_gpus
+    used = {PROMETHEUS: True, GRAFANA: spec.monitoring.grafana, DCGM: has_dcgm}
+    return tuple(name for name, is_used in used.items() if is_used)
 
 
 def check_compose_patch(file: SpecFile) -> Iterator[Diagnostic]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.catalog.compose import PROMETHEUS
 from compiler.plan.ir import Plan, Service
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
-from compiler.targets.compose_monitoring import PROFILE, PROMETHEUS, MonitoringContainer, monitoring_containers
+from compiler.targets.compose_monitoring import PROFILE, MonitoringContainer, monitoring_containers
 from compiler.targets.compose_patches import Additions, file_additions, new_services, service_additions
 from compiler.targets.containers import (
     ROOT,

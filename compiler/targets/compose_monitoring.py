@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
 from compiler.plan.ir import GpuNode, Monitoring, Plan
 from compiler.targets.containers import Container, Port, Volume, all_devices
 
 PROFILE = "monitoring"
-PROMETHEUS, GRAFANA, DCGM = "prometheus", "grafana", "dcgm-exporter"
 
 # By tag; releases as docs and changelogs of the projects name them: prometheus/client_java#2299 (its own tests),
 # grafana.com/docs (12.4.0 is the first release of the image under this name), README of NVIDIA/dcgm-exporter.

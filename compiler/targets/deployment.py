@@ -11,12 +11,6 @@ from compiler.plan.ir import GpuNode, Plan, Rollout, Service
 USER = "stackc"
 """The system user that runs the units."""
 
-PROMETHEUS_CONTAINER = "prometheus"
-"""Its name in the compose file, by which Grafana finds it; it listens on 9090 there."""
-
-DCGM_CONTAINER = "dcgm-exporter"
-"""Name of NVIDIA's exporter in the compose file, by which Prometheus finds it; it listens on 9400 there."""
-
 PREFLIGHT_WAIT = 120
 """Seconds for which a unit's preflight waits for memory and a port that a dying predecessor still holds."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compiler.catalog.compose import PROMETHEUS
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
-from compiler.targets.deployment import PROMETHEUS_CONTAINER
 
 DASHBOARDS = "/var/lib/grafana/dashboards"
 """Where the compose file mounts ../monitoring/grafana/dashboards."""
@@ -30,7 +30,7 @@ def provisioning(plan: Plan, monitoring: Monitoring) -> Provisioning:
     return Provisioning(
         stack=plan.stack,
         datasource=f"stackc-{plan.stack}",
-        url=f"http://{PROMETHEUS_CONTAINER}:{_PROMETHEUS_PORT}",
+        url=f"http://{PROMETHEUS}:{_PROMETHEUS_PORT}",
         scrape_seconds=monitoring.scrape_seconds,
         dashboards=DASHBOARDS,
     )

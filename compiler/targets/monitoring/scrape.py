@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from compiler.catalog.compose import DCGM
 from compiler.plan.ir import Plan, Service
 from compiler.plan.operations import Monitoring
-from compiler.targets.deployment import DCGM_CONTAINER, is_wildcard
+from compiler.targets.deployment import is_wildcard
 from compiler.targets.monitoring.shared_alerts import gpu_job
 
 # Prometheus' default; never longer than the interval, which it refuses.
@@ -51,7 +52,7 @@ def host_file(plan: Plan, monitoring: Monitoring) -> PrometheusFile:
 
 def compose_file(plan: Plan, monitoring: Monitoring) -> PrometheusFile:
     """For the one that compose runs, in the servers' own network."""
-    exporter = f"{DCGM_CONTAINER}:{_DCGM_PORT}"
+    exporter = f"{DCGM}:{_DCGM_PORT}"
     where = "the container of ../compose/compose.yaml"
     return _file(plan, monitoring, where, lambda service: f"{service.name}:{service.port}", exporter)
 
