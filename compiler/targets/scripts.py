@@ -36,6 +36,7 @@ _MODULES = (
     "_evaluation.py",
     "_evaluation_report.py",
     "_gpu.py",
+    "_keys.py",
     "_load.py",
     "_measure.py",
     "_model.py",

@@ -25,11 +25,11 @@ import _load  # noqa: E402
 import _probes  # noqa: E402
 import _through  # noqa: E402
 import _usage  # noqa: E402
+from _keys import read_api_key, read_client_key  # noqa: E402
 from _process import Process  # noqa: E402
 from _report import FORMATS, format_report  # noqa: E402
 from _server import Server  # noqa: E402
 from _stack import (  # noqa: E402
-    EXIT_ENVIRONMENT,
     EXIT_USAGE,
     FAIL,
     SKIP,
@@ -105,7 +105,7 @@ class Options(NamedTuple):
 
 def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> list[Result]:
     """Each server alone, then all at once, then through the gateway."""
-    key = read_key(plan, options)
+    key = servers_key(plan, options)
     targets = [make_target(plan, service, key, options) for service in services]
     if options.gateway == "only":
         return test_gateway(plan, targets, key, options)
@@ -166,7 +166,7 @@ def test_gateway(plan: JsonObject, targets: list[_probes.Target], key: str | Non
     if options.elsewhere:
         return [Result("gateway", "reachable", SKIP, "a server was named that is not the one behind the gateway", 0)]
     host = "127.0.0.1" if gateway["host"] in WILDCARD_HOSTS else gateway["host"]
-    client_key = read_client_key(plan, options)
+    client_key = clients_key(plan, options)
     server = Server(host, gateway["port"], client_key, options.request_timeout)
     names = {route["service"]: route["name"] for route in gateway["routes"]}
     routed = tuple(
@@ -193,36 +193,20 @@ def _ask_gateway(entrance: _through.Entrance) -> list[Result]:
     return results
 
 
-def read_key(plan: JsonObject, options: Options) -> str | None:
-    """The servers' API key, or None where the stack has none. It is never printed."""
+def servers_key(plan: JsonObject, options: Options) -> str | None:
+    """The servers' API key, or None where the stack has none."""
     path = Path(options.api_key_file) if options.api_key_file else secret_file(plan, "api_key")
     if path is None or (plan["secrets"]["api_key"] is None and not options.api_key_file):
         return None
-    return _one_key(path, _read_secret(path, "API key").strip())
+    return read_api_key(path)
 
 
-def read_client_key(plan: JsonObject, options: Options) -> str | None:
-    """The first key of the clients' file, whose lines are `KEY` or `NAME:KEY`; None where the stack has none."""
+def clients_key(plan: JsonObject, options: Options) -> str | None:
+    """The first key of the clients' file; None where the stack has none."""
     path = Path(options.client_keys_file) if options.client_keys_file else secret_file(plan, "client_keys")
     if path is None or (plan["secrets"]["client_keys"] is None and not options.client_keys_file):
         return None
-    lines = (line.strip() for line in _read_secret(path, "client key").splitlines())
-    first = next((line for line in lines if line and not line.startswith("#")), "")
-    return _one_key(path, (first.partition(":")[2] if ":" in first else first).strip())
-
-
-def _read_secret(path: Path, title: str) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not ASCII text"
-        raise StackError(EXIT_ENVIRONMENT, f"cannot read the {title} file {path}: {reason}") from None
-
-
-def _one_key(path: Path, key: str) -> str:
-    if not key.isprintable() or not key or " " in key:
-        raise StackError(EXIT_ENVIRONMENT, f"{path} does not hold one key on one line")
-    return key
+    return read_client_key(path)
 
 
 def parse_options() -> Options:

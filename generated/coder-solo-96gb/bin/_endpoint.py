@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from _keys import read_api_key, read_client_key
 from _server import Reply, Server, ServerError
 from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, WILDCARD_HOSTS, JsonObject, StackError, probe_host, secret_file
 
@@ -48,11 +49,11 @@ def find_endpoint(
     """The way to a service. `seconds` bounds one request."""
     if through_gateway:
         gateway = _gateway_of(plan, service)
-        key = read_key(Path(key_file)) if key_file else _client_key(plan)
+        key = read_api_key(Path(key_file)) if key_file else _client_key(plan)
         host = "127.0.0.1" if gateway["host"] in WILDCARD_HOSTS else gateway["host"]
         return Endpoint(service, Server(host, gateway["port"], key, seconds), key, GATEWAY)
     path = Path(key_file) if key_file else secret_file(plan, "api_key")
-    key = None if path is None else read_key(path)
+    key = None if path is None else read_api_key(path)
     return Endpoint(service, Server(probe_host(service), service["port"], key, seconds), key, DIRECT)
 
 
@@ -65,33 +66,10 @@ def _gateway_of(plan: JsonObject, service: JsonObject) -> JsonObject:
     return gateway
 
 
-def read_key(path: Path) -> str:
-    """The one key of a file. It is never printed."""
-    return _usable(_lines(path), path)
-
-
 def _client_key(plan: JsonObject) -> str | None:
-    """The first of the keys, as `NAME:KEY` or `KEY`, with which clients come to the gateway."""
+    """With which clients come to the gateway."""
     path = secret_file(plan, "client_keys")
-    if path is None:
-        return None
-    keys = [line for line in _lines(path) if line and not line.startswith("#")]
-    return _usable([line.rpartition(":")[2].strip() for line in keys[:1]], path)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not ASCII text"
-        raise StackError(EXIT_ENVIRONMENT, f"cannot read the key file {path}: {reason}") from None
-    return [line.strip() for line in text.strip().splitlines()]
-
-
-def _usable(keys: list[str], path: Path) -> str:
-    if len(keys) != 1 or not keys[0].isprintable() or not keys[0] or " " in keys[0]:
-        raise StackError(EXIT_ENVIRONMENT, f"{path} does not hold one key on one line")
-    return keys[0]
+    return None if path is None else read_client_key(path)
 
 
 def check_ready(endpoint: Endpoint) -> None:
