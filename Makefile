@@ -42,8 +42,8 @@ engine: setup  ## make .engine with vLLM's CPU build and LiteLLM (2.7 GB on disk
 
 # A file's tests share servers, and two servers at once are as fast as one. What counts seconds runs alone.
 test: test-fast test-emitted engine  ## all tests; those that boot a systemd need root
-	$(BIN)/python -m pytest -m "engine and not systemd" --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest -m systemd
+	$(BIN)/python -m pytest -m "engine and not systemd" --numprocesses 2 --dist loadfile --verbose
+	$(BIN)/python -m pytest -m systemd --verbose
 
 bench: setup  ## time start-up, compilation and solving
 	$(BIN)/python -m benchmarks.speed
