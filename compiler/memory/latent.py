@@ -131,7 +131,7 @@ def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: i
 
 def block_scores_bytes(architecture: Architecture, device: Device, *, max_num_batched_tokens: int) -> int:
     """Scores of blocks, float32, of which 10.x keeps a table, made after KV sizing (minimax_m3/nvidia/indexer_msa)."""
-    if device.major != 10:  # noqa: PLR2004
+    if device.major != 10:  # noqa: PLR2004  (Blackwell)
         return 0
     scored = (cache for cache in _block_keys(architecture) if cache.topk == _SCORED_TOPK)
     heads = max((max(1, cache.heads // device.ranks) for cache in scored), default=0)
@@ -151,7 +151,7 @@ def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_mo
 
 def mask_bytes(architecture: Architecture, device: Device) -> int:
     """The table of masked tokens that sparse attention keeps on 10.x beside a 16-bit cache, made after KV sizing."""
-    if device.major != 10 or device.is_fp8:  # noqa: PLR2004
+    if device.major != 10 or device.is_fp8:  # noqa: PLR2004  (Blackwell)
         return 0
     shapes = (latent_shape(layer, cache) for layer, cache in _latents(architecture) if cache.topk is not None)
     found = any((shape.heads, shape.rank, shape.nope, shape.rope, shape.value) in _MASKED for shape in shapes)

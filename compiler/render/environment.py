@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import (
     BaseLoader,
@@ -151,7 +152,7 @@ def _own_loader() -> BaseLoader:
 
 
 # Autoescape is HTML's; every syntax here has its own filter.
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "undefined": StrictUndefined,
     "keep_trailing_newline": True,
     "trim_blocks": True,
@@ -162,6 +163,6 @@ _OPTIONS = {
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(loader=_own_loader(), **_OPTIONS)  # type: ignore[arg-type]  # noqa: S701
+    environment = Environment(loader=_own_loader(), **_OPTIONS)  # noqa: S701  autoescape is for HTML
     environment.filters.update(_FILTERS)
     return environment

@@ -99,7 +99,7 @@ PODMAN_OPTIONS = frozenset(
     """
     add-host blkio-weight cgroup-parent cpu-period cpu-quota cpu-shares cpus cpuset-cpus cpuset-mems log-opt memory
     memory-reservation memory-swap oom-score-adj pids-limit
-    """.split()  # noqa: SIM905
+    """.split()  # noqa: SIM905  (a table reads better as words)
 )
 _LIMITS = ("core", "memlock", "nofile", "stack")
 

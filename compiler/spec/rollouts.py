@@ -67,7 +67,7 @@ def _edited_path(data: Any, path: Path) -> Path:
 
 def _base(data: Any, path: Path) -> str | None:
     """The service whose candidate a path is about; None where the file has the service itself."""
-    if len(path) < 2 or path[0] != "services" or not isinstance(data, Mapping):  # noqa: PLR2004
+    if len(path) < 2 or path[0] != "services" or not isinstance(data, Mapping):  # noqa: PLR2004  (services.NAME)
         return None
     services, name = data.get("services"), str(path[1])
     if not isinstance(services, Mapping) or name in services or not name.endswith(SUFFIX):
