@@ -22,6 +22,7 @@ _MOST_SERVICES = 8
 def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], code: str) -> Iterator[Remedy]:
     """Changes worth checking for E0401 and E0402, those that cost the user least first."""
     order = _concerned(shortfall, spec)
+    yield from _seats_that_fit(shortfall)
     for other in order:
         yield from _smaller_batch(other, spec.services[other], shortfall.demand.shape)
     for other in order:
@@ -31,6 +32,7 @@ def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], co
     if len(spec.services) > 1:
         yield from _everything_smaller(spec)
     yield from _other_gpus(order, spec)
+    yield from _without_graphs(shortfall)
     for other in order:
         yield from _fp8_cache(other, spec.services[other], devices[0])
     for other in order:
@@ -62,6 +64,22 @@ def _smaller_batch(name: str, service: ServiceSpec, shape: ServerShape) -> Itera
     start = service.max_num_seqs or shape.max_num_seqs
     for value in _halves(start, max(8, service.concurrency.least)):
         yield _set(name, "max_num_seqs", value, is_graded=True)
+
+
+def _seats_that_fit(shortfall: Shortfall) -> Iterator[Remedy]:
+    """As many sequences as the cache has blocks for, where they decide its size: exactly, not by halves."""
+    demand = shortfall.demand
+    blocks = max(0, shortfall.free - demand.heaviest.fixed.high) // max(1, demand.layout.bytes_per_block)
+    if demand.lacks_seats and max(8, demand.terms.concurrency) <= blocks < demand.seat_blocks:
+        yield _set(demand.service, "max_num_seqs", blocks)
+
+
+def _without_graphs(shortfall: Shortfall) -> Iterator[Remedy]:
+    """Only CUDA graphs want a block for every sequence."""
+    name = shortfall.demand.service
+    if shortfall.demand.lacks_seats:
+        edit = Edit(("services", name, "engine_args", "enforce-eager"), value=True)
+        yield Remedy(f"`engine_args: {{enforce-eager: true}}` for `{name}`, which is slower", (edit,), kind="eager")
 
 
 def _less_concurrency(name: str, service: ServiceSpec) -> Iterator[Remedy]:
