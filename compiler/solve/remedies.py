@@ -20,7 +20,7 @@ _MOST_SERVICES = 8
 
 
 def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], code: str) -> Iterator[Remedy]:
-    """Changes worth checking for E0401 and E0402, those that cost the user least first."""
+    """Changes worth checking for E0401 and E0402: those that cost the user least first, the one that may fail last."""
     order = _concerned(shortfall, spec)
     yield from _seats_that_fit(shortfall)
     for other in order:
@@ -32,16 +32,18 @@ def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], co
     if len(spec.services) > 1:
         yield from _everything_smaller(spec)
     yield from _other_gpus(order, spec)
-    yield from _without_graphs(shortfall)
+    for other in order:
+        yield from _without_graphs(other, spec.services[other], devices[0])
     for other in order:
         yield from _fp8_cache(other, spec.services[other], devices[0])
     for other in order:
         yield from _other_variant(other, spec.services[other])
-    if code == "E0402":
-        edit = Edit(("policy", "margin"), "allow")
-        yield Remedy("`margin: allow` in `policy`, which takes the risk", (edit,), kind="margin")
     yield from _more_gpus(spec)
     yield from _larger_gpu(spec, devices[0])
+    if code == "E0402":
+        edit = Edit(("policy", "margin"), "allow")
+        text = "`margin: allow` in `policy`: the server may then run out of memory as it starts"
+        yield Remedy(text, (edit,), kind="margin")
 
 
 def _concerned(shortfall: Shortfall, spec: Spec) -> list[str]:
@@ -74,12 +76,12 @@ def _seats_that_fit(shortfall: Shortfall) -> Iterator[Remedy]:
         yield _set(demand.service, "max_num_seqs", blocks)
 
 
-def _without_graphs(shortfall: Shortfall) -> Iterator[Remedy]:
-    """Only CUDA graphs want a block for every sequence."""
-    name = shortfall.demand.service
-    if shortfall.demand.lacks_seats:
+def _without_graphs(name: str, service: ServiceSpec, device: Device) -> Iterator[Remedy]:
+    """CUDA graphs take memory, and in models with states a block for every sequence."""
+    if device.capability is not None and not service.enforce_eager:
         edit = Edit(("services", name, "engine_args", "enforce-eager"), value=True)
-        yield Remedy(f"`engine_args: {{enforce-eager: true}}` for `{name}`, which is slower", (edit,), kind="eager")
+        text = f"`engine_args: {{enforce-eager: true}}` for `{name}`: no CUDA graphs, so each token takes longer"
+        yield Remedy(text, (edit,), kind=f"eager {name}")
 
 
 def _less_concurrency(name: str, service: ServiceSpec) -> Iterator[Remedy]:
