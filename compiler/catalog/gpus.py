@@ -7,7 +7,7 @@ public logs of the unpartitioned card is taken: a plan that fits it fits the oth
 
 from __future__ import annotations
 
-import difflib
+import re
 from dataclasses import dataclass, field, replace
 
 from compiler.catalog.mig import MIG_PROFILES, MigProfile
@@ -178,12 +178,24 @@ GPUS = {
 }
 
 
-def nearest_gpus(name: str) -> tuple[str, ...]:
-    """Catalog names that look like `name`, best first."""
-    wanted = name.lower().replace("_", "-").replace(" ", "-").removeprefix("nvidia-")
-    inside = [known for known in GPUS if wanted and (wanted in known or known in wanted)]
-    close = difflib.get_close_matches(wanted, GPUS, n=3, cutoff=0.5)
-    return tuple(dict.fromkeys([*inside, *close]))[:3]
+# Words of a name that tell no two cards of the catalog apart: the maker, families, forms, and what a board is.
+_WORDS = re.compile(r"nvidia|geforce|tesla|quadro|amd|instinct|generation|edition|gpu|sxm\d?|hbm\d?e?|(?<=\d)gi?b")
+
+
+def same_gpus(name: str) -> tuple[str, ...]:
+    """Catalog names of the very card that `name` means, spelled otherwise; several where its memory is left open."""
+    wanted = _spelling(name)
+    exact = [gpu.name for gpu in GPUS.values() if wanted in (_spelling(gpu.name), _spelling(gpu.title))]
+    if exact or not wanted:
+        return tuple(exact)
+    sizes = re.compile(re.escape(wanted) + r"\d{2,3}")
+    return tuple(gpu.name for gpu in GPUS.values() if sizes.fullmatch(_spelling(gpu.name)))
+
+
+def _spelling(name: str) -> str:
+    """A name without case, separators and words that every card has; `rtx` alone is left out before a number."""
+    letters = re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*?\)", "", name.lower()))
+    return re.sub(r"^rtx(?=\d{4})", "", _WORDS.sub("", letters))
 
 
 def next_larger(memory: int) -> tuple[Gpu, ...]:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from compiler.catalog.gpus import GPUS, nearest_gpus
+from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
@@ -42,7 +42,9 @@ def _number(value: str) -> int | str:
 
 @click.command("fit")
 @click.argument("model")
-@click.option("--gpu", required=True, help="A catalog name (`stackc gpus`).")
+@click.option("--gpu", required=True, help="A catalog name (`stackc gpus`), or any with the two figures of the card.")
+@click.option("--memory", help="Its memory as CUDA reports it, such as 15.7GiB; wins over the catalog's.")
+@click.option("--compute-capability", help="Of a card that is not in the catalog, such as 8.9.")
 @click.option("--mig", help="A slice of each GPU, such as 3g.40gb.")
 @click.option("--count", default=1, show_default=True, help="How many of them.")
 @click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
@@ -59,6 +61,8 @@ def command(
     model: str,
     *,
     gpu: str,
+    memory: str | None,
+    compute_capability: str | None,
     mig: str | None,
     count: int,
     form: str,
@@ -69,13 +73,17 @@ def command(
     **service: Any,
 ) -> None:
     """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
-    if gpu not in GPUS:
-        near = f"did you mean {' or '.join(nearest_gpus(gpu))}? " if nearest_gpus(gpu) else ""
-        raise click.UsageError(f"unknown GPU {gpu}: {near}`stackc gpus` lists them")
+    if gpu not in GPUS and (memory is None or compute_capability is None):
+        same = f"did you mean {' or '.join(same_gpus(gpu))}? " if same_gpus(gpu) else ""
+        raise click.UsageError(
+            f"unknown GPU {gpu}: {same}`stackc gpus` lists them; --memory and --compute-capability describe any other"
+        )
     folder = str(Path(model).resolve()) if model.startswith((".", "/")) else model
     sizes = {key: value for key, value in service.items() if value is not None}
     ranks = sizes.get("tensor_parallel_size", 1) * sizes.get("pipeline_parallel_size", 1)
-    gpus: dict[str, Any] = {"model": gpu, "count": max(count, ranks)}
+    figures = {"memory": memory, "compute_capability": compute_capability}
+    own = {key: value for key, value in figures.items() if value is not None}
+    gpus: dict[str, Any] = {"model": gpu, "count": max(count, ranks), **own}
     if mig is not None:
         gpus |= {"mig": mig, "uuids": [_SLICE.format(index) for index in range(gpus["count"])]}
     asked = {"model": folder, "task": "completion", "port": 8000, "concurrency": _number(concurrency), **sizes}

@@ -100,6 +100,13 @@ class KvLayout:
         """Blocks of a pool in which `concurrency` requests of `length` tokens fit at once."""
         return NULL_BLOCKS + concurrency * self.blocks_per_request(length)
 
+    def seat_blocks(self, sequences: int) -> int:
+        """Blocks without which vLLM refuses to record decode steps of so many sequences: one each for their states.
+
+        vllm/config/compilation.py:resolve_cudagraph_mode_and_sizes of 0.33.0, which counts the null block in.
+        """
+        return sequences if any(group.spec.kind is CacheKind.STATE for group in self.groups) else 0
+
     def max_concurrency(self, num_blocks: int, length: int) -> float:
         """Requests of `length` tokens at once, as vLLM logs it (it counts the null block in).
 

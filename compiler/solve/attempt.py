@@ -13,17 +13,13 @@ from compiler.solve.budget import Solution, budget
 from compiler.solve.demand import Device, Setting
 from compiler.solve.field import combinations, field_problems, judge_field, smallest, worth_trying
 from compiler.solve.grow import Grown, grow
-from compiler.solve.place import Choice, Shortfall, place, stay
+from compiler.solve.place import Assignment, Choice, Shortfall, place, sharing, stay
 from compiler.solve.problem import Problem
 from compiler.solve.shortfall import Tried, margin_problem, shortfall_problem
-from compiler.solve.terms import least_terms
+from compiler.solve.terms import DEFAULT_MAX_NUM_SEQS, least_terms
 from compiler.solve.variants import Variant
 from compiler.spec.models import GpusSpec, NodeSpec, Spec
 from compiler.units import ByteRange
-
-# Sequences at once where the spec does not say: the most that fits. Even more would cost gigabytes of sampler state
-# that a KV cache uses better.
-DEFAULT_MAX_NUM_SEQS = (256, 128, 64, 32, 16, 8)
 
 
 def attempt(spec: Spec, lock: Lock, release: Release) -> Solution | tuple[Problem, ...]:
@@ -82,19 +78,31 @@ def _first_fit(
 
 
 def _seated(grown: Grown, verdict: Verdict) -> Solution:
-    """What fits, with as many sequences at once as still fit."""
-    for sequences in DEFAULT_MAX_NUM_SEQS[:-1]:
+    """What fits, with as many sequences at once as still fit; what shares no device does not hold others down."""
+    groups = sharing(grown.assignments)
+    for sequences in DEFAULT_MAX_NUM_SEQS[: 1 if len(groups) > 1 else -1]:
         more = grown.choice.seating(sequences)
         found = place(more)
         assignments = found if isinstance(found, tuple) else stay(more, grown.assignments)
         if assignments is not None:
             return budget(assignments, more, verdict)
-    return budget(grown.assignments, grown.choice, verdict)
+    seated = [assignment for group in groups for assignment in _seated_alone(grown.choice, group)]
+    return budget(seated, grown.choice, verdict)
+
+
+def _seated_alone(choice: Choice, group: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
+    """A group of services where it is, with as many sequences as its devices allow."""
+    here = replace(choice, services={each.demand.service: choice.services[each.demand.service] for each in group})
+    for sequences in DEFAULT_MAX_NUM_SEQS[:-1]:
+        stayed = stay(here.seating(sequences), group)
+        if stayed is not None:
+            return stayed
+    return group
 
 
 def least_setting(release: Release, devices: tuple[Device, ...]) -> Setting:
     """The setting in which every service takes least."""
-    return Setting(release, devices, DEFAULT_MAX_NUM_SEQS[-1])
+    return Setting(release, devices)
 
 
 def high(size: ByteRange) -> int:

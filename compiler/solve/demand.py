@@ -40,15 +40,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every demand of one attempt shares.
-
-    Attributes:
-        max_num_seqs: for services whose spec does not say.
-    """
+    """What every demand of one attempt shares."""
 
     release: Release
     devices: tuple[Device, ...]
-    max_num_seqs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +78,9 @@ class Demand:
     Attributes:
         shape: of the first rank; the others differ in their stage only.
         required: for each bound the stage that takes most: any of them must fit on any of the devices.
-        required_blocks: of KV cache, for `concurrency` requests of `context` tokens and the null block.
+        required_blocks: of KV cache, for `concurrency` requests of `context` tokens and the null block, and as many as
+            `seat_blocks`.
+        seat_blocks: that the engine wants for its sequences before it starts; 0 where it wants none.
         useful_blocks: more than this no set of `max_num_seqs` requests could fill.
     """
 
@@ -96,6 +93,12 @@ class Demand:
     required: ByteRange
     required_blocks: int
     useful_blocks: int
+    seat_blocks: int = 0
+
+    @property
+    def lacks_seats(self) -> bool:
+        """Whether the blocks for its sequences, not those for the tokens of requests, make its KV cache what it is."""
+        return self.required_blocks == self.seat_blocks
 
     @property
     def heaviest(self) -> Stage:
@@ -121,7 +124,9 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
     layouts = [_layout(variant.checkpoint, cache) for cache in caches]
     seats = max(shapes[0].max_num_seqs, terms.concurrency)
     length = shapes[0].max_model_len
-    blocks = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
+    seat_blocks = max(layout.seat_blocks(seats) for layout in layouts) if _captures_decodes(shapes[0]) else 0
+    kept = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
+    blocks = max(kept, seat_blocks)
     stages = tuple(
         _stage(setting.release, variant.checkpoint, shape, layout, blocks)
         for shape, layout in zip(shapes, layouts, strict=True)
@@ -136,7 +141,13 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
         required=_largest(stages),
         required_blocks=blocks,
         useful_blocks=max(layout.blocks_for(concurrency=seats, length=length) for layout in layouts),
+        seat_blocks=seat_blocks,
     )
+
+
+def _captures_decodes(shape: ServerShape) -> bool:
+    """Whether vLLM records whole decode steps as CUDA graphs: by default on every GPU, never with enforce-eager."""
+    return shape.compute_capability is not None and not shape.enforce_eager
 
 
 def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout, blocks: int) -> Stage:
@@ -231,7 +242,7 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
     device = setting.devices[0]
     limits = setting.release.batch_limits(device.total, device.title)
     tokens = terms.max_num_batched_tokens
-    most = min(limits.max_num_seqs, setting.max_num_seqs, tokens or setting.max_num_seqs)
+    most = min(limits.max_num_seqs, terms.default_seqs, tokens or terms.default_seqs)
     sequences = terms.max_num_seqs or max(terms.concurrency, most)
     # Only the floor of `context: max` can be longer than the model's own limit; longer wishes were refused.
     length = min(terms.context, variant.architecture.max_model_len)

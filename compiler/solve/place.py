@@ -100,12 +100,12 @@ class Choice:
     variants: Mapping[str, Variant]
     setting: Setting
     measure: Measure
-    known: dict[tuple[str, Terms, Degrees, int], Demand] = field(default_factory=dict, compare=False, repr=False)
+    known: dict[tuple[str, Terms, Degrees], Demand] = field(default_factory=dict, compare=False, repr=False)
 
     def demand(self, name: str, degrees: Degrees) -> Demand:
         """The demand of a service, divided like this."""
         variant, terms = self.variants[name], self.services[name]
-        key = (variant.name, terms, degrees, self.setting.max_num_seqs)
+        key = (variant.name, terms, degrees)
         found = self.known.get(key)
         if found is None:
             found = self.known[key] = demand_of(name, terms, variant, self.setting, degrees)
@@ -115,9 +115,11 @@ class Choice:
         """The same with other variants."""
         return replace(self, variants=variants)
 
-    def seating(self, max_num_seqs: int) -> Choice:
+    def seating(self, sequences: int) -> Choice:
         """The same with another limit of sequences where the spec has none."""
-        return replace(self, setting=replace(self.setting, max_num_seqs=max_num_seqs))
+        return replace(
+            self, services={name: replace(terms, default_seqs=sequences) for name, terms in self.services.items()}
+        )
 
     def asking(self, name: str, terms: Terms) -> Choice:
         """The same with other terms for one service."""
@@ -148,6 +150,16 @@ def stay(choice: Choice, assignments: Iterable[Assignment]) -> tuple[Assignment,
                 return None
         stayed.append(Assignment(demand, assignment.devices))
     return tuple(stayed)
+
+
+def sharing(assignments: Iterable[Assignment]) -> tuple[tuple[Assignment, ...], ...]:
+    """Groups of services that share no device with those of another group."""
+    at_device: dict[int, list[Assignment]] = {}
+    for assignment in assignments:
+        joined = {id(at_device[index]): at_device[index] for index in assignment.devices if index in at_device}
+        members = [*(member for group in joined.values() for member in group), assignment]
+        at_device.update(dict.fromkeys((index for member in members for index in member.devices), members))
+    return tuple(tuple(group) for group in {id(group): group for group in at_device.values()}.values())
 
 
 def _place_all(choice: Choice, *, emptiest_first: bool) -> tuple[Assignment, ...] | Shortfall:

@@ -20,8 +20,9 @@ _MOST_SERVICES = 8
 
 
 def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], code: str) -> Iterator[Remedy]:
-    """Changes worth checking for E0401 and E0402, those that cost the user least first."""
+    """Changes worth checking for E0401 and E0402: those that cost the user least first, the one that may fail last."""
     order = _concerned(shortfall, spec)
+    yield from _seats_that_fit(shortfall)
     for other in order:
         yield from _smaller_batch(other, spec.services[other], shortfall.demand.shape)
     for other in order:
@@ -32,14 +33,17 @@ def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], co
         yield from _everything_smaller(spec)
     yield from _other_gpus(order, spec)
     for other in order:
+        yield from _without_graphs(other, spec.services[other], devices[0])
+    for other in order:
         yield from _fp8_cache(other, spec.services[other], devices[0])
     for other in order:
         yield from _other_variant(other, spec.services[other])
-    if code == "E0402":
-        edit = Edit(("policy", "margin"), "allow")
-        yield Remedy("`margin: allow` in `policy`, which takes the risk", (edit,), kind="margin")
     yield from _more_gpus(spec)
     yield from _larger_gpu(spec, devices[0])
+    if code == "E0402":
+        edit = Edit(("policy", "margin"), "allow")
+        text = "`margin: allow` in `policy`: the server may then run out of memory as it starts"
+        yield Remedy(text, (edit,), kind="margin")
 
 
 def _concerned(shortfall: Shortfall, spec: Spec) -> list[str]:
@@ -62,6 +66,22 @@ def _smaller_batch(name: str, service: ServiceSpec, shape: ServerShape) -> Itera
     start = service.max_num_seqs or shape.max_num_seqs
     for value in _halves(start, max(8, service.concurrency.least)):
         yield _set(name, "max_num_seqs", value, is_graded=True)
+
+
+def _seats_that_fit(shortfall: Shortfall) -> Iterator[Remedy]:
+    """As many sequences as the cache has blocks for, where they decide its size: exactly, not by halves."""
+    demand = shortfall.demand
+    blocks = max(0, shortfall.free - demand.heaviest.fixed.high) // max(1, demand.layout.bytes_per_block)
+    if demand.lacks_seats and max(8, demand.terms.concurrency) <= blocks < demand.seat_blocks:
+        yield _set(demand.service, "max_num_seqs", blocks)
+
+
+def _without_graphs(name: str, service: ServiceSpec, device: Device) -> Iterator[Remedy]:
+    """CUDA graphs take memory, and in models with states a block for every sequence."""
+    if device.capability is not None and not service.enforce_eager:
+        edit = Edit(("services", name, "engine_args", "enforce-eager"), value=True)
+        text = f"`engine_args: {{enforce-eager: true}}` for `{name}`: no CUDA graphs, so each token takes longer"
+        yield Remedy(text, (edit,), kind=f"eager {name}")
 
 
 def _less_concurrency(name: str, service: ServiceSpec) -> Iterator[Remedy]:

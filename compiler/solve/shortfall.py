@@ -58,6 +58,7 @@ def _problem(code: str, verdict: str, shortfall: Shortfall, tried: Tried) -> Pro
         notes=(
             _left_note(shortfall, devices[shortfall.device]),
             *_need_notes(shortfall),
+            *_seat_notes(shortfall),
             *_waiting_notes(shortfall),
             _model_note(demand),
             *_tried_notes(shortfall, tried),
@@ -67,11 +68,13 @@ def _problem(code: str, verdict: str, shortfall: Shortfall, tried: Tried) -> Pro
 
 
 def _culprit(demand: Demand, service: ServiceSpec, shortfall: Shortfall) -> tuple[str, str]:
-    """The key whose demand is at fault: the model where its weights alone are too much, else the context."""
+    """The key whose demand is at fault: the model where its weights alone are too much, the seats, or the context."""
     stage, terms = demand.heaviest, demand.terms
     if stage.fixed.expected > shortfall.free:
         weights = next(row for row in stage.rows if row.kind is RowKind.WEIGHTS)
         return "model", f"its weights alone take {format_gib(weights.bytes.high)} GiB per GPU"
+    if demand.lacks_seats:
+        return "max_num_seqs", f"{demand.seat_blocks} sequences need as many blocks, {_blocks_left(shortfall)} fit"
     cache = demand.required_blocks * stage.layout.bytes_per_block
     is_solved = service.context.is_solved or service.concurrency.is_solved
     least = ", the least of what is asked," if is_solved else ""
@@ -127,6 +130,20 @@ def _need_notes(shortfall: Shortfall) -> Iterator[str]:
         f"{format_gib(short)} GiB ({short} bytes) short; "
         f"expected {format_gib(demand.required.expected)} GiB, {format_gib(demand.required.low)} at least"
     )
+
+
+def _seat_notes(shortfall: Shortfall) -> Iterator[str]:
+    demand = shortfall.demand
+    if demand.lacks_seats:
+        yield (
+            f"vLLM ends with: max_num_seqs ({demand.seat_blocks}) exceeds available Mamba cache blocks "
+            f"({_blocks_left(shortfall)}); a sequence that is decoded by a CUDA graph keeps its state in a block"
+        )
+
+
+def _blocks_left(shortfall: Shortfall) -> int:
+    """Blocks of KV cache that fit in what is left; a model with states has some on every rank."""
+    return max(0, shortfall.free - shortfall.demand.heaviest.fixed.high) // shortfall.demand.layout.bytes_per_block
 
 
 def _waiting_notes(shortfall: Shortfall) -> Iterator[str]:

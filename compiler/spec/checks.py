@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from compiler.catalog.gpus import GPUS, nearest_gpus
+from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_args import check_engine_args
@@ -90,6 +90,14 @@ def check_nodes(file: SpecFile) -> Iterator[Diagnostic]:
         yield from _check_gpus(file, name, node)
 
 
+# The catalog has no other card's figures to offer for it: they would prove the wrong thing.
+_OWN_FIGURES = (
+    "`memory` and `compute_capability` beside its `model`, which its machine prints with "
+    "`python3 -c 'import torch; print(torch.cuda.mem_get_info()[1], torch.cuda.get_device_capability())'`; "
+    "the number on the box and that of nvidia-smi are larger"
+)
+
+
 def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnostic]:
     if node.gpus is None:
         return
@@ -97,11 +105,11 @@ def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnosti
     if node.gpus.model is not None and node.gpus.model not in GPUS and not own_figures:
         helps = tuple(
             Help(f"did you mean `{known}`?", (Edit(("nodes", name, "gpus", "model"), known),))
-            for known in nearest_gpus(node.gpus.model)
+            for known in same_gpus(node.gpus.model)
         )
-        note = f"known GPUs: {', '.join(sorted(GPUS))}"
+        notes = (f"known GPUs: {', '.join(sorted(GPUS))}", f"a card that is not among them takes {_OWN_FIGURES}")
         message = f"unknown GPU `{node.gpus.model}`"
-        yield Diagnostic("E0206", message, file.at("nodes", name, "gpus", "model"), (note,), helps)
+        yield Diagnostic("E0206", message, file.at("nodes", name, "gpus", "model"), notes, helps)
     if node.gpus.model is None and not own_figures:
         message = f"the GPUs of node `{name}` have neither a `model` nor figures of their own"
         help_ = Help('add `model: rtx-pro-6000`, or `memory: 94.97GiB` and `compute_capability: "12.0"`')
