@@ -213,7 +213,7 @@ def _script_facts(plan: Plan) -> Iterator[Expected]:
 
 
 def _assigned(script: scripts.LaunchScript) -> Iterator[Fact]:
-    yield from (Assigned(name, value) for name, value in script.environment)
+    yield from (Assigned(name, value) for name, value in (*script.environment, *script.fixed))
     yield Assigned("listen_host", script.host)
     if script.snapshot is not None:
         yield Assigned("cache", f"/hub/{script.snapshot.folder}", is_suffix=True)

@@ -124,6 +124,6 @@ def flags_table(service: Service) -> Table:
     """The options of one server, each with who decided it."""
     rows: list[tuple[Cell, ...]] = []
     for argument in service.arguments:
-        value = MarkdownCode(argument.value) if argument.value is not None else "–"
+        value = MarkdownCode(" ".join(argument.words)) if argument.value is not None else "–"
         rows.append((MarkdownCode(argument.flag), value, argument.reason))
     return Table(service.name, ("Option", "Value", "Why"), tuple(rows))
