@@ -200,6 +200,9 @@ def _sandbox_facts(unit: systemd.ServiceUnit | systemd.GatewayUnit | systemd.Pre
         yield Directive("Service", "StateDirectory", sandbox.state_directory)
     yield from (Directive("Service", "ReadWritePaths", path, is_listed=True) for path in sandbox.writable)
     yield Directive("Service", "RuntimeDirectory", sandbox.runtime_directory)
+    for key, addresses in (("IPAddressDeny", sandbox.network.deny), ("IPAddressAllow", sandbox.network.allow)):
+        if addresses:
+            yield Directive("Service", key, " ".join(addresses), is_listed=True)
     yield from (Variable(name, value) for name, value in unit.environment)
     for name, path in unit.credentials:
         yield Directive("Service", "LoadCredential", f"{name}:{path}", is_listed=True)

@@ -21,6 +21,7 @@ from compiler.targets.deployment import (
     is_loopback,
     is_wildcard,
 )
+from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
 from compiler.targets.systemd_sandbox import Sandbox, runtime_directory, sandbox
 
 SYSTEMD = PurePosixPath("systemd")
@@ -160,7 +161,7 @@ def service_unit(plan: Plan, service: Service) -> ServiceUnit:
         launch=(f"{program}/launch-{service.name}",),
         wait_ready=(f"{program}/wait-ready", service.name, "--timeout", str(chain.poll)),
         deadlines=chain,
-        sandbox=sandbox(plan, uses_gpu=has_gpu, port=service.port),
+        sandbox=sandbox(plan, network=server_network(plan, service), uses_gpu=has_gpu, port=service.port),
         patched=_patched(plan, service.name),
     )
 
@@ -192,7 +193,7 @@ def gateway_unit(plan: Plan, gateway: Gateway) -> GatewayUnit:
         start_burst=_GATEWAY_BURST,
         start_interval=(_GATEWAY_BURST + 1) * once,
         # What it writes holds the keys of all clients.
-        sandbox=sandbox(plan, uses_gpu=False, port=gateway.port, umask="0077"),
+        sandbox=sandbox(plan, network=gateway_network(gateway.host), uses_gpu=False, port=gateway.port, umask="0077"),
         patched=_patched(plan, "gateway"),
     )
 
@@ -205,7 +206,7 @@ def prefetch_unit(plan: Plan) -> PrefetchUnit:
         environment=_environment(plan),
         credentials=_credentials(("hf-token", plan.secrets.hf_token)),
         prefetch=(f"{plan.paths.current}/bin/prefetch",),
-        sandbox=sandbox(plan, uses_gpu=False),
+        sandbox=sandbox(plan, network=prefetch_network(), uses_gpu=False),
         patched=_patched(plan, "prefetch"),
     )
 
