@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.deployment import START_BURST, USER, cache_environment, is_wildcard
+from compiler.targets.deployment import START_BURST, USER, cache_environment
 from compiler.targets.readme_tables import (
     Table,
     device_table,

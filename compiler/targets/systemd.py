@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.hosts import is_loopback, is_wildcard
 from compiler.plan.ir import Gateway, GpuNode, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
@@ -18,8 +19,6 @@ from compiler.targets.deployment import (
     Deadlines,
     cache_environment,
     deadlines,
-    is_loopback,
-    is_wildcard,
 )
 from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
 from compiler.targets.systemd_sandbox import Sandbox, runtime_directory, sandbox

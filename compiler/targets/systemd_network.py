@@ -6,12 +6,10 @@ server whose clients are other machines cannot deny their networks, which no spe
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from compiler.hosts import address_of, host_of, is_loopback
 from compiler.plan.ir import GpuNode, Plan, Service
-from compiler.targets.deployment import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,8 @@ def prefetch_network() -> Network:
 
 
 def _for_clients(host: str) -> Network:
-    denied = _NEVER_BUT_CLIENTS if is_address(host) and ipaddress.ip_address(host).is_link_local else _NEVER
+    address = address_of(host)
+    denied = _NEVER_BUT_CLIENTS if address is not None and address.is_link_local else _NEVER
     return Network(denied, (), "Its clients are on other machines; metadata of a cloud is not for it.")
 
 
@@ -79,21 +78,4 @@ def _outside(plan: Plan, service: Service) -> tuple[str, bool] | None:
 
 def _traces_leave(service: Service) -> bool:
     endpoints = [word for each in service.arguments if each.flag == "--otlp-traces-endpoint" for word in each.words]
-    return any(not is_loopback(host_of(endpoint)) for endpoint in endpoints)
-
-
-def host_of(endpoint: str) -> str:
-    """The host of a URL, or of `host:port`; empty where there is none."""
-    try:
-        return urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def is_address(host: str) -> bool:
-    """Whether a host is an IP address rather than a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return any(not is_loopback(host_of(endpoint) or "") for endpoint in endpoints)
