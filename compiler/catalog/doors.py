@@ -32,8 +32,7 @@ OF_RANKS: Mapping[str, str] = {
     # gloo binds the address that the machine's name resolves to, NCCL that of a network card, and vLLM's queues what
     # the route to the internet has (torch/csrc/distributed/c10d, NCCL's bootstrap, vllm/utils/network_utils.py).
     "GLOO_SOCKET_IFNAME": "lo",
-    # `=`: this interface, not all whose names begin so.
-    "NCCL_SOCKET_IFNAME": "=lo",
+    "NCCL_SOCKET_IFNAME": "lo",
     "VLLM_HOST_IP": "127.0.0.1",
     "VLLM_LOOPBACK_IP": "127.0.0.1",
 }

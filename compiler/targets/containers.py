@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
-from compiler.spec.engine_args import HOST_FILE_OPTIONS
+from compiler.spec.engine_options import HOST_FILE_OPTIONS
 from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
 
 TREE = "/opt/stackc"
