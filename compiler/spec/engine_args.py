@@ -1,4 +1,4 @@
-"""`engine_args` of a service: options of the pinned engine that are the user's, with values that a server starts with."""
+"""`engine_args` of a service: options of the pinned engine that are the user's, with values that it serves with."""
 
 from __future__ import annotations
 

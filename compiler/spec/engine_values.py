@@ -200,7 +200,9 @@ def _list_of_text(value: object) -> Reason:
 def _mapping(keys: Mapping[str, Callable[[Any], Reason]] | None, value: object) -> Reason:
     if not isinstance(value, dict):
         return "it takes a mapping"
-    for key, item in value.items() if keys is not None else ():
+    if keys is None:
+        return None
+    for key, item in value.items():
         if key not in keys:
             return f"`{key}` is none of its keys that may be given: {', '.join(keys)}"
         if (reason := keys[key](item)) is not None:
