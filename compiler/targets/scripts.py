@@ -39,6 +39,7 @@ _MODULES = (
     "_gpu.py",
     "_keys.py",
     "_load.py",
+    "_media.py",
     "_measure.py",
     "_model.py",
     "_nodes.py",
