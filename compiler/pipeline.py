@@ -21,6 +21,7 @@ from compiler.render.environment import custom_templates
 from compiler.render.overrides import Overrides, TemplateFault
 from compiler.solve.budget import Solution
 from compiler.solve.judgements import Judgement, judge_stack
+from compiler.solve.media import check_media
 from compiler.solve.parsers import KnownParsers, check_parsers, known_parsers
 from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
@@ -157,7 +158,7 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
     diagnostics += tuple(_stale(staleness, file) for staleness in stale_services(file.spec, lock))
     if has_errors(diagnostics):
         return None, diagnostics
-    diagnostics += tuple(check_parsers(file, lock))
+    diagnostics += (*check_parsers(file, lock), *check_media(file, lock))
     release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
     diagnostics += problems
     release = replace(release, assumes_full=assumes_full)

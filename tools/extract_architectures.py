@@ -7,8 +7,8 @@ an engine that has vLLM's dependencies, and once more for a release of which onl
     .engine/cpu/bin/python tools/extract_architectures.py
     .engine/cpu/bin/python tools/extract_architectures.py --source .engine/vllm-0.33.0
 
-A record is [name, module, class] and what differs from most: `draft` for speculative decoding only, `unstaged` where
-the class cannot be divided into pipeline stages.
+A record is [name, module, class] and what differs from most: `draft` for speculative decoding only, `media` where the
+class takes images, sound or videos, `unstaged` where it cannot be divided into pipeline stages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CATALOG = ROOT / "compiler/catalog/engines"
 REGISTRY = "model_executor/models/registry.py"
 CONFIGS = "transformers_utils/config.py"
-ALL, DRAFTS = "_VLLM_MODELS", "_SPECULATIVE_DECODING_MODELS"
+ALL, DRAFTS, MEDIA = "_VLLM_MODELS", "_SPECULATIVE_DECODING_MODELS", "_MULTIMODAL_MODELS"
 _DEPTH = 12
 Json = dict[str, Any]
 
@@ -82,7 +82,7 @@ def extract(package: Path, version: str) -> Json:
         "vllm": version,
         "transformers": importlib.import_module("transformers").__version__,
         "architectures": [
-            _record(package, name, *entry, draft=name in registry[DRAFTS])
+            _record(package, name, *entry, draft=name in registry[DRAFTS], media=name in registry[MEDIA])
             for name, entry in sorted(registry[ALL].items())
         ],
         "removed": registry["_PREVIOUSLY_SUPPORTED_MODELS"],
@@ -138,11 +138,13 @@ def _taken_in(entry: ast.expr, known: dict[str, dict[str, Any]]) -> dict[str, An
     return _items(entry, known) or {}
 
 
-def _record(package: Path, name: str, module: str, class_name: str, *, draft: bool) -> list[str]:
+def _record(package: Path, name: str, module: str, class_name: str, *, draft: bool, media: bool) -> list[str]:
     relative = module.removeprefix("vllm.") if module.startswith("vllm.") else f"model_executor.models.{module}"
     staged = _has_base(package, relative, class_name, "SupportsPP")
-    marks = (*(("draft",) if draft else ()), *(() if staged else ("unstaged",)))
-    return [name, module, class_name, *marks]
+    # The registry's own list and the classes' own word differ: either is enough.
+    media = media or _has_base(package, relative, class_name, "SupportsMultiModal")
+    marks = {"draft": draft, "media": media, "unstaged": not staged}
+    return [name, module, class_name, *(mark for mark, is_so in marks.items() if is_so)]
 
 
 def _has_base(package: Path, module: str, class_name: str, wanted: str, depth: int = _DEPTH) -> bool:

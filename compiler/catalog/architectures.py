@@ -54,6 +54,7 @@ class Registry:
         native: architectures with a class of vLLM's own, or one of its wrappers around transformers.
         classes: the names of these classes.
         drafts: those of them that only help another model to decode.
+        media: those whose class takes images, sound or videos.
         unstaged: those that cannot be divided into pipeline stages.
         removed: the last release that had them.
         plugins: where the plugin is that serves them.
@@ -67,6 +68,7 @@ class Registry:
     native: frozenset[str]
     classes: Mapping[str, str]
     drafts: frozenset[str]
+    media: frozenset[str]
     unstaged: frozenset[str]
     removed: Mapping[str, str]
     plugins: Mapping[str, str]
@@ -80,8 +82,16 @@ class Registry:
 
     def stages(self, name: str) -> bool:
         """Whether it can be divided into pipeline stages."""
+        return self._base(name) not in self.unstaged
+
+    def takes_media(self, name: str) -> bool:
+        """Whether its server may take images, sound or videos; True where nothing is known of the class."""
+        base = self._base(name)
+        return base in self.media or base not in self.native
+
+    def _base(self, name: str) -> str:
         base = converted_base(name, self.native) if name not in self.native else None
-        return (base[0] if base is not None else name) not in self.unstaged
+        return base[0] if base is not None else name
 
 
 @cache
@@ -99,6 +109,7 @@ def load_registry(version: str) -> Registry:
         native=frozenset(record[0] for record in data["architectures"]),
         classes={record[0]: record[2] for record in data["architectures"]},
         drafts=_marked(data["architectures"], "draft"),
+        media=_marked(data["architectures"], "media"),
         unstaged=_marked(data["architectures"], "unstaged"),
         removed=data["removed"],
         plugins=data["plugins"],

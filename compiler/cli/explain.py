@@ -138,8 +138,7 @@ def service_lines(plan: Plan, service: Service) -> Iterator[str]:
         if device.index in service.devices:
             yield from _ledger_lines(device, service)
     for argument in service.arguments:
-        value = "" if argument.value is None else f" {argument.value}"
-        yield f"  {argument.flag}{value}  ({argument.reason})"
+        yield f"  {' '.join((argument.flag, *argument.words))}  ({argument.reason})"
 
 
 def _ledger_lines(device: DeviceLedger, service: Service) -> Iterator[str]:

@@ -149,11 +149,21 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One option of `vllm serve`. `value` None is a switch; `reason` says who decided it (for the README)."""
+    """One option of `vllm serve`.
+
+    Attributes:
+        value: several words for an option that takes a list; None is a switch.
+        reason: who decided it (for the README).
+    """
 
     flag: str
-    value: str | None
+    value: str | tuple[str, ...] | None
     reason: str
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its value as words."""
+        return () if self.value is None else (self.value,) if isinstance(self.value, str) else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +196,7 @@ class Service:
         arguments: after the model, in the order in which they are emitted; the model itself is `model`.
         environment: variables the server needs, sorted by name; never a secret.
         candidate_of: the service that this one may replace; None outside a rollout.
+        media_domains: hosts from which it fetches images, sound and videos; None if its model takes none of these.
     """
 
     name: str
@@ -211,6 +222,7 @@ class Service:
     candidate_of: str | None = None
     features: tuple[str, ...] = ()
     embedding: Embedding | None = None
+    media_domains: tuple[str, ...] | None = None
 
     @property
     def tensor_parallel_size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from compiler.catalog.doors import MEDIA_DOMAINS, NO_DOMAIN, OF_ALL, OF_MEDIA, OF_RANKS
 from compiler.catalog.flags import load_flags, render
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.parsers import Role
@@ -31,6 +32,7 @@ from compiler.plan.ir import (
 from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lower_patches
 from compiler.solve.attempt import devices_of
 from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
+from compiler.solve.media import takes_media
 from compiler.solve.parsers import WANTS_TOOLS, parsers_of, wanted_roles
 from compiler.solve.variants import Variant
 from compiler.spec.load import SpecFile
@@ -122,6 +124,7 @@ def _service(stack: Spec, server: Server, solution: Solution, release: Release) 
     )
     rows = (row for stage in demand.stages for row in stage.rows if row.kind is RowKind.WEIGHTS)
     timeouts = _timeouts(shape.tensor_parallel_size * sum(row.bytes.high for row in rows))
+    domains = spec.allowed_media_domains if takes_media(demand.variant.facts, release.version) else None
     return Service(
         name=demand.service,
         task=spec.task,
@@ -140,12 +143,13 @@ def _service(stack: Spec, server: Server, solution: Solution, release: Release) 
         kv_cache=cache,
         timeouts=timeouts,
         arguments=tuple(_arguments(spec, server, cache, timeouts, release)),
-        environment=tuple(sorted(_environment(timeouts, release, solution).items())),
+        environment=tuple(sorted((_environment(timeouts, release, solution) | _shut(domains)).items())),
         pipeline_parallel_size=shape.pipeline_parallel_size,
         solved=tuple(key for key in ("context", "concurrency") if getattr(spec, key).is_solved),
         candidate_of=stack.candidate_of(demand.service),
         features=spec.features,
         embedding=_embedding(demand.variant),
+        media_domains=domains,
     )
 
 
@@ -214,9 +218,18 @@ def _arguments(
         # The policy allowed it, or there would be no plan; the code is the snapshot's own, at its commit.
         yield Argument("--trust-remote-code", None, "policy")
     yield Argument("--shutdown-timeout", str(timeouts.drain), "units' stop timeout")
+    yield from _media_arguments(spec, server.demand.variant, release)
     yield from _task_arguments(spec, server.demand.variant)
     yield from _parsers(spec, server.demand.variant, release)
     yield from _user_arguments(spec, release)
+
+
+def _media_arguments(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:
+    """What a client may have the server fetch. Media inside a request (`data:`) need no domain."""
+    if spec.allowed_media_domains:
+        yield Argument(MEDIA_DOMAINS, spec.allowed_media_domains, "spec")
+    elif takes_media(variant.facts, release.version):
+        yield Argument(MEDIA_DOMAINS, NO_DOMAIN, "no domain in the spec: nothing is fetched")
 
 
 def _task_arguments(spec: ServiceSpec, variant: Variant) -> Iterator[Argument]:
@@ -254,6 +267,11 @@ def _user_arguments(spec: ServiceSpec, release: Release) -> Iterator[Argument]:
         assert flag is not None  # noqa: S101  engine_args.py refuses what the catalog lacks
         name, value = render(flag, spec.engine_args[key])
         yield Argument(name, value, "engine_args")
+
+
+def _shut(domains: tuple[str, ...] | None) -> dict[str, str]:
+    """Variables that keep a server from opening more than the plan says, and its ranks on this machine."""
+    return {**OF_ALL, **OF_RANKS, **(OF_MEDIA if domains is not None else {})}
 
 
 def _environment(timeouts: Timeouts, release: Release, solution: Solution) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.hosts import address_of, is_loopback
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 from compiler.spec.operations import GatewaySpec, RolloutSpec
@@ -106,7 +106,7 @@ def _by_chance(file: SpecFile, service: str) -> tuple[Edit, ...]:
 
 
 def _check_host(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
-    if gateway.host != "localhost" and _address(gateway.host) is None:
+    if gateway.host != "localhost" and address_of(gateway.host) is None:
         message = f"`host: {gateway.host}` is no IP address"
         notes = ("a name may have several addresses, and none yet while the machine starts",)
         helps = (Help("write 127.0.0.1", (Edit(("gateway", "host"), "127.0.0.1"),)),)
@@ -115,8 +115,7 @@ def _check_host(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
 
 def _check_keys(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
     """Whoever reaches the gateway uses the servers' own key."""
-    address = _address(gateway.host)
-    if file.spec.secrets.client_keys is None and address is not None and not address.is_loopback:
+    if file.spec.secrets.client_keys is None and address_of(gateway.host) and not is_loopback(gateway.host):
         message = f"the gateway on {gateway.host} would serve everybody who reaches it"
         helps = (
             Help("give it keys for its clients", (Edit(("secrets", "client_keys"), "/etc/stackc/client-keys"),)),
@@ -180,21 +179,13 @@ def _check_names(file: SpecFile) -> Iterator[Diagnostic]:
 def _check_service_hosts(file: SpecFile) -> Iterator[Diagnostic]:
     """A server that the network reaches is a way around the gateway's keys and paths."""
     for name, service in file.spec.services.items():
-        address = _address(service.host)
-        if address is not None and not address.is_loopback:
+        if not is_loopback(service.host):
             message = f"service `{name}` listens on {service.host}, past the gateway"
             notes = (
                 "`/metrics`, `/tokenize` and others ask for no key, and the rest for the one that all servers share",
             )
             helps = (Help("write `host: 127.0.0.1`", (Edit(("services", name, "host"), "127.0.0.1"),)),)
             yield Diagnostic("E0216", message, file.at("services", name, "host"), notes, helps)
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 def check_rollouts(file: SpecFile) -> Iterator[Diagnostic]:

@@ -75,6 +75,7 @@ class ServiceSpec(SpecModel):
         node: where it runs; None lets the solver choose among the stack's nodes.
         gpus: their indices on that node.
         share: weight with which this service gets memory that is left over on its GPU, as KV cache.
+        allowed_media_domains: hosts from which clients may have it fetch images, sound and videos; none by default.
         expert_parallel: whole experts on each GPU, instead of a slice of every expert.
         rollout: a second revision beside this one; `Spec` has it as a service of its own.
     """
@@ -99,6 +100,9 @@ class ServiceSpec(SpecModel):
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = None
     max_num_batched_tokens: Tokens | None = None
     share: Annotated[int, Field(ge=0, le=1000)] = 1
+    allowed_media_domains: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=253)], ...], Field(strict=False)
+    ] = ()
     engine_args: dict[str, Any] = Field(default_factory=dict)
     rollout: RolloutSpec | None = None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS, SERVICE_KEYS, TOP_LEVEL_KEYS
+from compiler.catalog.doors import FIXED_VARIABLES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
@@ -26,6 +27,7 @@ _LOGIN = Decided("everyone on the machine may look and nobody may change anythin
 _ONE = Decided("there is one container of each service")
 
 SERVER_ENVIRONMENT: Tree = {
+    **dict.fromkeys(FIXED_VARIABLES, Decided("it keeps the server shut, or its processes on this machine")),
     "CUDA_DEVICE_ORDER": _PLAN,
     "CUDA_VISIBLE_DEVICES": _GPUS,
     "HF_HOME": _CACHE,
@@ -53,9 +55,7 @@ SERVER_ENVIRONMENT: Tree = {
     "VLLM_CPU_KVCACHE_SPACE": _PLAN,
     "VLLM_CPU_OMP_THREADS_BIND": _PLAN,
     "VLLM_ENGINE_READY_TIMEOUT_S": _PLAN,
-    "VLLM_HOST_IP": _PLAN,
     "VLLM_NO_USAGE_STATS": _PLAN,
-    "VLLM_SERVER_DEV_MODE": Decided("it opens administrative paths to everyone who reaches the port"),
     "XDG_CACHE_HOME": _CACHE,
 }
 

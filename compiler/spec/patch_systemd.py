@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from compiler.catalog.doors import FIXED_VARIABLES
 from compiler.catalog.systemd import (
     ADDITIVE,
     OWNED,
@@ -144,7 +145,7 @@ def _bad_variable(assignments: str) -> str | None:
         name, is_assigned, _ = word.partition("=")
         if not is_assigned:
             return f"`{word}` is not NAME=value"
-        if name in OWNED_VARIABLES:
+        if name in OWNED_VARIABLES | FIXED_VARIABLES:
             return f"stackc sets {name} from the plan"
         if name in SECRET_VARIABLES:
             return f"everyone on the machine could read {name}: `secrets` takes the path of a file that holds it"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.engine_args import HOST_FILE_OPTIONS
+from compiler.spec.engine_options import HOST_FILE_OPTIONS
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Spec
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
-from compiler.spec.engine_args import HOST_FILE_OPTIONS
+from compiler.spec.engine_options import HOST_FILE_OPTIONS
 from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
 
 TREE = "/opt/stackc"
@@ -184,7 +184,7 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
 
 def host_files(service: Service) -> tuple[str, ...]:
     """What a server reads outside the tree and the caches: its model's folder, and files that its options name."""
-    given = (each.value for each in service.arguments if each.flag in HOST_FILE_OPTIONS)
+    given = (word for each in service.arguments if each.flag in HOST_FILE_OPTIONS for word in each.words)
     paths = (service.model.folder, *given)
     return tuple(dict.fromkeys(path for path in paths if path is not None and path.startswith("/")))
 
@@ -211,13 +211,10 @@ _CACHES = tuple(
 
 
 def _server_environment(plan: Plan) -> tuple[tuple[str, str], ...]:
-    # All ranks of a server are in its container. vLLM asks the route to the internet for its address, and behind a
-    # gateway there is none (vllm/utils/network_utils.py:get_ip, 0.33.0).
     return (
         ("STACKC_CONTAINER", "1"),
         ("STACKC_HOST", "0.0.0.0"),  # noqa: S104 (of the container's own network)
         ("STACKC_LOCK_DIR", _RUNTIME),
-        ("VLLM_HOST_IP", "127.0.0.1"),
         *_secret_files(_secrets(("api-key", plan.secrets.api_key))),
         *_CACHES,
     )

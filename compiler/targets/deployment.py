@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from dataclasses import dataclass
 
 from compiler.plan.ir import GpuNode, Plan, Rollout, Service
@@ -126,22 +125,3 @@ def rollout_fingerprint(plan: Plan, rollout: Rollout) -> str:
     revisions = [plan.service(name).revision for name in (rollout.stable, rollout.candidate)]
     parts = (plan.engine.version, *revisions, rollout.strategy, str(rollout.weight))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the host."""
-    address = _address(host)
-    return host == "localhost" or (address is not None and address.is_loopback)
-
-
-def is_wildcard(host: str) -> bool:
-    """Whether the host means every interface."""
-    address = _address(host)
-    return address is not None and address.is_unspecified
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

@@ -200,6 +200,9 @@ def _sandbox_facts(unit: systemd.ServiceUnit | systemd.GatewayUnit | systemd.Pre
         yield Directive("Service", "StateDirectory", sandbox.state_directory)
     yield from (Directive("Service", "ReadWritePaths", path, is_listed=True) for path in sandbox.writable)
     yield Directive("Service", "RuntimeDirectory", sandbox.runtime_directory)
+    for key, addresses in (("IPAddressDeny", sandbox.network.deny), ("IPAddressAllow", sandbox.network.allow)):
+        if addresses:
+            yield Directive("Service", key, " ".join(addresses), is_listed=True)
     yield from (Variable(name, value) for name, value in unit.environment)
     for name, path in unit.credentials:
         yield Directive("Service", "LoadCredential", f"{name}:{path}", is_listed=True)
@@ -213,7 +216,7 @@ def _script_facts(plan: Plan) -> Iterator[Expected]:
 
 
 def _assigned(script: scripts.LaunchScript) -> Iterator[Fact]:
-    yield from (Assigned(name, value) for name, value in script.environment)
+    yield from (Assigned(name, value) for name, value in (*script.environment, *script.fixed))
     yield Assigned("listen_host", script.host)
     if script.snapshot is not None:
         yield Assigned("cache", f"/hub/{script.snapshot.folder}", is_suffix=True)

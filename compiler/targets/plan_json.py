@@ -9,6 +9,7 @@ from typing import Any
 
 from compiler.plan.ir import (
     SCHEMA_VERSION,
+    Argument,
     CpuNode,
     DeviceLedger,
     Embedding,
@@ -168,11 +169,16 @@ def _service(service: Service) -> JsonObject:
             "stop_seconds": service.timeouts.stop,
         },
         "arguments": [
-            {"flag": argument.flag, "value": argument.value, "reason": argument.reason}
+            {"flag": argument.flag, "value": _value(argument), "reason": argument.reason}
             for argument in service.arguments
         ],
         "environment": dict(service.environment),
+        "media_domains": None if service.media_domains is None else list(service.media_domains),
     }
+
+
+def _value(argument: Argument) -> str | list[str] | None:
+    return list(argument.value) if isinstance(argument.value, tuple) else argument.value
 
 
 def _embedding(embedding: Embedding) -> JsonObject:

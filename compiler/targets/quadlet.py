@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from compiler.hosts import is_loopback, is_wildcard
 from compiler.plan.ir import Gateway, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
@@ -25,7 +26,7 @@ from compiler.targets.containers import (
     prefetch_container,
     server_container,
 )
-from compiler.targets.deployment import RESTART_SECONDS, START_BURST, is_loopback, is_wildcard, start_seconds
+from compiler.targets.deployment import RESTART_SECONDS, START_BURST, start_seconds
 
 QUADLET = PurePosixPath("quadlet")
 _BACKEND, _EDGE, _DOWNLOAD = "backend", "edge", "download"

@@ -6,16 +6,18 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.deployment import START_BURST, USER, cache_environment, is_wildcard
+from compiler.targets.deployment import START_BURST, USER, cache_environment
 from compiler.targets.readme_tables import (
     Table,
     device_table,
     flags_table,
     http_address,
     kv_cache_table,
+    networks_table,
     services_table,
 )
 
@@ -88,6 +90,14 @@ class MonitoringPage:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaPage:
+    """A server that takes media, and the hosts from which it fetches them."""
+
+    name: str
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Readme:
     """The README as a document.
 
@@ -99,6 +109,8 @@ class Readme:
         units: of the servers, then of the gateway; likewise `containers`.
         virtual_environment: None if the vLLM executable is not in a `bin` folder.
         templates: path and SHA-256 of each template that is not stackc's own.
+        networks: addresses of each unit; None without units.
+        has_containers_outside: containers that reach what the machine reaches, because no gateway stands before them.
     """
 
     stack: str
@@ -137,6 +149,9 @@ class Readme:
     rollouts: tuple[RolloutPage, ...]
     monitoring: MonitoringPage | None
     templates: tuple[tuple[str, str], ...]
+    networks: Table | None
+    media: tuple[MediaPage, ...]
+    has_containers_outside: bool
 
 
 def emit_readme(plan: Plan) -> tuple[Artifact, ...]:
@@ -186,6 +201,11 @@ def readme(plan: Plan) -> Readme:
         rollouts=() if plan.gateway is None else tuple(map(_rollout, plan.gateway.rollouts)),
         monitoring=None if plan.monitoring is None else _monitoring(plan.monitoring),
         templates=plan.templates,
+        networks=networks_table(plan) if "systemd" in plan.targets else None,
+        media=tuple(
+            MediaPage(each.name, each.media_domains) for each in plan.services if each.media_domains is not None
+        ),
+        has_containers_outside=plan.gateway is None and bool({"compose", "quadlet"} & set(plan.targets)),
     )
 
 

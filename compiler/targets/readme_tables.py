@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from compiler.plan.ir import CpuNode, DeviceLedger, Plan, ServerLedger, Service
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.deployment import start_seconds
+from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
 from compiler.units import ByteRange, format_gib
 
 Cell = str | MarkdownCode
@@ -124,6 +125,19 @@ def flags_table(service: Service) -> Table:
     """The options of one server, each with who decided it."""
     rows: list[tuple[Cell, ...]] = []
     for argument in service.arguments:
-        value = MarkdownCode(argument.value) if argument.value is not None else "–"
+        value = MarkdownCode(" ".join(argument.words)) if argument.value is not None else "–"
         rows.append((MarkdownCode(argument.flag), value, argument.reason))
     return Table(service.name, ("Option", "Value", "Why"), tuple(rows))
+
+
+def networks_table(plan: Plan) -> Table:
+    """With which addresses each unit may exchange packets."""
+    networks = {service.name: server_network(plan, service) for service in plan.services}
+    if plan.gateway is not None:
+        networks["gateway"] = gateway_network(plan.gateway.host)
+    networks["prefetch"] = prefetch_network()
+    rows: list[tuple[Cell, ...]] = [
+        (MarkdownCode(name), " ".join(network.deny), " ".join(network.allow) or "–", network.why)
+        for name, network in networks.items()
+    ]
+    return Table("Addresses", ("Unit", "Denied", "Allowed", "Why"), tuple(rows))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.catalog.doors import FIXED_VARIABLES
 from compiler.plan.ir import Argument, GpuNode, Plan, Service
 from compiler.render.artifact import EXECUTABLE, PLAIN, Artifact
 from compiler.render.environment import read_verbatim, render
@@ -38,6 +39,7 @@ _MODULES = (
     "_gpu.py",
     "_keys.py",
     "_load.py",
+    "_media.py",
     "_measure.py",
     "_model.py",
     "_nodes.py",
@@ -81,7 +83,13 @@ class StartLock:
 
 @dataclass(frozen=True, slots=True)
 class LaunchScript:
-    """`bin/launch-SERVICE`. Each line of `lines` is an option with its value, as words."""
+    """`bin/launch-SERVICE`.
+
+    Attributes:
+        lines: each is an option with its value, as words.
+        environment: variables that the caller's own ones replace.
+        fixed: variables that they do not: another value would open the server, or keep it from starting.
+    """
 
     stack: str
     service: str
@@ -90,6 +98,7 @@ class LaunchScript:
     host: str
     lines: tuple[tuple[Word, ...], ...]
     environment: tuple[tuple[str, str], ...]
+    fixed: tuple[tuple[str, str], ...]
     visible_devices: str | None
     api_key_file: str | None
     lock: StartLock | None
@@ -124,6 +133,7 @@ def _verbatim(programs: Mapping[str, str], modules: Iterable[str]) -> tuple[Arti
 
 def launch_script(plan: Plan, service: Service) -> LaunchScript:
     """The launch script of one service as a document."""
+    variables = sorted((_OFFLINE | dict(service.environment)).items())
     return LaunchScript(
         stack=plan.stack,
         service=service.name,
@@ -131,7 +141,8 @@ def launch_script(plan: Plan, service: Service) -> LaunchScript:
         folder=service.model.folder,
         host=service.host,
         lines=tuple(_words(argument) for argument in service.arguments),
-        environment=tuple(sorted((_OFFLINE | dict(service.environment)).items())),
+        environment=tuple(each for each in variables if each[0] not in FIXED_VARIABLES),
+        fixed=tuple(each for each in variables if each[0] in FIXED_VARIABLES),
         visible_devices=_visible_devices(plan, service),
         api_key_file=plan.secrets.api_key,
         lock=_start_lock(plan, service),
@@ -146,14 +157,12 @@ def _snapshot(service: Service) -> HubSnapshot | None:
 
 
 def _words(argument: Argument) -> tuple[Word, ...]:
-    if argument.value is None:
-        return (argument.flag,)
     if argument.flag == "--host":
         return (argument.flag, ShellVariable("listen_host"))
     # argparse would read a value such as `-1` or `--x` as the next option.
-    if argument.value.startswith("-"):
+    if isinstance(argument.value, str) and argument.value.startswith("-"):
         return (f"{argument.flag}={argument.value}",)
-    return (argument.flag, argument.value)
+    return (argument.flag, *argument.words)
 
 
 def _visible_devices(plan: Plan, service: Service) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.hosts import is_loopback, is_wildcard
 from compiler.plan.ir import Gateway, GpuNode, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
@@ -18,9 +19,8 @@ from compiler.targets.deployment import (
     Deadlines,
     cache_environment,
     deadlines,
-    is_loopback,
-    is_wildcard,
 )
+from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
 from compiler.targets.systemd_sandbox import Sandbox, runtime_directory, sandbox
 
 SYSTEMD = PurePosixPath("systemd")
@@ -160,7 +160,7 @@ def service_unit(plan: Plan, service: Service) -> ServiceUnit:
         launch=(f"{program}/launch-{service.name}",),
         wait_ready=(f"{program}/wait-ready", service.name, "--timeout", str(chain.poll)),
         deadlines=chain,
-        sandbox=sandbox(plan, uses_gpu=has_gpu, port=service.port),
+        sandbox=sandbox(plan, network=server_network(plan, service), uses_gpu=has_gpu, port=service.port),
         patched=_patched(plan, service.name),
     )
 
@@ -192,7 +192,7 @@ def gateway_unit(plan: Plan, gateway: Gateway) -> GatewayUnit:
         start_burst=_GATEWAY_BURST,
         start_interval=(_GATEWAY_BURST + 1) * once,
         # What it writes holds the keys of all clients.
-        sandbox=sandbox(plan, uses_gpu=False, port=gateway.port, umask="0077"),
+        sandbox=sandbox(plan, network=gateway_network(gateway.host), uses_gpu=False, port=gateway.port, umask="0077"),
         patched=_patched(plan, "gateway"),
     )
 
@@ -205,7 +205,7 @@ def prefetch_unit(plan: Plan) -> PrefetchUnit:
         environment=_environment(plan),
         credentials=_credentials(("hf-token", plan.secrets.hf_token)),
         prefetch=(f"{plan.paths.current}/bin/prefetch",),
-        sandbox=sandbox(plan, uses_gpu=False),
+        sandbox=sandbox(plan, network=prefetch_network(), uses_gpu=False),
         patched=_patched(plan, "prefetch"),
     )
 

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from compiler.plan.ir import Plan
 from compiler.targets.deployment import USER
+from compiler.targets.systemd_network import Network
 
 _STATE_ROOT = PurePosixPath("/var/lib")
 _HOMES = tuple(map(PurePosixPath, ("/home", "/root", "/run/user")))
@@ -26,6 +27,7 @@ class Sandbox:
         private_tmp: False if something of the stack lies in /tmp, which would be hidden.
         uses_gpu: its driver needs device files and calls that a tighter sandbox would take away.
         binds_privileged: it listens on a port below 1024, for which it keeps one capability.
+        network: the addresses with which it may exchange packets.
     """
 
     user: str
@@ -38,9 +40,10 @@ class Sandbox:
     private_tmp: bool
     uses_gpu: bool
     binds_privileged: bool
+    network: Network
 
 
-def sandbox(plan: Plan, *, uses_gpu: bool, port: int | None = None, umask: str = "0027") -> Sandbox:
+def sandbox(plan: Plan, *, network: Network, uses_gpu: bool, port: int | None = None, umask: str = "0027") -> Sandbox:
     """The sandbox of one unit, with all that the stack's paths need left visible; `port` is where it listens."""
     state = PurePosixPath(plan.paths.state)
     is_below = state != _STATE_ROOT and state.is_relative_to(_STATE_ROOT)
@@ -55,6 +58,7 @@ def sandbox(plan: Plan, *, uses_gpu: bool, port: int | None = None, umask: str =
         private_tmp=not _uses(plan, _TEMPORARY),
         uses_gpu=uses_gpu,
         binds_privileged=port is not None and port < _PRIVILEGED_PORTS,
+        network=network,
     )
 
 

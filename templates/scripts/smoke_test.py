@@ -22,6 +22,7 @@ sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 import _answers  # noqa: E402
 import _load  # noqa: E402
+import _media  # noqa: E402
 import _probes  # noqa: E402
 import _through  # noqa: E402
 import _usage  # noqa: E402
@@ -66,6 +67,8 @@ OTHERS = (
     ("structured-output", _answers.check_structured_output, 1),
     ("reasoning", _answers.check_reasoning, 1),
     ("overlong", _answers.check_overlong, 1),
+    ("remote-media", _media.check_remote_media, 1),
+    ("data-media", _media.check_data_media, 1),
     ("metrics", _probes.check_metrics, 1),
 )
 ENTRANCE = (

@@ -168,7 +168,10 @@ OF_SERVICE = (
         {
             "plan.json": {"services.0.host": "10.0.0.9"},
             "launch": {"coder argv": "10.0.0.9"},
-            "systemd": {f"{UNIT} Unit After": "network-online.target"},
+            "systemd": {
+                f"{UNIT} Unit After": "network-online.target",
+                f"{UNIT} Service IPAddressDeny": "link-local",
+            },
             "compose": {"services.coder.ports.0.host_ip": "10.0.0.9"},
         },
         ALL,
@@ -231,6 +234,19 @@ OF_SERVICE = (
         {"plan.json": {"services.0.pipeline_parallel_size": 2, "services.0.tensor_parallel_size": 1}},
         OPTION,
         one_on_two_gpus,
+    ),
+    Knob(
+        "Service.media_domains",
+        (*SERVICE, "media_domains"),
+        ("images.example.org",),
+        {
+            "plan.json": {"services.0.media_domains": "images.example.org"},
+            "systemd": {
+                f"{UNIT} Service IPAddressDeny": "192.168.0.0/16",
+                f"{UNIT} Service IPAddressAllow": "localhost",
+            },
+        },
+        OPTION,
     ),
     in_plan_only("Service.features", (*SERVICE, "features"), ("tools",), "services.0.features", OPTION),
     in_plan_only("Service.solved", (*SERVICE, "solved"), ("context",), "services.0.solved", PEOPLE),

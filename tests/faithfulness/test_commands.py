@@ -47,10 +47,10 @@ def options(service: Service, host: str) -> list[str]:
 
 
 def words_of(argument: Argument, host: str) -> list[str]:
-    if argument.value is None:
-        return [argument.flag]
-    value = host if argument.flag == "--host" else argument.value
-    return [f"{argument.flag}={value}"] if value.startswith("-") else [argument.flag, value]
+    words = [host] if argument.flag == "--host" else list(argument.words)
+    if len(words) == 1 and words[0].startswith("-"):
+        return [f"{argument.flag}={words[0]}"]
+    return [argument.flag, *words]
 
 
 def model_below(service: Service, hf_home: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -46,6 +47,8 @@ class FakeServer(ThreadingHTTPServer):
         self.embeddings: list[Any] = [[0.6, 0.8, 0.0, 0.0], [0.0, 0.6, 0.8, 0.0]]
         self.call: dict[str, Any] = {"name": "get_weather", "arguments": '{"city": "Rome", "unit": "celsius"}'}
         self.takes_tools = True
+        self.fetches_media = False
+        self.reads_media = 200
         self.structured = '{"colour": "red", "warm": true, "shades": ["dark"]}'
         self.body: bytes | None = None
         self.missing = 0  # bytes that are promised and do not come
@@ -115,7 +118,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _embed(self) -> None:
         self._answer(200, {"data": [{"embedding": vector} for vector in self.server.embeddings]})
 
+    def _media(self, body: dict[str, Any]) -> int:
+        """What becomes of the media of a request: their status; 200 for a request without any."""
+        parts = [part for message in body.get("messages", ()) for part in message["content"] if isinstance(part, dict)]
+        urls = [part[part["type"]]["url"] for part in parts if part["type"].endswith("_url")]
+        if not urls or urls[0].startswith("data:"):
+            return self.server.reads_media if urls else 200
+        if self.server.fetches_media:
+            host, port = urls[0].removeprefix("http://").partition("/")[0].split(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+        return 400
+
     def _generate(self, body: dict[str, Any]) -> None:
+        if (status := self._media(body)) != 200:
+            self._answer(status, {"error": "not one of the allowed domains"})
+            return
         self.server.generated += 4 if self.server.counts_tokens else 0
         choice: dict[str, Any] = {"finish_reason": self.server.finish_reason}
         if "tools" in body and not self.server.takes_tools:

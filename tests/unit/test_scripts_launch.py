@@ -160,6 +160,21 @@ def test_json_is_what_would_run_without_the_secret(machine: Machine) -> None:
     assert report["environment"]["VLLM_ENGINE_READY_TIMEOUT_S"] == "7"
 
 
+def test_the_caller_opens_no_door(machine: Machine) -> None:
+    """What keeps a server shut is the plan's alone, and whoever tries otherwise reads so."""
+    doors = (("NCCL_SOCKET_IFNAME", "lo"), ("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0"), ("VLLM_SERVER_DEV_MODE", "0"))
+    machine.install(with_service(two_on_one_gpu(), "coder", environment=doors))
+    done = machine.launch("coder", VLLM_MEDIA_URL_ALLOW_REDIRECTS="1", NCCL_SOCKET_IFNAME="eth0 \n$(id)")
+    assert done.returncode == 0
+    assert {name: machine.env[name] for name, _ in doors} == dict(doors)
+    assert "VLLM_MEDIA_URL_ALLOW_REDIRECTS=1 is not taken: the plan says 0\n" in done.stderr
+    assert "NCCL_SOCKET_IFNAME=" in done.stderr
+    assert "uid=" not in done.stderr
+    assert "VLLM_SERVER_DEV_MODE" not in done.stderr, "nobody set it"
+    report = json.loads(machine.launch("coder", "--json", VLLM_SERVER_DEV_MODE="1").stdout)
+    assert report["environment"].items() >= dict(doors).items()
+
+
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40))
 def test_json_carries_any_value(machine: Machine, value: str) -> None:

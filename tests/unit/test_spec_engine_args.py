@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from compiler.catalog.flags import load_flags
-from compiler.spec.engine_args import _HARMLESS, DECIDED, decided
+from compiler.spec.engine_options import _HARMLESS, DECIDED, decided
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from compiler.catalog.flags import load_flags
 from compiler.catalog.releases import RELEASES
 from compiler.plan.ir import Argument, Engine, Plan
-from compiler.spec.engine_args import HOST_FILE_OPTIONS, decided
+from compiler.spec.engine_options import HOST_FILE_OPTIONS, decided
 from compiler.targets.compose_monitoring import IMAGES
 from compiler.targets.deployment import ready_seconds
 from tests.unit.compose_reading import PLANS, compose_tool, load, text_of

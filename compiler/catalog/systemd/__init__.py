@@ -20,10 +20,11 @@ OWNED: Mapping[str, frozenset[str]] = {
     "Service": frozenset(
         {
             "AmbientCapabilities", "CapabilityBoundingSet", "Environment", "ExecReload", "ExecStart", "ExecStartPost",
-            "ExecStartPre", "KillMode", "KillSignal", "LimitCORE", "LimitMEMLOCK", "LimitNOFILE", "LoadCredential",
-            "LockPersonality", "NoNewPrivileges", "OOMPolicy", "PrivateDevices", "PrivateTmp", "ProtectClock",
-            "ProtectControlGroups", "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
-            "ProtectKernelTunables", "ProtectProc", "ProtectSystem", "ReadWritePaths", "Restart",
+            "ExecStartPre", "IPAddressAllow", "IPAddressDeny", "KillMode", "KillSignal", "LimitCORE", "LimitMEMLOCK",
+            "LimitNOFILE", "LoadCredential", "LockPersonality", "NoNewPrivileges", "OOMPolicy", "PrivateDevices",
+            "PrivateTmp", "ProtectClock", "ProtectControlGroups", "ProtectHome", "ProtectHostname",
+            "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "ProtectProc", "ProtectSystem",
+            "ReadWritePaths", "Restart",
             "RestartPreventExitStatus", "RestartSec", "RestrictAddressFamilies", "RestrictNamespaces",
             "RestrictRealtime", "RestrictSUIDSGID", "RuntimeDirectory", "RuntimeDirectoryMode",
             "RuntimeDirectoryPreserve", "StateDirectory", "StateDirectoryMode", "SuccessExitStatus",
@@ -37,8 +38,8 @@ OWNED: Mapping[str, frozenset[str]] = {
 ADDITIVE = frozenset(
     {
         "After", "AmbientCapabilities", "CapabilityBoundingSet", "Environment", "ExecStartPost", "ExecStartPre",
-        "LoadCredential", "ReadWritePaths", "RestartPreventExitStatus", "RestrictAddressFamilies", "SuccessExitStatus",
-        "SystemCallFilter", "Wants",
+        "IPAddressAllow", "IPAddressDeny", "LoadCredential", "ReadWritePaths", "RestartPreventExitStatus",
+        "RestrictAddressFamilies", "SuccessExitStatus", "SystemCallFilter", "Wants",
     }
 )  # fmt: skip
 """Of these, the lists: another line adds to what stackc says, and only an empty value would take it away."""
