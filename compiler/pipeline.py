@@ -33,6 +33,7 @@ from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.quadlet import emit_quadlet
 from compiler.targets.readme import emit_readme
+from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd
 
@@ -231,6 +232,6 @@ def gather(
 def render_plan(plan: Plan) -> tuple[Artifact, ...]:
     """Every artifact of one node's plan."""
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
-    emitters = (emit_scripts, emit_gateway, *chosen, emit_monitoring, emit_readme)
+    emitters = (emit_scripts, emit_requirements, emit_gateway, *chosen, emit_monitoring, emit_readme)
     emitted = [artifact for emit in emitters for artifact in emit(plan)]
     return (*emitted, emit_plan_json(plan))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the hashed requirements that generated stacks install from: `python -m tools.lock_packages [--date YYYY-MM-DD]`.
+"""Write the hashed requirements that stacks install from: `python -m tools.lock_packages [--date YYYY-MM-DD]`.
 
 Needs `uv` and PyPI. Only metadata is read; no wheel is downloaded. One resolution holds for every Python and machine
 of TARGETS, with markers where they differ: pip would answer the markers of another Python with those of the one that
@@ -12,7 +12,7 @@ With the same date the same bytes come out, as long as nothing is withdrawn: fil
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import re
 import subprocess
@@ -123,8 +123,8 @@ class Pin:
 def main() -> int:
     """Write every set. Exit 0 when all are written."""
     parser = argparse.ArgumentParser(description="Write the hashed requirements of vLLM and LiteLLM.")
-    today = datetime.datetime.now(datetime.UTC).date()
-    parser.add_argument("--date", type=datetime.date.fromisoformat, default=today, help="take no file uploaded later")
+    today = dt.datetime.now(dt.UTC).date()
+    parser.add_argument("--date", type=dt.date.fromisoformat, default=today, help="take no file uploaded later")
     date = parser.parse_args().date
     try:
         for packages in SETS:
@@ -136,7 +136,7 @@ def main() -> int:
     return 0
 
 
-def write_set(packages: PackageSet, date: datetime.date) -> int:
+def write_set(packages: PackageSet, date: dt.date) -> int:
     """Resolve one set and write its requirements; how many packages they have."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pyproject.toml").write_text(_project(packages))
@@ -207,7 +207,7 @@ def wheels_of(lock: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, str]]:
 
 def format_requirements(
     roots: Iterable[str],
-    date: datetime.date,
+    date: dt.date,
     pins: Iterable[Pin],
     files: Mapping[tuple[str, str], Mapping[str, str]],
 ) -> str:
@@ -221,7 +221,9 @@ def format_requirements(
     for pin in pins:
         condition = "" if pin.marker is None else f" ; {pin.marker}"
         hashes = sorted(set(_hashes(pin, files[pin.name, pin.version])))
-        lines.append(" \\\n    ".join([f"{pin.name}=={pin.version}{condition}", *(f"--hash={each}" for each in hashes)]))
+        lines.append(
+            " \\\n    ".join([f"{pin.name}=={pin.version}{condition}", *(f"--hash={each}" for each in hashes)])
+        )
     return "\n".join(lines) + "\n"
 
 

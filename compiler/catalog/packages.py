@@ -13,7 +13,9 @@ LITELLM_VERSION = "1.106.2"
 LITELLM_REQUIREMENT = f"litellm[proxy]=={LITELLM_VERSION}"
 """As pip takes it."""
 
-_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>[^\\]+?))?(?: \\)?", re.ASCII)
+_PIN = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>[^\\]+?))?(?: \\)?", re.ASCII
+)
 _HASH = re.compile(r"    --hash=sha256:(?P<digest>[0-9a-f]{64})(?: \\)?", re.ASCII)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.memory.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
 from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
 
 __all__ = [
+    "DEFAULT_LITELLM",
     "Argument",
     "Basis",
     "CpuNode",
@@ -39,6 +41,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+DEFAULT_LITELLM = f"/opt/stackc/litellm-{LITELLM_VERSION}/bin/litellm"
+"""A virtual environment for each release, so that an upgrade does not change the one that serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +239,7 @@ class Paths:
     state: str
     vllm: str
     nginx: str = "/usr/sbin/nginx"
-    litellm: str = "/opt/stackc/litellm/bin/litellm"
+    litellm: str = DEFAULT_LITELLM
 
     @property
     def current(self) -> str:

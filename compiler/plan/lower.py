@@ -14,6 +14,7 @@ from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
 from compiler.memory.ledger import RowKind
 from compiler.plan.ir import (
+    DEFAULT_LITELLM,
     Argument,
     CpuNode,
     Embedding,
@@ -98,13 +99,13 @@ def _node(name: str, node: NodeSpec) -> GpuNode | CpuNode:
 
 
 def _paths(spec: Spec, release: Release) -> Paths:
-    """Defaults: the tree under /opt/stackc, state under /var/lib/stackc, one virtual environment per vLLM release."""
+    """Defaults: the tree under /opt/stackc, state under /var/lib/stackc, a virtual environment for each release."""
     return Paths(
         install=spec.paths.install or f"/opt/stackc/{spec.stack}",
         state=spec.paths.state or f"/var/lib/stackc/{spec.stack}",
         vllm=spec.paths.vllm or f"/opt/stackc/vllm-{release.version}/bin/vllm",
         nginx=spec.paths.nginx or "/usr/sbin/nginx",
-        litellm=spec.paths.litellm or "/opt/stackc/litellm/bin/litellm",
+        litellm=spec.paths.litellm or DEFAULT_LITELLM,
     )
 
 

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LITELLM_VERSION = "1.106.2"
-"""The release of LiteLLM whose configuration is emitted, and that the tests run."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rollout:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.ir import (
     SCHEMA_VERSION,
     CpuNode,
@@ -71,6 +72,7 @@ def plan_object(plan: Plan) -> JsonObject:
 def _gateway(gateway: Gateway) -> JsonObject:
     return {
         "kind": gateway.kind,
+        "version": LITELLM_VERSION if gateway.kind == "litellm" else None,
         "host": gateway.host,
         "port": gateway.port,
         "max_body_bytes": gateway.max_body,

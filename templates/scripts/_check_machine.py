@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from _check_gpu import gib
 from _model import check_model, existing, free_bytes, hf_home, missing_bytes
+from _packages import environment_of, installing
 from _stack import EXIT_SNAPSHOT, JsonObject, Sides, Skipped, StackError, secret_file
 from _verify import hashed_files, wrong_files
 
@@ -155,13 +156,18 @@ def check_version(expected: str) -> Sides:
     wanted, name = f"vLLM {expected}", os.environ.get("STACKC_VLLM") or "vllm"
     executable = shutil.which(name)
     if executable is None:
-        raise StackError(EXIT_VERSION, Sides(wanted, f"no `{name}`", "install it, or set STACKC_VLLM to where it is"))
+        note = f"{_installing(expected, name)}; or set STACKC_VLLM to where it is"
+        raise StackError(EXIT_VERSION, Sides(wanted, f"no `{name}`", note))
     found = installed_version(executable) or _stated_version(wanted, executable)
     # `0.33.0+cpu` is the same release, built for another device.
     if found.partition("+")[0] != expected:
-        note = "install the planned release: the plan's memory figures hold for no other"
+        note = f"the plan's memory figures hold for no other release: {_installing(expected, name)}"
         raise StackError(EXIT_VERSION, Sides(wanted, f"{executable} is vLLM {found}", note))
     return Sides(wanted, f"{executable} is vLLM {found}")
+
+
+def _installing(version: str, program: str) -> str:
+    return installing("vllm", version, environment_of(program))
 
 
 def installed_version(executable: str) -> str | None:

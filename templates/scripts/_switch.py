@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from _host import EXIT_STEP, USER, Host, state_of
+from _packages import environment_of, installing
 from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
 from _versions import Site, Tree, read_tree
 
@@ -76,9 +77,7 @@ def _check_vllm(host: Host, plan: JsonObject) -> None:
         done = host.ask(program, "--only", "version", STACKC_VLLM=str(host.path(path)), HOME=home)
     if done.returncode != 0:
         said = next((line for line in done.stdout.splitlines() if line.startswith("FAIL")), done.stderr.strip())
-        folder = Path(path).parent.parent
-        remedy = f"`python3 -m venv {folder} && {folder}/bin/pip install vllm=={version}`"
-        raise StackError(EXIT_VERSION, f"{path}: {said}; for GPUs: {remedy}")
+        raise StackError(EXIT_VERSION, f"{path}: {said}; {installing('vllm', version, environment_of(path))}")
 
 
 def _mount_point(path: Path) -> Path:
