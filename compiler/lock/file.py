@@ -83,6 +83,8 @@ def format_lock(lock: Lock) -> str:
         "services": {name: _service(lock.services[name]) for name in sorted(lock.services)},
         "models": {name: _model(lock.models[name]) for name in sorted(lock.models)},
     }
+    if lock.images:
+        data["images"] = {name: lock.images[name].model_dump() for name in sorted(lock.images)}
     return _HEADER + text.format_document(data)
 
 

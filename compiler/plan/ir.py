@@ -22,6 +22,7 @@ __all__ = [
     "Engine",
     "Gateway",
     "GpuNode",
+    "Image",
     "KvCache",
     "LedgerRow",
     "ModelFile",
@@ -88,6 +89,25 @@ class Engine:
     image: str
     cuda: str | None = None
     minimum_driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that containers of this stack run.
+
+    Attributes:
+        part: what runs in it: `vllm`, `gateway`, or the name of a container.
+        reference: as it is emitted, with the digest if one is known.
+        digest: None where only the tag is known, which may be another image tomorrow.
+        source: who named the digest: `spec`, `lock` or `catalogue`; None without one.
+        read: the UTC day on which a registry answered with it; None where the spec names it.
+    """
+
+    part: str
+    reference: str
+    digest: str | None = None
+    source: str | None = None
+    read: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +286,7 @@ class Plan:
     Attributes:
         folder: of its tree, below that of the stack; empty where the stack has one node.
         templates: path and SHA-256 of each template that is not stackc's own.
+        images: of all containers, by part; none without containers.
     """
 
     stack: str
@@ -282,11 +303,17 @@ class Plan:
     monitoring: Monitoring | None = None
     patches: Patches = field(default_factory=Patches)
     templates: tuple[tuple[str, str], ...] = ()
+    images: tuple[Image, ...] = ()
 
     @property
     def tree(self) -> str:
         """Where its tree lies below the output."""
         return f"{self.stack}/{self.folder}" if self.folder else self.stack
+
+    @property
+    def runs_on_host(self) -> bool:
+        """Whether the machine's own vLLM runs, and not only that of an image."""
+        return "systemd" in self.targets or not {"compose", "quadlet"} & set(self.targets)
 
     def service(self, name: str) -> Service:
         """The service of that name."""

@@ -13,6 +13,7 @@ from compiler.lock.models import repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
 from compiler.memory.ledger import RowKind
+from compiler.plan.images import Pins, with_images
 from compiler.plan.ir import (
     DEFAULT_LITELLM,
     Argument,
@@ -49,14 +50,25 @@ _DRAIN_SECONDS = 30
 _STOP_MARGIN_SECONDS = 30
 
 
-def lower_stack(file: SpecFile, solutions: Mapping[str, Solution], release: Release) -> tuple[Plan, ...]:
-    """The plan of each node that has services; with several nodes in the spec, each has a folder of its own."""
+def lower_stack(
+    file: SpecFile, solutions: Mapping[str, Solution], release: Release, pins: Pins | None = None
+) -> tuple[Plan, ...]:
+    """The plan of each node that has services; with several nodes in the spec, each has a folder of its own.
+
+    Args:
+        pins: digests of images that the lock holds.
+    """
     if len(file.spec.nodes) == 1:
-        return tuple(lower_plan(file, solution, release) for solution in solutions.values())
-    return tuple(
-        replace(lower_plan(replace(file, spec=file.spec.on(name, file.spec.services)), solution, release), folder=name)
-        for name, solution in solutions.items()
-    )
+        plans = tuple(lower_plan(file, solution, release) for solution in solutions.values())
+    else:
+        plans = tuple(
+            replace(lower_plan(_on(file, name), solution, release), folder=name) for name, solution in solutions.items()
+        )
+    return tuple(with_images(plan, pins or {}) for plan in plans)
+
+
+def _on(file: SpecFile, node: str) -> SpecFile:
+    return replace(file, spec=file.spec.on(node, file.spec.services))
 
 
 def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:

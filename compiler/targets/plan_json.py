@@ -15,6 +15,7 @@ from compiler.plan.ir import (
     Embedding,
     Gateway,
     GpuNode,
+    Image,
     KvCache,
     LedgerRow,
     Plan,
@@ -63,10 +64,15 @@ def plan_object(plan: Plan) -> JsonObject:
             "client_keys": plan.secrets.client_keys,
         },
         "targets": list(plan.targets),
+        "images": [_image(image) for image in plan.images],
         "templates": dict(plan.templates),
         "gateway": None if plan.gateway is None else _gateway(plan.gateway),
         "monitoring": None if plan.monitoring is None else asdict(plan.monitoring),
     }
+
+
+def _image(image: Image) -> JsonObject:
+    return {**asdict(image), "unconfirmed": [] if image.digest is not None else ["digest"]}
 
 
 def _gateway(gateway: Gateway) -> JsonObject:

@@ -39,6 +39,7 @@ _UNCONFIRMED = {
     "chat_template": "whether it has a chat template",
     "commit": "the full commit: prefetch takes `main`",
     "config": "config.json",
+    "image": "the digest of its image: a tag may be another one tomorrow",
     "files": "names or sizes of its files",
     "license": "its licence",
     "tensors": "shapes and dtypes of its tensors",
@@ -299,6 +300,6 @@ def _monitoring(monitoring: Monitoring) -> MonitoringPage:
 
 
 def _unconfirmed(plan: Plan) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (service.name, _UNCONFIRMED.get(fact, fact)) for service in plan.services for fact in service.model.unconfirmed
-    )
+    models = ((service.name, fact) for service in plan.services for fact in service.model.unconfirmed)
+    images = ((image.reference, "image") for image in plan.images if image.digest is None)
+    return tuple((name, _UNCONFIRMED.get(fact, fact)) for name, fact in (*models, *images))

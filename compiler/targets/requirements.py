@@ -19,12 +19,7 @@ def emit_requirements(plan: Plan) -> tuple[Artifact, ...]:
 
 def requirement_files(plan: Plan) -> dict[PurePosixPath, Requirements]:
     """The files by path; none where only containers run, or nobody lists the hashes of the wheels."""
-    return dict(_files(plan)) if runs_on_host(plan) else {}
-
-
-def runs_on_host(plan: Plan) -> bool:
-    """Whether the machine's own vLLM runs, and not only that of an image."""
-    return "systemd" in plan.targets or not {"compose", "quadlet"} & set(plan.targets)
+    return dict(_files(plan)) if plan.runs_on_host else {}
 
 
 def _files(plan: Plan) -> Iterator[tuple[PurePosixPath, Requirements]]:
