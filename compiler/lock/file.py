@@ -58,7 +58,15 @@ def write_lock(path: Path, lock: Lock) -> bool:
     Returns:
         Whether the file changed.
     """
-    content = format_lock(lock).encode()
+    return replace_file(path, format_lock(lock).encode())
+
+
+def replace_file(path: Path, content: bytes) -> bool:
+    """Write a file in one step, unless it already says the same.
+
+    Returns:
+        Whether the file changed.
+    """
     with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return False

@@ -133,6 +133,7 @@ class ServedModel:
         weights_bytes: of the files to download; None where the Hub did not say.
         files: the files of weights, by path; empty where the lock does not list them.
         unconfirmed: facts the lock marks as not exactly known.
+        base_models: repositories that its card names as its base.
     """
 
     requested: str
@@ -145,6 +146,7 @@ class ServedModel:
     weights_bytes: int | None
     unconfirmed: tuple[str, ...]
     files: tuple[ModelFile, ...] = ()
+    base_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

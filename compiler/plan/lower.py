@@ -185,6 +185,7 @@ def _model(spec: ServiceSpec, variant: Variant) -> ServedModel:
         weights_bytes=sum(known) if sizes and len(known) == len(sizes) else None,
         unconfirmed=facts.unconfirmed,
         files=tuple(ModelFile(file.path, file.size, file.sha256) for file in facts.weights),
+        base_models=facts.base_models,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compiler.catalog.packages import vllm_requirements
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.plan.ir import CpuNode, Plan
+from compiler.plan.ir import CpuNode, Plan, ServedModel
 from compiler.spec.load import SpecFile
 
 _SHOWN = 6
@@ -24,17 +24,23 @@ def unconfirmed(file: SpecFile, plans: tuple[Plan, ...]) -> tuple[Diagnostic, ..
 def _denied(warning: Diagnostic) -> Diagnostic:
     """E0318 in place of a warning, which still is to be found by its code."""
     notes = (*warning.notes, f"`policy.unconfirmed` is deny; otherwise it would be the warning {warning.code}")
-    allowing = Help("allow what is not confirmed", (Edit(("policy", "unconfirmed"), "allow"),))
+    allowing = Help("`unconfirmed: allow` makes it a warning", (Edit(("policy", "unconfirmed"), "allow"),))
     return replace(warning, code="E0318", notes=notes, helps=(*warning.helps, allowing))
 
 
 def _models(file: SpecFile, plans: Iterable[Plan]) -> Iterator[Diagnostic]:
     for service in (service for plan in plans for service in plan.services):
-        if service.model.unconfirmed:
-            facts = ", ".join(service.model.unconfirmed)
+        facts = ", ".join(_facts(service.model))
+        if facts:
             message = f"not confirmed for `{service.model.repository or service.model.folder}`: {facts}"
             help_ = Help(f"`stackc lock {file.document.source.name}` reads them from the Hub")
             yield Diagnostic("W0301", message, file.at("services", service.name, "model"), helps=(help_,))
+
+
+def _facts(model: ServedModel) -> tuple[str, ...]:
+    """What the lock marks, and hashes that it lacks. A folder of this machine has none, and is read where it lies."""
+    has_hashes = model.repository is None or all(file.sha256 is not None for file in model.files)
+    return model.unconfirmed if has_hashes or "files" in model.unconfirmed else (*model.unconfirmed, "hashes")
 
 
 def _images(file: SpecFile, plans: Iterable[Plan]) -> Iterator[Diagnostic]:

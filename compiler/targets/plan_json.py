@@ -198,6 +198,7 @@ def _model(model: ServedModel) -> JsonObject:
         "quantization": model.quantization,
         "weights_bytes": model.weights_bytes,
         "files": [asdict(file) for file in model.files],
+        "base_models": list(model.base_models),
         "unconfirmed": list(model.unconfirmed),
     }
 
