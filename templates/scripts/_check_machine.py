@@ -11,6 +11,7 @@ import shutil
 import socket
 import stat
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -173,8 +174,12 @@ def _installing(version: str, program: str) -> str:
 def installed_version(executable: str) -> str | None:
     """What the executable's own environment has installed. Asking vLLM itself means to import all of it.
 
-    None if the file is no script that pip wrote, or its interpreter knows no vLLM.
+    None if the file is no script that pip wrote, or its interpreter knows no vLLM. Nothing of the environment
+    is run as long as its files say the version: an interpreter runs what packages leave in `.pth` files.
     """
+    listed = _listed_version(Path(executable))
+    if listed is not None:
+        return listed
     with Path(executable).open("rb") as script:
         lines = script.read(4096).decode("utf-8", "replace").splitlines()
     # A path that is too long for the first line stands in the second one.
@@ -188,6 +193,15 @@ def installed_version(executable: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
+
+
+def _listed_version(executable: Path) -> str | None:
+    """What the metadata in the virtual environment say; None if they are not there, or several differ."""
+    folders = [str(path) for path in executable.parent.parent.glob("lib/python3.*/site-packages")]
+    if not (executable.parent.parent / "pyvenv.cfg").is_file():
+        return None
+    found = {each.version for each in distributions(name="vllm", path=folders)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _stated_version(wanted: str, executable: str) -> str:

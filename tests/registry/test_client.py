@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 
 from compiler.resolve.answers import AccessError, MalformedError, MissingError, SourceError, UnavailableError
 from compiler.resolve.registry.client import Registries
+from compiler.resolve.registry.http import Deadline, get
 from compiler.resolve.registry.reference import InvalidReferenceError, Reference, parse_reference
 from tests.registry.server import MANIFEST, LoopbackRegistry, digest_of, index, serve
 
@@ -101,6 +105,26 @@ def test_a_registry_that_drips_is_left_in_time(fault: str) -> None:
         with pytest.raises(UnavailableError, match="too slowly"):
             ask(registry, seconds=0.4)
         assert time.monotonic() - started < 8, "it would have dripped for half an hour"
+
+
+def test_a_greeting_of_tls_that_drips_is_left_in_time() -> None:
+    """While TLS greets, the connection belongs to nobody that a timeout would end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip_a_greeting, args=(server,), daemon=True)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(UnavailableError, match="too slowly"):
+            get(f"https://127.0.0.1:{server.getsockname()[1]}/v2/", {}, Deadline(0.4), 100)
+        assert time.monotonic() - started < 8
+    thread.join()
+
+
+def drip_a_greeting(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        for byte in b"\x16\x03\x03\x40\x00\x02" + bytes(16000):
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("fault", [500, 503, "cut"])

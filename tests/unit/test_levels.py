@@ -126,7 +126,7 @@ def test_weights_without_a_hash_are_not_confirmed(spec: Path, *, has_hash: bool)
     lock = spec.with_name("coder-5090.lock.yaml")
     stated = f', "sha256": "{"0" * 64}"' if has_hash else ""
     file = f'{{"path": "model.safetensors", "size": 29540067328{stated}}}'
-    text, count = re.subn("(    )unconfirmed: .*", rf"\\1weights:\n      - {file}", lock.read_text())
+    text, count = re.subn("(    )unconfirmed: .*", rf"\1weights:\n      - {file}", lock.read_text())
     assert count == 1
     lock.write_text(text)
     result = stackc("compile", spec.name)

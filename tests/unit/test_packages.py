@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,3 +183,67 @@ def test_pip_takes_the_emitted_list_of_litellm(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode != 0
     assert "DO NOT MATCH THE HASHES" in done.stderr
+
+
+def wheel(folder: Path) -> str:
+    """A package of one module; the requirement that names it with its hash."""
+    path = folder / "tiny-1.0-py3-none-any.whl"
+    info = "tiny-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny.py", "NAME = 'tiny'\n")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return f"tiny==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+SUDO = """#!/bin/sh
+who=root
+if [ "$1" = -u ]; then who=$2; shift 2; fi
+echo "$who $*" >>"$LOG"
+case $1 in chown | useradd) exit 0 ;; esac
+exec "$@"
+"""
+
+
+@pytest.mark.emitted
+def test_the_commands_of_the_readme_install_what_is_listed_and_stop_at_the_first_fault(tmp_path: Path) -> None:
+    """As they stand in the page, with a `sudo` that only writes down who would have done what."""
+    (page,) = emit_readme(two_on_one_gpu())
+    block = next(each for each in re.findall(r"```bash\n(.*?)```", page.text, re.DOTALL) if "pip install" in each)
+    environment, log = tmp_path / "opt/vllm", tmp_path / "log"
+    script = block.replace("/opt/vllm", str(environment))
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "bin").mkdir()
+    sudo = tmp_path / "bin/sudo"
+    sudo.write_text(SUDO)
+    sudo.chmod(0o755)
+    variables = {
+        **os.environ, "LOG": str(log), "PATH": f"{sudo.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull,
+    }  # fmt: skip
+
+    def run(requirement: str) -> tuple[int, str]:
+        log.write_text("")
+        (tmp_path / "requirements/vllm-0.33.0.txt").write_text(requirement)
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stderr
+
+    good = wheel(tmp_path)
+    code, said = run(re.sub("sha256:..", "sha256:00", good))
+    assert code != 0
+    assert "HASHES" in said
+    assert "chown -R root" not in log.read_text()
+    shutil.rmtree(environment)
+    code, said = run(good)
+    assert code == 0, said
+    assert list(environment.glob("lib/python3*/site-packages/tiny.py"))
+    assert f"root chown -R root:root {environment}" in log.read_text()
+    for line in log.read_text().splitlines():
+        if "pip" in line or "venv" in line.split()[1:4]:
+            assert line.startswith("stackc-install "), line
+    code, said = run(good)
+    assert code != 0, "a folder that is there already may be somebody's"
+    assert "pip" not in log.read_text()
