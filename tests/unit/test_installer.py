@@ -150,6 +150,18 @@ def test_what_would_keep_it_from_starting_is_said_before_anything_changes(
     assert "sk-secret" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("open_it", ["/opt/vllm/bin", "/opt/vllm/bin/vllm"])
+def test_an_engine_that_others_may_change_is_warned_about(machine: InstalledMachine, open_it: str) -> None:
+    tree = machine.copy(PLAN)
+    assert "can be changed" not in machine.run(tree, "install", "--dry-run").stderr
+    machine.at(open_it).chmod(0o777)
+    assert f"`chown root:root {open_it} &&" in machine.run(tree, "install", "--dry-run").stderr
+    machine.at("/opt/vllm/pyvenv.cfg").write_text("home = /usr/bin\n")
+    done = machine.run(tree, "install", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {open_it} can be changed by others than root: `chown root:root -R /opt/vllm &&" in done.stderr
+
+
 def test_an_old_systemd_is_refused(machine: InstalledMachine) -> None:
     (machine.root / "version").write_text("247")
     done = machine.run(machine.copy(PLAN), "install")

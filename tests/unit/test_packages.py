@@ -26,7 +26,7 @@ from compiler.catalog.packages import (
 )
 from compiler.catalog.releases import RELEASES
 from compiler.plan.ir import Plan
-from compiler.targets.readme import emit_readme
+from compiler.targets.readme import PIP_OPTIONS, emit_readme
 from compiler.targets.requirements import emit_requirements
 from tests.conftest import ROOT, missing
 from tests.unit.container_samples import behind_gateway
@@ -127,6 +127,12 @@ def test_every_line_that_installs_litellm_says_which_release() -> None:
     assert len(lines) == 1
     assert LITELLM_REQUIREMENT in lines[0]
     assert "--require-hashes" in lines[0]
+
+
+def test_messages_name_the_same_command_as_the_page() -> None:
+    said = re.search('PIP_OPTIONS = "(.*)"', (ROOT / "templates/scripts/_packages.py").read_text())
+    assert said is not None
+    assert said[1] == PIP_OPTIONS
 
 
 @pytest.mark.parametrize(
