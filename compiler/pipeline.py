@@ -16,6 +16,7 @@ from compiler.lock.models import Lock
 from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
+from compiler.plan.unconfirmed import unconfirmed
 from compiler.render.artifact import Artifact
 from compiler.render.environment import custom_templates
 from compiler.render.overrides import Overrides, TemplateFault
@@ -34,6 +35,7 @@ from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.quadlet import emit_quadlet
 from compiler.targets.readme import emit_readme
+from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd
 
@@ -170,8 +172,8 @@ def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[P
     diagnostics += problems
     if solutions is None:
         return (), diagnostics
-    plans = lower_stack(inputs.file, solutions, inputs.release)
-    warnings = (*uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plans))
+    plans = lower_stack(inputs.file, solutions, inputs.release, inputs.lock.images)
+    warnings = (*uncalibrated(inputs.file, inputs.release), *unconfirmed(inputs.file, plans))
     return plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
 
 
@@ -183,18 +185,6 @@ def _assumed(file: SpecFile, solutions: Iterable[Solution]) -> Iterator[Diagnost
             message = f"`{server.demand.variant.name}` is counted as full attention in every layer: {architecture.name}"
             note = "stackc has no formulas for it; weights and KV cache are an upper bound, and the rest an estimate"
             yield Diagnostic("W0302", message, file.at("services", service, "model"), (note,))
-
-
-def _warnings(file: SpecFile, plans: tuple[Plan, ...]) -> tuple[Diagnostic, ...]:
-    """What is not exact in a plan that nevertheless stands."""
-    found = []
-    for service in (service for plan in plans for service in plan.services):
-        if service.model.unconfirmed:
-            facts = ", ".join(service.model.unconfirmed)
-            message = f"not confirmed for `{service.model.repository or service.model.folder}`: {facts}"
-            help_ = Help(f"`stackc lock {file.document.source.name}` reads them from the Hub")
-            found.append(Diagnostic("W0301", message, file.at("services", service.name, "model"), helps=(help_,)))
-    return tuple(found)
 
 
 def _stale(staleness: Staleness, file: SpecFile) -> Diagnostic:
@@ -232,6 +222,6 @@ def gather(
 def render_plan(plan: Plan) -> tuple[Artifact, ...]:
     """Every artifact of one node's plan."""
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
-    emitters = (emit_scripts, emit_gateway, *chosen, emit_monitoring, emit_readme)
+    emitters = (emit_scripts, emit_requirements, emit_gateway, *chosen, emit_monitoring, emit_readme)
     emitted = [artifact for emit in emitters for artifact in emit(plan)]
     return (*emitted, emit_plan_json(plan))

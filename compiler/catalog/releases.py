@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from compiler.catalog.images import VLLM_IMAGES
 from compiler.catalog.overheads import GPU_0_33, CpuOverheads, GpuOverheads, Overhead
 from compiler.units import GIB, ByteRange
 
@@ -66,7 +67,7 @@ RELEASES = {
         Release(
             version="0.33.0",
             build="gpu",
-            image="vllm/vllm-openai:v0.33.0",
+            image=VLLM_IMAGES["0.33.0"].reference,
             block_size=16,
             # Cubins in the wheel start at sm_75.
             minimum_capability=(7, 5),
@@ -78,7 +79,7 @@ RELEASES = {
         Release(
             version="0.32.0",
             build="cpu",
-            image="vllm/vllm-openai-cpu:v0.32.0",
+            image=VLLM_IMAGES["0.32.0"].reference,
             # vllm/platforms/cpu.py:check_and_update_config
             block_size=128,
             minimum_capability=(0, 0),

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from compiler.cli.report import ASSUME, FORMAT, finish, spec_paths, unreadable
+from compiler.cli.report import ASSUME, DENY, FORMAT, finish, spec_paths, unreadable
 from compiler.diagnostics import Diagnostic, Help, has_errors
+from compiler.diagnostics.levels import Levels
 from compiler.emit.check import differences
 from compiler.emit.output import foreign_paths, orphaned_trees, write_all
 from compiler.emit.tree import Tree, tree_of
@@ -40,6 +41,7 @@ from compiler.render.overrides import Overrides
     help="A folder of templates that take the place of stackc's with the same path, such as systemd/service.j2.",
 )
 @ASSUME
+@DENY
 @FORMAT
 def command(
     specs: tuple[Path, ...],
@@ -49,6 +51,7 @@ def command(
     output: Path,
     templates: Path | None,
     assume: str | None,
+    levels: Levels,
     form: str,
 ) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
@@ -56,9 +59,9 @@ def command(
     usable = None if has_errors(unusable) else overrides
     compiled, diagnostics = _compile_all(spec_paths(specs), assumes_full=assume == "full", overrides=usable)
     # A template that fails for one stack mostly fails for all.
-    diagnostics = tuple(dict.fromkeys((*unusable, *diagnostics)))
+    diagnostics = levels.applied(dict.fromkeys((*unusable, *diagnostics)))
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
-    job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume, templates=templates)
+    job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume, templates=templates, levels=levels)
     lines: list[str] = []
     if not has_errors(diagnostics):
         try:
@@ -81,6 +84,7 @@ class _Job:
     prune: bool
     assume: str | None
     templates: Path | None
+    levels: Levels
 
     @property
     def all_specs(self) -> bool:
@@ -92,6 +96,7 @@ class _Job:
         words = ["stackc", "compile", *map(str, self.specs), *(() if default else ("--output", str(self.output)))]
         words += [] if self.assume is None else ["--assume", self.assume]
         words += [] if self.templates is None else ["--templates", str(self.templates)]
+        words += self.levels.words
         return shlex.join([*words, "--prune"] if prune else words)
 
 

@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 import click
 
-from compiler.cli.report import FORMAT, finish, unreadable
+from compiler.cli.report import DENY, FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
+from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import printable
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
@@ -22,8 +23,9 @@ from compiler.units import format_gib, format_tokens
 
 @click.command("explain")
 @click.argument("what", required=False)
+@DENY
 @FORMAT
-def command(what: str | None, *, form: str) -> None:
+def command(what: str | None, *, levels: Levels, form: str) -> None:
     """Explain WHAT: an error code, or a spec's plan as SPEC or SPEC:SERVICE. Without WHAT, list all codes."""
     if what is None:
         titles = {code.code: code.title for code in CODES.values()}
@@ -34,14 +36,15 @@ def command(what: str | None, *, form: str) -> None:
     path, _, service = what.partition(":")
     if not Path(path).is_file():
         raise click.UsageError(f"{what} is neither a code nor a spec")
-    _explain_spec(path, service, form)
+    _explain_spec(path, service, form, levels)
 
 
-def _explain_spec(path: str, service: str, form: str) -> NoReturn:
+def _explain_spec(path: str, service: str, form: str, levels: Levels) -> NoReturn:
     try:
         explained, diagnostics = explain_stack(Path(path), path)
     except OSError as error:
         finish(form, (unreadable(path, error),), result={}, lines=())
+    diagnostics = levels.applied(diagnostics)
     if explained is None:
         finish(form, diagnostics, result={}, lines=())
     names = list(explained.candidates)

@@ -18,8 +18,9 @@ from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
-from compiler.cli.report import ASSUME, FORMAT, finish
+from compiler.cli.report import ASSUME, DENY, FORMAT, finish
 from compiler.diagnostics import Diagnostic, Help, has_errors
+from compiler.diagnostics.levels import Levels
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock, LockedService
 from compiler.lock.quantization import answers_quantization, quantization_method
@@ -56,6 +57,7 @@ def _number(value: str) -> int | str:
 @click.option("--publisher", "publishers", multiple=True, help="Trusted for quantized variants; may be repeated.")
 @click.option("--hub", "asks_hub", is_flag=True, help="Ask the Hub even where a lock in stacks/ knows the model.")
 @ASSUME
+@DENY
 @FORMAT
 def command(
     model: str,
@@ -70,6 +72,7 @@ def command(
     publishers: tuple[str, ...],
     asks_hub: bool,
     assume: str | None,
+    levels: Levels,
     **service: Any,
 ) -> None:
     """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
@@ -93,9 +96,11 @@ def command(
         "nodes": {"node": {"gpus": gpus}},
         "services": {_SERVICE: asked},
         "policy": {"publishers": list(publishers), "gated": "allow"},
+        # Nothing is deployed: images and packages are no part of the question.
+        "targets": ["scripts"],
     }
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
-    _answer(question, known, form, assumes_full=assume == "full")
+    _answer(question, known, form, levels, assumes_full=assume == "full")
 
 
 def _known(model: str, quantization: str, publishers: tuple[str, ...]) -> tuple[str, Lock] | None:
@@ -123,16 +128,18 @@ def _candidates(lock: Lock, model: str, asked: tuple[str, ...]) -> tuple[str, ..
     return next((service.candidates for service in same), ())
 
 
-def _answer(question: dict[str, Any], known: tuple[str, Lock] | None, form: str, *, assumes_full: bool) -> NoReturn:
+def _answer(
+    question: dict[str, Any], known: tuple[str, Lock] | None, form: str, levels: Levels, *, assumes_full: bool
+) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
         path = Path(folder) / "fit.yaml"
         path.write_text(json.dumps(question, indent=1), encoding="utf-8")  # JSON is YAML
         if known is not None:
             write_lock(lock_path(path), known[1])
         else:
-            _lock(path, form)
+            _lock(path, form, levels)
         explained, found = explain_stack(path, "fit.yaml", assumes_full=assumes_full)
-    found = tuple(map(_without_file, found))
+    found = levels.applied(map(_without_file, found))
     if explained is None:
         finish(form, found, result={}, lines=())
     rows = explained.candidates[_SERVICE]
@@ -154,9 +161,9 @@ def _without_file(diagnostic: Diagnostic) -> Diagnostic:
     return replace(diagnostic, helps=(Help("`stackc fit --hub` reads them from the Hub"),))
 
 
-def _lock(path: Path, form: str) -> None:
+def _lock(path: Path, form: str, levels: Levels) -> None:
     hub = Hub()
-    diagnostics, _ = lock_spec(path, "fit.yaml", hub, cache=Cache(cache_folder(), hub.endpoint))
+    diagnostics, _ = lock_spec(path, "fit.yaml", hub, cache=Cache(cache_folder(), hub.endpoint), levels=levels)
     if has_errors(diagnostics):
         finish(form, diagnostics, result={}, lines=())
 

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from compiler.cli.progress import progress
-from compiler.cli.report import FORMAT, finish, spec_paths, unreadable
-from compiler.diagnostics import Diagnostic, Help, Span
+from compiler.cli.report import DENY, FORMAT, finish, spec_paths, unreadable
+from compiler.diagnostics import Diagnostic, Help, Span, has_errors
+from compiler.diagnostics.levels import WARNING, Levels
 from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
@@ -31,8 +32,9 @@ _COMMIT_SHOWN = 12
 @click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--upgrade", is_flag=True, help="Move every model to its newest commit and search variants anew.")
 @click.option("--upgrade-service", "services", multiple=True, metavar="NAME", help="Do so for one; may be repeated.")
+@DENY
 @FORMAT
-def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], form: str) -> None:
+def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], levels: Levels, form: str) -> None:
     """Resolve the models of SPECS (default: every stacks/*.yaml) and write NAME.lock.yaml beside each.
 
     HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. Weights are never downloaded.
@@ -45,7 +47,7 @@ def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...]
         hub = Hub(progress=told)
         cache = Cache(cache_folder(), hub.endpoint)
         for path in paths:
-            found, report = lock_spec(path, str(path), hub, cache=cache, upgrade=upgrade or services)
+            found, report = lock_spec(path, str(path), hub, cache=cache, upgrade=upgrade or services, levels=levels)
             diagnostics += found
             reports += [report] if report is not None else []
     lines = [line for report in reports for line in report.lines]
@@ -77,7 +79,13 @@ class LockReport:
 
 
 def lock_spec(
-    path: Path, name: str, hub: Hub, *, cache: Cache | None = None, upgrade: bool | Collection[str] = False
+    path: Path,
+    name: str,
+    hub: Hub,
+    *,
+    cache: Cache | None = None,
+    upgrade: bool | Collection[str] = False,
+    levels: Levels = WARNING,
 ) -> tuple[tuple[Diagnostic, ...], LockReport | None]:
     """Write the lock of one spec; what was found, and what was written."""
     try:
@@ -91,9 +99,11 @@ def lock_spec(
     lock, problems = resolve_lock(
         file.spec, hub=hub, cache=cache, previous=previous, upgrade=upgrade, locate=_locator(file)
     )
-    diagnostics += problems
-    if lock is None:
+    diagnostics = levels.applied((*diagnostics, *problems))
+    if lock is None or has_errors(diagnostics):
         return diagnostics, None
+    if previous is not None:  # images are asked for by `stackc images`
+        lock = lock.model_copy(update={"images": previous.images})
     try:
         is_written = write_lock(target, lock)
     except OSError as error:

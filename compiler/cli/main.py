@@ -20,7 +20,9 @@ COMMANDS = {
     "explain": "Explain an error code, or the plan behind a spec.",
     "fit": "Ask whether one model fits on a GPU, and with how much KV cache.",
     "gpus": "List the GPUs that a spec may name.",
+    "images": "List the container images of stacks, and pin them by digest.",
     "lock": "Resolve models against the Hugging Face Hub and write the lock.",
+    "sbom": "List what stacks deploy as a CycloneDX bill of materials.",
 }
 
 

@@ -12,6 +12,7 @@ import click
 
 from compiler.diagnostics import Diagnostic, has_errors
 from compiler.diagnostics.catalogue import CODES
+from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import json_object, render_text
 
 FORMAT = click.option(
@@ -23,6 +24,23 @@ ASSUME = click.option(
     "--assume",
     type=click.Choice(["full"]),
     help="Count an architecture without formulas as full attention in every layer, an upper bound.",
+)
+
+
+def _levels(_: click.Context, __: click.Parameter, codes: tuple[str, ...]) -> Levels:
+    try:
+        return Levels.denying(codes)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+DENY = click.option(
+    "--deny",
+    "levels",
+    multiple=True,
+    metavar="CODE",
+    callback=_levels,
+    help="Make a warning an error in this run, such as W0301; may be repeated.",
 )
 
 

@@ -27,11 +27,11 @@ class Code:
 
     @property
     def is_outside(self) -> bool:
-        """Whether the outside world failed, not the spec: the Hub or the disk."""
+        """Whether the outside world failed, not the spec: the Hub, a registry or the disk."""
         return self.code in _OUTSIDE
 
 
-_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0601"}
+_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0317", "E0601"}
 
 
 _TITLES = {
@@ -72,6 +72,8 @@ _TITLES = {
     "E0310": "the Hub has no such model",
     "E0311": "the Hub did not answer as it should",
     "E0312": "access to the model is not granted",
+    "E0317": "the registry did not answer as it should",
+    "E0318": "the policy does not allow what is not confirmed",
     "E0401": "a service does not fit",
     "E0402": "a service fits only within the margin of error",
     "E0403": "the context is longer than the model's",
@@ -89,6 +91,8 @@ _TITLES = {
     "W0220": "this opens more than the API",
     "W0301": "the lock holds facts that are not confirmed",
     "W0302": "an architecture without formulas was counted as full attention",
+    "W0304": "images are named by tags",
+    "W0305": "packages are installed without hashes",
     "W0501": "the parser is for another family of models",
     "W0502": "a parser was chosen by the architecture alone",
 }

@@ -75,6 +75,7 @@ class Diagnostic:
         label: the primary place; None only where no file is at fault.
         notes: facts and arithmetic, one line each.
         helps: alternatives, cheapest first; any one of them suffices.
+        denied_by: what makes a warning an error in this run, such as `--deny W0301`; None for nothing.
     """
 
     code: str
@@ -82,6 +83,7 @@ class Diagnostic:
     label: Label | None = None
     notes: tuple[str, ...] = ()
     helps: tuple[Help, ...] = ()
+    denied_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.code not in CODES:
@@ -89,8 +91,8 @@ class Diagnostic:
 
     @property
     def severity(self) -> Severity:
-        """Error or warning, by the code."""
-        return CODES[self.code].severity
+        """Error or warning, by the code, unless this run denies the warning."""
+        return Severity.ERROR if self.denied_by is not None else CODES[self.code].severity
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

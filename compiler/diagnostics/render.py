@@ -21,6 +21,8 @@ def _lines(diagnostic: Diagnostic) -> Iterator[str]:
         yield from _snippet(diagnostic.label, margin)
     pad = " " * (margin + 1)
     yield from (f"{pad}= note: {printable(note)}" for note in diagnostic.notes)
+    if diagnostic.denied_by is not None:
+        yield f"{pad}= note: an error because of `{printable(diagnostic.denied_by)}`"
     if len(diagnostic.helps) == 1:
         yield f"{pad}= help: {printable(diagnostic.helps[0].text)}"
     elif diagnostic.helps:
@@ -54,6 +56,7 @@ def json_object(diagnostic: Diagnostic) -> dict[str, Any]:
     return {
         "code": diagnostic.code,
         "severity": diagnostic.severity.value,
+        "denied_by": diagnostic.denied_by,
         "message": diagnostic.message,
         "file": label.span.source.name if label else None,
         "line": label.span.start.line if label else None,

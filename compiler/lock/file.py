@@ -58,7 +58,15 @@ def write_lock(path: Path, lock: Lock) -> bool:
     Returns:
         Whether the file changed.
     """
-    content = format_lock(lock).encode()
+    return replace_file(path, format_lock(lock).encode())
+
+
+def replace_file(path: Path, content: bytes) -> bool:
+    """Write a file in one step, unless it already says the same.
+
+    Returns:
+        Whether the file changed.
+    """
     with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return False
@@ -83,6 +91,8 @@ def format_lock(lock: Lock) -> str:
         "services": {name: _service(lock.services[name]) for name in sorted(lock.services)},
         "models": {name: _model(lock.models[name]) for name in sorted(lock.models)},
     }
+    if lock.images:
+        data["images"] = {name: lock.images[name].model_dump() for name in sorted(lock.images)}
     return _HEADER + text.format_document(data)
 
 

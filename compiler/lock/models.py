@@ -189,12 +189,25 @@ class LockedService(LockModel):
     unread: tuple[str, ...] = ()
 
 
+class LockedImage(LockModel):
+    """What a registry answered for an image's tag. `read` is the UTC day, `by` the program that asked."""
+
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+    read: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    by: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$")]
+
+
+# As it is pulled, by name and tag; one with a digest needs no lock.
+ImageTag = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:-]{0,255}$")]
+
+
 class Lock(LockModel):
-    """A whole lock file."""
+    """A whole lock file. `images` holds those whose digest was asked for, by the reference that the plan names."""
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
     services: dict[str, LockedService]
     models: dict[str, ModelFacts]
+    images: dict[ImageTag, LockedImage] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _candidates_have_facts(self) -> Lock:

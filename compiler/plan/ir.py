@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.memory.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
 from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
 
 __all__ = [
+    "DEFAULT_LITELLM",
     "Argument",
     "Basis",
     "CpuNode",
@@ -20,6 +22,7 @@ __all__ = [
     "Engine",
     "Gateway",
     "GpuNode",
+    "Image",
     "KvCache",
     "LedgerRow",
     "ModelFile",
@@ -39,6 +42,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+DEFAULT_LITELLM = f"/opt/stackc/litellm-{LITELLM_VERSION}/bin/litellm"
+"""A virtual environment for each release, so that an upgrade does not change the one that serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,25 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An image that containers of this stack run.
+
+    Attributes:
+        part: what runs in it: `vllm`, `gateway`, or the name of a container.
+        reference: as it is emitted, with the digest if one is known.
+        digest: None where only the tag is known, which may be another image tomorrow.
+        source: who named the digest: `spec`, `lock` or `catalogue`; None without one.
+        read: the UTC day on which a registry answered with it; None where the spec names it.
+    """
+
+    part: str
+    reference: str
+    digest: str | None = None
+    source: str | None = None
+    read: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
     """A file of weights that the server loads. `size` and `sha256` are None where the Hub did not say."""
 
@@ -108,6 +133,7 @@ class ServedModel:
         weights_bytes: of the files to download; None where the Hub did not say.
         files: the files of weights, by path; empty where the lock does not list them.
         unconfirmed: facts the lock marks as not exactly known.
+        base_models: repositories that its card names as its base.
     """
 
     requested: str
@@ -120,6 +146,7 @@ class ServedModel:
     weights_bytes: int | None
     unconfirmed: tuple[str, ...]
     files: tuple[ModelFile, ...] = ()
+    base_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +273,7 @@ class Paths:
     state: str
     vllm: str
     nginx: str = "/usr/sbin/nginx"
-    litellm: str = "/opt/stackc/litellm/bin/litellm"
+    litellm: str = DEFAULT_LITELLM
 
     @property
     def current(self) -> str:
@@ -273,6 +300,7 @@ class Plan:
     Attributes:
         folder: of its tree, below that of the stack; empty where the stack has one node.
         templates: path and SHA-256 of each template that is not stackc's own.
+        images: of all containers, by part; none without containers.
     """
 
     stack: str
@@ -289,11 +317,17 @@ class Plan:
     monitoring: Monitoring | None = None
     patches: Patches = field(default_factory=Patches)
     templates: tuple[tuple[str, str], ...] = ()
+    images: tuple[Image, ...] = ()
 
     @property
     def tree(self) -> str:
         """Where its tree lies below the output."""
         return f"{self.stack}/{self.folder}" if self.folder else self.stack
+
+    @property
+    def runs_on_host(self) -> bool:
+        """Whether the machine's own vLLM runs, and not only that of an image."""
+        return "systemd" in self.targets or not {"compose", "quadlet"} & set(self.targets)
 
     def service(self, name: str) -> Service:
         """The service of that name."""

@@ -14,7 +14,9 @@ from compiler.lock.models import repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
 from compiler.memory.ledger import RowKind
+from compiler.plan.images import Pins, with_images
 from compiler.plan.ir import (
+    DEFAULT_LITELLM,
     Argument,
     CpuNode,
     Embedding,
@@ -50,14 +52,25 @@ _DRAIN_SECONDS = 30
 _STOP_MARGIN_SECONDS = 30
 
 
-def lower_stack(file: SpecFile, solutions: Mapping[str, Solution], release: Release) -> tuple[Plan, ...]:
-    """The plan of each node that has services; with several nodes in the spec, each has a folder of its own."""
+def lower_stack(
+    file: SpecFile, solutions: Mapping[str, Solution], release: Release, pins: Pins | None = None
+) -> tuple[Plan, ...]:
+    """The plan of each node that has services; with several nodes in the spec, each has a folder of its own.
+
+    Args:
+        pins: digests of images that the lock holds.
+    """
     if len(file.spec.nodes) == 1:
-        return tuple(lower_plan(file, solution, release) for solution in solutions.values())
-    return tuple(
-        replace(lower_plan(replace(file, spec=file.spec.on(name, file.spec.services)), solution, release), folder=name)
-        for name, solution in solutions.items()
-    )
+        plans = tuple(lower_plan(file, solution, release) for solution in solutions.values())
+    else:
+        plans = tuple(
+            replace(lower_plan(_on(file, name), solution, release), folder=name) for name, solution in solutions.items()
+        )
+    return tuple(with_images(plan, pins or {}) for plan in plans)
+
+
+def _on(file: SpecFile, node: str) -> SpecFile:
+    return replace(file, spec=file.spec.on(node, file.spec.services))
 
 
 def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:
@@ -100,13 +113,13 @@ def _node(name: str, node: NodeSpec) -> GpuNode | CpuNode:
 
 
 def _paths(spec: Spec, release: Release) -> Paths:
-    """Defaults: the tree under /opt/stackc, state under /var/lib/stackc, one virtual environment per vLLM release."""
+    """Defaults: the tree under /opt/stackc, state under /var/lib/stackc, a virtual environment for each release."""
     return Paths(
         install=spec.paths.install or f"/opt/stackc/{spec.stack}",
         state=spec.paths.state or f"/var/lib/stackc/{spec.stack}",
         vllm=spec.paths.vllm or f"/opt/stackc/vllm-{release.version}/bin/vllm",
         nginx=spec.paths.nginx or "/usr/sbin/nginx",
-        litellm=spec.paths.litellm or "/opt/stackc/litellm/bin/litellm",
+        litellm=spec.paths.litellm or DEFAULT_LITELLM,
     )
 
 
@@ -176,6 +189,7 @@ def _model(spec: ServiceSpec, variant: Variant) -> ServedModel:
         weights_bytes=sum(known) if sizes and len(known) == len(sizes) else None,
         unconfirmed=facts.unconfirmed,
         files=tuple(ModelFile(file.path, file.size, file.sha256) for file in facts.weights),
+        base_models=facts.base_models,
     )
 
 

@@ -6,14 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from compiler.catalog.images import GATEWAY_IMAGES
 from compiler.plan.ir import Service
-from compiler.plan.operations import LITELLM_VERSION, Gateway, Monitoring, Patches, Rollout, Route
+from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
 from compiler.spec.models import ServiceSpec, Spec
 from compiler.spec.rollouts import candidate_name
-
-# Images by tag; a digest belongs into the spec, where whoever pulls it has seen it.
-# nginx's own image has njs; the slim and the alpine ones lack it, or bash.
-GATEWAY_IMAGES = {"nginx": "nginx:1.28.0", "litellm": f"ghcr.io/berriai/litellm:v{LITELLM_VERSION}"}
 
 # An answer that is not streamed comes all at once: after the queue, the prompt and every token of it.
 _READ_SECONDS = 600
@@ -29,7 +26,7 @@ def lower_gateway(spec: Spec, services: Sequence[Service]) -> Gateway | None:
         kind=gateway.kind,
         host=gateway.host,
         port=gateway.port,
-        image=gateway.image or GATEWAY_IMAGES[gateway.kind],
+        image=gateway.image or GATEWAY_IMAGES[gateway.kind].reference,
         max_body=gateway.max_body,
         requests_per_second=gateway.requests_per_second,
         burst=gateway.burst,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LITELLM_VERSION = "1.106.2"
-"""The release of LiteLLM whose configuration is emitted, and that the tests run."""
+from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
+from compiler.catalog.images import MONITORING_IMAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class Monitoring:
         ttft_p95_seconds: to the first token, for 95 of 100 requests; a bound of the servers' histogram.
         inter_token_p95_seconds: between two tokens, likewise.
         metrics: what rules and panels ask of a server, by the names that are scraped.
+        prometheus_image: of its container, like the two others, with the digest if one is known.
     """
 
     ttft_p95_seconds: float
@@ -92,6 +93,9 @@ class Monitoring:
     has_dcgm: bool
     dcgm_port: int
     port: int
+    prometheus_image: str = MONITORING_IMAGES[PROMETHEUS].reference
+    grafana_image: str = MONITORING_IMAGES[GRAFANA].reference
+    dcgm_image: str = MONITORING_IMAGES[DCGM].reference
 
 
 @dataclass(frozen=True, slots=True)

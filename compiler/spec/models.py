@@ -129,13 +129,18 @@ class ServiceSpec(SpecModel):
 
 
 class PolicySpec(SpecModel):
-    """What may be served. An empty list of licences allows every licence; publishers are trusted for variants."""
+    """What may be served. An empty list of licences allows every licence; publishers are trusted for variants.
+
+    `unconfirmed`: what is not known exactly, such as a commit, a hash, or the digest of an image; denied, it is an
+    error and no warning.
+    """
 
     licenses: tuple[str, ...] = Field(default=(), strict=False)
     publishers: tuple[Publisher, ...] = Field(default=(), strict=False)
     gated: Literal["deny", "allow"] = "deny"
     trust_remote_code: Literal["deny", "allow"] = "deny"
     margin: Literal["deny", "allow"] = "deny"
+    unconfirmed: Literal["deny", "allow"] = "allow"
 
 
 class SecretsSpec(SpecModel):

@@ -10,13 +10,6 @@ from compiler.targets.containers import Container, Port, Volume, all_devices
 
 PROFILE = "monitoring"
 
-# By tag; releases as docs and changelogs of the projects name them: prometheus/client_java#2299 (its own tests),
-# grafana.com/docs (12.4.0 is the first release of the image under this name), README of NVIDIA/dcgm-exporter.
-IMAGES = {
-    PROMETHEUS: "prom/prometheus:v3.13.1",
-    GRAFANA: "grafana/grafana:12.4.0",
-    DCGM: "nvcr.io/nvidia/k8s/dcgm-exporter:4.5.3-4.8.2-distroless",
-}
 # The users that the images have for this; the exporter's figures of processes and errors need no capability.
 _PROMETHEUS_USER, _GRAFANA_USER, _DCGM_USER = "65534:65534", "472:0", "1000:1000"
 # On which the images listen.
@@ -55,7 +48,7 @@ def monitoring_containers(plan: Plan) -> tuple[MonitoringContainer, ...]:
 def _prometheus(monitoring: Monitoring) -> MonitoringContainer:
     container = Container(
         name=PROMETHEUS,
-        image=IMAGES[PROMETHEUS],
+        image=monitoring.prometheus_image,
         user=_PROMETHEUS_USER,
         entrypoint=("/bin/prometheus",),
         environment=(),
@@ -86,7 +79,7 @@ _GRAFANA_ENVIRONMENT = (
 def _grafana(monitoring: Monitoring) -> MonitoringContainer:
     container = Container(
         name=GRAFANA,
-        image=IMAGES[GRAFANA],
+        image=monitoring.grafana_image,
         user=_GRAFANA_USER,
         entrypoint=("/run.sh",),
         environment=_GRAFANA_ENVIRONMENT,
@@ -103,7 +96,7 @@ def _grafana(monitoring: Monitoring) -> MonitoringContainer:
 def _dcgm(node: GpuNode, monitoring: Monitoring) -> MonitoringContainer:
     container = Container(
         name=DCGM,
-        image=IMAGES[DCGM],
+        image=monitoring.dcgm_image,
         user=_DCGM_USER,
         entrypoint=("/usr/bin/dcgm-exporter-entrypoint.sh",),
         environment=(),

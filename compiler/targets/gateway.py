@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.ir import Gateway, Plan, Rollout, Route, Service
-from compiler.plan.operations import LITELLM_VERSION
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
 from compiler.targets.deployment import rollout_fingerprint

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.ir import (
     SCHEMA_VERSION,
     Argument,
@@ -15,6 +16,7 @@ from compiler.plan.ir import (
     Embedding,
     Gateway,
     GpuNode,
+    Image,
     KvCache,
     LedgerRow,
     Plan,
@@ -63,15 +65,21 @@ def plan_object(plan: Plan) -> JsonObject:
             "client_keys": plan.secrets.client_keys,
         },
         "targets": list(plan.targets),
+        "images": [_image(image) for image in plan.images],
         "templates": dict(plan.templates),
         "gateway": None if plan.gateway is None else _gateway(plan.gateway),
         "monitoring": None if plan.monitoring is None else asdict(plan.monitoring),
     }
 
 
+def _image(image: Image) -> JsonObject:
+    return {**asdict(image), "unconfirmed": [] if image.digest is not None else ["digest"]}
+
+
 def _gateway(gateway: Gateway) -> JsonObject:
     return {
         "kind": gateway.kind,
+        "version": LITELLM_VERSION if gateway.kind == "litellm" else None,
         "host": gateway.host,
         "port": gateway.port,
         "max_body_bytes": gateway.max_body,
@@ -196,6 +204,7 @@ def _model(model: ServedModel) -> JsonObject:
         "quantization": model.quantization,
         "weights_bytes": model.weights_bytes,
         "files": [asdict(file) for file in model.files],
+        "base_models": list(model.base_models),
         "unconfirmed": list(model.unconfirmed),
     }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
@@ -20,8 +22,14 @@ from compiler.targets.readme_tables import (
     networks_table,
     services_table,
 )
+from compiler.targets.requirements import requirement_files
 
 README = PurePosixPath("README.md")
+
+INSTALLER = "stackc-install"
+"""The user that runs pip. It is neither root nor the one that runs the servers."""
+
+PIP_OPTIONS = "--no-cache-dir --require-hashes --only-binary :all: --no-deps"
 
 _VERDICTS = {
     Verdict.FITS: "even if every estimate is at its high end",
@@ -33,6 +41,7 @@ _UNCONFIRMED = {
     "chat_template": "whether it has a chat template",
     "commit": "the full commit: prefetch takes `main`",
     "config": "config.json",
+    "image": "the digest of its image: a tag may be another one tomorrow",
     "files": "names or sizes of its files",
     "license": "its licence",
     "tensors": "shapes and dtypes of its tensors",
@@ -55,7 +64,7 @@ class GatewayPage:
     Attributes:
         request: the body of an example, as JSON.
         program: the executable that the unit runs.
-        environment: the virtual environment of LiteLLM; None for nginx.
+        version: of LiteLLM, whose configuration is for one release; None for nginx.
     """
 
     kind: str
@@ -65,7 +74,20 @@ class GatewayPage:
     unit: str
     client_keys_file: str | None
     program: str
-    environment: str | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualEnvironment:
+    """A folder that pip installs into, from a file of `requirements/`; None where nobody lists the hashes.
+
+    Attributes:
+        root: what is asked for, with which all else comes.
+    """
+
+    folder: str
+    requirements: str | None
+    root: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +130,8 @@ class Readme:
         cases: a file for `bin/evaluate`: the one that is emitted, or one that the reader has to write.
         units: of the servers, then of the gateway; likewise `containers`.
         virtual_environment: None if the vLLM executable is not in a `bin` folder.
+        virtual_environments: all that pip installs into, first that of vLLM.
+        installer: the user who does so, and owns nothing afterwards.
         templates: path and SHA-256 of each template that is not stackc's own.
         networks: addresses of each unit; None without units.
         has_containers_outside: containers that reach what the machine reaches, because no gateway stands before them.
@@ -141,6 +165,10 @@ class Readme:
     state: str
     vllm: str
     virtual_environment: str | None
+    virtual_environments: tuple[VirtualEnvironment, ...]
+    is_hashed: bool
+    installer: str
+    pip_options: str
     api_key_file: str | None
     secrets: tuple[SecretFile, ...]
     environment: tuple[tuple[str, str], ...]
@@ -163,6 +191,7 @@ def readme(plan: Plan) -> Readme:
     """The README as a document."""
     folders = dict.fromkeys(service.model.folder for service in plan.services if service.model.folder is not None)
     first = plan.services[0]
+    environments = tuple(_virtual_environments(plan))
     home = plan.paths.current if {"systemd", "quadlet"} & set(plan.targets) else "."
     return Readme(
         stack=plan.stack,
@@ -193,6 +222,10 @@ def readme(plan: Plan) -> Readme:
         state=plan.paths.state,
         vllm=plan.paths.vllm,
         virtual_environment=_virtual_environment(plan.paths.vllm),
+        virtual_environments=environments,
+        is_hashed=all(each.requirements is not None for each in environments),
+        installer=INSTALLER,
+        pip_options=PIP_OPTIONS,
         api_key_file=plan.secrets.api_key,
         secrets=_secrets(plan),
         environment=(("STACKC_VLLM", plan.paths.vllm), *cache_environment(plan.paths.state)),
@@ -217,6 +250,19 @@ def _parts(plan: Plan) -> tuple[str, ...]:
 def _virtual_environment(program: str) -> str | None:
     path = PurePosixPath(program)
     return str(path.parent.parent) if path.parent.name == "bin" and path.name in {"vllm", "litellm"} else None
+
+
+def _virtual_environments(plan: Plan) -> Iterator[VirtualEnvironment]:
+    """Of vLLM, and of LiteLLM where it is the gateway; none for programs that lie in no `bin` folder."""
+    files = {path.name.partition("-")[0]: (str(path), each.root) for path, each in requirement_files(plan).items()}
+    programs = [("vllm", plan.paths.vllm)]
+    if plan.gateway is not None and plan.gateway.kind == "litellm":
+        programs.append(("litellm", plan.paths.litellm))
+    for name, program in programs:
+        folder = _virtual_environment(program)
+        if folder is not None:
+            requirements, root = files.get(name, (None, f"{name}=={plan.engine.version}"))
+            yield VirtualEnvironment(folder, requirements, root)
 
 
 def _reachable(host: str) -> str:
@@ -248,7 +294,7 @@ def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
         unit=f"{plan.stack}-gateway.service",
         client_keys_file=plan.secrets.client_keys,
         program=program,
-        environment=_virtual_environment(program),
+        version=LITELLM_VERSION if gateway.kind == "litellm" else None,
     )
 
 
@@ -274,6 +320,6 @@ def _monitoring(monitoring: Monitoring) -> MonitoringPage:
 
 
 def _unconfirmed(plan: Plan) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (service.name, _UNCONFIRMED.get(fact, fact)) for service in plan.services for fact in service.model.unconfirmed
-    )
+    models = ((service.name, fact) for service in plan.services for fact in service.model.unconfirmed)
+    images = ((image.reference, "image") for image in plan.images if image.digest is None)
+    return tuple((name, _UNCONFIRMED.get(fact, fact)) for name, fact in (*models, *images))

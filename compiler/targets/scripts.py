@@ -43,6 +43,7 @@ _MODULES = (
     "_measure.py",
     "_model.py",
     "_nodes.py",
+    "_packages.py",
     "_probes.py",
     "_process.py",
     "_report.py",

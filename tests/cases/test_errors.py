@@ -37,6 +37,7 @@ ELSEWHERE = {
     "E0310": "tests/hub/test_hub.py",
     "E0311": "tests/hub/test_hub.py",
     "E0312": "tests/hub/test_hub.py",
+    "E0317": "tests/registry/test_images.py",
     "E0601": "tests/unit/test_cli_compile.py",
     "E0602": "tests/unit/test_cli_compile.py",
     "E0603": "tests/unit/test_cli_compile.py",
@@ -45,6 +46,8 @@ ELSEWHERE = {
     "W0201": "tests/unit/test_calibrate.py",
     "W0302": "tests/unit/test_assumed.py",
     "W0301": "tests/cases/test_stacks.py",
+    "W0304": "tests/registry/test_images.py",
+    "W0305": "tests/unit/test_levels.py",
 }
 
 

@@ -358,6 +358,7 @@ OF_MODEL = (
     ),
     in_plan_only("ServedModel.weights_bytes", (*MODEL, "weights_bytes"), 9, "services.0.model.weights_bytes", CHECKED),
     in_plan_only("ServedModel.unconfirmed", (*MODEL, "unconfirmed"), ("x",), "services.0.model.unconfirmed", PEOPLE),
+    in_plan_only("ServedModel.base_models", (*MODEL, "base_models"), ("x",), "services.0.model.base_models", PEOPLE),
 )
 
 FILE, EMBEDDING = (*MODEL, "files", 0), (*SERVICE, "embedding")

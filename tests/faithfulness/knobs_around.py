@@ -119,7 +119,19 @@ OF_MONITORING = (
         "plan.json": {"monitoring.port": 9111}, "compose": {"services.prometheus.ports.0.published": "9111"},
         "monitoring": {GUIDE: "9111"},
     }),
+    *(
+        around(f"Monitoring.{name}_image", ("monitoring", f"{name}_image"), "x/y:1@sha256:0", {
+            "plan.json": {f"monitoring.{name}_image": "x/y:1@sha256:0"},
+            "compose": {f"services.{container}.image": "x/y:1@sha256:0"},
+        })
+        for name, container in (("prometheus", "prometheus"), ("grafana", "grafana"), ("dcgm", "dcgm-exporter"))
+    ),
 )  # fmt: skip
+
+OF_IMAGES = tuple(
+    around(f"Image.{key}", ("images", 0, key), "x", {"plan.json": {f"images.0.{key}": "x"}})
+    for key in ("part", "reference", "digest", "source", "read")
+)
 
 OF_PATCHES = (
     around("Patches.systemd", ("patches", "systemd"), {"coder": {"Service": {"Nice": -5}}}, {
@@ -131,4 +143,4 @@ OF_PATCHES = (
     }),
 )  # fmt: skip
 
-AROUND = (*OF_GATEWAY, *OF_ROLLOUT, *OF_MONITORING, *OF_PATCHES)
+AROUND = (*OF_GATEWAY, *OF_ROLLOUT, *OF_MONITORING, *OF_IMAGES, *OF_PATCHES)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from compiler.plan.operations import LITELLM_VERSION
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.targets.gateway import emit_gateway
 from tests.conftest import ROOT, missing
 from tests.gateway.machine import Machine, gateway_plan, machine_with, with_rollout

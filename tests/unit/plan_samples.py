@@ -32,6 +32,7 @@ from compiler.targets.compose import emit_compose
 from compiler.targets.gateway import emit_gateway
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
+from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd
 from compiler.units import GIB, MIB, ByteRange
@@ -185,6 +186,7 @@ def write_tree(plan: Plan, folder: Path) -> Path:
         *emit_systemd(plan),
         *emit_compose(plan),
         *emit_readme(plan),
+        *emit_requirements(plan),
     )
     for artifact in artifacts:
         path = folder / artifact.path

@@ -134,7 +134,7 @@ def test_what_was_edited_in_place_is_restored(running: InstalledMachine) -> None
         (lambda machine: machine.at("/etc/stackc/api-key").chmod(0o644), 17, "closed to other users"),
         (lambda machine: machine.at("/etc/stackc/api-key").unlink(), 17, "install -m 0600"),
         (lambda machine: machine.at("/etc/stackc/hf-token").write_text(""), 17, "holds nothing"),
-        (lambda machine: machine.at("/opt/vllm/bin/vllm").unlink(), 16, "pip install vllm==0.33.0"),
+        (lambda machine: machine.at("/opt/vllm/bin/vllm").unlink(), 16, "requirements/vllm-0.33.0.txt"),
         (lambda machine: write_executable(machine.at("/opt/vllm/bin/vllm"), "#!/bin/sh\necho 0.1.0\n"), 16, "0.1.0"),
     ],
 )
@@ -148,6 +148,18 @@ def test_what_would_keep_it_from_starting_is_said_before_anything_changes(
     assert (done.returncode, machine.snapshot()) == (code, before)
     assert words in done.stderr
     assert "sk-secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("open_it", ["/opt/vllm/bin", "/opt/vllm/bin/vllm"])
+def test_an_engine_that_others_may_change_is_warned_about(machine: InstalledMachine, open_it: str) -> None:
+    tree = machine.copy(PLAN)
+    assert "can be changed" not in machine.run(tree, "install", "--dry-run").stderr
+    machine.at(open_it).chmod(0o777)
+    assert f"`chown root:root {open_it} &&" in machine.run(tree, "install", "--dry-run").stderr
+    machine.at("/opt/vllm/pyvenv.cfg").write_text("home = /usr/bin\n")
+    done = machine.run(tree, "install", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {open_it} can be changed by others than root: `chown root:root -R /opt/vllm &&" in done.stderr
 
 
 def test_an_old_systemd_is_refused(machine: InstalledMachine) -> None:

@@ -303,6 +303,23 @@ def test_the_version_is_read_without_importing_the_engine(machine: Machine, firs
     assert "is vLLM 0.33.0" in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize(("version", "code"), [("0.33.0", 0), ("0.32.0", 16)])
+def test_the_version_of_a_virtual_environment_is_read_without_running_any_of_it(
+    machine: Machine, version: str, code: int
+) -> None:
+    """The installer asks as root, and an interpreter runs what packages leave in `.pth` files."""
+    venv = machine.root / "venv"
+    metadata = venv / f"lib/python3.11/site-packages/vllm-{version}.dist-info/METADATA"
+    write_executable(metadata, f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    write_executable(venv / "pyvenv.cfg", "home = /usr/bin\n")
+    write_executable(venv / "bin/python", f"#!/bin/sh\ntouch {machine.root}/was-run\n")
+    write_executable(venv / "bin/vllm", f"#!{venv}/bin/python\n")
+    done = machine.run("preflight", "--only", "version", STACKC_VLLM=str(venv / "bin/vllm"))
+    assert done.returncode == code, done.stdout
+    assert f"is vLLM {version}" in done.stdout
+    assert not (machine.root / "was-run").exists()
+
+
 def test_a_vllm_that_cannot_be_imported_says_why(machine: Machine) -> None:
     write_executable(
         machine.root / "fake" / "vllm", "#!/bin/sh\necho noise\necho 'ImportError: no torch' >&2\nexit 1\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.operations import Gateway, Route
 from tests.conftest import ROOT, missing
 from tests.unit.plan_samples import two_on_one_gpu, write_executable
@@ -80,8 +81,14 @@ def with_gateway(machine: Machine, kind: str) -> None:
     paths = replace(machine.plan.paths, nginx=f"{machine.root}/fake/nginx", litellm=f"{machine.root}/fake/litellm")
     secrets = replace(machine.plan.secrets, client_keys=str(keys))
     machine.install(replace(machine.plan, gateway=gateway, paths=paths, secrets=secrets))
-    for name in ("nginx", "litellm"):
-        write_executable(machine.root / "fake" / name, "#!/bin/sh\necho 'nginx version: nginx/1.22.1' >&2\n")
+    write_executable(machine.root / "fake/nginx", "#!/bin/sh\necho 'nginx version: nginx/1.22.1' >&2\n")
+    write_executable(machine.root / "fake/litellm", litellm_says(LITELLM_VERSION))
+
+
+def litellm_says(version: str) -> str:
+    """Its answer to `--version`, with the warning that it prints where it may fetch prices from the network."""
+    warning = '[ "$LITELLM_LOCAL_MODEL_COST_MAP" = True ] || echo WARNING: fetch attempt failed >&2'
+    return f"#!/bin/sh\n{warning}\necho\necho LiteLLM: Current Version = {version}\n"
 
 
 @pytest.mark.parametrize("kind", ["nginx", "litellm"])
@@ -105,6 +112,7 @@ def test_the_gateway_is_checked_by_name_and_with_everything(machine: Machine, ki
         ("no keys", 19, "it is empty"),
         ("program", 20, "set `paths.litellm`"),
         ("broken program", 20, "failed: no such module"),
+        ("another release", 20, f"requirements/litellm-{LITELLM_VERSION}.txt"),
     ],
 )
 def test_a_gateway_that_cannot_start_is_found(machine: Machine, fault: str, code: int, words: str) -> None:
@@ -120,6 +128,8 @@ def test_a_gateway_that_cannot_start_is_found(machine: Machine, fault: str, code
             keys.write_text("\n", encoding="ascii")
         elif fault == "program":
             program.unlink()
+        elif fault == "another release":
+            write_executable(program, litellm_says("1.82.7"))
         else:
             write_executable(program, "#!/bin/sh\necho no such module >&2\nexit 1\n")
         done = machine.preflight("gateway")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from compiler.catalog.flags import load_flags
+from compiler.catalog.images import MONITORING_IMAGES as IMAGES
 from compiler.catalog.releases import RELEASES
 from compiler.plan.ir import Argument, Engine, Plan
 from compiler.spec.engine_options import HOST_FILE_OPTIONS, decided
-from compiler.targets.compose_monitoring import IMAGES
 from compiler.targets.deployment import ready_seconds
 from tests.unit.compose_reading import PLANS, compose_tool, load, text_of
 from tests.unit.container_samples import behind_gateway, monitored_slices, with_files
@@ -269,7 +269,7 @@ def test_every_image_is_one_release() -> None:
             tag = service["image"].rpartition("/")[2].partition(":")[2]
             assert re.search(r"\d", tag), service["image"]
             assert "latest" not in tag
-    assert all(re.search(r":v?\d", image) for image in IMAGES.values())
+    assert all(re.search(r":v?\d", image.reference) for image in IMAGES.values())
 
 
 def test_behind_a_gateway_nothing_else_is_published_beyond_the_machine() -> None:

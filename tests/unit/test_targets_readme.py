@@ -152,7 +152,8 @@ def test_unconfirmed_facts_are_named() -> None:
 
 def test_commands_name_the_plans_places() -> None:
     page = text(two_on_one_gpu())
-    assert "sudo /opt/vllm/bin/pip install vllm==0.33.0" in page
+    options = "--no-cache-dir --require-hashes --only-binary :all: --no-deps"
+    assert f"sudo -u stackc-install /opt/vllm/bin/pip install {options} -r /opt/vllm/requirements.txt" in page
     assert "scp -pr generated/duo SERVER:" in page
     assert "sudo /opt/stackc/duo/current/bin/rollback" in page
     line = next(line for line in page.splitlines() if line.startswith("  sudo -u"))

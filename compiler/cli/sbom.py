@@ -1,0 +1,74 @@
+"""`stackc sbom`: what stacks are made of, for whoever has to know before it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from compiler.cli.report import DENY, FORMAT, finish, spec_paths, unreadable
+from compiler.diagnostics import Diagnostic, has_errors
+from compiler.diagnostics.levels import Levels
+from compiler.lock.file import replace_file
+from compiler.pipeline import explain_stack
+from compiler.plan.ir import Plan
+from compiler.targets.sbom.document import format_sbom, sbom_object
+
+_LATEST = 253402300799  # the last second of year 9999, after which there is no date
+
+
+@click.command("sbom")
+@click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; without it, the terminal.")
+@DENY
+@FORMAT
+def command(specs: tuple[Path, ...], *, output: Path | None, levels: Levels, form: str) -> None:
+    """List what SPECS (default: every stacks/*.yaml) deploy, as CycloneDX 1.6: images, packages, models.
+
+    The same specs and locks give the same bytes. SOURCE_DATE_EPOCH puts a date into it.
+    """
+    stacks, diagnostics = _plans(spec_paths(specs))
+    diagnostics = levels.applied(diagnostics)
+    if has_errors(diagnostics):
+        finish(form, diagnostics, result={}, lines=())
+    document = sbom_object(stacks, timestamp=_timestamp())
+    text = format_sbom(document)
+    if output is None:
+        finish(form, diagnostics, result={"sbom": document}, lines=text.splitlines())
+    try:
+        changed = replace_file(output, text.encode())
+    except OSError as error:
+        found = Diagnostic("E0601", f"{output} cannot be written: {error.strerror or error}")
+        finish(form, (*diagnostics, found), result={}, lines=())
+    count = len(document["components"])
+    lines = [f"{output}: {'written' if changed else 'unchanged'}, {count} components"]
+    finish(form, diagnostics, result={"output": str(output), "components": count}, lines=lines)
+
+
+def _plans(paths: Sequence[Path]) -> tuple[dict[str, tuple[Plan, ...]], tuple[Diagnostic, ...]]:
+    stacks: dict[str, tuple[Plan, ...]] = {}
+    diagnostics: tuple[Diagnostic, ...] = ()
+    for path in paths:
+        try:
+            explained, found = explain_stack(path, str(path))
+        except OSError as error:
+            explained, found = None, (unreadable(str(path), error),)
+        diagnostics += found
+        if explained is None or not explained.plans:
+            continue
+        name = explained.plans[0].stack
+        if name in stacks:
+            raise click.UsageError(f"several specs are called {name}")
+        stacks[name] = explained.plans
+    return stacks, diagnostics
+
+
+def _timestamp() -> int | None:
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= len(str(_LATEST)) and int(given) <= _LATEST):
+        raise click.UsageError(f"SOURCE_DATE_EPOCH is no number of seconds: {given[:40]}")
+    return int(given)
