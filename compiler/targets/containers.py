@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
 from compiler.spec.engine_args import HOST_FILE_OPTIONS
-from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
+from compiler.targets.deployment import (
+    cache_environment,
+    gateway_stop_seconds,
+    ready_seconds,
+    shared_devices,
+    shared_memory_mib,
+    supervised,
+    supervised_gateway,
+)
 
 TREE = "/opt/stackc"
 STATE = "/var/lib/stackc"
@@ -80,7 +88,8 @@ class Container:
         binds: files and folders of the host, read at the same path.
         devices: GPUs by UUID or index; empty on a CPU node.
         start_after: containers that must be ready first.
-        stop_seconds: from the signal to the kill; None for the engine's default.
+        stop_seconds: from the signal to the kill; None for the engine's default. The signal is the image's own:
+            bin/supervise takes each.
     """
 
     name: str
@@ -101,7 +110,6 @@ class Container:
     start_after: tuple[str, ...] = ()
     health: Health | None = None
     stop_seconds: int | None = None
-    stop_signal: str | None = None
 
 
 # Kept apart so that a cache of kernels can be thrown away without downloading the models again.
@@ -118,7 +126,7 @@ def server_container(plan: Plan, service: Service) -> Container:
         name=service.name,
         image=plan.engine.image,
         user=SERVER_USER,
-        entrypoint=("/bin/bash", f"{TREE}/bin/launch-{service.name}"),
+        entrypoint=("/bin/bash", *supervised(f"{TREE}/bin", service)),
         environment=_server_environment(plan),
         secrets=_secrets(("api-key", plan.secrets.api_key)),
         volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
@@ -163,7 +171,7 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
         name=GATEWAY,
         image=gateway.image,
         user=user,
-        entrypoint=(*program, "run"),
+        entrypoint=("/bin/bash", *supervised_gateway(f"{TREE}/bin", gateway)),
         environment=(
             ("STACKC_CONTAINER", "1"),
             ("STACKC_GATEWAY_DIR", _RUNTIME),
@@ -177,8 +185,7 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
         is_read_only=is_nginx,
         ports=(Port(publish_address(gateway.host), gateway.port),),
         health=Health((*program, "wait", "--once"), start_period=60, interval=10, timeout=5, retries=3),
-        stop_seconds=max(service.timeouts.stop for service in plan.services),
-        stop_signal="SIGQUIT" if is_nginx else "SIGTERM",
+        stop_seconds=gateway_stop_seconds(gateway),
     )
 
 
