@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from compiler.plan.ir import Plan
 from compiler.targets.deployment import deadlines, gateway_stop_seconds, supervised, supervised_gateway
+from tests.conftest import interrupts
 from tests.unit.plan_samples import one_on_cpu, one_on_two_gpus, two_on_one_gpu, write_tree
 from tests.unit.script_machine import free_port
 from tests.unit.test_targets_systemd import with_gateway
@@ -102,16 +102,6 @@ def start(program: Path, tmp_path: Path) -> Iterator[Start]:
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
         each.process.communicate()
-
-
-@contextmanager
-def interrupts(*, ignored: bool) -> Iterator[None]:
-    """What a child inherits for SIGINT, however the tests themselves were started."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def is_alive(pid: int) -> bool:
