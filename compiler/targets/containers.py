@@ -53,10 +53,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Tmpfs:
-    """A folder in memory, for its owner alone."""
+    """A folder in memory, for its owner alone. `runs`: what is written there may be executed, or loaded as a library."""
 
     path: str
     owner: str
+    runs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,11 @@ _LOCKS = Volume("locks", _RUNTIME, SERVER_USER)
 _SERVER_LIMITS = (Limit("memlock", -1), Limit("stack", 64 * 2**20), Limit("core", 0), Limit("nofile", 2**20))
 
 
+# All that vLLM 0.33.0 writes outside its caches, which HOME and their variables send into volumes: sockets between its
+# processes, libraries that it compiles and loads, and what tempfile makes (its envs.py and pynccl_allocator.py).
+_SCRATCH = Tmpfs("/tmp", SERVER_USER, runs=True)  # noqa: S108
+
+
 def server_container(plan: Plan, service: Service) -> Container:
     """A vLLM server: its launch script, with everything around it."""
     return Container(
@@ -131,6 +137,8 @@ def server_container(plan: Plan, service: Service) -> Container:
         secrets=_secrets(("api-key", plan.secrets.api_key)),
         volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
         binds=host_files(service),
+        tmpfs=(_SCRATCH,),
+        is_read_only=True,
         capabilities=("SYS_NICE",) if _binds_memory(plan, service) else (),
         devices=_devices(plan, service),
         shared_memory_mib=_SHARED_MEMORY_FACTOR * shared_memory_mib(service),
@@ -156,6 +164,8 @@ def prefetch_container(plan: Plan) -> Container:
         secrets=secrets,
         volumes=(_HF, _KERNELS),
         binds=tuple(dict.fromkeys(folder for folder in folders if folder is not None)),
+        tmpfs=(_SCRATCH,),
+        is_read_only=True,
     )
 
 
