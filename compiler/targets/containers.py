@@ -53,7 +53,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Tmpfs:
-    """A folder in memory, for its owner alone. `runs`: what is written there may be executed, or loaded as a library."""
+    """A folder in memory, for its owner alone. `runs`: what is written there may be loaded as a library."""
 
     path: str
     owner: str

@@ -172,9 +172,12 @@ def test_a_request_without_an_end_does_not_make_the_gateways_stop_a_failure(stac
     stack.machine.must("systemctl", "restart", "duo-coder.service")
     load = stack.machine.start("python3", "-c", LOAD.replace('"general"', '"coder"'), "1")
     asks_coder = f":{8001:04X} 01 "
-    stack.machine.wait(
-        lambda: asks_coder in stack.machine.must("cat", "/proc/net/tcp"), 60, "the request at the server"
-    )
+
+    def is_asking() -> bool:
+        assert load.poll() is None, load.communicate()[0]
+        return asks_coder in stack.machine.must("cat", "/proc/net/tcp")
+
+    stack.machine.wait(is_asking, 60, "the request at the server")
     stack.machine.must("systemctl", "stop", GATEWAY)
     states = [stack.machine.property(GATEWAY, name) for name in ("ActiveState", "Result")]
     assert states == ["inactive", "success"], stack.machine.log(GATEWAY)
