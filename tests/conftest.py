@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(ROOT / "tests").as_posix()
         if path.startswith(EMITTED) and item.get_closest_marker("engine") is None:
             item.add_marker(pytest.mark.emitted)
+
+
+@contextmanager
+def interrupts(*, ignored: bool) -> Iterator[None]:
+    """What a child that is started here does at SIGINT: a shell that runs the tests in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

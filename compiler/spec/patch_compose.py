@@ -100,10 +100,12 @@ _SERVER: Tree = {
     "devices": _GPUS,
     "gpus": _GPUS,
     "healthcheck": Decided("it follows from the port and from the time that a start may take"),
+    "read_only": _ISOLATION,
     "runtime": _GPUS,
     "shm_size": Decided("it follows from the number of workers"),
     "stop_grace_period": Decided("it must be longer than the server's own `--shutdown-timeout`"),
     "stop_signal": Decided("vLLM ends on SIGTERM"),
+    "tmpfs": Decided("what the server may write follows from its image; `volumes` can be added"),
     "ulimits": dict.fromkeys(("core", "memlock", "nofile", "stack"), _PLAN),
 }
 _GATEWAY: Tree = {
@@ -115,7 +117,7 @@ _GATEWAY: Tree = {
     "stop_signal": _PLAN,
     "tmpfs": _PLAN,
 }
-_ONE_SHOT: Tree = {**_COMMON, "cap_add": _ISOLATION, "read_only": _ISOLATION}
+_ONE_SHOT: Tree = {**_COMMON, "cap_add": _ISOLATION, "read_only": _ISOLATION, "tmpfs": _PLAN}
 _MONITORING: Tree = {
     **_COMMON,
     "deploy": {"mode": _ONE, "replicas": _ONE, "resources": {"reservations": {"devices": _GPUS}}},

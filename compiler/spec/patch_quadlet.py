@@ -81,6 +81,8 @@ _DECIDED: Mapping[str, Decided] = {
     "RemapUidSize": _USER,
     "RemapUsers": _USER,
     "Rootfs": _IMAGE,
+    "ReadOnly": _ISOLATION,
+    "ReadOnlyTmpfs": _ISOLATION,
     "RunInit": _PLAN,
     "Secret": Decided("each container gets the secrets that it needs"),
     "SeccompProfile": _ISOLATION,

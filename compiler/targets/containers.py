@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
 from compiler.spec.engine_options import HOST_FILE_OPTIONS
-from compiler.targets.deployment import cache_environment, ready_seconds, shared_devices, shared_memory_mib
+from compiler.targets.deployment import (
+    cache_environment,
+    gateway_stop_seconds,
+    ready_seconds,
+    shared_devices,
+    shared_memory_mib,
+    supervised,
+    supervised_gateway,
+)
 
 TREE = "/opt/stackc"
 STATE = "/var/lib/stackc"
@@ -45,10 +53,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Tmpfs:
-    """A folder in memory, for its owner alone."""
+    """A folder in memory, for its owner alone. `runs`: what is written there may be loaded as a library."""
 
     path: str
     owner: str
+    runs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,8 @@ class Container:
         binds: files and folders of the host, read at the same path.
         devices: GPUs by UUID or index; empty on a CPU node.
         start_after: containers that must be ready first.
-        stop_seconds: from the signal to the kill; None for the engine's default.
+        stop_seconds: from the signal to the kill; None for the engine's default. The signal is the image's own:
+            bin/supervise takes each.
     """
 
     name: str
@@ -101,7 +111,6 @@ class Container:
     start_after: tuple[str, ...] = ()
     health: Health | None = None
     stop_seconds: int | None = None
-    stop_signal: str | None = None
 
 
 # Kept apart so that a cache of kernels can be thrown away without downloading the models again.
@@ -112,17 +121,24 @@ _LOCKS = Volume("locks", _RUNTIME, SERVER_USER)
 _SERVER_LIMITS = (Limit("memlock", -1), Limit("stack", 64 * 2**20), Limit("core", 0), Limit("nofile", 2**20))
 
 
+# All that vLLM 0.33.0 writes outside its caches, which HOME and their variables send into volumes: sockets between its
+# processes, libraries that it compiles and loads, and what tempfile makes (its envs.py and pynccl_allocator.py).
+_SCRATCH = Tmpfs("/tmp", SERVER_USER, runs=True)  # noqa: S108
+
+
 def server_container(plan: Plan, service: Service) -> Container:
     """A vLLM server: its launch script, with everything around it."""
     return Container(
         name=service.name,
         image=plan.engine.image,
         user=SERVER_USER,
-        entrypoint=("/bin/bash", f"{TREE}/bin/launch-{service.name}"),
+        entrypoint=("/bin/bash", *supervised(f"{TREE}/bin", service)),
         environment=_server_environment(plan),
         secrets=_secrets(("api-key", plan.secrets.api_key)),
         volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
         binds=host_files(service),
+        tmpfs=(_SCRATCH,),
+        is_read_only=True,
         capabilities=("SYS_NICE",) if _binds_memory(plan, service) else (),
         devices=_devices(plan, service),
         shared_memory_mib=_SHARED_MEMORY_FACTOR * shared_memory_mib(service),
@@ -148,6 +164,8 @@ def prefetch_container(plan: Plan) -> Container:
         secrets=secrets,
         volumes=(_HF, _KERNELS),
         binds=tuple(dict.fromkeys(folder for folder in folders if folder is not None)),
+        tmpfs=(_SCRATCH,),
+        is_read_only=True,
     )
 
 
@@ -163,7 +181,7 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
         name=GATEWAY,
         image=gateway.image,
         user=user,
-        entrypoint=(*program, "run"),
+        entrypoint=("/bin/bash", *supervised_gateway(f"{TREE}/bin", gateway)),
         environment=(
             ("STACKC_CONTAINER", "1"),
             ("STACKC_GATEWAY_DIR", _RUNTIME),
@@ -177,8 +195,7 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
         is_read_only=is_nginx,
         ports=(Port(publish_address(gateway.host), gateway.port),),
         health=Health((*program, "wait", "--once"), start_period=60, interval=10, timeout=5, retries=3),
-        stop_seconds=max(service.timeouts.stop for service in plan.services),
-        stop_signal="SIGQUIT" if is_nginx else "SIGTERM",
+        stop_seconds=gateway_stop_seconds(gateway),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from compiler.plan.ir import GpuNode, Plan, Rollout, Service
+from compiler.plan.ir import Gateway, GpuNode, Plan, Rollout, Service
 
 USER = "stackc"
 """The system user that runs the units."""
@@ -19,6 +19,10 @@ PREFLIGHT_SECONDS = PREFLIGHT_WAIT + 180
 RESTART_SECONDS = 20
 """Seconds before a server that failed starts again: the driver frees the memory of its processes late."""
 
+_GATEWAY_STOP_SECONDS = 300
+# From the cut of what is still open to the supervisor's own end, and then to systemd's kill.
+_GATEWAY_CUT_SECONDS = 15
+
 START_BURST = 5
 """Starts within the limit's interval, by systemd or by hand, after which it refuses another one."""
 
@@ -28,7 +32,7 @@ class Deadlines:
     """Seconds that a supervisor grants one server. Each ends after the one inside it, whose message says more.
 
         start: the engine's own (VLLM_ENGINE_READY_TIMEOUT_S) < `poll` of bin/wait-ready < `start` of the unit
-        stop:  `drain` of the server (--shutdown-timeout) < `stop`
+        stop:  `drain` of the server (--shutdown-timeout) < `cut` of bin/supervise < `stop`
 
     Attributes:
         restart: between a failure and the next start.
@@ -38,6 +42,7 @@ class Deadlines:
     poll: int
     start: int
     drain: int
+    cut: int
     stop: int
     restart: int
     burst: int
@@ -52,11 +57,37 @@ def deadlines(plan: Plan, service: Service) -> Deadlines:
         poll=ready_seconds(plan, service),
         start=start,
         drain=service.timeouts.drain,
+        cut=cut_seconds(service),
         stop=stop,
         restart=RESTART_SECONDS,
         burst=START_BURST,
         interval=(START_BURST + 1) * once,
     )
+
+
+def cut_seconds(service: Service) -> int:
+    """How long bin/supervise lets a server finish: its drain, and half of the rest for answers still on their way."""
+    drain, stop = service.timeouts.drain, service.timeouts.stop
+    return drain + (stop - drain) // 2
+
+
+def gateway_stop_seconds(gateway: Gateway) -> int:
+    """How long a gateway may take to stop: its longest answer, within reason, for it takes no new request meanwhile."""
+    return min(_GATEWAY_STOP_SECONDS, max(route.read_timeout for route in gateway.routes))
+
+
+def supervised(program: str, service: Service) -> tuple[str, ...]:
+    """The command that runs a server in the folder of programs `program`, and bounds its end."""
+    options = ("--name", service.name, "--port", str(service.port), "--seconds", str(cut_seconds(service)))
+    return (f"{program}/supervise", *options, "--", f"{program}/launch-{service.name}")
+
+
+def supervised_gateway(program: str, gateway: Gateway) -> tuple[str, ...]:
+    """The same for the gateway. nginx ends its open answers on SIGQUIT and drops them on SIGTERM."""
+    seconds = gateway_stop_seconds(gateway) - _GATEWAY_CUT_SECONDS
+    options = ("--name", "gateway", "--port", str(gateway.port), "--seconds", str(seconds))
+    signal = ("--signal", "QUIT") if gateway.kind == "nginx" else ()
+    return (f"{program}/supervise", *options, *signal, "--", f"{program}/gateway", "run")
 
 
 def shared_devices(plan: Plan, service: Service) -> tuple[int, ...]:

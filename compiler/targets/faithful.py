@@ -174,11 +174,10 @@ def _gateway_unit_facts(unit: systemd.GatewayUnit) -> Iterator[Fact]:
     yield from (Directive("Unit", key, name, is_listed=True) for key in ("Wants", "After") for name in unit.wants)
     yield Directive("Unit", "StartLimitIntervalSec", str(unit.start_interval))
     yield Directive("Unit", "StartLimitBurst", str(unit.start_burst))
-    yield Command("ExecStart", (unit.program, "run"))
+    yield Command("ExecStart", unit.run)
     yield Command("ExecStartPost", (unit.program, "wait"))
     if unit.reloads:
         yield Command("ExecReload", (unit.program, "reload"))
-    yield Directive("Service", "KillSignal", unit.kill_signal)
     yield Directive("Service", "TimeoutStartSec", str(unit.start_seconds))
     yield Directive("Service", "TimeoutStopSec", str(unit.stop_seconds))
     yield Directive("Service", "RestartSec", str(unit.restart_seconds))

@@ -23,6 +23,7 @@ _PROGRAMS = {
     "smoke-test": "smoke_test.py",
     "bench": "bench.py",
     "evaluate": "evaluate.py",
+    "supervise": "supervise.sh",
 }
 _MODULES = (
     "_answer_checks.py",

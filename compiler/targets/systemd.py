@@ -19,6 +19,9 @@ from compiler.targets.deployment import (
     Deadlines,
     cache_environment,
     deadlines,
+    gateway_stop_seconds,
+    supervised,
+    supervised_gateway,
 )
 from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
 from compiler.targets.systemd_sandbox import Sandbox, runtime_directory, sandbox
@@ -28,13 +31,9 @@ SYSTEMD = PurePosixPath("systemd")
 # Without its own folder on PATH, an engine that compiles kernels does not find the `ninja` installed beside it.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# nginx ends its open answers on SIGQUIT and drops them on SIGTERM; LiteLLM's server ends them on SIGTERM.
-_KILL_SIGNALS = {"nginx": "SIGQUIT", "litellm": "SIGTERM"}
 _GATEWAY_START_SECONDS = 90
 _GATEWAY_RESTART_SECONDS = 2
 _GATEWAY_BURST = 5
-# A gateway that stops takes no new request, so waiting for its longest answers must have an end.
-_GATEWAY_DRAIN_SECONDS = 300
 
 Lines = tuple[tuple[str, str | int | bool], ...]
 
@@ -78,8 +77,8 @@ class GatewayUnit:
     environment: tuple[tuple[str, str], ...]
     credentials: tuple[tuple[str, str], ...]
     program: str
+    run: tuple[str, ...]
     reloads: bool
-    kill_signal: str
     start_seconds: int
     stop_seconds: int
     restart_seconds: int
@@ -157,7 +156,7 @@ def service_unit(plan: Plan, service: Service) -> ServiceUnit:
         credentials=_credentials(("api-key", plan.secrets.api_key)),
         has_gpu=has_gpu,
         preflight=(f"{program}/preflight", service.name, "--wait", str(PREFLIGHT_WAIT)),
-        launch=(f"{program}/launch-{service.name}",),
+        launch=supervised(program, service),
         wait_ready=(f"{program}/wait-ready", service.name, "--timeout", str(chain.poll)),
         deadlines=chain,
         sandbox=sandbox(plan, network=server_network(plan, service), uses_gpu=has_gpu, port=service.port),
@@ -168,7 +167,7 @@ def service_unit(plan: Plan, service: Service) -> ServiceUnit:
 def gateway_unit(plan: Plan, gateway: Gateway) -> GatewayUnit:
     """The unit of the gateway as a document. It waits for no server: until one is ready, it answers 503 itself."""
     folder = f"/run/{runtime_directory(plan)}/gateway"
-    stop = min(_GATEWAY_DRAIN_SECONDS, max((route.read_timeout for route in gateway.routes), default=0))
+    stop = gateway_stop_seconds(gateway)
     once = _GATEWAY_START_SECONDS + stop + _GATEWAY_RESTART_SECONDS
     own = (
         ("STACKC_NGINX", plan.paths.nginx),
@@ -184,8 +183,8 @@ def gateway_unit(plan: Plan, gateway: Gateway) -> GatewayUnit:
         environment=_environment(plan, *own),
         credentials=_credentials(("client-keys", plan.secrets.client_keys), ("api-key", plan.secrets.api_key)),
         program=f"{plan.paths.current}/bin/gateway",
+        run=supervised_gateway(f"{plan.paths.current}/bin", gateway),
         reloads=gateway.kind == "nginx",
-        kill_signal=_KILL_SIGNALS[gateway.kind],
         start_seconds=_GATEWAY_START_SECONDS,
         stop_seconds=stop,
         restart_seconds=_GATEWAY_RESTART_SECONDS,

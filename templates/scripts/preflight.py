@@ -57,6 +57,7 @@ from _stack import (  # noqa: E402
     Skipped,
     StackError,
     choose_services,
+    end_well_when_stopped,
     format_json,
     format_result,
     format_summary,
@@ -183,6 +184,7 @@ def _questions(plan: JsonObject, names: list[str], *, reads_all: bool) -> list[C
 def main() -> int:
     """Read the command line, check, report."""
     options = _read_options()
+    end_well_when_stopped()
     plan = load_plan()
     questions = _questions(plan, options.services, reads_all=options.verify)
     chosen = [question for question in questions if question.name in (options.only or KINDS)]

@@ -20,7 +20,15 @@ sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _process import Process  # noqa: E402
 from _server import Server, ServerError  # noqa: E402
-from _stack import EXIT_USAGE, StackError, choose_services, load_plan, probe_host, run_program  # noqa: E402
+from _stack import (  # noqa: E402
+    EXIT_USAGE,
+    StackError,
+    choose_services,
+    end_well_when_stopped,
+    load_plan,
+    probe_host,
+    run_program,
+)
 
 EXIT_LATE, EXIT_GONE = 3, 4
 INTERVAL_SECONDS = 0.5
@@ -81,6 +89,7 @@ def main() -> int:
     parser.add_argument("--pid", type=int, help="fail at once when this process is gone; default: $MAINPID")
     parser.add_argument("--json", action="store_true", help="report to stdout for machines")
     options = parser.parse_args()
+    end_well_when_stopped()
     service = choose_services(load_plan(), [options.service])[0]
     pid = options.pid if options.pid is not None else _main_pid()
     seconds = service["timeouts"]["ready_seconds"] if options.timeout is None else options.timeout

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class ParserOracle:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running launch script. It leads a process group of its own, which holds all that it starts."""
+    """A server as its unit runs it. It leads a session of its own, which holds all that it starts."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -96,9 +96,9 @@ class Server:
         return self.process.wait(seconds), time.monotonic() - started
 
     def survivors(self, seconds: float = 5.0) -> bool:
-        """Whether any process of its group is still there after a moment's grace."""
+        """Whether any process of its session is still there after a moment's grace."""
         deadline = time.monotonic() + seconds
-        while _group_exists(self.process.pid):
+        while _session(self.process.pid):
             if time.monotonic() > deadline:
                 return True
             time.sleep(0.1)
@@ -123,24 +123,31 @@ def run_server(command: Sequence[str | Path], environment: Mapping[str, str], lo
 
 
 def _end(server: Server) -> None:
-    """SIGTERM, then SIGKILL for whatever is left: while a server starts, it swallows the first."""
+    """SIGTERM, then SIGKILL for whatever is left."""
     try:
         if server.process.poll() is None:
             server.stop(10.0)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        if _group_exists(server.process.pid):
-            os.killpg(server.process.pid, signal.SIGKILL)
+        for pid in _session(server.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         server.process.wait()
 
 
-def _group_exists(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _session(leader: int) -> list[int]:
+    """Processes of a session that have not ended."""
+    return [pid for pid, (state, session) in _processes() if session == leader and state not in "ZX"]
+
+
+def _processes() -> Iterator[tuple[int, tuple[str, int]]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        yield int(folder.name), (fields[0], int(fields[3]))
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compiler.render.syntax import read_systemd_words, read_unit
 from tests.engine.engine_process import ENGINE, Server, free_port, run_server
 
 STACKC = str(Path(sys.executable).with_name("stackc"))
@@ -28,10 +29,38 @@ class Stack:
     environment: dict[str, str]
 
     @property
-    def service(self) -> dict[str, Any]:
+    def plan(self) -> dict[str, Any]:
         plan: dict[str, Any] = json.loads((self.tree / "plan.json").read_text())
-        service: dict[str, Any] = plan["services"][0]
+        return plan
+
+    @property
+    def service(self) -> dict[str, Any]:
+        service: dict[str, Any] = self.plan["services"][0]
         return service
+
+    def command(self, name: str) -> list[str]:
+        """What the service's unit runs."""
+        (start,) = read_unit((self.tree / f"systemd/tiny-{name}.service").read_text()).values("Service", "ExecStart")
+        words = read_systemd_words(start, is_command=True)
+        return [word.replace(f"{self.plan['paths']['current']}/", f"{self.tree}/") for word in words]
+
+    def set_deadlines(self, *, drain: int, cut: int) -> None:
+        """Grant the first service other seconds to stop than were planned."""
+        name = self.service["name"]
+        for path, planned, wanted in (
+            (f"bin/launch-{name}", f"--shutdown-timeout {self.service['timeouts']['drain_seconds']}", drain),
+            (f"systemd/tiny-{name}.service", f"--seconds {self.cut_seconds}", cut),
+        ):
+            file = self.tree / path
+            text = file.read_text()
+            assert planned in text
+            file.write_text(text.replace(planned, f"{planned.split()[0]} {wanted}"))
+
+    @property
+    def cut_seconds(self) -> int:
+        """When what a client keeps open is cut off, from the signal on."""
+        words = self.command(self.service["name"])
+        return int(words[words.index("--seconds") + 1])
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of the emitted programs to its end."""
@@ -40,20 +69,19 @@ class Stack:
 
     @contextmanager
     def serve(self) -> Iterator[Server]:
-        """Run the launch script of the only service until it is ready."""
+        """Run the only service as its unit does until it is ready."""
         with self.serve_all() as (server,):
             yield server
 
     @contextmanager
     def serve_all(self) -> Iterator[tuple[Server, ...]]:
-        """Run every launch script at the same time until all are ready."""
-        names = [service["name"] for service in json.loads((self.tree / "plan.json").read_text())["services"]]
+        """Run every service at the same time until all are ready."""
+        names = [service["name"] for service in self.plan["services"]]
         with ExitStack() as running:
             servers = []
             for name in names:
                 log = self.tree.parent / f"{name}.log"
-                command = [str(self.tree / f"bin/launch-{name}")]
-                servers.append(running.enter_context(run_server(command, self.environment, log)))
+                servers.append(running.enter_context(run_server(self.command(name), self.environment, log)))
             for name, server in zip(names, servers, strict=True):
                 waited = self.run("wait-ready", name, "--pid", str(server.process.pid))
                 assert waited.returncode == 0, waited.stdout + waited.stderr

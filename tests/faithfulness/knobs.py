@@ -180,7 +180,11 @@ OF_SERVICE = (
         "Service.port",
         (*SERVICE, "port"),
         8111,
-        {"plan.json": {"services.0.port": 8111}, "compose": {"services.coder.ports.0.target": 8111}},
+        {
+            "plan.json": {"services.0.port": 8111},
+            "compose": {"services.coder.ports.0.target": 8111},
+            "systemd": {f"{UNIT} Service ExecStart": "8111"},
+        },
         OPTION,
     ),
     Knob(

@@ -42,6 +42,7 @@ OF_GATEWAY = (
     around("Gateway.port", ("gateway", "port"), 8111, {
         "plan.json": {"gateway.port": 8111}, "compose": {"services.gateway.ports.0.target": 8111},
         "quadlet": {CONTAINER: "0.0.0.0:8111:8111"}, "bin/gateway": {SCRIPT: "8111"},
+        "systemd": {f"{UNIT} Service ExecStart": "8111"},
     }),
     around("Gateway.image", ("gateway", "image"), "nginx:x", {
         "compose": {"services.gateway.image": "nginx:x"}, "quadlet": {CONTAINER: "docker.io/library/nginx:x"},

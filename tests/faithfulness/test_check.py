@@ -41,8 +41,8 @@ def test_what_is_added_with_a_specifier_is_no_loss_but_what_it_overrides_is() ->
 
 # Directives that follow from no plan. All others of a unit do, and must be missed when they are gone.
 STATIC = {
-    "AmbientCapabilities", "CapabilityBoundingSet", "Description", "KillMode", "LimitCORE", "LimitMEMLOCK",
-    "LimitNOFILE",
+    "AmbientCapabilities", "CapabilityBoundingSet", "Description", "KillMode", "KillSignal", "LimitCORE",
+    "LimitMEMLOCK", "LimitNOFILE",
     "LockPersonality", "NoNewPrivileges", "OOMPolicy", "PrivateDevices", "PrivateTmp", "ProtectClock", "ProtectProc",
     "ProtectControlGroups", "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
     "ProtectKernelTunables", "ProtectSystem", "Restart", "RestartPreventExitStatus", "RestrictAddressFamilies",

@@ -81,11 +81,14 @@ def test_systemd_runs_the_plans_command(case: Case, tmp_path: Path) -> None:
     assignments = [word for line in lines for word in read_systemd_words(line, is_command=False)]
     environment = dict(word.split("=", 1) for word in assignments)
     (start,) = unit.values("Service", "ExecStart")
-    program, *rest = read_systemd_words(start, is_command=True)
-    path = tmp_path / program.removeprefix(plan.paths.current).removeprefix(plan.paths.install).removeprefix("/")
-    assert path.is_file(), f"{program} is not in the tree"
+    command = [
+        word.replace(f"{plan.paths.current}/", f"{tmp_path}/") for word in read_systemd_words(start, is_command=True)
+    ]
+    for program in (command[0], command[-1]):
+        assert Path(program).is_relative_to(tmp_path), start
+        assert Path(program).is_file(), f"{program} is not in the tree"
     # The machine's own PATH must hold bash and coreutils, whatever the unit puts before it.
-    words = printed_words([str(path), *rest], {name: value for name, value in environment.items() if name != "PATH"})
+    words = printed_words(command, {name: value for name, value in environment.items() if name != "PATH"})
     assert words[:2] == [plan.paths.vllm, "serve"]
     assert words[2] == model_below(service, f"{plan.paths.state}/hf")
     assert words[3:] == options(service, service.host)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -S
 """Poses as `vllm serve`: loads, answers /health and any POST, and misbehaves as /etc/fake/NAME.json says.
 
-exit: leave with this status after `after` seconds; never: load for ever; stubborn: ignore SIGTERM; load and
-answer: seconds.
+exit: leave with this status after `after` seconds; never: load for ever; stubborn: ignore SIGTERM; lingers:
+end at SIGTERM once no client is connected any more; load and answer: seconds.
 Every start and every readiness is noted in $HOME/events with the monotonic clock.
 """
 
@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -58,5 +59,10 @@ if "exit" in ORDERS:
     sys.exit(ORDERS["exit"])
 time.sleep(10_000 if ORDERS.get("never") else ORDERS.get("load", 0.5))
 server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+if ORDERS.get("lingers"):
+    # Waiting for the threads of its connections is what ends it.
+    server.daemon_threads = False
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 note("ready")
 server.serve_forever()
+server.server_close()

@@ -21,7 +21,7 @@ from tests.unit.plan_samples import two_on_one_gpu
 CODER, GENERAL, TARGET = "duo-coder.service", "duo-general.service", "duo.target"
 UNITS = (CODER, GENERAL)
 KEY = "sk-nobody-may-see-this"
-TIMEOUTS = Timeouts(ready=8, start=12, drain=1, stop=4)
+TIMEOUTS = Timeouts(ready=8, start=12, drain=1, stop=9)
 SMI = """#!/bin/sh
 case $* in
 *query-gpu*) echo "0, GPU-1, NVIDIA RTX PRO 6000 Blackwell, 12.0, 97887, 97000, 580.95.05, Disabled, Enabled" ;;
@@ -208,9 +208,39 @@ def test_a_stop_leaves_no_process_of_a_server_that_ignores_it(stack: Stack) -> N
     stack.order("coder", stubborn=True)
     stack.start(TARGET)
     assert stack.processes()
-    began = time.monotonic()
     stack.machine.must("systemctl", "stop", TARGET, *UNITS)
-    assert time.monotonic() - began < TIMEOUTS.stop + 4
+    assert stack.processes() == []
+    assert_stopped_cleanly(stack, CODER)
+    assert "0 open connections are cut off" in stack.machine.log(CODER)
+
+
+def assert_stopped_cleanly(stack: Stack, unit: str) -> None:
+    assert [stack.machine.property(unit, name) for name in ("ActiveState", "SubState", "Result")] == [
+        "inactive", "dead", "success",
+    ], stack.machine.log(unit)  # fmt: skip
+
+
+def test_a_client_that_never_hangs_up_does_not_make_a_stop_a_failure(stack: Stack) -> None:
+    """As vLLM, which waits for each open connection when its engine has ended already."""
+    stack.order("coder", lingers=True)
+    stack.start(TARGET)
+    client = stack.machine.start("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8001; echo open >&2; read -r _ <&3")
+    assert client.stdout is not None
+    assert client.stdout.readline() == "open\n"
+    stack.machine.must("systemctl", "stop", TARGET, *UNITS)
+    client.communicate(timeout=30)
+    assert_stopped_cleanly(stack, CODER)
+    assert "1 open connections are cut off" in stack.machine.log(CODER)
+    assert stack.processes() == []
+
+
+@pytest.mark.parametrize("orders", [{}, {"stubborn": True}], ids=["obedient", "stubborn"])
+def test_a_stop_while_a_server_loads_is_no_failure_either(stack: Stack, orders: dict[str, object]) -> None:
+    stack.order("coder", never=True, **orders)
+    stack.machine.must("systemctl", "start", "--no-block", CODER)
+    stack.machine.wait(lambda: stack.count("begin", "coder") == 1, 60, "it loads")
+    stack.machine.must("systemctl", "stop", CODER)
+    assert_stopped_cleanly(stack, CODER)
     assert stack.processes() == []
 
 

@@ -61,7 +61,9 @@ def plan() -> Plan:
     coder, general = found.gateway.routes
     assert general.rollout is not None
     rollout = replace(general.rollout, strategy="blue-green", weight=0)
-    gateway = replace(found.gateway, routes=(coder, replace(general, rollout=rollout)))
+    # A silence that a test can wait for: it bounds the gateway's stop too.
+    routes = (replace(coder, read_timeout=20), replace(general, rollout=rollout, read_timeout=20))
+    gateway = replace(found.gateway, routes=routes)
     paths = replace(found.paths, nginx=tool("nginx"))
     return replace(found, services=tuple(map(_quick, found.services)), gateway=gateway, paths=paths)
 
@@ -72,7 +74,7 @@ def _quick(service: Service) -> Service:
     arguments = tuple(
         replace(each, value=str(service.port)) if each.flag == "--port" else each for each in service.arguments
     )
-    timeouts = Timeouts(ready=30, start=40, drain=1, stop=4)
+    timeouts = Timeouts(ready=30, start=40, drain=1, stop=9)
     return replace(service, model=model, arguments=arguments, timeouts=timeouts, start_after=())
 
 
@@ -163,3 +165,21 @@ def test_one_handle_stops_everything(stack: Stack) -> None:
         lambda: stack.machine.run("ps", "-u", "stackc", "-o", "args=").stdout == "", 30, "no process left"
     )
     assert stack.machine.property(GATEWAY, "Result") == "success"
+
+
+def test_a_request_without_an_end_does_not_make_the_gateways_stop_a_failure(stack: Stack) -> None:
+    stack.machine.write("/etc/fake/coder.json", json.dumps({"answer": 10_000}))
+    stack.machine.must("systemctl", "restart", "duo-coder.service")
+    load = stack.machine.start("python3", "-c", LOAD.replace('"general"', '"coder"'), "1")
+    asks_coder = f":{8001:04X} 01 "
+
+    def is_asking() -> bool:
+        assert load.poll() is None, load.communicate()[0]
+        return asks_coder in stack.machine.must("cat", "/proc/net/tcp")
+
+    stack.machine.wait(is_asking, 60, "the request at the server")
+    stack.machine.must("systemctl", "stop", GATEWAY)
+    states = [stack.machine.property(GATEWAY, name) for name in ("ActiveState", "Result")]
+    assert states == ["inactive", "success"], stack.machine.log(GATEWAY)
+    assert "1 open connections are cut off" in stack.machine.log(GATEWAY)
+    assert json.loads(load.communicate(timeout=60)[0])[0][0] == 0, "it was cut off"

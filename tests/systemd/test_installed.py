@@ -104,6 +104,14 @@ class Stack:
     def main_pid(self) -> int:
         return int(self.machine.property(UNIT, "MainPID"))
 
+    def server_pid(self) -> int:
+        """vLLM itself, which bin/supervise runs."""
+        return int(self.machine.must("pgrep", "--parent", str(self.main_pid())).split()[0])
+
+    def has_three_sequences(self) -> bool:
+        """Whether what runs is the second version."""
+        return "--max-num-seqs\x003\x00" in self.machine.must("cat", f"/proc/{self.server_pid()}/cmdline")
+
 
 @pytest.fixture(scope="module")
 def stack(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # noqa: F811
@@ -160,7 +168,7 @@ def test_nobody_sees_the_key(stack: Stack) -> None:
 
 def test_a_killed_server_comes_back(stack: Stack) -> None:
     pid = stack.main_pid()
-    stack.machine.must("kill", "-9", str(pid))
+    stack.machine.must("kill", "-9", str(stack.server_pid()))
     stack.machine.wait(lambda: stack.machine.property(UNIT, "NRestarts") == "1", 60, "a restart")
     stack.machine.wait(lambda: stack.machine.property(UNIT, "ActiveState") == "active", 240, "active again")
     assert stack.main_pid() != pid
@@ -180,7 +188,7 @@ def test_an_upgrade_takes_effect(stack: Stack) -> None:
     done = stack.run("second", "upgrade")
     assert done.returncode == 0, done.stdout + done.stderr
     assert stack.version() != first
-    assert "--max-num-seqs\x003\x00" in stack.machine.must("cat", f"/proc/{stack.main_pid()}/cmdline")
+    assert stack.has_three_sequences()
     assert stack.chats()
 
 
@@ -198,7 +206,7 @@ def test_a_rollback_returns_to_the_version_before(stack: Stack) -> None:
     done = stack.run("second", "rollback")
     assert done.returncode == 0, done.stdout + done.stderr
     assert stack.version() != second
-    assert "--max-num-seqs\x003\x00" not in stack.machine.must("cat", f"/proc/{stack.main_pid()}/cmdline")
+    assert not stack.has_three_sequences()
     assert stack.chats()
 
 

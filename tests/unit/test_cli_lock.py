@@ -20,7 +20,7 @@ from huggingface_hub import close_session, constants
 from compiler.cli.main import cli
 from compiler.cli.progress import progress
 from compiler.resolve import client, patience
-from tests.conftest import ROOT
+from tests.conftest import ROOT, interrupts
 from tests.hub.builders import AWQ, COMMIT, FakeClock, quantized, repository
 from tests.hub.recordings import Recording
 from tests.hub.server import Fault, FaultKind, LoopbackHub, serve
@@ -275,21 +275,44 @@ def test_an_interrupt_leaves_the_lock_and_ends_at_once(tmp_path: Path) -> None:
             "lock",
             str(tmp_path / "test.yaml"),
         ]
-        with subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            deadline = time.monotonic() + 20
-            while not hub.asked(INFO) and time.monotonic() < deadline:
+        with (
+            interrupts(ignored=False),
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as process,
+        ):
+            deadline = time.monotonic() + 120
+            while not hub.asked(INFO):
+                assert time.monotonic() < deadline
                 time.sleep(0.02)
-            time.sleep(0.2)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted; nothing was left half-written" in errors
     assert "Traceback" not in errors
     assert TOKEN not in errors
     assert lock_of(tmp_path).read_text() == OLD_LOCK
     assert sorted(path.name for path in tmp_path.glob("*test*")) == ["test.lock.yaml", "test.yaml"]
+
+
+def test_an_interrupt_that_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
+    """As a shell starts a command in the background: Ctrl-C is meant for another one."""
+    (tmp_path / "test.yaml").write_text(SPEC)
+    with serve([BASE, OTHER], [Fault(INFO, "rate_limit")]) as hub:
+        environment = {**os.environ, "HF_ENDPOINT": hub.url, "XDG_CACHE_HOME": str(tmp_path)}
+        command = [sys.executable, "-c", "from compiler.cli.main import main; main()", "lock", tmp_path / "test.yaml"]
+        with interrupts(ignored=True):
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 120
+            while not hub.asked(INFO):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            status = Path(f"/proc/{process.pid}/status").read_text().split()
+            assert int(status[status.index("SigIgn:") + 1], 16) >> (signal.SIGINT - 1) & 1
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_progress_is_plain_lines_in_ci_and_nothing_in_json(run: Run) -> None:

@@ -21,6 +21,7 @@ PROGRAMS = (
     "preflight",
     "prefetch",
     "smoke-test",
+    "supervise",
     "wait-ready",
     "install",
     "upgrade",
@@ -44,8 +45,8 @@ def test_python_3_9_can_read_it(path: Path) -> None:
 
 def test_every_file_is_emitted_and_says_where_it_comes_from() -> None:
     files = emitted(two_on_one_gpu())
-    # Two launch scripts, and the first evaluation.
-    assert len(files) == 2 + 1 + len(list(template_folder().glob("scripts/*.py")))
+    # Two launch scripts, the supervisor, and the first evaluation.
+    assert len(files) == 2 + 1 + 1 + len(list(template_folder().glob("scripts/*.py")))
     for text in files.values():
         assert "stackc compile" in text
         assert "DO NOT EDIT" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -62,6 +63,25 @@ def test_a_process_that_is_gone_ends_the_wait_at_once(tmp_path: Path) -> None:
     for options, environment in ((["--pid", str(gone.pid)], {}), ([], {"MAINPID": str(gone.pid)})):
         assert run_program(tree, "wait-ready", "coder", *options, **environment).returncode == 4
     assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize(("started_by", "code"), [("systemd", 0), ("a person", -signal.SIGTERM)])
+def test_a_stop_of_its_unit_is_no_failure(tmp_path: Path, started_by: str, code: int) -> None:
+    """systemd ends what waits with the server, and calls a unit failed where that was killed."""
+    tree = write_tree(_plan_at(free_port()), tmp_path)
+    own = "$$" if started_by == "systemd" else "1"
+    script = f'SYSTEMD_EXEC_PID={own} exec "$0" coder --timeout 600'
+    with socket.create_server(("127.0.0.1", plan_port(tree))) as silent:
+        process = subprocess.Popen(["bash", "-c", script, tree / "bin/wait-ready"], stderr=subprocess.DEVNULL)
+        # It asks, so it waits.
+        silent.accept()[0].close()
+        process.terminate()
+        assert process.wait(60) == code
+
+
+def plan_port(tree: Path) -> int:
+    port: int = json.loads((tree / "plan.json").read_text())["services"][0]["port"]
+    return port
 
 
 def test_a_zombie_is_gone(waiting: Wait) -> None:

@@ -62,7 +62,8 @@ def test_it_says_where_it_comes_from() -> None:
 
 def test_flags_are_in_the_launch_script_and_nowhere_else() -> None:
     service = load(two_on_one_gpu())["services"]["coder"]
-    assert service["entrypoint"] == ["/bin/bash", "/opt/stackc/bin/launch-coder"]
+    assert service["entrypoint"][:2] == ["/bin/bash", "/opt/stackc/bin/supervise"]
+    assert service["entrypoint"][-2:] == ["--", "/opt/stackc/bin/launch-coder"]
     assert service["command"] == []
     tree = next(each for each in service["volumes"] if each["target"] == "/opt/stackc")
     assert (tree["source"], tree["read_only"]) == ("..", True)
@@ -306,7 +307,7 @@ def test_the_gateway_reaches_every_server_by_its_name() -> None:
 
 def test_the_gateway_can_write_only_where_it_may() -> None:
     gateway = load(behind_gateway())["services"]["gateway"]
-    assert (gateway["user"], gateway["read_only"], gateway["stop_signal"]) == ("101:0", True, "SIGQUIT")
+    assert (gateway["user"], gateway["read_only"]) == ("101:0", True)
     folders = {each.partition(":")[0]: each for each in gateway["tmpfs"]}
     assert folders[gateway["environment"]["STACKC_GATEWAY_DIR"]] == "/run/stackc:uid=101,gid=0,mode=0700"
     assert gateway["healthcheck"]["test"] == ["CMD", "/bin/bash", "/opt/stackc/bin/gateway", "wait", "--once"]
