@@ -11,11 +11,13 @@ import shutil
 import socket
 import stat
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
 from _check_gpu import gib
 from _model import check_model, existing, free_bytes, hf_home, missing_bytes
+from _packages import environment_of, installing
 from _stack import EXIT_SNAPSHOT, JsonObject, Sides, Skipped, StackError, secret_file
 from _verify import hashed_files, wrong_files
 
@@ -155,20 +157,29 @@ def check_version(expected: str) -> Sides:
     wanted, name = f"vLLM {expected}", os.environ.get("STACKC_VLLM") or "vllm"
     executable = shutil.which(name)
     if executable is None:
-        raise StackError(EXIT_VERSION, Sides(wanted, f"no `{name}`", "install it, or set STACKC_VLLM to where it is"))
+        note = f"{_installing(expected, name)}; or set STACKC_VLLM to where it is"
+        raise StackError(EXIT_VERSION, Sides(wanted, f"no `{name}`", note))
     found = installed_version(executable) or _stated_version(wanted, executable)
     # `0.33.0+cpu` is the same release, built for another device.
     if found.partition("+")[0] != expected:
-        note = "install the planned release: the plan's memory figures hold for no other"
+        note = f"the plan's memory figures hold for no other release: {_installing(expected, name)}"
         raise StackError(EXIT_VERSION, Sides(wanted, f"{executable} is vLLM {found}", note))
     return Sides(wanted, f"{executable} is vLLM {found}")
+
+
+def _installing(version: str, program: str) -> str:
+    return installing("vllm", version, environment_of(program))
 
 
 def installed_version(executable: str) -> str | None:
     """What the executable's own environment has installed. Asking vLLM itself means to import all of it.
 
-    None if the file is no script that pip wrote, or its interpreter knows no vLLM.
+    None if the file is no script that pip wrote, or its interpreter knows no vLLM. Nothing of the environment
+    is run as long as its files say the version: an interpreter runs what packages leave in `.pth` files.
     """
+    listed = _listed_version(Path(executable))
+    if listed is not None:
+        return listed
     with Path(executable).open("rb") as script:
         lines = script.read(4096).decode("utf-8", "replace").splitlines()
     # A path that is too long for the first line stands in the second one.
@@ -182,6 +193,15 @@ def installed_version(executable: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
+
+
+def _listed_version(executable: Path) -> str | None:
+    """What the metadata in the virtual environment say; None if they are not there, or several differ."""
+    folders = [str(path) for path in executable.parent.parent.glob("lib/python3.*/site-packages")]
+    if not (executable.parent.parent / "pyvenv.cfg").is_file():
+        return None
+    found = {each.version for each in distributions(name="vllm", path=folders)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _stated_version(wanted: str, executable: str) -> str:

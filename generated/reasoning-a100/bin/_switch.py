@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from _host import EXIT_STEP, USER, Host, state_of
+from _packages import environment_of, installing
 from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
 from _versions import Site, Tree, read_tree
 
@@ -45,6 +46,8 @@ def check_machine(host: Host, plan: JsonObject, tree: Tree) -> None:
         if path is not None:
             _check_secret(host.path(path), EXIT_CLIENT_KEYS if key == "client_keys" else EXIT_API_KEY)
     _check_vllm(host, plan)
+    for program in _programs(plan):
+        _warn_of_owner(host, program)
     if host.is_real and (mount := _mount_point(Path(plan["paths"]["install"]))) != Path("/"):
         host.warn(f"systemd reads units before {mount} is mounted: after a boot, run `systemctl daemon-reload` first")
 
@@ -76,9 +79,31 @@ def _check_vllm(host: Host, plan: JsonObject) -> None:
         done = host.ask(program, "--only", "version", STACKC_VLLM=str(host.path(path)), HOME=home)
     if done.returncode != 0:
         said = next((line for line in done.stdout.splitlines() if line.startswith("FAIL")), done.stderr.strip())
-        folder = Path(path).parent.parent
-        remedy = f"`python3 -m venv {folder} && {folder}/bin/pip install vllm=={version}`"
-        raise StackError(EXIT_VERSION, f"{path}: {said}; for GPUs: {remedy}")
+        raise StackError(EXIT_VERSION, f"{path}: {said}; {installing('vllm', version, environment_of(path))}")
+
+
+def _programs(plan: JsonObject) -> list[str]:
+    """What pip installed, and the units run."""
+    gateway = plan["gateway"]
+    has_litellm = gateway is not None and gateway["kind"] == "litellm"
+    return [plan["paths"]["vllm"], *([plan["paths"]["litellm"]] if has_litellm else [])]
+
+
+def _warn_of_owner(host: Host, program: str) -> None:
+    """Who may change a program decides what the servers do with models, keys and prompts."""
+    environment = environment_of(program)
+    for path in dict.fromkeys([program, *([str(environment), str(environment / "bin")] if environment else [])]):
+        try:
+            facts = host.path(path).stat()
+        except OSError:
+            continue
+        if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+            # A folder that is no virtual environment may hold anything, such as all of /usr.
+            is_whole = environment is not None and (host.path(str(environment)) / "pyvenv.cfg").is_file()
+            target = f"-R {environment}" if is_whole else path
+            remedy = f"`chown root:root {target} && chmod go-w {target}`"
+            host.warn(f"{path} can be changed by others than root: {remedy}")
+            return
 
 
 def _mount_point(path: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -172,6 +173,20 @@ def secret_file(plan: JsonObject, key: str) -> Path | None:
     if credentials and plan["secrets"][key]:
         return Path(credentials) / name
     return Path(plan["secrets"][key]) if plan["secrets"][key] else None
+
+
+def end_well_when_stopped() -> None:
+    """For what a unit runs before and after its server: a stop ends it with SIGTERM, and is a failure if that kills it.
+
+    Only what systemd itself has started, which this variable tells, is meant.
+    """
+    if os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid()):
+        signal.signal(signal.SIGTERM, _end_well)
+
+
+def _end_well(*_: object) -> NoReturn:
+    print(f"{Path(sys.argv[0]).name}: stopped before it was done", file=sys.stderr, flush=True)
+    os._exit(0)
 
 
 def run_program(main: Callable[[], int]) -> NoReturn:
