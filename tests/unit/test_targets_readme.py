@@ -16,7 +16,7 @@ from compiler.targets.readme_tables import format_signed_gib
 from compiler.units import GIB
 from tests.conftest import tool
 from tests.faithfulness.samples import behind_litellm, everything
-from tests.unit.plan_samples import COMMIT, one_on_cpu, one_on_two_gpus, two_on_one_gpu
+from tests.unit.plan_samples import COMMIT, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service
 
 TARGETS = [(), ("systemd",), ("compose",), ("quadlet",), ("systemd", "compose"), ("systemd", "compose", "quadlet")]
 SAMPLES = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu(), everything(), behind_litellm()]
@@ -87,8 +87,9 @@ def test_every_link_leads_to_a_heading(plan: Plan) -> None:
 @pytest.mark.parametrize("plan", PLANS)
 def test_every_table_has_as_many_cells_in_every_row(plan: Plan) -> None:
     tables = re.findall(r"(?:^ *\|.*\n)+", text(plan), re.MULTILINE)
-    # Night, servers, codes and KV cache; and one more where clients meet a gateway.
-    assert len(tables) == len(plan.devices) + len(plan.services) + 4 + (plan.gateway is not None)
+    # Night, servers, codes and KV cache; and one more where clients meet a gateway, and one for addresses of units.
+    more = (plan.gateway is not None) + ("systemd" in plan.targets)
+    assert len(tables) == len(plan.devices) + len(plan.services) + 4 + more
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
@@ -100,6 +101,15 @@ def test_it_reads_as_one_page(plan: Plan) -> None:
     assert "\n\n\n" not in page
     assert page.endswith("|\n")
     assert not re.search(r"[^\n]\n## ", page), "a heading must follow an empty line"
+
+
+@pytest.mark.parametrize(("domains", "says"), [((), "fetches none"), (("a.example.org", "b.example.org"), "from a.")])
+def test_it_says_what_a_server_of_media_fetches(domains: tuple[str, ...], says: str) -> None:
+    page = text(with_service(one_on_cpu(), "tiny", media_domains=domains))
+    (line,) = [line for line in page.splitlines() if line.startswith("`tiny` takes media")]
+    assert says in line
+    assert "\n\n\n" not in page
+    assert "takes media" not in text(one_on_cpu())
 
 
 @pytest.mark.parametrize("plan", PLANS)
