@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from compiler.catalog.flags import load_flags
+from compiler.catalog.images import MONITORING_IMAGES as IMAGES
 from compiler.catalog.releases import RELEASES
 from compiler.plan.ir import Argument, Engine, Plan
 from compiler.spec.engine_args import HOST_FILE_OPTIONS, decided
-from compiler.catalog.images import MONITORING_IMAGES as IMAGES
 from compiler.targets.deployment import ready_seconds
 from tests.unit.compose_reading import PLANS, compose_tool, load, text_of
 from tests.unit.container_samples import behind_gateway, monitored_slices, with_files
