@@ -181,7 +181,7 @@ def test_thirty_megabytes_reach_the_server(machine: Machine) -> None:
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read(machine: Machine) -> None:
-    with socket.create_connection(("127.0.0.1", machine.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", machine.port), timeout=60) as connection:
         connection.sendall(head("Content-Length: 40000000"))
         reply = connection.recv(65536)
     assert reply.startswith(b"HTTP/1.1 413 ")
@@ -190,7 +190,7 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read(machine: Machine) 
 
 def test_a_body_in_chunks_is_routed_too(machine: Machine) -> None:
     chunks = b"".join(f"{len(part):x}\r\n{part}\r\n".encode() for part in ('{"mod', 'el": "cod', 'er"}', ""))
-    with socket.create_connection(("127.0.0.1", machine.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", machine.port), timeout=60) as connection:
         connection.sendall(head("Transfer-Encoding: chunked") + chunks)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert machine.servers["coder"].seen[-1].model == "coder"
@@ -211,7 +211,7 @@ def test_a_body_of_tiny_chunks_that_outgrows_the_memory_is_refused(nginx: str, t
 
 def refuse_tiny_chunks(machine: Machine) -> None:
     body = json.dumps({"model": "coder", "x": "A" * 60 * KIB})
-    with socket.create_connection(("127.0.0.1", machine.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", machine.port), timeout=60) as connection:
         connection.sendall(head("Transfer-Encoding: chunked") + "".join(f"1\r\n{c}\r\n" for c in body).encode())
         connection.sendall(b"0\r\n\r\n")
         reply = connection.recv(65536)
@@ -230,7 +230,7 @@ def test_a_stream_arrives_as_it_is_made(machine: Machine) -> None:
 
 
 def test_a_slow_client_holds_up_nobody(machine: Machine) -> None:
-    with socket.create_connection(("127.0.0.1", machine.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", machine.port), timeout=60) as connection:
         body = b'{"model": "coder"}'
         connection.sendall(head(f"Content-Length: {len(body)}"))
         for byte in body:
@@ -242,7 +242,7 @@ def test_a_slow_client_holds_up_nobody(machine: Machine) -> None:
 
 
 def test_a_client_that_leaves_ends_its_generation(machine: Machine) -> None:
-    with socket.create_connection(("127.0.0.1", machine.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", machine.port), timeout=60) as connection:
         body = json.dumps({"model": "coder", "stream": True, "chunks": 50, "gap": 0.05}).encode()
         connection.sendall(head(f"Content-Length: {len(body)}") + body)
         connection.recv(1024)
