@@ -120,6 +120,8 @@ _GATEWAY: Tree = {
 _ONE_SHOT: Tree = {**_COMMON, "cap_add": _ISOLATION, "read_only": _ISOLATION, "tmpfs": _PLAN}
 _MONITORING: Tree = {
     **_COMMON,
+    "read_only": _ISOLATION,
+    "tmpfs": _PLAN,
     "deploy": {"mode": _ONE, "replicas": _ONE, "resources": {"reservations": {"devices": _GPUS}}},
     "environment": {
         "DCGM_EXPORTER_LISTEN": _NETWORK,

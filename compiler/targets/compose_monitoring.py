@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
 from compiler.plan.ir import GpuNode, Monitoring, Plan
-from compiler.targets.containers import Container, Port, Volume, all_devices
+from compiler.targets.containers import Container, Port, Tmpfs, Volume, all_devices
 
 PROFILE = "monitoring"
 
@@ -53,6 +53,7 @@ def _prometheus(monitoring: Monitoring) -> MonitoringContainer:
         entrypoint=("/bin/prometheus",),
         environment=(),
         volumes=(Volume("prometheus-data", "/prometheus", _PROMETHEUS_USER),),
+        is_read_only=True,
         ports=(Port("127.0.0.1", monitoring.port),),
     )
     command = (
@@ -84,6 +85,8 @@ def _grafana(monitoring: Monitoring) -> MonitoringContainer:
         entrypoint=("/run.sh",),
         environment=_GRAFANA_ENVIRONMENT,
         volumes=(Volume("grafana-data", "/var/lib/grafana", _GRAFANA_USER),),
+        tmpfs=(Tmpfs("/tmp", _GRAFANA_USER),),  # noqa: S108
+        is_read_only=True,
         ports=(Port("127.0.0.1", monitoring.grafana_port),),
     )
     folders = (

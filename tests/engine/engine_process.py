@@ -75,7 +75,7 @@ class ParserOracle:
 
     def close(self) -> None:
         """End the process; it ends by itself at the end of its input."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds), time.monotonic() - started
 
-    def survivors(self, seconds: float = 5.0) -> bool:
+    def survivors(self, seconds: float = 60.0) -> bool:
         """Whether any process of its session is still there after a moment's grace."""
         deadline = time.monotonic() + seconds
         while _session(self.process.pid):

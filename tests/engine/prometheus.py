@@ -52,7 +52,7 @@ class Prometheus:
             return False
 
     def _ask(self, path: str) -> dict[str, Any]:
-        with _OPENER.open(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=10) as reply:
+        with _OPENER.open(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=60) as reply:
             answer = json.load(reply)
         assert answer["status"] == "success", answer
         data: dict[str, Any] = answer["data"]

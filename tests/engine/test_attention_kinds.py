@@ -50,7 +50,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def cache_config(stack: Stack) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
     connection.request("GET", "/metrics")
     metrics = connection.getresponse().read().decode()
     connection.close()

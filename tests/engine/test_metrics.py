@@ -58,7 +58,7 @@ def watched(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def exposed(watched: Stack) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", watched.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", watched.port, timeout=60)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()

@@ -39,7 +39,7 @@ def test_smoke_test_finds_what_was_planned(guarded: Stack) -> None:
 
 
 def test_the_engine_allocates_the_planned_cache(guarded: Stack) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=60)
     connection.request("GET", "/metrics")
     metrics = connection.getresponse().read().decode()
     connection.close()

@@ -128,16 +128,16 @@ class Machine:
                 [self.tree / "bin/gateway", "run"], env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         try:
-            done = self.gateway("wait", "--timeout", "10", MAINPID=str(process.pid))
+            done = self.gateway("wait", "--timeout", "60", MAINPID=str(process.pid))
             assert done.returncode == 0, (done.stderr, self.log.read_text())
             yield process
         finally:
             process.send_signal(signal.SIGQUIT)
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait(10)
+                process.wait(60)
 
     def last_request(self, client: str) -> dict[str, str]:
         """The newest line of a client, which nginx writes after the answer."""
@@ -159,7 +159,7 @@ def machine_with(
         yield Machine(root, plan, servers)
 
 
-def wait_until(condition: Any, seconds: float = 10.0) -> None:
+def wait_until(condition: Any, seconds: float = 60.0) -> None:
     """Poll until it holds."""
     deadline = time.monotonic() + seconds
     while not condition():

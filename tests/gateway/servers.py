@@ -169,7 +169,7 @@ class Client:
 
     def send(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         own = {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
         if body is not None:
             own["Content-Type"] = "application/json"

@@ -154,7 +154,7 @@ def test_it_listens_where_the_plan_says(nginx: str, tmp_path: Path, host: str) -
     with machine_with(tmp_path, gateway_plan(host=host)) as machine, machine.running():
         assert machine.gateway("reload").returncode == 0
         shown = {"::": "::1", "localhost": "127.0.0.1"}.get(host, host)
-        connection = http.client.HTTPConnection(shown, machine.port, timeout=5)
+        connection = http.client.HTTPConnection(shown, machine.port, timeout=60)
         connection.request("GET", "/health")
         assert connection.getresponse().status == 200
 

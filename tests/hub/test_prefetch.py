@@ -359,7 +359,7 @@ def _is_gone(pid: int) -> bool:
     return state in ("Z", "X")
 
 
-def _until(holds: Any, seconds: float = 15.0) -> None:
+def _until(holds: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

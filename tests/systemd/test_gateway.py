@@ -169,6 +169,7 @@ def test_one_handle_stops_everything(stack: Stack) -> None:
 
 def test_a_request_without_an_end_does_not_make_the_gateways_stop_a_failure(stack: Stack) -> None:
     stack.machine.write("/etc/fake/coder.json", json.dumps({"answer": 10_000}))
+    stack.machine.must("systemctl", "start", TARGET, seconds=240)
     stack.machine.must("systemctl", "restart", "duo-coder.service")
     load = stack.machine.start("python3", "-c", LOAD.replace('"general"', '"coder"'), "1")
     asks_coder = f":{8001:04X} 01 "

@@ -53,6 +53,9 @@ class FakeServer(ThreadingHTTPServer):
         self.body: bytes | None = None
         self.missing = 0  # bytes that are promised and do not come
         self.seconds_before_answer = 0.0
+        # Requests after the first `alone` are answered once as many have come as the barrier takes.
+        self.rendezvous: threading.Barrier | None = None
+        self.alone = 0
         self.paths: list[str] = []
         # Of a gateway: which paths exist, whose key opens it, and which models it knows.
         self.allowed: tuple[str, ...] | None = None
@@ -86,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.paths.append(self.path)
         time.sleep(self.server.seconds_before_answer)
+        if self.server.rendezvous is not None and len(self.server.paths) > self.server.alone:
+            self.server.rendezvous.wait(60)
         if self._is_hidden() or not self._is_allowed():
             return
         given = body.get("prompt", body.get("input"))
@@ -199,7 +204,7 @@ def run_program(tree: Path, name: str, *arguments: str, **environment: str) -> s
     """One of the emitted programs. A proxy must never stand between it and the server on the same machine."""
     proxied = {"PATH": PATH, "http_proxy": "http://127.0.0.1:1", "HTTP_PROXY": "http://127.0.0.1:1"}
     command = [str(tree / "bin" / name), *arguments]
-    done = subprocess.run(command, env=proxied | environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=proxied | environment, capture_output=True, text=True, timeout=120, check=False)
     assert KEY not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done

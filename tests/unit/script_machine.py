@@ -76,7 +76,7 @@ exit {exit_code}
         """Run a program of the tree to its end."""
         command = [str(self.tree / "bin" / program), *arguments]
         environment = self.environment | changes
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert "Traceback" not in done.stderr
         return done
 

@@ -34,7 +34,7 @@ RECORDER = """#!/usr/bin/env bash
 printf '%s\\0' "$@" >"$RECORD.argv"
 env -0 >"$RECORD.env"
 ls -l /proc/self/fd >"$RECORD.fds"
-sleep "${RECORDER_SLEEP:-0}"
+exec sleep "${RECORDER_SLEEP:-0}"
 """
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 
@@ -67,7 +67,7 @@ class Machine:
     def launch(self, service: str, *options: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in (self.environment | changes).items() if value is not None}
         return subprocess.run(
-            self.command(service, *options), env=environment, capture_output=True, text=True, timeout=20, check=False
+            self.command(service, *options), env=environment, capture_output=True, text=True, timeout=120, check=False
         )
 
     @property

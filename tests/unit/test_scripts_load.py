@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,11 +55,10 @@ def test_a_budget_that_is_kept_passes(scripts: SimpleNamespace, make_target: Tar
 def test_requests_run_at_the_planned_concurrency(
     scripts: SimpleNamespace, make_target: Target, server: FakeServer
 ) -> None:
-    """Four at once take as long as one; one after another they would take four times as long."""
-    server.first_gap = 0.4
-    start = time.monotonic()
+    """One to warm up, and then none of four is answered before all have come."""
+    server.alone, server.rendezvous = 1, threading.Barrier(4)
     assert "4 at once" in scripts.load.check_budget(make_target(concurrency=4), budget(scripts))
-    assert time.monotonic() - start < 4 * 0.4  # one to warm up, and four together
+    server.rendezvous = None
     assert "1 at once" in scripts.load.check_budget(make_target(concurrency=1), budget(scripts, requests=1))
 
 
@@ -93,14 +92,13 @@ def test_all_servers_are_asked_at_the_same_time(
     scripts: SimpleNamespace, make_target: Target, server: FakeServer
 ) -> None:
     """Each answers alone; that they do so together is another question, with one GPU between them."""
-    server.seconds_before_answer = 0.3
+    server.rendezvous = threading.Barrier(2)
     with serving() as other:
-        other.name, other.seconds_before_answer = "general", 0.3
+        other.name, other.rendezvous = "general", server.rendezvous
         client = scripts.server.Server("127.0.0.1", other.port, other.key, 10.0)
         second = make_target(name="general")._replace(server=client, name="general")
-        start = time.monotonic()
         assert scripts.load.check_together([make_target(), second]) == "coder, general answered at the same time"
-        assert time.monotonic() - start < 0.6
+        server.rendezvous = other.rendezvous = None
         other.name = "gone"
         with pytest.raises(scripts.stack.StackError, match="general: /v1/chat/completions: HTTP 404"):
             scripts.load.check_together([make_target(), second])

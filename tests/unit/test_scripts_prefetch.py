@@ -64,7 +64,7 @@ class Machine:
     def prefetch(self, *services: str, **changes: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.tree / "bin" / "prefetch"), *services]
         done = subprocess.run(
-            command, env=self.environment | changes, capture_output=True, text=True, timeout=20, check=False
+            command, env=self.environment | changes, capture_output=True, text=True, timeout=120, check=False
         )
         assert "Traceback" not in done.stderr
         return done
@@ -154,7 +154,7 @@ def test_a_second_prefetch_waits_for_the_first(machine: Machine, tmp_path: Path)
         time.sleep(0.3)
         assert second.poll() is None
         assert machine.calls == []
-    assert second.wait(timeout=10) == 0
+    assert second.wait(timeout=60) == 0
 
 
 def test_a_folder_is_checked_and_not_downloaded(machine: Machine, tmp_path: Path) -> None:

@@ -186,27 +186,21 @@ def test_another_revision_or_model_is_found(
 
 def test_a_server_that_dies_while_it_is_waited_for_ends_the_test_at_once(smoke: Smoke) -> None:
     with subprocess.Popen(["sleep", "0.3"]) as dying:
-        start = time.monotonic()
-        done = smoke("--port", str(free_port()), "--timeout", "15", "--pid", str(dying.pid))
+        done = smoke("--port", str(free_port()), "--timeout", "600", "--pid", str(dying.pid))
     assert (done.returncode, "is gone" in done.stdout) == (4, True)
-    assert time.monotonic() - start < 6
 
 
 def test_a_dead_engine_is_not_waited_for(smoke: Smoke, server: FakeServer) -> None:
     server.health = 503
-    start = time.monotonic()
-    done = smoke("--timeout", "20")
+    done = smoke("--timeout", "600")
     assert (done.returncode, "its engine is dead" in done.stdout) == (3, True)
-    assert time.monotonic() - start < 10
 
 
 def test_an_answer_that_drips_in_is_given_up(smoke: Smoke) -> None:
     """A byte now and then keeps every single read in time: only the whole has a deadline."""
     with dripping() as port:
-        start = time.monotonic()
         done = smoke("--port", str(port), "--request-timeout", "0.5")
     assert (done.returncode, "no whole answer in 0.5 s" in done.stdout) == (3, True), done.stdout
-    assert time.monotonic() - start < 10
 
 
 @contextmanager

@@ -313,6 +313,28 @@ def test_the_gateway_can_write_only_where_it_may() -> None:
     assert gateway["healthcheck"]["test"] == ["CMD", "/bin/bash", "/opt/stackc/bin/gateway", "wait", "--once"]
 
 
+def test_every_container_is_read_only_but_for_those_whose_image_is_not_made_for_it() -> None:
+    """LiteLLM's image writes beside its programs; NVIDIA says nowhere what its exporter writes."""
+    for plan in PLANS:
+        for name, container in load(plan)["services"].items():
+            if name not in {"prepare", "prefetch", "gateway", *IMAGES, *(each.name for each in plan.services)}:
+                continue  # a container of the spec's own
+            is_litellm = name == "gateway" and "litellm" in container["image"]
+            assert container.get("read_only", False) is not (is_litellm or name == "dcgm-exporter"), name
+
+
+def test_a_server_has_room_for_what_it_compiles_and_loads() -> None:
+    """Docker mounts a tmpfs `noexec`, and vLLM loads libraries that it has compiled in /tmp."""
+    for name in ("coder", "prefetch"):
+        service = load(two_on_one_gpu())["services"][name]
+        assert service["tmpfs"] == ["/tmp:uid=2000,gid=0,mode=0700,exec"]
+        # All else that it writes goes below HOME or a cache, in volumes.
+        volumes = [mount["target"] for mount in service["volumes"] if mount["type"] == "volume"]
+        for variable in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"):
+            path = service["environment"][variable]
+            assert any(path == volume or path.startswith(f"{volume}/") for volume in volumes), variable
+
+
 def test_monitoring_is_asked_for_explicitly() -> None:
     services = load(behind_gateway())["services"]
     assert {name for name, each in services.items() if each.get("profiles") == ["monitoring"]} == set(IMAGES)
