@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 300.0
-_TOLD_AFTER = 1.0
+TOLD_AFTER = 1.0
 _PAUSE = 0.02
 
 
@@ -52,7 +52,7 @@ def _lock(descriptor: int, how: int, output: Path, tell: Callable[[str], None]) 
             return True
         if waited > PATIENCE:
             raise OSError(errno.EBUSY, f"another stackc has been writing here for {PATIENCE:.0f} s", str(output))
-        if waited > _TOLD_AFTER and not is_told:
+        if waited > TOLD_AFTER and not is_told:
             is_told = True
             tell(f"waiting for another stackc that writes below {output}")
         time.sleep(_PAUSE)
