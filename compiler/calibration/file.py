@@ -69,8 +69,8 @@ def is_calibration(text: str) -> bool:
     return {"gpu", "components"} <= keys and not keys & {"stack", "services"}
 
 
-def read_calibration(source: SourceText, name: str) -> tuple[Calibration | None, tuple[Diagnostic, ...]]:
-    """A calibration file that a spec calls `name`, or what is wrong with it, and where."""
+def read_calibration(source: SourceText, name: str | None = None) -> tuple[Calibration | None, tuple[Diagnostic, ...]]:
+    """A calibration file, which a spec calls `name`, or what is wrong with it, and where."""
     document, diagnostics = load_document(source)
     if document is None:
         return None, diagnostics
@@ -80,7 +80,7 @@ def read_calibration(source: SourceText, name: str) -> tuple[Calibration | None,
         label = Label(document.value(path) if path in document.places else document.key(path[:-1]))
         help_ = Help("have `stackc calibrate` write it anew: every figure in it was measured")
         return None, (Diagnostic("E0212", f"{source.name} is no calibration: {words}", label, helps=(help_,)),)
-    return _calibration(name, document), ()
+    return _calibration(name or source.name, document), ()
 
 
 def _problem(data: Any) -> tuple[Path, str] | None:

@@ -124,7 +124,7 @@ def _check_services(paths: Sequence[Path], services: Sequence[str]) -> None:
 
 def _previous(path: Path) -> Lock | None:
     """The lock so far; one that cannot be read is written anew."""
-    return read_lock(path, str(path))[0] if path.is_file() else None
+    return read_lock(path, str(path))[0]
 
 
 def _locator(file: SpecFile) -> Locate:

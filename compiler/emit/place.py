@@ -47,8 +47,9 @@ def _of_inputs(output: Path, inputs: Iterable[Path]) -> Iterator[str]:
     for path in inputs:
         if any(_holds(output, each) for each in _names(path)):
             yield f"{path} is in it, which this run reads"
-        folder = path if path.is_dir() else path.parent
-        if (path.is_dir() or folder.name == SPECS) and _holds(_real(folder), output):
+        is_folder_itself = os.path.isdir(path)  # noqa: PTH112 - Path's raises for a name that is too long
+        folder = path if is_folder_itself else path.parent
+        if (is_folder_itself or folder.name == SPECS) and _holds(_real(folder), output):
             yield f"it is in {folder}, which this run reads"
     if _holds(_real(Path(SPECS)), output):
         yield f"it is in {SPECS}, where specs are"
@@ -104,7 +105,7 @@ def _names(path: Path) -> Iterator[Path]:
     """Every name by which a path is reached: a link is an input as much as what it leads to."""
     for _ in range(_LINKS):
         yield _real(path.parent) / path.name
-        if not path.is_symlink():
+        if not os.path.islink(path):  # noqa: PTH114 - as above
             return
         path = path.parent / path.readlink()
 

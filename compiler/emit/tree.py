@@ -13,7 +13,7 @@ from compiler.emit.disk import FOLDER_MODE, make_folders, mode_fault
 from compiler.emit.manifest import NAME, manifest_of
 from compiler.emit.owned import PLAN, is_own, written_paths
 from compiler.render.artifact import EXECUTABLE, Artifact
-from compiler.source.files import TooLargeError, read_file
+from compiler.source.files import NoFileError, TooLargeError, read_file
 from compiler.source.scan import existing_files, existing_folders
 
 
@@ -79,7 +79,7 @@ def is_same(path: Path, artifact: Artifact) -> bool:
     wanted = artifact.text.encode()
     try:
         return not path.is_symlink() and read_file(path, len(wanted)) == wanted
-    except (FileNotFoundError, NotADirectoryError, TooLargeError):
+    except (FileNotFoundError, NotADirectoryError, NoFileError, TooLargeError):
         return False
 
 
