@@ -89,6 +89,8 @@ def read_log(text: str) -> StartupLog:
         raise LogError(f"start-ups of {len(versions)} releases: {', '.join(sorted(versions))[:80]}")
     config = engines[0]["config"]
     figures = {name: _bytes(match[1]) for name, line in _FIGURES.items() if (match := line.search(text))}
+    if any(figures.get(name, 0) < 0 for name in ("total", "context", "weights", "activation")):
+        raise LogError("it holds a figure below zero that is a size of memory")
     if "weights" not in figures or "kv_cache" not in figures:
         raise LogError("no line `Model loading took …` or `Available KV cache memory`")
     counts = {name: _whole(match[1]) if (match := key.search(config)) else 1 for name, key in _COUNTS.items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from compiler.calibration.file import Calibration, write_calibration
+from compiler.calibration.file import Calibration, read_calibration, write_calibration
 from compiler.calibration.measure import RATIO_UNIT, Measurement, component_ranges, measure
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
@@ -55,6 +55,8 @@ def command(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path 
         finish(form, problems, result={}, lines=())
     calibration = Calibration(str(out or ""), versions[0], gpu, components)
     text = write_calibration(calibration, tuple(sorted({log.model for log, _ in measured})))
+    if read_calibration(SourceText("", text))[0] is None:  # what is written must be of use
+        finish(form, (Diagnostic("E0213", "the logs hold figures that no card could have"),), result={}, lines=())
     lines = list(_lines(components, [measurement for _, measurement in measured]))
     if out is None:
         lines += text.splitlines()
