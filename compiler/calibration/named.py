@@ -49,7 +49,9 @@ def _read(file: SpecFile, folder: Path, named: str) -> tuple[Calibration | None,
         return None, (Diagnostic("E0212", f"{named} cannot be read: {reason}", label, helps=(_WITHOUT,)),)
     calibration, problems = (None, (problem,)) if problem is not None else read_calibration(source, named)
     note = f"named as `calibration` at {label.span}"
-    return calibration, tuple(replace(each, notes=(*each.notes, note)) for each in problems)
+    return calibration, tuple(
+        replace(each, notes=(*each.notes, note), helps=(*each.helps, _WITHOUT)) for each in problems
+    )
 
 
 def _mismatch(file: SpecFile, calibration: Calibration, release: Release) -> str | None:

@@ -196,6 +196,13 @@ def test_no_other_plan_json_makes_a_tree(changes: dict[str, object]) -> None:
         assert is_own(folder) == (still and isinstance(data["engine"], dict))
 
 
+def test_a_plan_that_the_manifest_does_not_list_makes_no_tree(tmp_path: Path) -> None:
+    folder = with_manifest(tmp_path / "chat", {"plan.json": plan("chat")})
+    assert is_own(folder)
+    (folder / "plan.json").write_text(plan("chat") + "\n")
+    assert not is_own(folder)
+
+
 def test_a_manifest_that_never_ends_is_no_manifest(tmp_path: Path) -> None:
     folder = tmp_path / "chat"
     folder.mkdir()

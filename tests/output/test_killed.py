@@ -7,13 +7,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
+import 
 import time
 from pathlib import Path
 
 import pytest
 
-from compiler.emit import turns
+from compiler.emit import tree, turns
 from tests.output.conftest import Project, codes, run
 
 
@@ -37,6 +37,21 @@ def test_what_a_dead_run_left_is_not_foreign_and_swept(project: Project, name: s
     assert staging.exists(), "a check writes nothing"
     assert run("compile", "stacks/tiny-cpu.yaml").exit_code == 0, "a named spec sweeps too"
     assert not staging.exists()
+
+
+def test_staging_says_first_what_will_be_in_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is known as stackc's even after its spec is gone."""
+    (project / "generated" / "tiny-cpu" / "plan.json").unlink()
+    written: list[str] = []
+    real = tree._write_file
+
+    def note(path: Path, artifact: tree.Artifact) -> None:
+        written.append(path.name)
+        real(path, artifact)
+
+    monkeypatch.setattr(tree, "_write_file", note)
+    assert run("compile").exit_code == 0
+    assert written[0] == "SHA256SUMS"
 
 
 @pytest.mark.parametrize("name", [".tiny-cpu.archived", ".tiny-cpu.stackc-a1b2c3d4", ".other.a1b2c3d4"])
@@ -76,7 +91,7 @@ def test_waiting_is_told_and_ends(project: Project, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(turns, "TOLD_AFTER", 0.0)
     held = os.open(project / "generated", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    release = threading.Timer(0.3, os.close, [held])
+    release = 
     release.start()
     result = run("compile")
     release.join()
@@ -88,9 +103,7 @@ def test_a_file_saved_into_a_tree_while_it_is_replaced_is_not_lost(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look and the exchange: an editor that saves, or a copy that is under way."""
-    from compiler.emit import tree as module  # noqa: PLC0415
-
-    spec, real = project / "stacks" / "tiny-cpu.yaml", module._exchange
+    spec, real = project / "stacks" / "tiny-cpu.yaml", tree._exchange
     spec.write_text(spec.read_text().replace("port: 8000", "port: 8100"))
     mine = project / "generated" / "tiny-cpu" / "notes.txt"
 
@@ -99,7 +112,7 @@ def test_a_file_saved_into_a_tree_while_it_is_replaced_is_not_lost(
             mine.write_text("mine")
         real(first, second)
 
-    monkeypatch.setattr(module, "_exchange", save_first)
+    monkeypatch.setattr(tree, "_exchange", save_first)
     result = run("compile", "--format", "json")
     assert (result.exit_code, codes(result)) == (3, ["E0601"])
     assert mine.read_text() == "mine"
