@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import 
 import time
 from pathlib import Path
 
@@ -87,16 +86,19 @@ def test_staging_of_a_run_that_lives_is_not_swept(project: Project, monkeypatch:
     assert run("compile").exit_code == 0
 
 
-def test_waiting_is_told_and_ends(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_is_told_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "TOLD_AFTER", 0.0)
-    held = os.open(project / "generated", os.O_RDONLY)
+    held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    release = 
-    release.start()
-    result = run("compile")
-    release.join()
-    assert result.exit_code == 0
-    assert "waiting for another stackc that writes below generated" in result.stderr
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        os.close(held)  # the other run ends
+
+    with turns.turn(tmp_path, is_writing=True, tell=tell) as is_alone:
+        assert is_alone
+        assert told == [f"waiting for another stackc that writes below {tmp_path}"]
 
 
 def test_a_file_saved_into_a_tree_while_it_is_replaced_is_not_lost(
