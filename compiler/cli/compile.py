@@ -83,7 +83,10 @@ def command(
 
 
 def _check_place(output: Path, inputs: Iterable[Path]) -> None:
-    reason = refusal(output, inputs)
+    try:
+        reason = refusal(output, inputs)
+    except FileNotFoundError as error:
+        raise click.UsageError("the working folder is gone") from error
     if reason is not None:
         raise click.UsageError(f"--output {output} is not for generated trees alone: {reason}")
 
@@ -141,14 +144,17 @@ def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
     make_folders(job.output)
     with turn(job.output, is_writing=True, tell=waiting(form)) as is_alone:
         output = job.files
-        if is_alone:
-            output.sweep()
-        foreign = [each for each in output.foreign() if not (job.prune and each.is_prunable)]
-        if foreign:
-            return tuple(_foreign(each, job) for each in foreign), []
+        removed = [f"{path}: removed, a run that was killed had left it" for path in output.sweep(is_alone=is_alone)]
+        foreign = output.foreign()
+        refused = [each for each in foreign if not (job.prune and each.is_prunable)]
+        if refused:
+            return tuple(_foreign(each, job) for each in refused), []
+        removed += [f"{each.path}: removed, stackc did not write it" for each in foreign]
+        removed += [f"{path}: removed, no spec asks for it" for path in output.orphans()]
         written = {tree.root for tree in output.write(prune=job.prune)}
     pairs = zip(job.stacks, job.trees, strict=True)
-    return (), [_line(plan, tree, changed=tree.root in written) for stack, tree in pairs for plan in stack.plans]
+    lines = [_line(plan, tree, changed=tree.root in written) for stack, tree in pairs for plan in stack.plans]
+    return (), [*lines, *removed]
 
 
 def _cannot_write(output: Path, error: OSError) -> Diagnostic:

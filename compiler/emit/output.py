@@ -59,9 +59,9 @@ class Output:
         """Trees of stackc's for specs that are gone."""
         return tuple(filter(is_own, self._others())) if self.all_specs else ()
 
-    def sweep(self) -> None:
-        """Remove what runs that were killed have left. No other may be writing here."""
-        self._leftovers.sweep()
+    def sweep(self, *, is_alone: bool) -> tuple[Path, ...]:
+        """Remove what runs that were killed have left, unless another may be writing here; what it was."""
+        return self._leftovers.sweep() if is_alone else ()
 
     def write(self, *, prune: bool) -> tuple[Tree, ...]:
         """Write every tree that differs, and remove what no spec asks for.

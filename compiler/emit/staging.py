@@ -49,11 +49,12 @@ class Leftovers:
             if paths is not None and all(path in paths for path in existing_files(entry)):
                 yield entry
 
-    def sweep(self) -> None:
-        """Remove them. No other run may be writing here."""
-        for entry in list(self.folders()):
-            if not self._put_back(entry):
-                remove_written(entry, self._paths(entry) or ())
+    def sweep(self) -> tuple[Path, ...]:
+        """Remove them, and say which. No other run may be writing here."""
+        dead = tuple(entry for entry in tuple(self.folders()) if not self._put_back(entry))
+        for entry in dead:
+            remove_written(entry, self._paths(entry) or ())
+        return dead
 
     def _put_back(self, entry: Path) -> bool:
         """The only copy of a tree, where a run was killed between two renames on a system without an exchange."""

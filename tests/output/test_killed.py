@@ -34,7 +34,9 @@ def test_what_a_dead_run_left_is_not_foreign_and_swept(project: Project, name: s
     (staging / "bin" / "launch-tiny").write_text("half")
     assert run("compile", "--check").exit_code == 0
     assert staging.exists(), "a check writes nothing"
-    assert run("compile", "stacks/tiny-cpu.yaml").exit_code == 0, "a named spec sweeps too"
+    result = run("compile", "stacks/tiny-cpu.yaml")
+    assert result.exit_code == 0, "a named spec sweeps too"
+    assert f"generated/{name}: removed, a run that was killed had left it" in result.stdout
     assert not staging.exists()
 
 

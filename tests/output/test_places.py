@@ -128,6 +128,16 @@ def test_an_output_that_is_a_whole_file_system(tmp_path: Path, monkeypatch: pyte
     assert place.refusal(tmp_path / "disk" / "generated", []) is None
 
 
+def test_a_working_folder_that_is_gone_is_a_usage_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> Path:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "cwd", gone)
+    result = run("compile", str(project / "stacks" / "tiny-cpu.yaml"), "--output", str(project / "generated"))
+    assert result.exit_code == 2
+    assert "the working folder is gone" in result.stderr
+
+
 def test_stackc_itself(tmp_path: Path) -> None:
     code = Path(place.__file__).parents[1]
     for output in (code, code / "generated", code.parent):
