@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from compiler.calibration.named import calibrated_release, uncalibrated
+from compiler.calibration.named import calibrated_release, calibration_paths, uncalibrated
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.emit.manifest import manifest_of
@@ -49,10 +49,15 @@ TARGETS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A stack that compiled: the plan of each node that has services, and every file to emit."""
+    """A stack that compiled: the plan of each node that has services, and every file to emit.
+
+    Attributes:
+        inputs: the files that it was compiled from.
+    """
 
     plans: tuple[Plan, ...]
     artifacts: tuple[Artifact, ...]
+    inputs: tuple[Path, ...]
 
     @property
     def plan(self) -> Plan:
@@ -89,7 +94,7 @@ def compile_stack(
         return None, diagnostics
     artifacts, problems = _render(plans, tuple(inputs.file.spec.nodes), overrides)
     diagnostics += problems
-    return (None if has_errors(diagnostics) else Compiled(plans, artifacts)), diagnostics
+    return (None if has_errors(diagnostics) else Compiled(plans, artifacts, inputs.paths)), diagnostics
 
 
 def _render(
@@ -146,6 +151,7 @@ class _Inputs:
     file: SpecFile
     lock: Lock
     release: Release
+    paths: tuple[Path, ...]
 
 
 def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
@@ -164,7 +170,8 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
     release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
     diagnostics += problems
     release = replace(release, assumes_full=assumes_full)
-    return (None if has_errors(diagnostics) else _Inputs(file, lock, release)), diagnostics
+    paths = (path, locked, *calibration_paths(file, path.parent))
+    return (None if has_errors(diagnostics) else _Inputs(file, lock, release, paths)), diagnostics
 
 
 def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.diagnostics import Diagnostic, SourceText
-from compiler.source.document import Document, load_document
+from compiler.diagnostics import Diagnostic, Help, Label, SourceText
+from compiler.source.document import Document, Path, load_document
 from compiler.units import ByteRange
 
 COMPONENTS = (
@@ -24,6 +24,7 @@ _UNITS = {"activation_ratio": "2^-20 of the formula", "graphs": "bytes for each 
 _KEYS = ("low", "expected", "high", "count")
 _LARGEST = 1 << 40
 _PLAIN = re.compile(r"[\w./-]+")
+_KEY = re.compile(r"^(\w+):", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +63,43 @@ def _scalar(text: str) -> str:
     return f'"{safe}"'
 
 
-def read_calibration(source: SourceText) -> tuple[Calibration | None, tuple[Diagnostic, ...]]:
-    """A calibration file, or what is wrong with it."""
+def is_calibration(text: str) -> bool:
+    """Whether a YAML file is one of these, by its keys at the left: specs lie beside them, with the same suffix."""
+    keys = set(_KEY.findall(text))
+    return {"gpu", "components"} <= keys and not keys & {"stack", "services"}
+
+
+def read_calibration(source: SourceText, name: str | None = None) -> tuple[Calibration | None, tuple[Diagnostic, ...]]:
+    """A calibration file, which a spec calls `name`, or what is wrong with it, and where."""
     document, diagnostics = load_document(source)
     if document is None:
         return None, diagnostics
     problem = _problem(document.data)
     if problem is not None:
-        return None, (Diagnostic("E0212", f"{source.name} is no calibration: {problem}"),)
-    return _calibration(source.name, document), ()
+        path, words = problem
+        label = Label(document.value(path) if path in document.places else document.key(path[:-1]))
+        help_ = Help("have `stackc calibrate` write it anew: every figure in it was measured")
+        return None, (Diagnostic("E0212", f"{source.name} is no calibration: {words}", label, helps=(help_,)),)
+    return _calibration(name or source.name, document), ()
 
 
-def _problem(data: Any) -> str | None:
+def _problem(data: Any) -> tuple[Path, str] | None:
+    """The first thing that is wrong, and where."""
     if not isinstance(data, dict) or not isinstance(data.get("components"), dict):
-        return "`components` must be a map"
-    if not isinstance(data.get("engine"), str) or not isinstance(data.get("gpu"), str):
-        return "`engine` and `gpu` must be strings"
+        return ("components",), "`components` must be a map"
+    for key in ("engine", "gpu"):
+        if not isinstance(data.get(key), str):
+            return (key,), f"`{key}` must be text"
     for name, figures in data["components"].items():
+        where: Path = ("components", name)
         if name not in COMPONENTS:
-            return f"`components` has the unknown key `{str(name)[:40]}`"
-        if not isinstance(figures, dict) or any(not _is_size(figures.get(key)) for key in _KEYS):
-            return f"`components.{name}` must have `low`, `expected`, `high` and `count`, whole numbers"
+            return where, f"`components` has the unknown key `{name[:40]}`"
+        odd = [key for key in _KEYS if not isinstance(figures, dict) or not _is_size(figures.get(key))]
+        if odd:
+            words = f"`components.{name}` must have `low`, `expected`, `high` and `count`, whole numbers"
+            return (*where, odd[0]) if isinstance(figures, dict) else where, words
         if not figures["low"] <= figures["expected"] <= figures["high"] or not figures["count"]:
-            return f"`components.{name}` is no interval"
+            return where, f"`components.{name}` is no interval"
     return None
 
 

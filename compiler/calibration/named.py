@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from compiler.calibration.apply import calibrated
 from compiler.calibration.file import Calibration, read_calibration
 from compiler.catalog.releases import Release
-from compiler.diagnostics import Diagnostic, Edit, Help, SourceText
+from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.source.document import MAX_BYTES
+from compiler.source.text import read_source
 from compiler.spec.load import SpecFile
 
-_MAX_BYTES = 1 << 20
 _WITHOUT = Help("take `calibration` away: intervals are wider then", (Edit(("engine", "calibration"), None),))
 
 
@@ -27,19 +29,29 @@ def calibrated_release(file: SpecFile, folder: Path, release: Release) -> tuple[
     if problem is not None or release.gpu is None:
         message = problem or f"{named} is of GPUs, and vLLM {release.version} is the CPU build"
         return release, (Diagnostic("E0212", message, file.at("engine", "calibration"), helps=(_WITHOUT,)),)
-    return dataclasses.replace(release, gpu=calibrated(release.gpu, calibration)), ()
+    return replace(release, gpu=calibrated(release.gpu, calibration)), ()
+
+
+def calibration_paths(file: SpecFile, folder: Path) -> tuple[Path, ...]:
+    """The file that a spec names, if it does."""
+    named = file.spec.engine.calibration
+    return () if named is None else (folder / named,)
 
 
 def _read(file: SpecFile, folder: Path, named: str) -> tuple[Calibration | None, tuple[Diagnostic, ...]]:
     label = file.at("engine", "calibration")
     try:
-        content = (folder / named).read_bytes()
+        # Where the reader of a message finds it: a spec's paths are relative to the spec.
+        shown = os.path.normpath(Path(file.document.source.name).parent / named)
+        source, problem = read_source(folder / named, shown, MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a path"
         return None, (Diagnostic("E0212", f"{named} cannot be read: {reason}", label, helps=(_WITHOUT,)),)
-    if len(content) > _MAX_BYTES:
-        return None, (Diagnostic("E0212", f"{named} is larger than {_MAX_BYTES} bytes", label, helps=(_WITHOUT,)),)
-    return read_calibration(SourceText(named, content.decode("utf-8", errors="replace")))
+    calibration, problems = (None, (problem,)) if problem is not None else read_calibration(source, named)
+    note = f"named as `calibration` at {label.span}"
+    return calibration, tuple(
+        replace(each, notes=(*each.notes, note), helps=(*each.helps, _WITHOUT)) for each in problems
+    )
 
 
 def _mismatch(file: SpecFile, calibration: Calibration, release: Release) -> str | None:

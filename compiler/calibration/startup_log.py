@@ -13,6 +13,7 @@ from decimal import Decimal
 from compiler.units import GIB
 
 MAX_BYTES = 64 << 20
+_LONGEST_FIGURE = 10
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 _ENGINE = re.compile(r"LLM engine \(v(?P<version>[^)\s]+)\) with config: (?P<config>.*)")
@@ -31,9 +32,11 @@ _LIMITS = {
 }
 _UTILIZATION = re.compile(r"gpu_memory_utilization['\"]?[=:]\s*(\d(?:\.\d+)?)")
 _FIGURE = r"(-?\d+(?:\.\d+)?) ?GiB"
+# No snapshot reaches into the next: a line of nothing but their beginnings would otherwise be read over and over.
+_SNAPSHOT = r"worker init memory snapshot: (?:(?!worker init ).)*?"
 _FIGURES = {
-    "total": re.compile(rf"worker init memory snapshot: .*?total_memory={_FIGURE}"),
-    "context": re.compile(rf"worker init memory snapshot: .*?non_torch_memory={_FIGURE}"),
+    "total": re.compile(rf"{_SNAPSHOT}total_memory={_FIGURE}"),
+    "context": re.compile(rf"{_SNAPSHOT}non_torch_memory={_FIGURE}"),
     "weights": re.compile(rf"Model loading took {_FIGURE}"),
     "activation": re.compile(rf"torch peak memory increase: {_FIGURE}"),
     "non_torch": re.compile(rf"non-torch forward increase memory: {_FIGURE}"),
@@ -86,10 +89,12 @@ def read_log(text: str) -> StartupLog:
         raise LogError(f"start-ups of {len(versions)} releases: {', '.join(sorted(versions))[:80]}")
     config = engines[0]["config"]
     figures = {name: _bytes(match[1]) for name, line in _FIGURES.items() if (match := line.search(text))}
+    if any(figures.get(name, 0) < 0 for name in ("total", "context", "weights", "activation")):
+        raise LogError("it holds a figure below zero that is a size of memory")
     if "weights" not in figures or "kv_cache" not in figures:
         raise LogError("no line `Model loading took …` or `Available KV cache memory`")
-    counts = {name: int(match[1]) if (match := key.search(config)) else 1 for name, key in _COUNTS.items()}
-    limits = {name: int(match[1]) if (match := key.search(text)) else None for name, key in _LIMITS.items()}
+    counts = {name: _whole(match[1]) if (match := key.search(config)) else 1 for name, key in _COUNTS.items()}
+    limits = {name: _whole(match[1]) if (match := key.search(text)) else None for name, key in _LIMITS.items()}
     texts = {name: match[1] if (match := key.search(config)) else "" for name, key in _TEXT.items()}
     utilization = _UTILIZATION.search(text)
     return StartupLog(
@@ -108,7 +113,15 @@ def read_log(text: str) -> StartupLog:
 
 
 def _bytes(figure: str) -> int:
+    if len(figure) > _LONGEST_FIGURE:
+        raise LogError("it holds a figure that is no size of memory")
     return int(Decimal(figure) * GIB)
+
+
+def _whole(figure: str) -> int:
+    if len(figure) > _LONGEST_FIGURE or not int(figure):
+        raise LogError("it holds a count that no server has")
+    return int(figure)
 
 
 def unexplained(log: StartupLog) -> int | None:

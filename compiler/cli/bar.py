@@ -7,6 +7,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from compiler.diagnostics.render import visible
+
 
 class Bar:
     """How many repositories of how many were read, and what is happening now. Nothing of it stays."""
@@ -37,4 +39,4 @@ class Bar:
 
     def say(self, line: str) -> None:
         """Tell what is happening now."""
-        self._bar.update(self._task, description=line)
+        self._bar.update(self._task, description=visible(line))

@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from compiler.calibration.file import Calibration, write_calibration
+from compiler.calibration.file import Calibration, read_calibration, write_calibration
 from compiler.calibration.measure import RATIO_UNIT, Measurement, component_ranges, measure
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.overheads import overheads_of
-from compiler.cli.report import FORMAT, finish, unreadable
-from compiler.diagnostics import Diagnostic
+from compiler.cli.paths import FILE
+from compiler.cli.report import FORMAT, finish, unreadable, unwritable
+from compiler.diagnostics import Diagnostic, SourceText
+from compiler.diagnostics.render import visible
+from compiler.emit.place import SPECS
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.render.quoting import quote_yaml
+from compiler.source.files import TooLargeError, read_file, replace_file
+from compiler.source.text import label_at, read_source
 from compiler.units import ByteRange, format_gib
+
+_MAX_CONFIG = 16 << 20
+_PLAIN = re.compile(r"[A-Za-z./][\w./-]*", re.ASCII)
 
 
 @click.command("calibrate")
-@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("logs", nargs=-1, required=True, type=FILE)
 @click.option("--gpu", required=True, help="The card that the logs are of: a catalog name (`stackc gpus`).")
-@click.option("--config", type=click.Path(path_type=Path), help="config.json of the model, for activation and graphs.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Where to write; without it, what would be written is shown."
-)
+@click.option("--config", type=FILE, help="config.json of the model, for activation and graphs.")
+@click.option("--out", type=FILE, help="Where to write; without it, what would be written is shown.")
 @FORMAT
 def command(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path | None, form: str) -> None:
     """Read start-up logs of vLLM (best with VLLM_LOGGING_LEVEL=DEBUG) and write what they measured."""
     if gpu not in GPUS:
-        raise click.UsageError(f"unknown GPU {gpu}: `stackc gpus` lists them")
+        raise click.UsageError(f"unknown GPU {visible(gpu[:80])}: `stackc gpus` lists them")
     content = _config(config, form) if config is not None else None
     found = [_measured(path, gpu, content) for path in logs]
     problems = tuple(each for each in found if isinstance(each, Diagnostic))
@@ -45,9 +55,11 @@ def command(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path 
         finish(form, problems, result={}, lines=())
     calibration = Calibration(str(out or ""), versions[0], gpu, components)
     text = write_calibration(calibration, tuple(sorted({log.model for log, _ in measured})))
+    if read_calibration(SourceText("", text))[0] is None:  # what is written must be of use
+        finish(form, (Diagnostic("E0213", "the logs hold figures that no card could have"),), result={}, lines=())
     lines = list(_lines(components, [measurement for _, measurement in measured]))
     if out is None:
-        lines.append(text.rstrip())
+        lines += text.splitlines()
     else:
         lines += _written(out, text, form)
     result = {
@@ -58,24 +70,42 @@ def command(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path 
     finish(form, (), result=result, lines=lines)
 
 
-def _config(path: Path, form: str) -> Any:
+def _config(path: Path, form: str) -> dict[str, Any]:
+    """The model's config.json, or the end of the run with what is wrong with it, and where."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        source, problem = read_source(path, str(path), _MAX_CONFIG)
     except OSError as error:
         finish(form, (unreadable(str(path), error),), result={}, lines=())
+    config, problem = _json_object(source) if problem is None else (None, replace(problem, code="E0309"))
+    if config is None:
+        finish(form, () if problem is None else (problem,), result={}, lines=())
+    return config
+
+
+def _json_object(source: SourceText) -> tuple[dict[str, Any] | None, Diagnostic | None]:
+    message, offset = f"{source.name} is no JSON object, as a model's config.json is", 0
+    try:
+        config = json.loads(source.text)
+        if isinstance(config, dict):
+            return config, None
+    except json.JSONDecodeError as error:
+        message, offset = f"{source.name} is no JSON: {error.msg}", error.pos
+    except RecursionError:
+        message = f"{source.name} is nested too deeply"
     except ValueError:
-        finish(form, (Diagnostic("E0309", f"{path} is no JSON"),), result={}, lines=())
+        message = f"{source.name} holds a number of too many digits"
+    return None, Diagnostic("E0309", message, label_at(source, offset))
 
 
 def _measured(path: Path, gpu: str, config: Any) -> tuple[StartupLog, Measurement] | Diagnostic:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            return Diagnostic("E0213", f"{path} is larger than {MAX_BYTES} bytes")
-        log = read_log(path.read_text(encoding="utf-8", errors="replace"))
+        log = read_log(read_file(path, MAX_BYTES).decode(errors="replace"))
         overheads = overheads_of(log.version)
         if overheads is None:
             return Diagnostic("E0213", f"{path}: stackc knows no release {log.version[:40]}")
         return log, measure(log, overheads, GPUS[gpu].compute_capability, config)
+    except TooLargeError as error:
+        return Diagnostic("E0213", f"{path}: {error.strerror}")
     except OSError as error:
         return unreadable(str(path), error)
     except LogError as error:
@@ -86,10 +116,13 @@ def _measured(path: Path, gpu: str, config: Any) -> tuple[StartupLog, Measuremen
 
 def _written(out: Path, text: str, form: str) -> list[str]:
     try:
-        out.write_text(text, encoding="utf-8")
+        replace_file(out, text.encode())
     except OSError as error:
-        finish(form, (Diagnostic("E0601", f"{out} cannot be written: {error.strerror or error}"),), result={}, lines=())
-    return [f"wrote {out}; name it in a spec as `engine: {{calibration: {out}}}`"]
+        finish(form, (unwritable(str(out), error),), result={}, lines=())
+    # Paths in a spec are relative to the spec.
+    relative = Path(os.path.relpath(out, SPECS)).as_posix()
+    named = relative if _PLAIN.fullmatch(relative) else quote_yaml(relative)
+    return [f"wrote {out}; name it in a spec in {SPECS}/ as `engine: {{calibration: {named}}}`"]
 
 
 def _lines(components: dict[str, tuple[ByteRange, int]], measured: list[Measurement]) -> list[str]:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from compiler.cli.report import ASSUME, DENY, FORMAT, finish, spec_paths, unreadable
+from compiler.cli.paths import FILE, FOLDER, OUTPUT
+from compiler.cli.report import ASSUME, DENY, FORMAT, finish, unreadable, waiting
+from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.emit.check import differences
-from compiler.emit.output import foreign_paths, orphaned_trees, write_all
+from compiler.emit.disk import make_folders
+from compiler.emit.output import Foreign, Output
+from compiler.emit.place import refusal
 from compiler.emit.tree import Tree, tree_of
+from compiler.emit.turns import turn
 from compiler.pipeline import Compiled, compile_stack
 from compiler.plan.ir import CpuNode, Plan
 from compiler.render.environment import load_overrides
 from compiler.render.overrides import Overrides
+from compiler.spec.read import lock_path
 
 
 @click.command("compile")
-@click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("specs", nargs=-1, type=FILE)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if the output is not what specs say.")
 @click.option(
     "--locked",
@@ -31,13 +37,15 @@ from compiler.render.overrides import Overrides
     expose_value=False,
     help="Refuse a missing or stale lock. Compiling always does, and never writes a lock: for scripts that say it.",
 )
-@click.option("--prune", is_flag=True, help="Also remove files in the output that stackc never wrote.")
 @click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("generated"), show_default=True
+    "--prune",
+    is_flag=True,
+    help="Also remove files that stackc never wrote: in its trees, and beside them in an output that it alone uses.",
 )
+@click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
 @click.option(
     "--templates",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=FOLDER,
     help="A folder of templates that take the place of stackc's with the same path, such as systemd/service.j2.",
 )
 @ASSUME
@@ -55,22 +63,35 @@ def command(
     form: str,
 ) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
+    paths = spec_paths(specs)
+    inputs = [*paths, *map(lock_path, paths), *([] if templates is None else [templates])]
+    _check_place(output, inputs)
     overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
     usable = None if has_errors(unusable) else overrides
-    compiled, diagnostics = _compile_all(spec_paths(specs), assumes_full=assume == "full", overrides=usable)
+    compiled, diagnostics = _compile_all(paths, assumes_full=assume == "full", overrides=usable)
     # A template that fails for one stack mostly fails for all.
     diagnostics = levels.applied(dict.fromkeys((*unusable, *diagnostics)))
+    _check_place(output, [path for stack in compiled for path in stack.inputs])
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
     job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume, templates=templates, levels=levels)
     lines: list[str] = []
     if not has_errors(diagnostics):
         try:
-            found, lines = _check(job) if check else _write(job)
+            found, lines = _check(job, form) if check else _write(job, form)
         except OSError as error:
             found = (_cannot_write(output, error),)
         diagnostics += found
     stacks = [{"stack": stack.stack, "verdict": stack.verdict.value} for stack in compiled]
     finish(form, diagnostics, result={"stacks": stacks, "output": str(output)}, lines=lines)
+
+
+def _check_place(output: Path, inputs: Iterable[Path]) -> None:
+    try:
+        reason = refusal(output, inputs)
+    except FileNotFoundError as error:
+        raise click.UsageError("the working folder is gone") from error
+    if reason is not None:
+        raise click.UsageError(f"--output {output} is not for generated trees alone: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,10 @@ class _Job:
     @property
     def all_specs(self) -> bool:
         return not self.specs
+
+    @property
+    def files(self) -> Output:
+        return Output(self.output, self.trees, all_specs=self.all_specs)
 
     def repair(self, *, prune: bool) -> str:
         """The command that makes the output what the specs say."""
@@ -120,14 +145,21 @@ def _compile_all(
     return compiled, diagnostics
 
 
-def _write(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
-    foreign = () if job.prune else foreign_paths(job.output, job.trees, all_specs=job.all_specs)
-    if foreign:
-        return tuple(_foreign(path, job) for path in foreign), []
-    changed = write_all(job.output, job.trees, all_specs=job.all_specs, prune=job.prune)
-    written = {tree.root for tree in changed}
+def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
+    make_folders(job.output)
+    with turn(job.output, is_writing=True, tell=waiting(form)) as is_alone:
+        output = job.files
+        removed = [f"{path}: removed, a run that was killed had left it" for path in output.sweep(is_alone=is_alone)]
+        foreign = output.foreign()
+        refused = [each for each in foreign if not (job.prune and each.is_prunable)]
+        if refused:
+            return tuple(_foreign(each, job) for each in refused), []
+        removed += [f"{each.path}: removed, stackc did not write it" for each in foreign]
+        removed += [f"{path}: removed, no spec asks for it" for path in output.orphans()]
+        written = {tree.root for tree in output.write(prune=job.prune)}
     pairs = zip(job.stacks, job.trees, strict=True)
-    return (), [_line(plan, tree, changed=tree.root in written) for stack, tree in pairs for plan in stack.plans]
+    lines = [_line(plan, tree, changed=tree.root in written) for stack, tree in pairs for plan in stack.plans]
+    return (), [*lines, *removed]
 
 
 def _cannot_write(output: Path, error: OSError) -> Diagnostic:
@@ -137,9 +169,12 @@ def _cannot_write(output: Path, error: OSError) -> Diagnostic:
     return Diagnostic("E0601", message, helps=(help_,))
 
 
-def _foreign(path: Path, job: _Job) -> Diagnostic:
-    help_ = Help(f"move {path} away, or remove all such files with `{job.repair(prune=True)}`")
-    return Diagnostic("E0603", f"{path} was not written by stackc", helps=(help_,))
+def _foreign(foreign: Foreign, job: _Job) -> Diagnostic:
+    words = f"move {foreign.path} away"
+    if foreign.is_prunable:
+        words += f", or remove all such files with `{job.repair(prune=True)}`"
+    notes = (foreign.why,) if foreign.why else ()
+    return Diagnostic("E0603", f"{foreign.path} was not written by stackc", notes=notes, helps=(Help(words),))
 
 
 def _line(plan: Plan, tree: Tree, *, changed: bool) -> str:
@@ -149,20 +184,25 @@ def _line(plan: Plan, tree: Tree, *, changed: bool) -> str:
     return f"{plan.tree}: {services} on {where}: {plan.verdict.value} ({folder}{'' if changed else ', unchanged'})"
 
 
-def _check(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
-    foreign = foreign_paths(job.output, job.trees, all_specs=job.all_specs)
-    repair = job.repair(prune=bool(foreign))
-    orphans = orphaned_trees(job.output, job.trees) if job.all_specs else ()
-    found = [_differs(f"{path}: no spec asks for this folder", repair) for path in orphans]
+def _check(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
+    if not job.output.is_dir():
+        return _compare(job)
+    with turn(job.output, is_writing=False, tell=waiting(form)):
+        return _compare(job)
+
+
+def _compare(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
+    foreign = {each.path: each for each in job.files.foreign()}
+    repair = job.repair(prune=any(each.is_prunable for each in foreign.values()))
+    found = [_differs(f"{path}: no spec asks for this folder", repair) for path in job.files.orphans()]
+    found += [_foreign(each, job) for each in foreign.values()]
     lines: list[str] = []
-    for tree in job.trees:
+    for tree in (tree for tree in job.trees if tree.root not in foreign):
         for difference in differences(tree):
             path = tree.root / difference.path
-            is_foreign = path in foreign
-            found.append(_foreign(path, job) if is_foreign else _differs(f"{path}: {difference.what}", repair))
+            if path not in foreign:
+                found.append(_differs(f"{path}: {difference.what}", repair))
             lines += difference.diff.splitlines()
-    below = {path for tree in job.trees for path in foreign if path.is_relative_to(tree.root)}
-    found += [_foreign(path, job) for path in foreign if path not in below]
     return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from compiler.cli.report import DENY, FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
 from compiler.diagnostics.levels import Levels
-from compiler.diagnostics.render import printable
+from compiler.diagnostics.render import visible
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
 from compiler.solve.judgements import Judgement
@@ -32,10 +33,10 @@ def command(what: str | None, *, levels: Levels, form: str) -> None:
         finish(form, (), result={"codes": titles}, lines=[f"{code}  {title}" for code, title in titles.items()])
     if what.upper() in CODES:
         page = page_of(what.upper())
-        finish(form, (), result={"code": what.upper(), "page": page}, lines=[page.rstrip()])
+        finish(form, (), result={"code": what.upper(), "page": page}, lines=page.splitlines())
     path, _, service = what.partition(":")
-    if not Path(path).is_file():
-        raise click.UsageError(f"{what} is neither a code nor a spec")
+    if not os.path.lexists(path) or Path(path).is_dir():
+        raise click.UsageError(f"{visible(what[:200])} is neither a code nor a spec")
     _explain_spec(path, service, form, levels)
 
 
@@ -95,12 +96,12 @@ def parsers_object(known: KnownParsers) -> dict[str, Any]:
 
 
 def candidate_lines(rows: Iterable[Judgement]) -> Iterator[str]:
-    """The table of candidates for people. Names are the Hub's, so control characters are replaced."""
+    """The table of candidates for people. Names are the Hub's, so control characters are escaped."""
     yield "  candidates:"
     for row in rows:
         method = f" ({row.method})" if row.method is not None else ""
         code = f" [{row.code}]" if row.code is not None else ""
-        yield printable(f"    {row.standing.value:<10}  {row.candidate}{method}: {row.reason}{code}")
+        yield visible(f"    {row.standing.value:<10}  {row.candidate}{method}: {row.reason}{code}")
 
 
 def judgement_object(row: Judgement) -> dict[str, Any]:

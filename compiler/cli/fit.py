@@ -6,6 +6,7 @@ Facts come from a lock in `stacks/` if one holds the model, else from the cache 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,11 +35,12 @@ from compiler.targets.plan_json import plan_object
 from compiler.units import ByteRange, format_gib, format_tokens
 
 _SERVICE = "server"
+_LONGEST_NUMBER = 18
 _SLICE = "MIG-00000000-0000-0000-0000-{:012}"
 
 
 def _number(value: str) -> int | str:
-    return int(value) if value.isdigit() else value
+    return int(value) if value.isascii() and value.isdecimal() and len(value) <= _LONGEST_NUMBER else value
 
 
 @click.command("fit")
@@ -47,7 +49,7 @@ def _number(value: str) -> int | str:
 @click.option("--memory", help="Its memory as CUDA reports it, such as 15.7GiB; wins over the catalog's.")
 @click.option("--compute-capability", help="Of a card that is not in the catalog, such as 8.9.")
 @click.option("--mig", help="A slice of each GPU, such as 3g.40gb.")
-@click.option("--count", default=1, show_default=True, help="How many of them.")
+@click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many of them.")
 @click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
 @click.option("--concurrency", default="1", show_default=True, help="Requests of full context at once, or max.")
 @click.option("--quantization", default="auto", show_default=True, help="As in a spec.")
@@ -81,7 +83,9 @@ def command(
         raise click.UsageError(
             f"unknown GPU {gpu}: {same}`stackc gpus` lists them; --memory and --compute-capability describe any other"
         )
-    folder = str(Path(model).resolve()) if model.startswith((".", "/")) else model
+    if "\0" in model:
+        raise click.UsageError("the name of a model holds no NUL")
+    folder = os.path.realpath(model) if model.startswith((".", "/")) else model
     sizes = {key: value for key, value in service.items() if value is not None}
     ranks = sizes.get("tensor_parallel_size", 1) * sizes.get("pipeline_parallel_size", 1)
     figures = {"memory": memory, "compute_capability": compute_capability}

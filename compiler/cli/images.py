@@ -11,8 +11,10 @@ from typing import Any
 import click
 
 from compiler import __version__
+from compiler.cli.paths import FILE
 from compiler.cli.progress import progress
-from compiler.cli.report import FORMAT, finish, spec_paths, unreadable
+from compiler.cli.report import FORMAT, finish, unreadable
+from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import LockedImage
@@ -28,7 +30,7 @@ _UNCONFIRMED = "E0318"
 
 
 @click.command("images")
-@click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("specs", nargs=-1, type=FILE)
 @click.option("--pin", is_flag=True, help="Ask the registries for digests that are not known, and write them down.")
 @click.option("--upgrade", is_flag=True, help="With --pin: ask also for those that are known, as their tags are now.")
 @FORMAT

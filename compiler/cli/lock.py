@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from compiler.cli.paths import FILE
 from compiler.cli.progress import progress
-from compiler.cli.report import DENY, FORMAT, finish, spec_paths, unreadable
-from compiler.diagnostics import Diagnostic, Help, Span, has_errors
+from compiler.cli.report import DENY, FORMAT, finish, unreadable, unwritable
+from compiler.cli.specs import spec_paths
+from compiler.diagnostics import Diagnostic, Span, has_errors
 from compiler.diagnostics.levels import WARNING, Levels
 from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
@@ -29,7 +31,7 @@ _COMMIT_SHOWN = 12
 
 
 @click.command("lock")
-@click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("specs", nargs=-1, type=FILE)
 @click.option("--upgrade", is_flag=True, help="Move every model to its newest commit and search variants anew.")
 @click.option("--upgrade-service", "services", multiple=True, metavar="NAME", help="Do so for one; may be repeated.")
 @DENY
@@ -107,9 +109,7 @@ def lock_spec(
     try:
         is_written = write_lock(target, lock)
     except OSError as error:
-        help_ = Help("the lock on disk is as it was; repeat when the cause is mended")
-        message = f"cannot write {target}: {error.strerror or error}"
-        return (*diagnostics, Diagnostic("E0601", message, helps=(help_,))), None
+        return (*diagnostics, unwritable(str(target), error)), None
     changes = lock_changes(previous, lock) if previous is not None else ()
     return diagnostics, LockReport(target, is_written, len(lock.models), changes)
 
@@ -134,7 +134,7 @@ def _check_services(paths: Sequence[Path], services: Sequence[str]) -> None:
 
 def _previous(path: Path) -> Lock | None:
     """The lock so far; one that cannot be read is written anew."""
-    return read_lock(path, str(path))[0] if path.is_file() else None
+    return read_lock(path, str(path))[0]
 
 
 def _locator(file: SpecFile) -> Locate:

@@ -69,8 +69,18 @@ def _run() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
+        from compiler.diagnostics.render import visible  # noqa: PLC0415 - a good run need not wait for it
+
+        # It may quote what was typed, or a file's name.
+        error.message = visible(error.message)  # type: ignore[misc]  # declared final, and there is no other way
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was left half-written", err=True)
         sys.exit(130)
+    except OSError as error:
+        # Commands tell what happens to files. What is left is the answer itself, on a full disk for instance; then the
+        # interpreter must not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"error: the answer cannot be written: {error.strerror or error}", err=True)
+        sys.exit(3)

@@ -8,6 +8,7 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
+from compiler.diagnostics.render import visible
 from compiler.resolve.progress import Progress, Silence
 
 
@@ -33,5 +34,5 @@ class Lines(Silence):
     def say(self, line: str) -> None:
         """Tell what is happening now."""
         with self._lock:
-            self._stream.write(f"{line}\n")
+            self._stream.write(f"{visible(line)}\n")
             self._stream.flush()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from compiler.diagnostics import Diagnostic, has_errors
+from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.catalogue import CODES
 from compiler.diagnostics.levels import Levels
-from compiler.diagnostics.render import json_object, render_text
+from compiler.diagnostics.render import json_object, plain_data, render_text, visible
 
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to report."
@@ -66,31 +65,26 @@ def finish(form: str, diagnostics: Sequence[Diagnostic], *, result: dict[str, An
     code = exit_code(diagnostics)
     if form == "json":
         found = [json_object(diagnostic) for diagnostic in diagnostics]
-        click.echo(json.dumps({"ok": code is Exit.FINE, "diagnostics": found, **result}, indent=2, sort_keys=True))
+        answer = plain_data({"ok": code is Exit.FINE, "diagnostics": found, **result})
+        click.echo(json.dumps(answer, indent=2, sort_keys=True))
     else:
         click.echo(render_text(diagnostics), err=True, nl=False)
         for line in lines:
-            click.echo(line)
+            click.echo(visible(line))
     raise SystemExit(int(code))
 
 
 def unreadable(name: str, error: OSError) -> Diagnostic:
-    """A spec that the disk does not give."""
+    """A file that the disk does not give, or that is none."""
     return Diagnostic("E0104", f"{name} cannot be read: {error.strerror or error}")
 
 
-def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
-    """The specs to work on: those given, else every stacks/*.yaml that is not a lock.
+def unwritable(name: str, error: OSError) -> Diagnostic:
+    """A file that the disk does not take, or whose name something else has."""
+    help_ = Help("what was there is as it was; repeat when the cause is mended")
+    return Diagnostic("E0601", f"cannot write {name}: {error.strerror or error}", helps=(help_,))
 
-    Raises:
-        click.UsageError: there is none, or one does not exist.
-    """
-    # A shell's stacks/*.yaml matches the locks too.
-    found = given or sorted(Path("stacks").glob("*.yaml"))
-    paths = tuple(path for path in found if not path.name.endswith(".lock.yaml"))
-    if not paths:
-        raise click.UsageError("no spec given, and no stacks/*.yaml here")
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise click.UsageError(f"no such spec: {', '.join(map(str, missing))}")
-    return paths
+
+def waiting(form: str) -> Callable[[str], None]:
+    """Tells what a run waits for: people on stderr, programs not."""
+    return lambda line: click.echo(visible(line), err=True) if form == "text" else None

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import click
 
-from compiler.cli.report import DENY, FORMAT, finish, spec_paths, unreadable
+from compiler.cli.paths import FILE
+from compiler.cli.report import DENY, FORMAT, finish, unreadable, unwritable
+from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, has_errors
 from compiler.diagnostics.levels import Levels
-from compiler.lock.file import replace_file
 from compiler.pipeline import explain_stack
 from compiler.plan.ir import Plan
+from compiler.source.files import write_changed
 from compiler.targets.sbom.document import format_sbom, sbom_object
 
 _LATEST = 253402300799  # the last second of year 9999, after which there is no date
 
 
 @click.command("sbom")
-@click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; without it, the terminal.")
+@click.argument("specs", nargs=-1, type=FILE)
+@click.option("--output", type=FILE, help="A file; without it, the terminal.")
 @DENY
 @FORMAT
 def command(specs: tuple[Path, ...], *, output: Path | None, levels: Levels, form: str) -> None:
@@ -38,9 +40,9 @@ def command(specs: tuple[Path, ...], *, output: Path | None, levels: Levels, for
     if output is None:
         finish(form, diagnostics, result={"sbom": document}, lines=text.splitlines())
     try:
-        changed = replace_file(output, text.encode())
+        changed = write_changed(output, text.encode())
     except OSError as error:
-        found = Diagnostic("E0601", f"{output} cannot be written: {error.strerror or error}")
+        found = unwritable(str(output), error)
         finish(form, (*diagnostics, found), result={}, lines=())
     count = len(document["components"])
     lines = [f"{output}: {'written' if changed else 'unchanged'}, {count} components"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from compiler.diagnostics.model import Diagnostic, Edit, Label
+
+# A line that somebody wrote in an editor is shown whole. Of one that a program wrote, or that goes on and on, the part
+# around what is marked is shown, as wide as any terminal.
+_WHOLE = 120
+WIDTH = 80
+# What is quoted from a file may be as long as the file.
+_LONGEST = 4000
 
 
 def render_text(diagnostics: Iterable[Diagnostic]) -> str:
@@ -14,40 +22,101 @@ def render_text(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def _lines(diagnostic: Diagnostic) -> Iterator[str]:
-    yield f"{diagnostic.severity.value}[{diagnostic.code}]: {printable(diagnostic.message)}"
+    yield f"{diagnostic.severity.value}[{diagnostic.code}]: {_bounded(diagnostic.message)}"
     margin = 0
     if diagnostic.label is not None:
         margin = len(str(diagnostic.label.span.start.line))
         yield from _snippet(diagnostic.label, margin)
     pad = " " * (margin + 1)
-    yield from (f"{pad}= note: {printable(note)}" for note in diagnostic.notes)
+    yield from (f"{pad}= note: {_bounded(note)}" for note in diagnostic.notes)
     if diagnostic.denied_by is not None:
-        yield f"{pad}= note: an error because of `{printable(diagnostic.denied_by)}`"
+        yield f"{pad}= note: an error because of `{_bounded(diagnostic.denied_by)}`"
     if len(diagnostic.helps) == 1:
-        yield f"{pad}= help: {printable(diagnostic.helps[0].text)}"
+        yield f"{pad}= help: {_bounded(diagnostic.helps[0].text)}"
     elif diagnostic.helps:
         yield f"{pad}= help: any one of these:"
-        yield from (f"{pad}    {printable(help_.text)}" for help_ in diagnostic.helps)
+        yield from (f"{pad}    {_bounded(help_.text)}" for help_ in diagnostic.helps)
 
 
 def _snippet(label: Label, margin: int) -> Iterator[str]:
     span = label.span
     pad = " " * margin
-    yield f"{pad}--> {span}"
+    yield f"{pad}--> {visible(str(span))}"
     line = span.source.line(span.start.line)
     if not line:
         return
-    width = span.end.column - span.start.column if span.end.line == span.start.line else 1
-    # Wide characters and tabs before the span would shift the underline; both are kept as they are in the line above.
-    lead = "".join("\t" if char == "\t" else " " for char in line[: span.start.column - 1])
+    start = span.start.column - 1
+    end = max(start + 1, span.end.column - 1 if span.end.line == span.start.line else start + 1)
+    parts = (visible(line[:start]), visible(line[start:end]), visible(line[end:])) if len(line) <= _WHOLE else None
+    if parts is None or sum(map(len, parts)) > _WHOLE:
+        parts = _window(line, start, end, WIDTH - margin - 3)
+    before, marked, after = parts
+    # Tabs are kept in both lines, so that they shift both alike.
+    lead = "".join("\t" if char == "\t" else " " * _cells(char) for char in before)
     yield f"{pad} |"
-    yield f"{span.start.line} | {printable(line)}"
-    yield f"{pad} | {lead}{'^' * max(1, width)} {printable(label.text)}".rstrip()
+    yield f"{span.start.line} | {before}{marked}{after}"
+    yield f"{pad} | {lead}{'^' * max(1, sum(map(_cells, marked)))} {_bounded(label.text)}".rstrip()
 
 
-def printable(text: str) -> str:
-    """Text without control characters, which could rewrite the terminal it is shown on."""
-    return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
+def _window(line: str, start: int, end: int, room: int) -> tuple[str, str, str]:
+    """What stands around the start of the marked part of a long line: before it, in it and after it.
+
+    The three are at most `room` characters together.
+    """
+    # Two thirds are for what is marked and follows; an ellipsis stands for what is cut off.
+    before = visible(line[max(0, start - room) : start])
+    lead = before if start <= room and len(before) <= room // 3 else "…" + before[-(room // 3 - 1) :]
+    left = room - len(lead)
+    marked, rest = visible(line[start : min(end, start + left)]), line[end : end + left]
+    if len(marked) >= left:
+        return lead, marked[: left - 1] + "…", ""
+    after, left = visible(rest), left - len(marked)
+    is_cut = len(after) > left or len(line) > end + len(rest)
+    return lead, marked, after[: left - 1] + "…" if is_cut else after
+
+
+def _cells(char: str) -> int:
+    """Columns of a terminal that a character takes."""
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+
+
+def _bounded(text: str) -> str:
+    shown = visible(text[: _LONGEST + 1])
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}… ({len(text)} characters)"
+
+
+def visible(text: str) -> str:
+    """Text of any origin as one line: what would act on a terminal, or turn the text around, is shown as an escape.
+
+    Tabs are kept. Half a character, as which Python reads a byte of a name that is no UTF-8, is shown as the byte.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable() or char == "\t":
+        return char
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # noqa: PLR2004 - os.fsdecode's way to carry a byte
+        number -= 0xDC00
+    if number <= 0xFF:  # noqa: PLR2004
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004
+
+
+def plain_data(value: Any) -> Any:
+    """The same data without half characters, which no JSON text may hold."""
+    if isinstance(value, str):
+        return value if _is_text(value) else "".join(char if _is_text(char) else _escaped(char) for char in value)
+    if isinstance(value, dict):
+        return {plain_data(key): plain_data(item) for key, item in value.items()}
+    return [plain_data(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def json_object(diagnostic: Diagnostic) -> dict[str, Any]:

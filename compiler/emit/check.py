@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.emit.tree import Tree, existing_files
-from compiler.render.artifact import EXECUTABLE, Artifact
+from compiler.emit.disk import mode_fault
+from compiler.emit.tree import Tree, folder_faults
+from compiler.render.artifact import Artifact
+from compiler.source.files import TooLargeError, read_file
+from compiler.source.scan import existing_files
+
+# The time that a diff takes grows with the square of what differs.
+_MAX_DIFF = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One file that is not as it should be: what is wrong, and the lines of a diff where there are any."""
+    """One file or folder that is not as it should be: what is wrong, and the lines of a diff where there are any."""
 
     path: str
     what: str
@@ -21,24 +27,31 @@ class Difference:
 
 
 def differences(tree: Tree) -> tuple[Difference, ...]:
-    """Every file that is missing, changed or a stray, sorted by path."""
+    """Every file that is missing, changed or a stray, and every folder of a wrong mode, sorted by path."""
     wanted = {str(artifact.path): artifact for artifact in tree.artifacts}
     strays = (Difference(path, "stray file", "") for path in existing_files(tree.root) if path not in wanted)
     changed = (found for path, artifact in wanted.items() for found in _compare(tree.root / path, artifact))
-    return tuple(sorted((*strays, *changed), key=lambda difference: difference.path))
+    modes = (Difference(path, what, "") for path, what in folder_faults(tree)) if tree.root.is_dir() else ()
+    return tuple(sorted((*strays, *changed, *modes), key=lambda difference: difference.path))
 
 
 def _compare(path: Path, artifact: Artifact) -> Iterator[Difference]:
-    name = str(artifact.path)
+    name, wanted = str(artifact.path), artifact.text.encode()
     if path.is_symlink() or not path.is_file():
-        what = "missing" if not path.exists() else "not a plain file"
+        what = "not a plain file" if path.is_symlink() or path.exists() else "missing"
         yield Difference(name, what, "")
         return
-    found = path.read_bytes()
-    if found != artifact.text.encode():
-        yield Difference(name, "changed", _diff(name, found.decode(errors="replace"), artifact.text))
-    if bool(path.stat().st_mode & 0o100) != (artifact.mode == EXECUTABLE):
-        yield Difference(name, "executable" if artifact.mode != EXECUTABLE else "not executable", "")
+    try:
+        found = read_file(path, max(_MAX_DIFF, len(wanted)))
+    except TooLargeError:
+        yield Difference(name, "changed, and much larger", "")
+        return
+    if found != wanted:
+        diff = _diff(name, found.decode(errors="replace"), artifact.text) if len(found) <= _MAX_DIFF else ""
+        yield Difference(name, "changed", diff)
+    fault = mode_fault(path.stat().st_mode, artifact.mode)
+    if fault is not None:
+        yield Difference(name, fault, "")
 
 
 def _diff(name: str, found: str, wanted: str) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from compiler.render.artifact import Artifact
+from compiler.source.files import read_file
 
 NAME = PurePosixPath("SHA256SUMS")
+# A tree has some sixty files; nothing near this bound is a manifest of one.
+_MAX_BYTES = 1 << 20
+_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<path>[^/].*)")
 
 
 def manifest_of(artifacts: Iterable[Artifact]) -> Artifact:
@@ -17,10 +22,11 @@ def manifest_of(artifacts: Iterable[Artifact]) -> Artifact:
     return Artifact(NAME, "".join(f"{digest}  {path}\n" for path, digest in lines))
 
 
-def written_paths(tree: Path) -> set[str]:
-    """Paths that the tree's own manifest names, itself included; empty if it has none."""
+def read_manifest(folder: Path) -> Mapping[str, str]:
+    """The digest of each path that a folder's own SHA256SUMS names; empty if it has none. Other lines say nothing."""
     try:
-        text = (tree / NAME).read_text(encoding="utf-8")
+        lines = read_file(folder / NAME, _MAX_BYTES).decode().split("\n")
     except (OSError, UnicodeDecodeError):
-        return set()
-    return {line.partition("  ")[2] for line in text.splitlines()} | {str(NAME)}
+        return {}
+    found = (_LINE.fullmatch(line) for line in lines)
+    return {match["path"]: match["digest"] for match in found if match and ".." not in match["path"].split("/")}

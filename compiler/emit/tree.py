@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.emit.manifest import manifest_of, written_paths
+from compiler.emit.disk import FOLDER_MODE, make_folders, mode_fault
+from compiler.emit.manifest import NAME, manifest_of
+from compiler.emit.owned import PLAN, is_own, written_paths
 from compiler.render.artifact import EXECUTABLE, Artifact
+from compiler.source.files import NoFileError, TooLargeError, read_file
+from compiler.source.scan import existing_files, existing_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class Tree:
 
     root: Path
     artifacts: tuple[Artifact, ...]
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Of all its files."""
+        return frozenset(str(artifact.path) for artifact in self.artifacts)
 
 
 def tree_of(root: Path, artifacts: Iterable[Artifact]) -> Tree:
@@ -36,79 +42,108 @@ def tree_of(root: Path, artifacts: Iterable[Artifact]) -> Tree:
     return Tree(root, (*listed, manifest_of(listed)))
 
 
-def foreign_files(tree: Tree) -> tuple[str, ...]:
-    """Files below the root that stackc neither wrote before nor writes now, sorted."""
-    ours = written_paths(tree.root) | {str(artifact.path) for artifact in tree.artifacts}
-    return tuple(path for path in existing_files(tree.root) if path not in ours)
+def ours(tree: Tree) -> frozenset[str] | None:
+    """Paths in the folder that is in a tree's place which are stackc's; None where the folder is a stranger's.
+
+    Damaged is a folder with a manifest that lists a plan, and with a program that is, byte for byte, one of those that
+    stackc emits: a plan that was edited by hand, or whose merge was left with conflicts, makes it nobody else's. There
+    all that the tree would hold is stackc's too, since the manifest may be what is damaged.
+    """
+    written = written_paths(tree.root)
+    if is_own(tree.root):
+        return frozenset(written)
+    lists_plan = any(path == PLAN or path.endswith(f"/{PLAN}") for path in written)
+    if lists_plan and any(is_same(tree.root / one.path, one) for one in tree.artifacts if one.mode == EXECUTABLE):
+        return tree.paths | written
+    return None
 
 
-def existing_files(root: Path) -> tuple[str, ...]:
-    """Relative paths of all files and links below a folder, sorted; empty if there is none."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        linked = [name for name in folders if (Path(folder) / name).is_symlink()]
-        found += [(Path(folder) / name).relative_to(root).as_posix() for name in (*files, *linked)]
-    return tuple(sorted(found))
+def foreign_files(tree: Tree, stackcs: Collection[str], folder: Path | None = None) -> tuple[str, ...]:
+    """Files of a tree's folder that stackc did not write and that writing the tree would lose, sorted.
+
+    Args:
+        stackcs: paths in it that are stackc's (see `ours`).
+        folder: where that folder is, if not in the tree's own place.
+    """
+    folder = tree.root if folder is None else folder
+    wanted = {str(artifact.path): artifact for artifact in tree.artifacts}
+    return tuple(
+        path
+        for path in existing_files(folder)
+        if path not in stackcs and not (path in wanted and is_same(folder / path, wanted[path]))
+    )
+
+
+def is_same(path: Path, artifact: Artifact) -> bool:
+    """Whether a file, which is no link, holds these bytes."""
+    wanted = artifact.text.encode()
+    try:
+        return not path.is_symlink() and read_file(path, len(wanted)) == wanted
+    except (FileNotFoundError, NotADirectoryError, NoFileError, TooLargeError):
+        return False
+
+
+def folders_of(tree: Tree) -> frozenset[str]:
+    """Every folder below the root that a file of the tree lies in."""
+    return frozenset(str(parent) for one in tree.artifacts for parent in one.path.parents if parent.name)
 
 
 def is_current(tree: Tree) -> bool:
-    """Whether the folder holds exactly these files, with these bytes and modes."""
-    if existing_files(tree.root) != tuple(sorted(str(artifact.path) for artifact in tree.artifacts)):
+    """Whether the folder holds exactly these files, with these bytes and modes, in folders of the right mode."""
+    if tree.root.is_symlink() or set(existing_files(tree.root)) != tree.paths:
         return False
-    return all(_is_current_file(tree.root / artifact.path, artifact) for artifact in tree.artifacts)
+    return all(_is_current_file(tree.root / one.path, one) for one in tree.artifacts) and not any(folder_faults(tree))
+
+
+def folder_faults(tree: Tree) -> Iterator[tuple[str, str]]:
+    """The folders of a tree, "." for itself, that have a wrong mode, and what is wrong with it."""
+    for path in (".", *existing_folders(tree.root)):
+        fault = mode_fault((tree.root / path).stat(follow_symlinks=False).st_mode, FOLDER_MODE)
+        if fault is not None:
+            yield path, fault
 
 
 def _is_current_file(path: Path, artifact: Artifact) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
-    executable = bool(path.stat().st_mode & 0o100)
-    return executable == (artifact.mode == EXECUTABLE) and path.read_bytes() == artifact.text.encode()
+    return mode_fault(path.stat().st_mode, artifact.mode) is None and is_same(path, artifact)
 
 
-def write_tree(tree: Tree) -> bool:
-    """Replace the folder if it differs.
-
-    Returns:
-        Whether anything changed.
-
-    Raises:
-        OSError: the disk, or permissions; the folder is then as it was.
-    """
-    if is_current(tree):
-        return False
-    if tree.root.is_symlink():
-        raise OSError(errno.ELOOP, "a generated folder must not be a symbolic link", str(tree.root))
-    tree.root.parent.mkdir(parents=True, exist_ok=True)
-    with _staging(tree.root) as staged:
-        for artifact in tree.artifacts:
-            _write_file(staged / artifact.path, artifact)
-        _swap(staged, tree.root)
-    return True
-
-
-@contextmanager
-def _staging(root: Path) -> Iterator[Path]:
-    """A folder beside the target, removed afterwards with whatever it then holds."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def write_staged(tree: Tree, folder: Path) -> None:
+    """Write a tree's files into a folder of staging, the manifest first; nothing is on disk for sure afterwards."""
+    for artifact in sorted(tree.artifacts, key=lambda artifact: artifact.path != NAME):
+        _write_file(folder / artifact.path, artifact)
 
 
 def _write_file(path: Path, artifact: Artifact) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    make_folders(path.parent)
+    with path.open("xb") as file:
         file.write(artifact.text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(artifact.mode)
+        os.fchmod(file.fileno(), artifact.mode)
+
+
+def replace_tree(tree: Tree, folder: Path, *, prune: bool) -> None:
+    """Exchange, and look again: whoever put a file into the old tree meanwhile finds everything as it was.
+
+    Raises:
+        OSError: the disk, or such a file; the tree is then as it was.
+    """
+    stackcs = ours(tree) or frozenset()
+    _swap(folder, tree.root)
+    found = () if prune else foreign_files(tree, stackcs, folder)
+    if found:
+        _swap(folder, tree.root)
+        raise appeared(tree.root / found[0])
+
+
+def appeared(path: Path) -> OSError:
+    """Somebody's file, in a folder that was to be replaced or removed."""
+    return OSError(errno.EEXIST, "it appeared while stackc was writing, and everything was left as it was", str(path))
 
 
 def _swap(staged: Path, root: Path) -> None:
     """Put the staged folder in the root's place; the old one, if any, takes the staged folder's name."""
-    if not root.exists():
+    if not os.path.lexists(root):
         staged.rename(root)
         return
     _exchange(staged, root)

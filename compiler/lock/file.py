@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,12 @@ from ruamel.yaml.error import YAMLError
 from compiler.diagnostics import Diagnostic, Help
 from compiler.lock import text
 from compiler.lock.models import SCHEMA_VERSION, Lock, LockedService, ModelFacts
+from compiler.source.files import TooLargeError, read_file, write_changed
 
 # The largest lock seen is below 100 KiB; anything near this bound is no lock.
 MAX_BYTES = 16 << 20
 
-_HEADER = "# Written by `stackc lock`: DO NOT EDIT. Facts about the models of the spec beside this file.\n"
+HEADER = "# Written by `stackc lock`: DO NOT EDIT. Facts about the models of the spec beside this file.\n"
 _SHOWN_PROBLEMS = 5
 
 
@@ -34,14 +32,13 @@ def read_lock(path: Path, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...
         The lock and nothing, or None and E0301 (no file) or E0303 (not a lock that this version reads).
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_file(path, MAX_BYTES)
     except FileNotFoundError:
         return None, (Diagnostic("E0301", f"there is no lock `{name}`", helps=(Help("run `stackc lock`"),)),)
+    except TooLargeError:
+        return None, (_unreadable(name, f"it is larger than {MAX_BYTES} bytes"),)
     except OSError as error:
         return None, (Diagnostic("E0104", f"the lock {name} cannot be read: {error.strerror or error}"),)
-    if len(content) > MAX_BYTES:
-        return None, (_unreadable(name, f"it is larger than {MAX_BYTES} bytes"),)
     try:
         return _validated(_load(content.decode()), name)
     except UnicodeDecodeError:
@@ -58,30 +55,7 @@ def write_lock(path: Path, lock: Lock) -> bool:
     Returns:
         Whether the file changed.
     """
-    return replace_file(path, format_lock(lock).encode())
-
-
-def replace_file(path: Path, content: bytes) -> bool:
-    """Write a file in one step, unless it already says the same.
-
-    Returns:
-        Whether the file changed.
-    """
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == content:
-            return False
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_mode(path))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return True
+    return write_changed(path, format_lock(lock).encode())
 
 
 def format_lock(lock: Lock) -> str:
@@ -93,7 +67,7 @@ def format_lock(lock: Lock) -> str:
     }
     if lock.images:
         data["images"] = {name: lock.images[name].model_dump() for name in sorted(lock.images)}
-    return _HEADER + text.format_document(data)
+    return HEADER + text.format_document(data)
 
 
 def _service(service: LockedService) -> dict[str, Any]:
@@ -123,15 +97,6 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_sorted(item) for item in value]
     return value
-
-
-def _mode(path: Path) -> int:
-    # mkstemp makes files private; a lock is as readable as what it replaces, or as any new file.
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _load(content: str) -> Any:

@@ -77,6 +77,11 @@ class _Custom:
                 raise
             what = f"the template cannot be rendered: {type(error).__name__}: {error}"
             raise TemplateFault(fault_at(self.overrides, *place, what)) from error
+        if not _is_text(text):
+            what = "half of a character is written, which no file can hold"
+            # Stackc's own template may have included the one at fault.
+            at = template if template in self.overrides.texts else min(self.overrides.texts)
+            raise TemplateFault(fault_at(self.overrides, at, 1, what))
         return text if text.endswith("\n") else text + "\n"
 
     def _place(self, error: Exception) -> tuple[str, int] | None:
@@ -124,9 +129,21 @@ def _syntax_errors(overrides: Overrides) -> Iterator[Diagnostic]:
     environment = _Custom(overrides).environment
     for template, text in overrides.texts.items():
         try:
-            environment.parse(text)
+            environment.compile(text)
         except TemplateSyntaxError as error:
             yield fault_at(overrides, template, error.lineno, f"the template is not Jinja: {error.message}")
+        except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
+            # Jinja makes a program of it, which Python refuses: mostly blocks in blocks in blocks.
+            what = f"the template is nested too deeply, or no program: {type(error).__name__}: {error}"
+            yield fault_at(overrides, template, 1, what)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_verbatim(name: str) -> str:

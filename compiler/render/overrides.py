@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Help, Label, Position, SourceText, Span
+from compiler.source.files import read_file
+from compiler.source.scan import existing_files
+from compiler.source.text import decode_source
 
 MAX_BYTES = 1 << 20
 
@@ -52,11 +56,11 @@ def read_overrides(folder: Path, known: tuple[str, ...]) -> tuple[Overrides, tup
     diagnostics: list[Diagnostic] = []
     for file in _files(folder):
         path = file.relative_to(folder).as_posix()
-        problem = _problem(folder, file, path, known)
-        if problem is None:
-            texts[path] = file.read_bytes().decode()
+        text = _problem(folder, file, path, known) or _text(file)
+        if isinstance(text, Diagnostic):
+            diagnostics.append(text)
         else:
-            diagnostics.append(problem)
+            texts[path] = text
     if not texts and not diagnostics:
         help_ = Help(
             f"put a changed copy of a template into it, with its path: `{folder.as_posix()}/systemd/service.j2`"
@@ -75,28 +79,32 @@ def fault_at(overrides: Overrides, template: str, line: int, message: str) -> Di
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and not path.is_dir():
-            yield path
+    """All below the folder that is none; links are not followed to more of it."""
+    for path in existing_files(folder):
+        if not any(part.startswith(".") for part in path.split("/")):
+            yield folder / path
 
 
 def _problem(folder: Path, file: Path, path: str, known: tuple[str, ...]) -> Diagnostic | None:
-    """Why a file cannot stand in for a template."""
+    """Why a file cannot stand in for a template, by its name and place."""
     shown = file.as_posix()
     if path not in known:
         return _unknown(shown, path, known)
-    if not file.resolve().is_relative_to(folder.resolve()):
+    # Not Path.resolve, which in some releases of Python raises RuntimeError for a link to itself.
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
         help_ = Help("copy the file here: what is compiled must not depend on files elsewhere")
         return Diagnostic("E0604", f"{shown} is a link to a file outside {folder.as_posix()}", helps=(help_,))
+    return None
+
+
+def _text(file: Path) -> str | Diagnostic:
+    shown = file.as_posix()
     try:
-        data = file.read_bytes()
-        data.decode()
+        content = read_file(file, MAX_BYTES)
     except OSError as error:
         return Diagnostic("E0604", f"{shown} cannot be read: {error.strerror or error}")
-    except UnicodeDecodeError:
-        return Diagnostic("E0604", f"{shown} is not UTF-8")
-    return Diagnostic("E0604", f"{shown} is larger than {MAX_BYTES} bytes") if len(data) > MAX_BYTES else None
+    _, problem = decode_source(content, shown)
+    return content.decode() if problem is None else replace(problem, code="E0604")
 
 
 def _unknown(shown: str, path: str, known: tuple[str, ...]) -> Diagnostic:

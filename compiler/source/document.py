@@ -13,8 +13,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
+from compiler.source.text import label_at
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -55,7 +57,7 @@ class Document:
 
 def load_document(source: SourceText) -> tuple[Document | None, tuple[Diagnostic, ...]]:
     """Parse YAML 1.2. Syntax errors, duplicate keys, anchors and tags come back as diagnostics, all in one run."""
-    if len(source.text.encode()) > MAX_BYTES:
+    if len(source.text.encode(errors="surrogatepass")) > MAX_BYTES:
         message = f"the file is larger than {MAX_BYTES} bytes"
         return None, (Diagnostic("E0101", message, Label(_span(source, 0, 0, 0, 1))),)
     try:
@@ -74,6 +76,9 @@ def load_document(source: SourceText) -> tuple[Document | None, tuple[Diagnostic
 
 
 def _syntax_error(source: SourceText, error: Exception) -> Diagnostic:
+    if isinstance(error, ReaderError):
+        message = f"not valid YAML: the character #x{int(error.character):04x} is not allowed"
+        return Diagnostic("E0101", message, label_at(source, error.position))
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line, column = (mark.line, mark.column) if mark is not None else (0, 0)
     problem = " ".join(str(getattr(error, "problem", None) or error).split())

@@ -62,10 +62,11 @@ def _written(document: Document, path: Path) -> Path:
     """The part of a path that the file has: a plain number is read as a range whose ends it does not name."""
     value = document.data
     for index, part in enumerate(path):
-        try:
-            value = value[part]
-        except (KeyError, TypeError):
+        # Only these have parts: a text's letters are none, though Python counts them too.
+        is_there = part in value if isinstance(value, dict) else isinstance(value, list) and part in range(len(value))
+        if not is_there:
             return path[:index]
+        value = value[part]
     return path
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, SourceText, has_errors
+from compiler.source.document import MAX_BYTES
+from compiler.source.files import TooLargeError
+from compiler.source.text import label_at, read_source
 from compiler.spec.checks import check_spec
 from compiler.spec.load import SpecFile, load_spec
 
@@ -27,10 +30,13 @@ def read_spec(path: Path, name: str) -> tuple[SpecFile | None, tuple[Diagnostic,
         OSError: the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        return None, (Diagnostic("E0101", f"{name} is not UTF-8 text: byte {error.start}"),)
-    file, problems = load_spec(SourceText(name, text))
+        source, problem = read_source(path, name, MAX_BYTES)
+    except TooLargeError:
+        message = f"the file is larger than {MAX_BYTES} bytes"
+        return None, (Diagnostic("E0101", message, label_at(SourceText(name, ""), 0)),)
+    if problem is not None:
+        return None, (problem,)
+    file, problems = load_spec(source)
     if file is None:
         return None, problems
     problems = check_spec(file)

@@ -184,7 +184,7 @@ def test_only_a_change_is_written(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.lock.yaml"
     write_lock(path, LOCK)
-    monkeypatch.setattr("compiler.lock.file.os.fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="disk"):
         write_lock(path, Lock(services={}, models={}))
     assert read_lock(path, "x")[0] == LOCK

@@ -1,0 +1,37 @@
+"""Paths on the command line. One that no system could have is a usage error, whatever asks for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+_LONGEST_NAME = 255
+
+
+class PathArgument(click.Path):
+    """A path that can exist: no NUL, no part longer than file systems take, and links that lead somewhere."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or a usage error that says what is wrong with it."""
+        name = os.fspath(value)
+        if "\0" in name:
+            self.fail("a path holds no NUL", param, ctx)
+        try:
+            if any(len(os.fsencode(part)) > _LONGEST_NAME for part in name.split("/")):
+                self.fail(f"{name[:40]}… is longer than a name can be", param, ctx)
+            Path(name).stat()
+        except UnicodeEncodeError:
+            self.fail("a path holds no half of a character", param, ctx)
+        except OSError as error:
+            # What is absent, a command says in its own words.
+            if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+                self.fail(f"{name[:200]}: {error.strerror}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = PathArgument(path_type=Path)
+FOLDER = PathArgument(path_type=Path, exists=True, file_okay=False)
+OUTPUT = PathArgument(path_type=Path, file_okay=False)

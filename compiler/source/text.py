@@ -1,0 +1,39 @@
+"""Text of the user's files, and the place of a byte that is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
+from compiler.source.files import read_file
+
+
+def read_source(path: Path, name: str, limit: int) -> tuple[SourceText, Diagnostic | None]:
+    """A text file, called `name`; with a finding where it is not UTF-8, and then only fit to be shown.
+
+    Raises:
+        OSError: the file cannot be read (see `read_file`).
+    """
+    return decode_source(read_file(path, limit), name)
+
+
+def decode_source(content: bytes, name: str) -> tuple[SourceText, Diagnostic | None]:
+    """The same of bytes that were read already. Ends of lines are those of Python: CRLF and CR are one newline."""
+    try:
+        return SourceText(name, _newlines(content.decode())), None
+    except UnicodeDecodeError as error:
+        source = SourceText(name, _newlines(content.decode(errors="replace")))
+        before = _newlines(content[: error.start].decode())
+        message = f"{name} is not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}"
+        return source, Diagnostic("E0101", message, label_at(source, len(before)))
+
+
+def label_at(source: SourceText, offset: int) -> Label:
+    """A label on the character at an offset of the text."""
+    lines = (source.text[:offset] + "^").splitlines()
+    line, column = len(lines), len(lines[-1])
+    return Label(Span(source, Position(line, column), Position(line, column + 1)))
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")

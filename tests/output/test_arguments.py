@@ -1,0 +1,131 @@
+"""Odd words on the command line: whatever is typed, the answer is a finding or a usage error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.cli.main import COMMANDS
+from tests.output.conftest import Project, run
+from tests.unit.test_calibrate import LOG
+from tests.unit.test_memory import QWEN3_8B
+
+# What a shell or a program can hand over, what it cannot, and what is there.
+ODD = [
+    *("", ".", "..", "/", "//", "~", "-", "--", ":", "x:y", "a" * 300, "a/" * 3000, "a" * 300 + ".yaml"),
+    *("x" * 250 + ".yaml", "a\x00b", "\x00", "\n", "\x1b[2J", "\u202e", "\ud800", "\udcff", "é", "²", "1" * 5000),
+    *("-1", "0", "1e999", "NaN", "/dev/null", "/dev/full", "/proc/self/mem", "/proc/self/environ", "/etc/shadow/x"),
+    *("stacks", "stacks/tiny-cpu.yaml", "stacks/tiny-cpu.yaml:none", "stacks/tiny-cpu.lock.yaml", "{}", "[]"),
+    *("loop", "loop/x", "dangling", "pipe", "folder", "empty", "empty/x", "binary", "E0101", "e0101:x", "x.log"),
+    *("generated/tiny-cpu", "generated/tiny-cpu/plan.json"),
+]
+OPTIONS = {
+    "compile": ["--check", "--locked", "--prune", "--output", "--templates", "--assume", "--format"],
+    "calibrate": ["--gpu", "--config", "--out", "--format"],
+    "explain": ["--format"],
+    "fit": [
+        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
+        *("--tp", "--pp", "--publisher", "--hub", "--assume", "--format"),
+    ],
+    "gpus": ["--format"],
+    "lock": ["--upgrade", "--upgrade-service", "--format"],
+}
+WORDS = st.sampled_from(ODD) | st.text(max_size=8)
+
+
+@contextlib.contextmanager
+def odd_folder() -> Iterator[Path]:
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "work"
+        folder.mkdir()
+        os.chdir(folder)
+        try:
+            (folder / "folder").mkdir()
+            (folder / "loop").symlink_to("loop")
+            (folder / "dangling").symlink_to("nowhere")
+            os.mkfifo(folder / "pipe")
+            (folder / "empty").write_text("")
+            (folder / "binary").write_bytes(bytes(range(256)))
+            (folder / "x.log").write_text(LOG)
+            yield folder
+        finally:
+            os.chdir(before)
+
+
+def assert_answered(result: Result, arguments: list[str]) -> None:
+    ended = result.exception is None or isinstance(result.exception, SystemExit)
+    assert ended, (arguments, result.exception)
+    assert result.exit_code in (0, 1, 2, 3), arguments
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+
+def test_every_option_is_asked() -> None:
+    for name in COMMANDS:
+        told = run(name, "--help").output
+        assert all(word.strip(",") in (*OPTIONS[name], "--help") for word in told.split() if word.startswith("--"))
+
+
+@given(command=st.sampled_from(sorted(COMMANDS)), data=st.data())
+@settings(max_examples=100)
+def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
+    pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
+    words = data.draw(st.lists(WORDS, max_size=2))
+    with odd_folder():
+        flags = ("--check", "--locked", "--prune", "--hub", "--upgrade")
+        arguments = [command, *words, *(part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair))]
+        assert_answered(run(*arguments), arguments)
+
+
+@pytest.mark.parametrize("word", ODD)
+def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> None:
+    (project / "x.log").write_text(LOG)
+    os.mkfifo(project / "pipe")
+    (project / "loop").symlink_to("loop")
+    before = sorted(project.rglob("*"))
+    for arguments in (
+        ["compile", word],
+        ["explain", word],
+        ["lock", word],
+        ["compile", "--check", "--output", word],
+        ["compile", "--check", "--templates", word],
+        ["calibrate", word, "--gpu", "h100-80gb"],
+        ["calibrate", "x.log", "--gpu", "h100-80gb", "--config", word],
+        ["calibrate", "x.log", "--gpu", word],
+        ["fit", word, "--gpu", "a10"],
+    ):
+        assert_answered(run(*arguments), arguments)
+    assert sorted(project.rglob("*")) == before
+
+
+CONFIG = json.dumps(QWEN3_8B)
+NUMBERS = st.sampled_from(["0", "1", "7", "99999999999", "9" * 5000, "-1", "0.0", "00", "1" * 400 + ".5"])
+FIGURES = ["1024", "8192", "15.27", "14.4", "0.84", "0.95", "2.21", "0.25", "57.5", "79.19", "0.51", "=1,"]
+
+
+@given(changes=st.lists(st.tuples(st.sampled_from(FIGURES), NUMBERS), min_size=1, max_size=3), has_config=st.booleans())
+@settings(max_examples=60)
+def test_no_figure_of_a_log_is_a_traceback(changes: list[tuple[str, str]], *, has_config: bool) -> None:
+    log = LOG
+    for old, new in changes:
+        log = log.replace(old, f"={new}," if old == "=1," else new)
+    with odd_folder() as folder:
+        (folder / "x.log").write_text(log)
+        (folder / "config.json").write_text(CONFIG)
+        config = ["--config", "config.json"] if has_config else []
+        arguments = ["calibrate", "x.log", "--gpu", "h100-80gb", "--out", "out.yaml", *config]
+        assert_answered(run(*arguments), [*arguments, str(changes)[:300]])
