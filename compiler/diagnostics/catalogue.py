@@ -31,7 +31,7 @@ class Code:
         return self.code in _OUTSIDE
 
 
-_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0601"}
+_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0314", "E0601"}
 
 
 _TITLES = {
@@ -70,6 +70,8 @@ _TITLES = {
     "E0310": "the Hub has no such model",
     "E0311": "the Hub did not answer as it should",
     "E0312": "access to the model is not granted",
+    "E0313": "the model's repository is larger than any that is read",
+    "E0314": "the token would be sent where others can read it",
     "E0401": "a service does not fit",
     "E0402": "a service fits only within the margin of error",
     "E0403": "the context is longer than the model's",
@@ -86,6 +88,7 @@ _TITLES = {
     "W0201": "the engine version is not calibrated",
     "W0301": "the lock holds facts that are not confirmed",
     "W0302": "an architecture without formulas was counted as full attention",
+    "W0303": "a repository is not quite what its name promised",
     "W0501": "the parser is for another family of models",
     "W0502": "a parser was chosen by the architecture alone",
 }

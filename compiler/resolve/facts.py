@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compiler.lock.models import FULL_COMMIT, AdapterFacts, Kind, ModelFacts, TensorFacts, Unconfirmed, WeightFile
+from compiler.lock.models import FOLDER, FULL_COMMIT, AdapterFacts, Kind, ModelFacts, TensorFacts, Unconfirmed, WeightFile
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, MODELOPT_FILE
 from compiler.resolve.answers import (
     ConfigError,
@@ -27,8 +27,6 @@ from compiler.resolve.parallel import begun, in_parallel
 from compiler.resolve.safetensors import aggregate, read_tensors
 from compiler.resolve.sentence import embedding_facts, sentence_files
 from compiler.resolve.strangers import parse_config, parse_object
-
-FOLDER = "folder"
 
 INDEX = "model.safetensors.index.json"
 
@@ -100,6 +98,9 @@ class _Ahead:
 
     def read_range(self, path: str, start: int, stop: int) -> bytes | None:
         return self.reader.read_range(path, start, stop)
+
+    def take(self, size: int) -> None:
+        self.reader.take(size)
 
 
 def _small_files(repository: Repository) -> tuple[str, ...]:
@@ -234,7 +235,7 @@ def _tensors(weights: tuple[ListedFile, ...], reader: Reader) -> TensorFacts | N
         return None
 
     def read(file: ListedFile) -> Any:
-        return read_tensors(partial(reader.read_range, file.path), file.path, file.size)
+        return read_tensors(partial(reader.read_range, file.path), file.path, file.size, reader.take)
 
     shards = in_parallel(read, weights, FILES_AT_ONCE)
     if any(shard is None for shard in shards):

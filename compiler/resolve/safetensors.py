@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from compiler.lock.models import TensorFacts, TensorKind
-from compiler.resolve.answers import MalformedError, plain, without_controls
+from compiler.resolve.answers import MalformedError, TooLargeError, plain, without_controls
+from compiler.resolve.limits import MAX_HEADER, MAX_HEADER_VALUES, MAX_TENSOR_KINDS, MAX_TENSORS
+from compiler.resolve.strangers import load_json
 
-# The format's own reader refuses longer headers (safetensors/src/tensor.rs:MAX_HEADER_SIZE is 100 MB; the Hub: 25 MB).
-MAX_HEADER = 25_000_000
 PREFIX = 8
 # Nearly every header fits in this, so that one request is enough.
 FIRST_READ = 100_000
@@ -26,8 +27,13 @@ _BITS = {
 }  # fmt: skip
 
 _START_AND_STOP = 2
+_LONGEST_NAME = 256
+# Longer headers are read one at a time.
+_LONG = 1 << 20
+_LONG_HEADERS = threading.Lock()
 
 RangeReader = Callable[[int, int], bytes | None]
+Account = Callable[[int], None]
 
 
 class Tensor(NamedTuple):
@@ -39,16 +45,20 @@ class Tensor(NamedTuple):
     size: int
 
 
-def read_tensors(read_range: RangeReader, file: str, size: int | None) -> tuple[Tensor, ...] | None:
+def read_tensors(
+    read_range: RangeReader, file: str, size: int | None, take: Account = lambda _: None
+) -> tuple[Tensor, ...] | None:
     """Read the header of one file, and never its data.
 
     Args:
         read_range: gives bytes from a start up to a stop or the end of the file; None where there is no such file.
         file: what errors call it.
         size: of the whole file, where known; the header must account for all of it.
+        take: is told how many bytes of header will be held.
 
     Raises:
         MalformedError: the header is too long, is no JSON, or contradicts itself or `size`.
+        TooLargeError: it has more values than that of any model.
     """
     first = read_range(0, FIRST_READ)
     if first is None:
@@ -56,22 +66,33 @@ def read_tensors(read_range: RangeReader, file: str, size: int | None) -> tuple[
     length = int.from_bytes(first[:PREFIX], "little")
     if len(first) < PREFIX or not 0 < length <= MAX_HEADER:
         raise _malformed(file, f"a header of {length} bytes, and at most {MAX_HEADER} are read")
-    header = first[PREFIX : PREFIX + length]
-    if len(header) < length:
-        header = read_range(PREFIX, PREFIX + length) or b""
-    if len(header) != length:
-        raise _malformed(file, f"{len(header)} of {length} bytes of its header")
-    tensors = parse_header(header, file)
+    if size is not None and PREFIX + length > size:
+        raise _malformed(file, f"a header of {length} bytes in a file of {size}")
+    take(length)
+    if length < _LONG:
+        tensors = parse_header(_header(read_range, file, first, length), file)
+    else:
+        with _LONG_HEADERS:
+            tensors = parse_header(_header(read_range, file, first, length), file)
     data = sum(tensor.size for tensor in tensors)
     if size is not None and PREFIX + length + data != size:
         raise _malformed(file, f"a header for {PREFIX + length + data} bytes in a file of {size}")
     return tensors
 
 
+def _header(read_range: RangeReader, file: str, first: bytes, length: int) -> bytes:
+    header = first[PREFIX : PREFIX + length]
+    if len(header) < length:
+        header = read_range(PREFIX, PREFIX + length) or b""
+    if len(header) != length:
+        raise _malformed(file, f"{len(header)} of {length} bytes of its header")
+    return header
+
+
 def parse_header(header: bytes, file: str) -> tuple[Tensor, ...]:
     """Tensors of one header, whose data must follow each other without gap or overlap."""
     try:
-        entries = json.loads(header)
+        entries = load_json(header, file, MAX_HEADER_VALUES)
     except (ValueError, RecursionError) as error:
         raise _malformed(file, "a header that is not JSON") from error
     if not isinstance(entries, dict):
@@ -95,6 +116,8 @@ def _tensor(name: str, entry: Any, file: str) -> tuple[Tensor, tuple[int, int]]:
     dtype, shape, offsets = fields.get("dtype"), _counts(fields.get("shape")), _counts(fields.get("data_offsets"))
     if not isinstance(dtype, str) or shape is None or offsets is None or len(offsets) != _START_AND_STOP:
         raise _malformed(file, f"a tensor `{plain(name)}` without dtype, shape and data_offsets")
+    if len(name) > _LONGEST_NAME or len(dtype) > _LONGEST_NAME:
+        raise _malformed(file, f"a tensor `{plain(name)}` with a name longer than {_LONGEST_NAME} characters")
     start, stop = offsets
     bits = _BITS.get(dtype)
     if stop < start or (bits is not None and math.prod(shape) * bits != (stop - start) * 8):
@@ -112,19 +135,28 @@ def _counts(value: Any) -> tuple[int, ...] | None:
 
 
 # Variants of one model have the same names.
-_known = lru_cache(maxsize=1 << 16)(without_controls)
+_known = lru_cache(maxsize=1 << 15)(without_controls)
 
 
 def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
-    """All tensors of a model as counted kinds and one digest."""
-    known = sorted(tensors)
-    lines = "".join([f"{name} {dtype} {list(shape)}\n" for name, dtype, shape, _ in known])
+    """All tensors of a model as counted kinds and one digest.
+
+    Raises:
+        TooLargeError: no model has so many tensors, or so many kinds of them.
+    """
+    known = sorted(islice(tensors, MAX_TENSORS + 1))
     counts = Counter([(_pattern(name), dtype, shape) for name, dtype, shape, _ in known])
+    for count, most, what in ((len(known), MAX_TENSORS, "tensors"), (len(counts), MAX_TENSOR_KINDS, "kinds of them")):
+        if count > most:
+            raise TooLargeError("the headers describe more than any model", (f"more than {most} {what}",))
+    digest = hashlib.sha256()
+    for name, dtype, shape, _ in known:
+        digest.update(f"{name} {dtype} {list(shape)}\n".encode(errors="replace"))
     kinds = (
         TensorKind(name=name, dtype=dtype, shape=shape, count=n) for (name, dtype, shape), n in sorted(counts.items())
     )
     return TensorFacts(
-        digest=f"sha256:{hashlib.sha256(lines.encode(errors='replace')).hexdigest()}",
+        digest=f"sha256:{digest.hexdigest()}",
         total_bytes=sum([tensor.size for tensor in known]),
         kinds=tuple(kinds),
     )
@@ -134,7 +166,7 @@ def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
 _NUMBERS = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 15)
 def _pattern(name: str) -> str:
     return _NUMBERS.sub("*", name)
 

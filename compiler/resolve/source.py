@@ -134,7 +134,9 @@ class Source:
         else:
             facts = self.cache.facts(repository.name, repository.branch, repository.commit)
         if facts is None:
-            facts = read_facts(repository, self.hub.reader(repository))
+            with self.hub.room.reading(repository.name) as allowance:
+                facts = read_facts(repository, self.hub.reader(repository, allowance))
+                self.hub.room.keep(lock_key(repository.name, repository.branch), facts)
             self.cache.keep_facts(repository.name, facts)
         # All but the gate belongs to the commit.
         return facts.model_copy(update={"gated": repository.gated})

@@ -1,0 +1,97 @@
+"""How much memory the repositories that are read at once may take together.
+
+Most take next to nothing and are read side by side. One that takes more waits until no other such one is read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from compiler.lock.models import ModelFacts
+from compiler.resolve.answers import TooLargeError, plain
+from compiler.resolve.limits import LIGHT, MAX_FACTS, MAX_TAKEN
+
+# What a value takes in memory, beside its text.
+VALUE_BYTES = 64
+_KIND_BYTES = 1024
+
+
+class Room:
+    """Of one run."""
+
+    def __init__(self, limit: int = MAX_FACTS) -> None:
+        self.large = threading.Lock()
+        self._limit = limit
+        self._kept: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Allowance]:
+        """What one repository may take while it is read."""
+        allowance = Allowance(self, name)
+        try:
+            yield allowance
+        finally:
+            allowance.end()
+
+    def keep(self, key: str, facts: ModelFacts) -> None:
+        """Account for facts that stay until the end of the run.
+
+        Raises:
+            TooLargeError: with those of other models they are more than a run keeps.
+        """
+        size = _size(facts.config) + _size(facts.quantization)
+        size += _KIND_BYTES * (len(facts.weights) + (len(facts.tensors.kinds) if facts.tensors is not None else 0))
+        with self._lock:
+            others = sum(kept for name, kept in self._kept.items() if name != key)
+            if others + size > self._limit:
+                note = f"its configuration takes {size} bytes, and those of all models may take {self._limit}"
+                raise TooLargeError(f"`{plain(key)}` and the models before it hold too much configuration", (note,))
+            self._kept[key] = size
+
+
+class Allowance:
+    """What one repository has taken so far."""
+
+    def __init__(self, room: Room, name: str) -> None:
+        self._room = room
+        self._name = name
+        self._taken = 0
+        self._is_large = False
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Account for bytes before they are there; where they are many, wait for the room.
+
+        Raises:
+            TooLargeError: no model takes so much.
+        """
+        with self._lock:
+            self._taken += size
+            if self._taken > MAX_TAKEN:
+                note = f"its small files and headers take more than {MAX_TAKEN} bytes"
+                raise TooLargeError(f"`{plain(self._name)}` is larger than any model", (note,))
+            if self._taken > LIGHT and not self._is_large:
+                self._room.large.acquire()
+                self._is_large = True
+
+    def end(self) -> None:
+        """Make room for others."""
+        with self._lock:
+            if self._is_large:
+                self._is_large = False
+                self._room.large.release()
+
+
+def _size(value: Any) -> int:
+    """About what a value takes in memory."""
+    if isinstance(value, str):
+        return VALUE_BYTES + len(value)
+    if isinstance(value, dict):
+        return VALUE_BYTES + sum(VALUE_BYTES + len(key) + _size(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return VALUE_BYTES + sum(map(_size, value))
+    return VALUE_BYTES // 2
