@@ -23,7 +23,6 @@ _LONGEST_REPOSITORY = 96
 _BRANCH = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,98}[A-Za-z0-9])?", re.ASCII)
 _FOLDER = re.compile(r"/[A-Za-z0-9._/-]{0,255}", re.ASCII)
 _LONGEST_FILE = 255
-_LONGEST_TEXT = 512
 
 
 def is_repository(name: str) -> bool:
@@ -69,7 +68,7 @@ def is_path(path: str) -> bool:
 
 def is_text(text: str) -> bool:
     """Whether text is a line that is as it looks."""
-    return len(text) <= _LONGEST_TEXT and CONTROL.search(text) is None
+    return CONTROL.search(text) is None
 
 
 def _form(is_right: Callable[[str], bool], what: str) -> AfterValidator:
@@ -86,5 +85,5 @@ ModelKey = Annotated[str, _form(is_model, "the name of a repository, `publisher/
 BranchName = Annotated[str, _form(is_branch, "the name of a branch")]
 FileName = Annotated[str, _form(is_file, "the plain name of a file")]
 FilePath = Annotated[str, _form(is_path, "the path of a file inside its repository")]
-Text = Annotated[str, _form(is_text, f"a line of at most {_LONGEST_TEXT} characters, without control characters")]
+Text = Annotated[str, _form(is_text, "a line without control characters")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]

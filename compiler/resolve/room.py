@@ -44,7 +44,8 @@ class Room:
             TooLargeError: with those of other models they are more than a run keeps.
         """
         size = _size(facts.config) + _size(facts.quantization)
-        size += _KIND_BYTES * (len(facts.weights) + (len(facts.tensors.kinds) if facts.tensors is not None else 0))
+        size += sum(_KIND_BYTES + len(file.path) for file in facts.weights)
+        size += sum(_KIND_BYTES + len(kind.name) for kind in (facts.tensors.kinds if facts.tensors is not None else ()))
         with self._lock:
             others = sum(kept for name, kept in self._kept.items() if name != key)
             if others + size > self._limit:

@@ -27,7 +27,8 @@ _BITS = {
 }  # fmt: skip
 
 _START_AND_STOP = 2
-_LONGEST_NAME = 256
+# Longer names are not remembered.
+_REMEMBERED = 256
 # Longer headers are read one at a time.
 _LONG = 1 << 20
 _LONG_HEADERS = threading.Lock()
@@ -116,8 +117,6 @@ def _tensor(name: str, entry: Any, file: str) -> tuple[Tensor, tuple[int, int]]:
     dtype, shape, offsets = fields.get("dtype"), _counts(fields.get("shape")), _counts(fields.get("data_offsets"))
     if not isinstance(dtype, str) or shape is None or offsets is None or len(offsets) != _START_AND_STOP:
         raise _malformed(file, f"a tensor `{plain(name)}` without dtype, shape and data_offsets")
-    if len(name) > _LONGEST_NAME or len(dtype) > _LONGEST_NAME:
-        raise _malformed(file, f"a tensor `{plain(name)}` with a name longer than {_LONGEST_NAME} characters")
     start, stop = offsets
     bits = _BITS.get(dtype)
     if stop < start or (bits is not None and math.prod(shape) * bits != (stop - start) * 8):
@@ -134,8 +133,12 @@ def _counts(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
+def _known(text: str) -> str:
+    return _remembered(text) if len(text) <= _REMEMBERED else without_controls(text)
+
+
 # Variants of one model have the same names.
-_known = lru_cache(maxsize=1 << 15)(without_controls)
+_remembered = lru_cache(maxsize=1 << 15)(without_controls)
 
 
 def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
@@ -166,8 +169,12 @@ def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
 _NUMBERS = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
-@lru_cache(maxsize=1 << 15)
 def _pattern(name: str) -> str:
+    return _known_pattern(name) if len(name) <= _REMEMBERED else _NUMBERS.sub("*", name)
+
+
+@lru_cache(maxsize=1 << 15)
+def _known_pattern(name: str) -> str:
     return _NUMBERS.sub("*", name)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from compiler.lock.models import ModelFacts, lock_key, repository_of
 from compiler.resolve.answers import (
     AccessError,
+    ConfigError,
     GoneError,
     MalformedError,
     MissingError,
@@ -22,6 +23,9 @@ from compiler.resolve.facts import read_facts
 from compiler.resolve.folder import folder_facts, is_folder
 from compiler.resolve.hub import Hub
 from compiler.resolve.parallel import by_name
+
+# What reading values of another type or size than they should have raises.
+_UNUSABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 # A key of the lock with its facts, or why there are none.
 Found = tuple[str, ModelFacts] | SourceError
@@ -49,6 +53,10 @@ class Source:
             return self._offline(key) if self.hub.is_offline else self._on_hub(key)
         except SourceError as error:
             return _told_with_lock(key, error, self.known.get(key))
+        except _UNUSABLE as error:
+            # Whatever a stranger writes, it concerns the stranger's repository alone.
+            note = f"{type(error).__name__}: {plain(error)}"
+            return ConfigError(f"what `{plain(key)}` says of itself cannot be used", (note,))
 
     def find_all(self, keys: Iterable[str]) -> dict[str, Found]:
         """Facts of several, each asked for once."""
