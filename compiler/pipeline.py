@@ -13,6 +13,7 @@ from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.emit.manifest import manifest_of
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
+from compiler.lock.second_looks import pickle_warnings, rename_problems
 from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
@@ -155,6 +156,7 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
     if lock is None:
         return None, diagnostics
     diagnostics += tuple(_stale(staleness, file) for staleness in stale_services(file.spec, lock))
+    diagnostics += tuple(rename_problems(file.spec, lock, file.document.value))
     if has_errors(diagnostics):
         return None, diagnostics
     diagnostics += tuple(check_parsers(file, lock))
@@ -171,6 +173,9 @@ def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[P
         return (), diagnostics
     plans = lower_stack(inputs.file, solutions, inputs.release)
     warnings = (*uncalibrated(inputs.file, inputs.release), *_warnings(inputs.file, plans))
+    served = [server.demand for solution in solutions.values() for server in solution.servers]
+    models = ((demand.service, demand.variant.name, demand.variant.facts) for demand in served)
+    warnings += tuple(pickle_warnings(models, inputs.file.document.value))
     return plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
 
 

@@ -15,10 +15,10 @@ from compiler.diagnostics import Diagnostic, Help, Span
 from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
+from compiler.lock.second_looks import Locate, pickle_warnings, rename_problems
 from compiler.resolve.answers import plain
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
-from compiler.resolve.problems import Locate
 from compiler.resolve.resolve import resolve_lock
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
@@ -94,6 +94,11 @@ def lock_spec(
     diagnostics += problems
     if lock is None:
         return diagnostics, None
+    diagnostics += tuple(rename_problems(file.spec, lock, _locator(file)))
+    candidates = (
+        (service, name, lock.models[name]) for service, locked in lock.services.items() for name in locked.candidates
+    )
+    diagnostics += tuple(pickle_warnings(candidates, _locator(file)))
     try:
         is_written = write_lock(target, lock)
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from compiler.lock.names import BranchName, FileName, FilePath, ModelKey, RepositoryName, Hash, Text
+from compiler.lock.names import BranchName, FileName, FilePath, Hash, ModelKey, RepositoryName, Text, publisher_of
 
 SCHEMA_VERSION: Final = 1
 
@@ -184,7 +184,9 @@ class LockedService(LockModel):
         candidates: keys of `Lock.models`, sorted; which one is served is decided when compiling.
         unread: repositories that the Hub lists as quantized from the model and that were not read, because nobody
             trusts their publisher; sorted, and no more than MAX_UNREAD.
-        unreadable: repositories by trusted publishers that were asked for and could not be judged, with the reason.
+        unreadable: repositories by trusted publishers that were asked for and could not be judged, with the reason; no
+            more than MAX_UNREAD.
+        renamed: the name by which the Hub answers for `model`, where it is another one.
     """
 
     model: ModelKey
@@ -193,6 +195,21 @@ class LockedService(LockModel):
     candidates: tuple[ModelKey, ...]
     unread: tuple[RepositoryName, ...] = ()
     unreadable: dict[ModelKey, Text] = Field(default_factory=dict)
+    renamed: RepositoryName | None = None
+
+    @model_validator(mode="after")
+    def _candidates_are_trusted(self) -> LockedService:
+        """A candidate is the model, or by its publisher or a trusted one: nobody else's is ever searched."""
+        own = {publisher_of(self.model), publisher_of(self.renamed or "")}
+        trusted = own.union(publisher.lower() for publisher in self.publishers)
+        for candidate in self.candidates:
+            if candidate == self.model:
+                continue
+            if candidate.startswith("/") or self.model.startswith("/"):
+                raise ValueError(f"{candidate} is a candidate for {self.model}, and one of them is a folder")
+            if publisher_of(self.model) and publisher_of(repository_of(candidate)) not in trusted:
+                raise ValueError(f"{candidate} is a candidate for {self.model}, and nobody trusts its publisher")
+        return self
 
 
 class Lock(LockModel):

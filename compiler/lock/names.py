@@ -31,6 +31,11 @@ def is_repository(name: str) -> bool:
     return is_name and ".." not in name and "--" not in name and not name.endswith(".git")
 
 
+def publisher_of(name: str) -> str:
+    """The part before the slash, in lower case as the Hub compares it; empty for the Hub's oldest names."""
+    return name.rpartition("/")[0].lower()
+
+
 def is_branch(name: str) -> bool:
     """Whether a branch beside `main` can be called so, and the name is safe wherever it is written."""
     parts = name.split("/")
@@ -74,7 +79,7 @@ def is_text(text: str) -> bool:
 def _form(is_right: Callable[[str], bool], what: str) -> AfterValidator:
     def check(value: str) -> str:
         if not is_right(value):
-            raise PydanticCustomError("form", f"is not {what}")  # type: ignore[arg-type] # wants a literal
+            raise PydanticCustomError("form", f"is not {what}")
         return value
 
     return AfterValidator(check)

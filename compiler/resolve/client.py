@@ -61,7 +61,9 @@ class Client:
         try:
             return self._ask(what, None, limit)
         except TooLongError as error:
-            raise TooLargeError(f"the Hub's answer about `{plain(what.name)}` is too long", _beyond(what, limit)) from error
+            raise TooLargeError(
+                f"the Hub's answer about `{plain(what.name)}` is too long", _beyond(what, limit)
+            ) from error
 
     def read_range(self, what: Question, start: int, stop: int) -> bytes:
         """The part of a file from a start up to a stop, or to its end."""

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compiler.lock.models import FOLDER, FULL_COMMIT, AdapterFacts, Kind, ModelFacts, TensorFacts, Unconfirmed, WeightFile
+from compiler.lock.models import (
+    FOLDER,
+    FULL_COMMIT,
+    AdapterFacts,
+    Kind,
+    ModelFacts,
+    TensorFacts,
+    Unconfirmed,
+    WeightFile,
+)
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, MODELOPT_FILE
 from compiler.resolve.answers import (
     ConfigError,

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.lock.models import FOLDER, ModelFacts
-from compiler.resolve.answers import ConfigError, ListedFile, MalformedError, MissingError, Repository, TooLargeError, plain
+from compiler.resolve.answers import (
+    ConfigError,
+    ListedFile,
+    MalformedError,
+    MissingError,
+    Repository,
+    TooLargeError,
+    plain,
+)
 from compiler.resolve.defaults import CHAT_TEMPLATES
 from compiler.resolve.facts import read_facts
 from compiler.resolve.limits import most_of
@@ -57,7 +65,9 @@ class _FolderReader:
         most = most_of(path)
         content = self.read_range(path, 0, most + 1)
         if content is not None and len(content) > most:
-            raise TooLargeError(f"`{plain(path)}` is larger than any such file", (f"no more than {most} bytes are read",))
+            raise TooLargeError(
+                f"`{plain(path)}` is larger than any such file", (f"no more than {most} bytes are read",)
+            )
         return content
 
     def take(self, size: int) -> None:

@@ -111,7 +111,9 @@ class Hub:
         head = repository.branch or constants.DEFAULT_REVISION
         revision = str(repository.commit) if is_full else head
         sizes = {file.path: file.size for file in repository.files or ()}
-        return HubReader(self._client, repository.name, revision, sizes, allowance or Allowance(Room(), repository.name))
+        return HubReader(
+            self._client, repository.name, revision, sizes, allowance or Allowance(Room(), repository.name)
+        )
 
     def branches(self, name: str) -> tuple[str, ...]:
         """Branches of a repository beside `main`, sorted."""

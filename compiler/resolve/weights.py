@@ -127,7 +127,9 @@ _SHOWN = 3
 def _is_complete(files: tuple[ListedFile, ...]) -> bool:
     """Whether these are all shards of one checkpoint and nothing else."""
     groups = _groups(files)
-    return len(groups) == 1 and sum(map(len, groups.values())) == len(files) and not any(map(_any_absent, groups.values()))
+    return (
+        len(groups) == 1 and sum(map(len, groups.values())) == len(files) and not any(map(_any_absent, groups.values()))
+    )
 
 
 def _any_absent(group: list[re.Match[str]]) -> bool:
@@ -150,4 +152,6 @@ def _check_names(repository: Repository, files: tuple[ListedFile, ...]) -> None:
     odd = next((file.path for file in files if not is_file(file.path)), None)
     if odd is not None:
         note = "a name of weights is plain: it does not start with a dash or a dot, and has no control characters"
-        raise ConfigError(f"`{plain(repository.name)}` has weights in `{plain(odd)}`, which is no name for them", (note,))
+        raise ConfigError(
+            f"`{plain(repository.name)}` has weights in `{plain(odd)}`, which is no name for them", (note,)
+        )

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, wait
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 _Answer = TypeVar("_Answer")
 
@@ -89,11 +89,9 @@ class Watch:
             self._waited_for.add(answer)
         # A daemon: the program does not wait for it at its end, as it would for a pool's threads.
         threading.Thread(target=_fulfil, args=(answer, request, attempt), daemon=True).start()
+        wait([answer], seconds)
         try:
-            wait([answer], seconds)
-            if not answer.done():
-                raise LateError
-            return answer.result()
+            return answer.result(0) if answer.done() else _late()
         except LateError:
             attempt.give_up()
             raise
@@ -110,10 +108,15 @@ class Watch:
                     answer.set_exception(LateError())
 
 
+def _late() -> NoReturn:
+    raise LateError
+
+
 def _fulfil(answer: Future[_Answer], request: Callable[[Attempt], _Answer], attempt: Attempt) -> None:
     try:
         result = request(attempt)
-    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+    except BaseException as error:
+        # It belongs to whoever waits.
         with contextlib.suppress(InvalidStateError):
             answer.set_exception(error)
     else:
