@@ -20,6 +20,7 @@ from compiler.resolve.answers import plain
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
 from compiler.resolve.resolve import resolve_lock
+from compiler.resolve.room import share_heaps
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.units import format_gib
@@ -37,6 +38,7 @@ def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...]
 
     HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. Weights are never downloaded.
     """
+    share_heaps()
     paths = spec_paths(specs)
     _check_services(paths, services)
     diagnostics: tuple[Diagnostic, ...] = ()

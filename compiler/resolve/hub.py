@@ -60,7 +60,6 @@ class Hub:
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         self.source = source_name(self.endpoint)
         self.progress = progress or Silence()
-        self.room = Room()
         self._patience = Patience(self.progress.say, clock)
         self._token = token
         self._pause = pause

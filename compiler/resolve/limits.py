@@ -21,7 +21,7 @@ MAX_REDIRECTS = 10
 
 # How much of one answer, in bytes.
 
-# A model that the Hub lists with 10,000 files has an answer of 3 MB.
+# A model that the Hub lists with 12,000 files has an answer of 3 MB.
 MAX_ABOUT = 3 << 20
 # One page of a listing: a thousand entries of one or two KB.
 MAX_LISTING = 6 << 20
@@ -45,8 +45,8 @@ MAX_WORDS = 1 << 16
 # Values of one JSON document.
 MAX_VALUES = 300_000
 # And of one header, where a tensor has eight or more.
-MAX_HEADER_VALUES = 1_000_000
-MAX_FILES = 10_000
+MAX_HEADER_VALUES = 600_000
+MAX_FILES = 12_000
 # The most shards of a model seen are some 770; a thousand of the usual 5 GB are 5 TB of weights.
 MAX_SHARDS = 1024
 # The most tensors seen are some 210,000, of 384 experts in 60 layers.
@@ -72,8 +72,8 @@ FILES_AT_ONCE = 8
 LIGHT = 2 << 20
 # Bytes that it may take in all: those of its small files, of their values, and of its headers.
 MAX_TAKEN = 128 << 20
-# Bytes of the facts of all models of a run.
-MAX_FACTS = 48 << 20
+# Bytes of the facts of all models of a lock.
+MAX_FACTS = 32 << 20
 
 
 def most_of(path: str) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from compiler.diagnostics import Diagnostic, Severity
+from compiler.diagnostics import Diagnostic, Help, Severity
+from compiler.lock.file import MAX_BYTES, format_lock
 from compiler.lock.models import MAX_UNREAD, Lock, LockedService, ModelFacts, repository_of
 from compiler.lock.quantization import answers_quantization
 from compiler.lock.second_looks import Locate, new_name, rename_problems
@@ -60,7 +61,15 @@ def resolve_lock(
         return None, tuple(dict.fromkeys(problems))
     lock = _lock(asks, found, moving)
     problems = [problem for problem in rename_problems(spec, lock, locate) if problem.severity is Severity.ERROR]
+    problems += _too_long(lock)
     return (None, tuple(problems)) if problems else (lock, ())
+
+
+def _too_long(lock: Lock) -> Iterator[Diagnostic]:
+    if (size := len(format_lock(lock).encode())) > MAX_BYTES:
+        notes = (f"it would have {size} bytes, and at most {MAX_BYTES} are read",)
+        helps = (Help("ask for one quantization, or trust fewer publishers: the lock has fewer candidates then"),)
+        yield Diagnostic("E0313", "the lock would be larger than any that is read", notes=notes, helps=helps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,16 @@ def parse_header(header: bytes, file: str) -> tuple[Tensor, ...]:
     if not isinstance(entries, dict):
         raise _malformed(file, "a header that is not a JSON object")
     entries.pop("__metadata__", None)
-    described = [_tensor(name, entry, file) for name, entry in entries.items()]
-    _check_spans(sorted([span for _, span in described]), file)
-    return tuple([tensor for tensor, _ in described])
+    tensors: list[Tensor] = []
+    spans: list[tuple[int, int]] = []
+    for name in list(entries):
+        # What is read is let go: a header takes ten times as much as what is kept of it.
+        tensor, span = _tensor(name, entries.pop(name), file)
+        tensors.append(tensor)
+        spans.append(span)
+    spans.sort()
+    _check_spans(spans, file)
+    return tuple(tensors)
 
 
 def _check_spans(spans: Iterable[tuple[int, int]], file: str) -> None:
@@ -148,12 +155,14 @@ def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
         TooLargeError: no model has so many tensors, or so many kinds of them.
     """
     known = sorted(islice(tensors, MAX_TENSORS + 1))
-    counts = Counter([(_pattern(name), dtype, shape) for name, dtype, shape, _ in known])
-    for count, most, what in ((len(known), MAX_TENSORS, "tensors"), (len(counts), MAX_TENSOR_KINDS, "kinds of them")):
-        if count > most:
-            raise TooLargeError("the headers describe more than any model", (f"more than {most} {what}",))
+    if len(known) > MAX_TENSORS:
+        raise _too_many(MAX_TENSORS, "tensors")
+    counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
     digest = hashlib.sha256()
     for name, dtype, shape, _ in known:
+        counts[_pattern(name), dtype, shape] += 1
+        if len(counts) > MAX_TENSOR_KINDS:
+            raise _too_many(MAX_TENSOR_KINDS, "kinds of tensors")
         digest.update(f"{name} {dtype} {list(shape)}\n".encode(errors="replace"))
     kinds = (
         TensorKind(name=name, dtype=dtype, shape=shape, count=n) for (name, dtype, shape), n in sorted(counts.items())
@@ -167,6 +176,10 @@ def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
 
 # Components of a name that are digits only; one expression for tens of thousands of names.
 _NUMBERS = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+
+
+def _too_many(most: int, what: str) -> TooLargeError:
+    return TooLargeError("the headers describe more than any model", (f"more than {most} {what}",))
 
 
 def _pattern(name: str) -> str:
