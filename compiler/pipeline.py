@@ -13,6 +13,7 @@ from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.emit.manifest import manifest_of
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
+from compiler.lock.second_looks import pickle_warnings, rename_problems
 from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
@@ -164,6 +165,7 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
     if lock is None:
         return None, diagnostics
     diagnostics += tuple(_stale(staleness, file) for staleness in stale_services(file.spec, lock))
+    diagnostics += tuple(rename_problems(file.spec, lock, file.document.value))
     if has_errors(diagnostics):
         return None, diagnostics
     diagnostics += (*check_parsers(file, lock), *check_media(file, lock))
@@ -181,6 +183,9 @@ def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[P
         return (), diagnostics
     plans = lower_stack(inputs.file, solutions, inputs.release, inputs.lock.images)
     warnings = (*uncalibrated(inputs.file, inputs.release), *unconfirmed(inputs.file, plans))
+    served = [server.demand for solution in solutions.values() for server in solution.servers]
+    models = ((demand.service, demand.variant.name, demand.variant.facts) for demand in served)
+    warnings += tuple(pickle_warnings(models, inputs.file.document.value))
     return plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
 
 

@@ -18,11 +18,12 @@ from compiler.diagnostics.levels import WARNING, Levels
 from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
+from compiler.lock.second_looks import Locate, pickle_warnings, rename_problems
 from compiler.resolve.answers import plain
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
-from compiler.resolve.problems import Locate
 from compiler.resolve.resolve import resolve_lock
+from compiler.resolve.room import share_heaps
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.units import format_gib
@@ -41,6 +42,7 @@ def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...]
 
     HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. Weights are never downloaded.
     """
+    share_heaps()
     paths = spec_paths(specs)
     _check_services(paths, services)
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -106,6 +108,11 @@ def lock_spec(
         return diagnostics, None
     if previous is not None:  # images are asked for by `stackc images`
         lock = lock.model_copy(update={"images": previous.images})
+    candidates = (
+        (service, name, lock.models[name]) for service, locked in lock.services.items() for name in locked.candidates
+    )
+    told = (*rename_problems(file.spec, lock, _locator(file)), *pickle_warnings(candidates, _locator(file)))
+    diagnostics += levels.applied(told)
     try:
         is_written = write_lock(target, lock)
     except OSError as error:

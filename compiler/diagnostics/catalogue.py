@@ -31,7 +31,7 @@ class Code:
         return self.code in _OUTSIDE
 
 
-_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0317", "E0601"}
+_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0314", "E0317", "E0601"}
 
 
 _TITLES = {
@@ -72,6 +72,8 @@ _TITLES = {
     "E0310": "the Hub has no such model",
     "E0311": "the Hub did not answer as it should",
     "E0312": "access to the model is not granted",
+    "E0313": "the model's repository is larger than any that is read",
+    "E0314": "the token would be sent where others can read it",
     "E0317": "the registry did not answer as it should",
     "E0318": "the policy does not allow what is not confirmed",
     "E0401": "a service does not fit",
@@ -91,6 +93,7 @@ _TITLES = {
     "W0220": "this opens more than the API",
     "W0301": "the lock holds facts that are not confirmed",
     "W0302": "an architecture without formulas was counted as full attention",
+    "W0303": "a repository is not quite what its name promised",
     "W0304": "images are named by tags",
     "W0305": "packages are installed without hashes",
     "W0501": "the parser is for another family of models",

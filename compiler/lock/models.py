@@ -7,9 +7,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from compiler.lock.names import BranchName, FileName, FilePath, Hash, ModelKey, RepositoryName, Text, publisher_of
+
 SCHEMA_VERSION: Final = 1
 
 HUB = "https://huggingface.co"
+# The source of a model that is a folder on this machine.
+FOLDER: Final = "folder"
 
 # A full commit pins; a shorter prefix is a hint that prefetch checks, because the Hub resolves full hashes only.
 CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
@@ -49,9 +53,9 @@ class TensorKind(LockModel):
         count: how many tensors have this name pattern, dtype and shape.
     """
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
+    name: Text
+    dtype: Text
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
     count: int = Field(ge=1)
 
 
@@ -63,7 +67,7 @@ class TensorFacts(LockModel):
         total_bytes: sum of all tensors' data, without headers.
     """
 
-    digest: str
+    digest: Text
     total_bytes: int = Field(ge=0)
     kinds: tuple[TensorKind, ...]
 
@@ -71,9 +75,9 @@ class TensorFacts(LockModel):
 class WeightFile(LockModel):
     """One file that vLLM will load. `size` and `sha256` are None where the Hub did not say."""
 
-    path: str
+    path: FileName
     size: int | None = Field(default=None, ge=0)
-    sha256: str | None = None
+    sha256: Hash | None = None
 
 
 class AdapterFacts(LockModel):
@@ -86,8 +90,8 @@ class AdapterFacts(LockModel):
     """
 
     rank: int | None = Field(default=None, ge=1)
-    target_modules: tuple[str, ...] = ()
-    base_model: str | None = None
+    target_modules: tuple[Text, ...] = ()
+    base_model: Text | None = None
 
 
 class DenseFacts(LockModel):
@@ -142,25 +146,25 @@ class ModelFacts(LockModel):
         unconfirmed: facts that the source did not give exactly, sorted.
     """
 
-    source: str
-    branch: str | None = None
+    source: Text
+    branch: BranchName | None = None
     commit: CommitHash | None = None
     kind: Kind = "model"
     adapter: AdapterFacts | None = None
-    license: str | None = None
+    license: Text | None = None
     gated: Literal[False, "auto", "manual"] = False
-    base_models: tuple[str, ...] = ()
-    base_relation: str | None = None
-    pipeline_tag: str | None = None
-    chat_template: str | None = None
-    named_templates: tuple[str, ...] = ()
+    base_models: tuple[Text, ...] = ()
+    base_relation: Text | None = None
+    pipeline_tag: Text | None = None
+    chat_template: FilePath | None = None
+    named_templates: tuple[Text, ...] = ()
     sampling: dict[str, bool | int | float] | None = None
     embedding: EmbeddingFacts | None = None
     remote_code: bool = False
     weights: tuple[WeightFile, ...] = ()
     config: dict[str, Any]
     quantization: dict[str, Any] | None = None
-    quantization_file: str | None = None
+    quantization_file: FileName | None = None
     tensors: TensorFacts | None = None
     unconfirmed: tuple[Unconfirmed, ...] = ()
 
@@ -180,13 +184,32 @@ class LockedService(LockModel):
         candidates: keys of `Lock.models`, sorted; which one is served is decided when compiling.
         unread: repositories that the Hub lists as quantized from the model and that were not read, because nobody
             trusts their publisher; sorted, and no more than MAX_UNREAD.
+        unreadable: repositories by trusted publishers that were asked for and could not be judged, with the reason; no
+            more than MAX_UNREAD.
+        renamed: the name by which the Hub answers for `model`, where it is another one.
     """
 
-    model: str
-    quantization: tuple[str, ...]
-    publishers: tuple[str, ...] = ()
-    candidates: tuple[str, ...]
-    unread: tuple[str, ...] = ()
+    model: ModelKey
+    quantization: tuple[Text, ...]
+    publishers: tuple[Text, ...] = ()
+    candidates: tuple[ModelKey, ...]
+    unread: tuple[RepositoryName, ...] = ()
+    unreadable: dict[ModelKey, Text] = Field(default_factory=dict)
+    renamed: RepositoryName | None = None
+
+    @model_validator(mode="after")
+    def _candidates_are_trusted(self) -> LockedService:
+        """A candidate is the model, or by its publisher or a trusted one: nobody else's is ever searched."""
+        own = {publisher_of(self.model), publisher_of(self.renamed or "")}
+        trusted = own.union(publisher.lower() for publisher in self.publishers)
+        for candidate in self.candidates:
+            if candidate == self.model:
+                continue
+            if candidate.startswith("/") or self.model.startswith("/"):
+                raise ValueError(f"{candidate} is a candidate for {self.model}, and one of them is a folder")
+            if publisher_of(self.model) and publisher_of(repository_of(candidate)) not in trusted:
+                raise ValueError(f"{candidate} is a candidate for {self.model}, and nobody trusts its publisher")
+        return self
 
 
 class LockedImage(LockModel):
@@ -205,8 +228,8 @@ class Lock(LockModel):
     """A whole lock file. `images` holds those whose digest was asked for, by the reference that the plan names."""
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
-    services: dict[str, LockedService]
-    models: dict[str, ModelFacts]
+    services: dict[Text, LockedService]
+    models: dict[ModelKey, ModelFacts]
     images: dict[ImageTag, LockedImage] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -215,4 +238,14 @@ class Lock(LockModel):
             for candidate in service.candidates:
                 if candidate not in self.models:
                     raise ValueError(f"service {name} has the candidate {candidate}, which is not among the models")
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_what_their_names_say(self) -> Lock:
+        for key, facts in self.models.items():
+            is_folder = key.startswith("/")
+            if is_folder != (facts.source == FOLDER):
+                raise ValueError(f"{key} comes from {facts.source}")
+            if not is_folder and lock_key(repository_of(key), facts.branch) != key:
+                raise ValueError(f"{key} has facts of the branch {facts.branch or 'main'}")
         return self

@@ -12,6 +12,7 @@ GPTQ_FILE = "quantize_config.json"
 MODELOPT_FILE = "hf_quant_config.json"
 
 _BYTE = 8
+_LONGEST_METHOD = 64
 
 
 def checkpoint_format(facts: ModelFacts) -> str | None:
@@ -23,7 +24,7 @@ def checkpoint_format(facts: ModelFacts) -> str | None:
         return None
     method = facts.quantization.get("quant_method")
     if isinstance(method, str) and method:
-        return method.lower()
+        return method.lower() if len(method) <= _LONGEST_METHOD else "unknown"
     return _FORMAT_OF_FILE.get(facts.quantization_file or "", "unknown")
 
 
@@ -63,10 +64,11 @@ def orders_over_groups(facts: ModelFacts) -> bool:
 def _compressed_tensors_method(block: Mapping[str, Any]) -> str:
     weights = list(_group_weights(block))
     if weights and all(group.get("num_bits") == _BYTE for group in weights):
-        kinds = {group.get("type") for group in weights}
-        if kinds == {"float"}:
+        # A list and no set: a stranger's value may be of any type.
+        kinds = [group.get("type") for group in weights]
+        if all(kind == "float" for kind in kinds):
             return "fp8"
-        if kinds == {"int"}:
+        if all(kind == "int" for kind in kinds):
             return "int8"
     return "compressed-tensors"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
-# C0, C1 and bidirectional controls: a repository must not be able to move a terminal's cursor.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+from compiler.lock.names import CONTROL
+
 _SHOWN = 200
 
 
@@ -59,6 +58,9 @@ class Reader(Protocol):
     def read_range(self, path: str, start: int, stop: int) -> bytes | None:
         """Bytes from `start` up to `stop` or the file's end; None where it does not exist."""
 
+    def take(self, size: int) -> None:
+        """Account for bytes that will be held until the facts are read; it may raise TooLargeError."""
+
 
 @dataclass
 class SourceError(Exception):
@@ -108,18 +110,30 @@ class AccessError(SourceError):
     code: ClassVar[str] = "E0312"
 
 
+class ClearTextError(AccessError):
+    """A token would be readable on its way."""
+
+    code: ClassVar[str] = "E0314"
+
+
 class ConfigError(SourceError):
     """The repository was read, and does not describe a model."""
 
     code: ClassVar[str] = "E0309"
 
 
+class TooLargeError(SourceError):
+    """The repository holds more than is read of any."""
+
+    code: ClassVar[str] = "E0313"
+
+
 def plain(text: object) -> str:
     """Text from outside as one short line that cannot control a terminal."""
-    line = " ".join(_CONTROL.sub(" ", str(text)).split())
+    line = " ".join(CONTROL.sub(" ", str(text)).split())
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def without_controls(text: str) -> str:
     """Text from outside, whole, with its control characters replaced."""
-    return _CONTROL.sub("\ufffd", text)
+    return CONTROL.sub("\ufffd", text)

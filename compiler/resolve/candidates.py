@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compiler.lock.models import ModelFacts
+from compiler.lock.names import publisher_of
 from compiler.lock.quantization import quantization_method
+from compiler.resolve.answers import AccessError
 from compiler.resolve.limits import BRANCHES
 
 # How publishers name variants. A name only leads to a repository; what it is, its configuration says.
@@ -20,23 +22,22 @@ _SUFFIXES = {
 _IDENTITY = ("model_type", "num_hidden_layers", "hidden_size")
 
 
-def publisher_of(name: str) -> str:
-    """The part before the slash; empty for the Hub's oldest names."""
-    return name.rpartition("/")[0]
-
-
 def trusted_names(names: Iterable[str], model: str, publishers: Iterable[str]) -> tuple[str, ...]:
     """Those of the model's own publisher or of a trusted one. The Hub ignores the case of publishers, and so do we."""
     trusted = {publisher.lower() for publisher in (*publishers, publisher_of(model))}
-    return tuple(name for name in names if name != model and publisher_of(name).lower() in trusted)
+    return tuple(name for name in names if name != model and publisher_of(name) in trusted)
+
+
+def gone_to_strangers(name: str) -> AccessError:
+    """A repository was handed over to another publisher: it is trusted no more, though its old name leads to it."""
+    return AccessError(f"it is `{name}` now, by a publisher that nobody trusts")
 
 
 def leads(model: str, publishers: Iterable[str], asked: tuple[str, ...]) -> tuple[str, ...]:
     """Names by which trusted publishers would publish a variant, for repositories whose card names no base model."""
-    short = model.rpartition("/")[2]
+    own, _, short = model.rpartition("/")
     methods = _SUFFIXES if "auto" in asked else {method: _SUFFIXES.get(method, ()) for method in asked}
     suffixes = dict.fromkeys(suffix for method in methods for suffix in methods[method])
-    own = publisher_of(model)
     return tuple(
         f"{publisher}/{short}{suffix}"
         for publisher in dict.fromkeys((own, *sorted(publishers)))

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+import time
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
-from huggingface_hub import get_session, get_token, hf_raise_for_status
+from huggingface_hub import constants, get_token, hf_raise_for_status
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented under this name
 
-from compiler.resolve.answers import AccessError, MalformedError, SourceError, UnavailableError, plain
-from compiler.resolve.endpoint import shown_endpoint
+from compiler.resolve.answers import (
+    AccessError,
+    ClearTextError,
+    MalformedError,
+    SourceError,
+    TooLargeError,
+    UnavailableError,
+    plain,
+)
+from compiler.resolve.endpoint import is_private, shown_endpoint
 from compiler.resolve.failures import as_source_error, is_passing, rate_limit_wait
-from compiler.resolve.limits import MAX_SMALL_FILE, REQUESTS_AT_ONCE, SLOWEST, TIMEOUT, TRIES
+from compiler.resolve.limits import REQUESTS_AT_ONCE, SLOWEST, TIMEOUT, TRIES
 from compiler.resolve.patience import Patience
 from compiler.resolve.question import Question
+from compiler.resolve.wire.body import ENCODING, TooLongError, read_body
+from compiler.resolve.wire.deadline import Attempt, LateError
+from compiler.resolve.wire.request import opened, told_failure
 
-_Answer = TypeVar("_Answer")
-
-_CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-(?P<last>\d+)/(?:\d+|\*)", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (?P<start>\d{1,18})-(?P<last>\d{1,18})/(?:\d{1,18}|\*)", re.ASCII)
 _TOKEN = re.compile(r"[!-~]+", re.ASCII)
 _PARTIAL = 206
-_CHUNK = 1 << 16
 
 
 class Client:
@@ -39,7 +47,7 @@ class Client:
             patience: what may be waited in all.
         """
         self._endpoint = endpoint
-        self._token = token
+        self._given_token = token
         self._pause = pause
         self._patience = patience
         self._slots = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
@@ -48,24 +56,49 @@ class Client:
         """A question about a repository at a path of the Hub."""
         return Question(shown_endpoint(self._endpoint), name, path)
 
-    def read(self, what: Question, span: tuple[int, int] | None = None) -> bytes:
-        """The body of an answer, or the part of it from a start up to a stop."""
-        return self._ask(what, lambda: self._get(what, span))
+    def read(self, what: Question, limit: int) -> bytes:
+        """The body of an answer, which is no longer than `limit`."""
+        try:
+            return self._ask(what, None, limit)
+        except TooLongError as error:
+            raise TooLargeError(
+                f"the Hub's answer about `{plain(what.name)}` is too long", _beyond(what, limit)
+            ) from error
 
-    def _ask(self, what: Question, request: Callable[[], _Answer]) -> _Answer:
-        """Make a request, again where waiting or trying again may help."""
-        failures = 0
-        while True:
-            if self._patience.is_over:
-                raise UnavailableError("the run was interrupted", (what.note,))
-            try:
-                return request()
-            except SourceError:
-                raise
-            except Exception as error:
-                failures += is_passing(error)
-                if not self._may_retry(error, failures):
-                    raise as_source_error(error, what, has_token=bool(self._token or get_token())) from error
+    def read_range(self, what: Question, start: int, stop: int) -> bytes:
+        """The part of a file from a start up to a stop, or to its end."""
+        try:
+            return self._ask(what, (start, stop), stop - start)
+        except TooLongError as error:
+            raise MalformedError("the Hub's answer is too long", _beyond(what, stop - start)) from error
+
+    def _ask(self, what: Question, span: tuple[int, int] | None, limit: int) -> bytes:
+        """Make a request, again where waiting or trying again may help. All tries have one deadline."""
+        failures, left = 0, SLOWEST
+        with self._slots:
+            while True:
+                started = time.monotonic()
+                try:
+                    seconds = min(left, self._patience.rest)
+                    return self._patience.watch.within(seconds, lambda attempt: self._get(what, span, limit, attempt))
+                except LateError as error:
+                    raise self._late(what) from error
+                except (SourceError, TooLongError):
+                    raise
+                except Exception as error:
+                    left -= time.monotonic() - started
+                    failures += is_passing(error)
+                    if not self._may_retry(error, failures):
+                        raise as_source_error(error, what, has_token=self._token is not None) from error
+
+    def _late(self, what: Question) -> UnavailableError:
+        if self._patience.is_over:
+            return UnavailableError("the run was interrupted", (what.note,))
+        if self._patience.rest <= 0:
+            note = f"this run has asked for {self._patience.longest:.0f} s in all, and no run takes longer"
+        else:
+            note = f"{SLOWEST:.0f} s brought no whole answer; connecting, redirects and tries again count"
+        return UnavailableError("the Hub answers too slowly", (what.note, note), ("try again later",))
 
     def _may_retry(self, error: Exception, failures: int) -> bool:
         """Whether to make the request again, after the wait that this takes."""
@@ -78,39 +111,47 @@ class Client:
         return not self._patience.is_over
 
     @cached_property
+    def _token(self) -> str | None:
+        """The token may lie in a file, so that it is looked up once."""
+        saved = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        return self._given_token or saved or None
+
+    @cached_property
     def _headers(self) -> dict[str, str]:
-        """Those of every request. The token may lie in a file, so that it is looked up once."""
-        token = self._token or get_token()
+        """Those of every request."""
+        token = self._token
         # The HTTP library would refuse it as well, and quote it in its message.
-        if token and _TOKEN.fullmatch(token) is None:
+        if token is not None and _TOKEN.fullmatch(token) is None:
             note = "it has spaces, control characters or letters that no token has"
             raise AccessError("the token cannot be sent", (note,), ("copy HF_TOKEN again, or log in again",))
-        return build_hf_headers(token=token or None)
+        if token is not None and not is_private(self._endpoint):
+            raise _in_the_clear(self._endpoint)
+        return build_hf_headers(token=token if token is not None else False)
 
-    def _get(self, what: Question, span: tuple[int, int] | None) -> bytes:
+    def _get(self, what: Question, span: tuple[int, int] | None, limit: int, attempt: Attempt) -> bytes:
         # A range counts bytes as they are stored.
-        part = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}", "Accept-Encoding": "identity"}
-        headers = {**self._headers, **part}
-        url = self._endpoint + what.path
-        with self._slots, get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
-            hf_raise_for_status(response)
-            if span is None:
-                return self._bounded(response, MAX_SMALL_FILE, what)
-            _check_range(response, span[0], what)
-            return self._bounded(response, span[1] - span[0], what)
+        part = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
+        headers = {**self._headers, "Accept-Encoding": ENCODING if span is None else "identity", **part}
+        with opened(self._endpoint + what.path, headers, TIMEOUT, attempt) as response:
+            hf_raise_for_status(told_failure(response, attempt))
+            if span is not None:
+                _check_range(response, span[0], what)
+            return read_body(response, limit, attempt)
 
-    def _bounded(self, response: Any, limit: int, what: Question) -> bytes:
-        """The body. One longer than `limit`, or slower than any Hub should be, is an error."""
-        body = bytearray()
-        started = self._patience.clock.now()
-        for chunk in response.iter_bytes(_CHUNK):
-            body += chunk
-            if len(body) > limit:
-                raise MalformedError("the Hub's answer is too long", (what.note, f"more than {limit} bytes came back"))
-            if self._patience.is_over or self._patience.clock.now() - started > SLOWEST:
-                note = f"{len(body)} bytes came back in {SLOWEST:.0f} s"
-                raise UnavailableError("the Hub answers too slowly", (what.note, note), ("try again later",))
-        return bytes(body)
+
+def _in_the_clear(endpoint: str) -> ClearTextError:
+    return ClearTextError(
+        "the token is not sent over plain http",
+        (f"HF_ENDPOINT is {shown_endpoint(endpoint)}, and everybody on the way could read the token",),
+        (
+            "set HF_ENDPOINT to an https:// address",
+            "or ask without a token: unset HF_TOKEN, and set HF_HUB_DISABLE_IMPLICIT_TOKEN=1 where you have logged in",
+        ),
+    )
+
+
+def _beyond(what: Question, limit: int) -> tuple[str, str]:
+    return what.note, f"more than {limit} bytes came back, and no more are read"
 
 
 def _check_range(response: Any, start: int, what: Question) -> None:

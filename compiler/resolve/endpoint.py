@@ -23,6 +23,12 @@ def source_name(endpoint: str) -> str:
     return LOOPBACK if host == "localhost" or _is_loopback(host) else shown_endpoint(endpoint)
 
 
+def is_private(endpoint: str) -> bool:
+    """Whether nobody on the way reads what is sent there: it is encrypted, or never leaves this machine."""
+    parts = _parts(endpoint)
+    return parts.scheme.lower() == "https" or source_name(endpoint) == LOOPBACK
+
+
 def _parts(endpoint: str) -> SplitResult:
     """Parts of an endpoint; empty ones where it is no URL, which the first request tells in full."""
     try:

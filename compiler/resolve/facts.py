@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compiler.lock.models import FULL_COMMIT, AdapterFacts, Kind, ModelFacts, TensorFacts, Unconfirmed, WeightFile
+from compiler.lock.models import (
+    FOLDER,
+    FULL_COMMIT,
+    AdapterFacts,
+    Kind,
+    ModelFacts,
+    TensorFacts,
+    Unconfirmed,
+    WeightFile,
+)
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, MODELOPT_FILE
 from compiler.resolve.answers import (
     ConfigError,
@@ -26,11 +35,8 @@ from compiler.resolve.limits import FILES_AT_ONCE
 from compiler.resolve.parallel import begun, in_parallel
 from compiler.resolve.safetensors import aggregate, read_tensors
 from compiler.resolve.sentence import embedding_facts, sentence_files
-from compiler.resolve.strangers import parse_config, parse_object
-
-FOLDER = "folder"
-
-INDEX = "model.safetensors.index.json"
+from compiler.resolve.strangers import parse_config
+from compiler.resolve.weights import INDEX, has_index, weight_files
 
 # No engine reads these, and the last names a folder of whoever converted the checkpoint.
 _NOT_CONFIG = frozenset({"id2label", "label2id", "task_specific_params", "transformers.js_config", "_name_or_path"})
@@ -38,10 +44,6 @@ _QUANTIZATION_KEYS = ("quantization_config", "compression_config")
 _SIDECARS = (MODELOPT_FILE, AWQ_FILE, GPTQ_FILE)
 _RELATIONS = ("quantized", "finetune", "adapter", "merge")
 _RELATION = re.compile(rf"base_model:(?P<relation>{'|'.join(_RELATIONS)}):(?P<base>.+)")
-# State of a training run that lies beside weights (vllm/model_executor/model_loader/weight_utils.py,
-# filter_files_not_needed_for_inference, 0.33.0).
-_NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"})
-_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors", re.ASCII)
 
 
 def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
@@ -60,7 +62,7 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
 
 
 def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
-    weights = _weights(repository, reader)
+    weights = weight_files(repository, reader)
     tensors = _tensors(weights, reader)
     config = _read_config(repository, reader)
     quantization, quantization_file = quantization_block(repository, config, reader)
@@ -101,10 +103,13 @@ class _Ahead:
     def read_range(self, path: str, start: int, stop: int) -> bytes | None:
         return self.reader.read_range(path, start, stop)
 
+    def take(self, size: int) -> None:
+        self.reader.take(size)
+
 
 def _small_files(repository: Repository) -> tuple[str, ...]:
     """What will be read of every model with this listing."""
-    index = (INDEX,) if repository.has(INDEX) and not _is_complete(_safetensors(repository)) else ()
+    index = (INDEX,) if has_index(repository) else ()
     return (CONFIG, *default_files(repository), *sentence_files(repository), *index)
 
 
@@ -186,55 +191,12 @@ def quantization_block(
     return None, None
 
 
-def _weights(repository: Repository, reader: Reader) -> tuple[ListedFile, ...]:
-    """Files at the root that vLLM loads: one format, one copy."""
-    files = _indexed(repository, reader, _safetensors(repository))
-    files = files or _of_format(repository, ".bin") or _of_format(repository, ".pt")
-    if not files and repository.files is not None:
-        name = plain(repository.name)
-        raise ConfigError(f"`{name}` holds no weights that vLLM loads", ("no .safetensors, .bin or .pt at its root",))
-    return tuple(sorted(files, key=lambda file: file.path))
-
-
-def _of_format(repository: Repository, suffix: str) -> tuple[ListedFile, ...]:
-    root = (file for file in repository.files or () if "/" not in file.path and file.path not in _NOT_WEIGHTS)
-    return tuple(file for file in root if file.path.endswith(suffix) and not file.path.startswith("consolidated"))
-
-
-def _safetensors(repository: Repository) -> tuple[ListedFile, ...]:
-    return _of_format(repository, ".safetensors")
-
-
-def _is_complete(files: tuple[ListedFile, ...]) -> bool:
-    """Whether these are all shards of one checkpoint and nothing else: then an index says nothing more."""
-    matches = [match for file in files if (match := _SHARD.fullmatch(file.path))]
-    wholes = {(match["name"], int(match["count"])) for match in matches}
-    numbers = sorted(int(match["number"]) for match in matches)
-    return len(matches) == len(files) and len(wholes) == 1 and numbers == [*range(1, wholes.pop()[1] + 1)]
-
-
-def _indexed(
-    repository: Repository, reader: Reader, files: tuple[ListedFile, ...]
-) -> tuple[ListedFile, ...] | list[ListedFile]:
-    """Only what the index names, where there is one: a stray copy beside the shards is not loaded."""
-    if not files or _is_complete(files) or not repository.has(INDEX):
-        return files
-    content = reader.read(INDEX)
-    shards = [file for file in files if _SHARD.fullmatch(file.path)]
-    if content is None:
-        return shards or files
-    weight_map = parse_object(content, f"{repository.name}/{INDEX}").get("weight_map")
-    values = weight_map.values() if isinstance(weight_map, dict) else ()
-    named = {value for value in values if isinstance(value, str)}
-    return [file for file in files if file.path in named] or shards or files
-
-
 def _tensors(weights: tuple[ListedFile, ...], reader: Reader) -> TensorFacts | None:
     if not weights or not all(file.path.endswith(".safetensors") for file in weights):
         return None
 
     def read(file: ListedFile) -> Any:
-        return read_tensors(partial(reader.read_range, file.path), file.path, file.size)
+        return read_tensors(partial(reader.read_range, file.path), file.path, file.size, reader.take)
 
     shards = in_parallel(read, weights, FILES_AT_ONCE)
     if any(shard is None for shard in shards):

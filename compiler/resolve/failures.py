@@ -58,7 +58,7 @@ def as_source_error(error: Exception, what: Question, *, has_token: bool) -> Sou
     if isinstance(error, _TransportError):
         notes = (what.note, f"{type(error).__name__}: {plain(error)}")
         return UnavailableError("the Hub cannot be reached", notes, ("check the network, the proxy and HF_ENDPOINT",))
-    if isinstance(error, ValueError | TypeError | KeyError | AttributeError):
+    if isinstance(error, ValueError | TypeError | KeyError | AttributeError | RecursionError):
         return what.malformed(error)
     if type(error).__name__ == "InvalidURL":
         return UnavailableError(

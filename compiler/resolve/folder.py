@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.lock.models import ModelFacts
-from compiler.resolve.answers import ConfigError, ListedFile, MalformedError, MissingError, Repository
+from compiler.lock.models import FOLDER, ModelFacts
+from compiler.resolve.answers import (
+    ConfigError,
+    ListedFile,
+    MalformedError,
+    MissingError,
+    Repository,
+    TooLargeError,
+    plain,
+)
 from compiler.resolve.defaults import CHAT_TEMPLATES
-from compiler.resolve.facts import FOLDER, read_facts
-from compiler.resolve.limits import MAX_SMALL_FILE
+from compiler.resolve.facts import read_facts
+from compiler.resolve.limits import most_of
 
 
 def is_folder(model: str) -> bool:
@@ -54,10 +62,16 @@ class _FolderReader:
     folder: Path
 
     def read(self, path: str) -> bytes | None:
-        content = self.read_range(path, 0, MAX_SMALL_FILE + 1)
-        if content is not None and len(content) > MAX_SMALL_FILE:
-            raise MalformedError(f"`{path}` is larger than {MAX_SMALL_FILE} bytes")
+        most = most_of(path)
+        content = self.read_range(path, 0, most + 1)
+        if content is not None and len(content) > most:
+            raise TooLargeError(
+                f"`{plain(path)}` is larger than any such file", (f"no more than {most} bytes are read",)
+            )
         return content
+
+    def take(self, size: int) -> None:
+        """Folders are read one after another."""
 
     def read_range(self, path: str, start: int, stop: int) -> bytes | None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,21 +14,21 @@ from urllib.parse import quote, urlencode
 from huggingface_hub import constants
 
 from compiler.lock.models import FULL_COMMIT
-from compiler.resolve.answers import ListedFile, Repository, SourceError
+from compiler.lock.names import CONTROL, is_branch, is_repository
+from compiler.resolve.answers import ListedFile, Repository, SourceError, TooLargeError, plain
 from compiler.resolve.endpoint import source_name
-from compiler.resolve.limits import LISTING, PAUSE
+from compiler.resolve.limits import LIGHT, LISTING, MAX_ABOUT, MAX_FILES, MAX_LISTING, PAUSE, most_of
 from compiler.resolve.patience import Clock, Patience
 from compiler.resolve.progress import Progress, Silence
 from compiler.resolve.question import AbsentError, Question, invalid_name
+from compiler.resolve.room import VALUE_BYTES, Allowance, Room
+from compiler.resolve.strangers import load_json, values_in
 
 if TYPE_CHECKING:
     from compiler.resolve.client import Client
 
-_REPOSITORY = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
-_LONGEST_NAME = 96
-_BRANCH = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,98}[A-Za-z0-9])?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_FILE_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\\]+")
+_LONGEST_PATH = 1024
 # What a decoder, and reading fields that are not there, raises on JSON of another form.
 _UNUSABLE = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 
@@ -92,11 +91,11 @@ class Hub:
         Raises:
             SourceError: it does not exist, is not readable, or the Hub did not answer.
         """
-        if not _is_name(name):
+        if not is_repository(name):
             raise invalid_name(name)
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         what = self._client.question(name, f"/api/models/{name}{at}?blobs=true")
-        answer = self._json(what)
+        answer = self._json(what, MAX_ABOUT)
         if not isinstance(answer, dict):
             raise what.malformed(ValueError("not an object"))
         try:
@@ -104,22 +103,26 @@ class Hub:
         except _UNUSABLE as error:
             raise what.malformed(error) from error
 
-    def reader(self, repository: Repository) -> HubReader:
-        """Reads a repository's files at the commit that it was listed at."""
+    def reader(self, repository: Repository, allowance: Allowance | None = None) -> HubReader:
+        """Reads a repository's files at the commit that it was listed at, within what it may take."""
         # The Hub resolves full hashes only.
         is_full = repository.commit is not None and FULL_COMMIT.fullmatch(repository.commit) is not None
         head = repository.branch or constants.DEFAULT_REVISION
-        return HubReader(self._client, repository.name, str(repository.commit) if is_full else head)
+        revision = str(repository.commit) if is_full else head
+        sizes = {file.path: file.size for file in repository.files or ()}
+        return HubReader(
+            self._client, repository.name, revision, sizes, allowance or Allowance(Room(), repository.name)
+        )
 
     def branches(self, name: str) -> tuple[str, ...]:
         """Branches of a repository beside `main`, sorted."""
         what = self._client.question(name, f"/api/models/{name}/refs")
-        answer = self._json(what)
+        answer = self._json(what, MAX_ABOUT)
         branches = answer.get("branches") if isinstance(answer, dict) else None
         if not isinstance(branches, list):
             raise what.malformed(ValueError("no list of branches"))
         names = [branch.get("name") for branch in branches if isinstance(branch, dict)]
-        return tuple(sorted(branch for branch in names if isinstance(branch, str) and _is_branch(branch)))
+        return tuple(sorted(branch for branch in names if isinstance(branch, str) and is_branch(branch)))
 
     def quantized_variants(self, name: str) -> tuple[str, ...]:
         """Repositories whose card says that they are quantized from this one, sorted."""
@@ -138,16 +141,16 @@ class Hub:
     def _listing(self, query: dict[str, str], name: str) -> tuple[str, ...]:
         path = f"/api/models?{urlencode({**query, 'limit': LISTING})}"
         what = self._client.question(name, path)
-        entries = self._json(what)
+        entries = self._json(what, MAX_LISTING)
         if not isinstance(entries, list):
             raise what.malformed(ValueError("not a list"))
         names = (entry.get("id") for entry in entries if isinstance(entry, dict) and not _is_gguf_only(entry))
-        return tuple(sorted({found for found in names if isinstance(found, str) and _is_name(found)}))
+        return tuple(sorted({found for found in names if isinstance(found, str) and is_repository(found)}))
 
-    def _json(self, what: Question) -> Any:
-        content = self._client.read(what)
+    def _json(self, what: Question, limit: int) -> Any:
+        content = self._client.read(what, limit)
         try:
-            return json.loads(content)
+            return load_json(content, what.name)
         except (ValueError, RecursionError) as error:
             raise what.malformed(error) from error
 
@@ -159,20 +162,38 @@ class HubReader:
     client: Client
     name: str
     revision: str
+    sizes: Mapping[str, int | None]
+    allowance: Allowance
 
     def read(self, path: str) -> bytes | None:
-        """A small file; None where it does not exist."""
+        """A small file; None where it does not exist.
+
+        Raises:
+            TooLargeError: it is larger than any such file.
+        """
+        most, listed = most_of(path), self.sizes.get(path)
+        if listed is not None and listed > most:
+            note = f"the Hub lists {listed} bytes, and no more than {most} are read"
+            raise TooLargeError(f"`{self.name}/{plain(path)}` is larger than any such file", (note,))
+        # Where the Hub does not say how long it is, it may be as long as it likes.
+        self.take(LIGHT if listed is None else listed)
         try:
-            return self.client.read(self._question(path))
+            content = self.client.read(self._question(path), most if listed is None else min(most, max(listed, LIGHT)))
         except AbsentError:
             return None
+        self.take(max(0, len(content) - (listed or 0)) + VALUE_BYTES * values_in(content))
+        return content
 
     def read_range(self, path: str, start: int, stop: int) -> bytes | None:
         """Bytes from `start` up to `stop` or the file's end; None where it does not exist."""
         try:
-            return self.client.read(self._question(path), (start, stop))
+            return self.client.read_range(self._question(path), start, stop)
         except AbsentError:
             return None
+
+    def take(self, size: int) -> None:
+        """Account for bytes that will be held until the facts are read."""
+        self.allowance.take(size)
 
     def _question(self, path: str) -> Question:
         return self.client.question(self.name, f"/{self.name}/resolve/{quote(self.revision, safe='')}/{quote(path)}")
@@ -182,6 +203,9 @@ def _repository(info: Mapping[str, Any], source: str, branch: str | None) -> Rep
     card = info.get("cardData")
     card = card if isinstance(card, dict) else {}
     siblings = info.get("siblings")
+    if isinstance(siblings, list) and len(siblings) > MAX_FILES:
+        note = f"it lists {len(siblings)} files, and no more than {MAX_FILES} are looked at"
+        raise TooLargeError(f"`{plain(info['id'])}` is larger than any model", (note,))
     return Repository(
         name=_name(info["id"]),
         source=source,
@@ -197,21 +221,10 @@ def _repository(info: Mapping[str, Any], source: str, branch: str | None) -> Rep
     )
 
 
-def _is_name(name: str) -> bool:
-    """As huggingface_hub has it (utils/_validators.py:validate_repo_id)."""
-    is_name = len(name) <= _LONGEST_NAME and _REPOSITORY.fullmatch(name) is not None
-    return is_name and ".." not in name and "--" not in name
-
-
 def _name(name: object) -> str:
-    if not isinstance(name, str) or not _is_name(name):
+    if not isinstance(name, str) or not is_repository(name):
         raise ValueError(f"id {name!r}")
     return name
-
-
-def _is_branch(name: str) -> bool:
-    is_name = name != constants.DEFAULT_REVISION and _BRANCH.fullmatch(name) is not None
-    return is_name and ".." not in name and "//" not in name
 
 
 def _gated(value: object) -> Literal[False, "auto", "manual"]:
@@ -238,7 +251,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _listed(sibling: Mapping[str, Any]) -> ListedFile:
     path, size, large = sibling["rfilename"], sibling.get("size"), sibling.get("lfs")
-    if not isinstance(path, str) or _FILE_PATH.fullmatch(path) is None:
+    if not isinstance(path, str) or not 0 < len(path) <= _LONGEST_PATH or "\\" in path or CONTROL.search(path):
         raise ValueError(f"file name {path!r}")
     if size is not None and (type(size) is not int or size < 0):
         raise ValueError(f"size {size!r} of {path}")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-from compiler.resolve.limits import LONGEST_WAIT
+from compiler.resolve.limits import LONGEST_RUN, LONGEST_WAIT
+from compiler.resolve.wire.deadline import Watch
 
 _RESET = re.compile(r";\s*t=(\d{1,6})\b", re.ASCII)
 _SECONDS = re.compile(r"\d{1,6}", re.ASCII)
@@ -52,16 +53,32 @@ class Patience:
 
     Attributes:
         clock: measures and passes the time.
+        watch: ends requests whose time is over.
+        longest: seconds of a run, waits included.
         is_over: the user interrupted the run; nothing is tried again.
     """
 
-    def __init__(self, report: Callable[[str], None], clock: Clock | None = None, budget: float = LONGEST_WAIT) -> None:
+    def __init__(
+        self,
+        report: Callable[[str], None],
+        clock: Clock | None = None,
+        budget: float = LONGEST_WAIT,
+        longest: float = LONGEST_RUN,
+    ) -> None:
         self.clock = clock or RealClock()
+        self.watch = Watch()
+        self.longest = longest
         self.is_over = False
+        self._started = self.clock.now()
         self._report = report
         self._left = budget
         self._until = float("-inf")
         self._lock = threading.Lock()
+
+    @property
+    def rest(self) -> float:
+        """Seconds after which this run asks nothing more."""
+        return self._started + self.longest - self.clock.now()
 
     def wait(self, seconds: float) -> bool:
         """Wait as the Hub asks, or say that it is longer than this run waits."""
@@ -82,6 +99,7 @@ class Patience:
         """The user interrupted: end every wait."""
         self.is_over = True
         self.clock.wake()
+        self.watch.stop()
 
 
 def asked_wait(headers: Mapping[str, str]) -> float | None:

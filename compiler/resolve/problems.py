@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
 
-from compiler.diagnostics import Diagnostic, Edit, Help, Label, Span
+from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import quantization_method
+from compiler.lock.second_looks import Locate, SpecPath
 from compiler.lock.staleness import Ask
 from compiler.resolve.answers import MissingError, SourceError, UnknownNameError
 from compiler.resolve.candidates import is_variant
 from compiler.resolve.hub import Hub
 from compiler.resolve.search import Search
-
-SpecPath = tuple[str | int, ...]
-Locate = Callable[[SpecPath], Span | None]
 
 # Methods that a spec can ask for by name.
 _METHODS = ("none", "fp8", "int8", "awq", "gptq", "compressed-tensors")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from compiler.diagnostics import Diagnostic
-from compiler.lock.models import MAX_UNREAD, Lock, LockedService, ModelFacts
+from compiler.diagnostics import Diagnostic, Help, Severity
+from compiler.lock.file import MAX_BYTES, format_lock
+from compiler.lock.models import MAX_UNREAD, Lock, LockedService, ModelFacts, repository_of
 from compiler.lock.quantization import answers_quantization
+from compiler.lock.second_looks import Locate, new_name, rename_problems
 from compiler.lock.staleness import Ask, asked_of, differences
 from compiler.resolve.answers import SourceError, UnavailableError
 from compiler.resolve.cache import Cache
+from compiler.resolve.candidates import gone_to_strangers, trusted_names
 from compiler.resolve.hub import Hub
-from compiler.resolve.problems import Locate, no_variant, not_a_model, source_problem
+from compiler.resolve.problems import no_variant, not_a_model, source_problem
 from compiler.resolve.search import Search, search
 from compiler.resolve.source import Found, Source
 from compiler.spec.models import Spec
@@ -54,15 +57,29 @@ def resolve_lock(
         for name, outcome in outcomes.items()
         if isinstance(outcome, _Failure)
     ]
-    return (None, tuple(dict.fromkeys(problems))) if problems else (_lock(asks, found, moving), ())
+    if problems:
+        return None, tuple(dict.fromkeys(problems))
+    lock = _lock(asks, found, moving)
+    problems = [problem for problem in rename_problems(spec, lock, locate) if problem.severity is Severity.ERROR]
+    problems += _too_long(lock)
+    return (None, tuple(problems)) if problems else (lock, ())
+
+
+def _too_long(lock: Lock) -> Iterator[Diagnostic]:
+    if (size := len(format_lock(lock).encode())) > MAX_BYTES:
+        notes = (f"it would have {size} bytes, and at most {MAX_BYTES} are read",)
+        helps = (Help("ask for one quantization, or trust fewer publishers: the lock has fewer candidates then"),)
+        yield Diagnostic("E0313", "the lock would be larger than any that is read", notes=notes, helps=helps)
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """Candidates of a service, and names of what was not read."""
+    """Candidates of a service, names of what was not read, why some could not be, and the model's own new name."""
 
     models: dict[str, ModelFacts]
     unread: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    renamed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,11 @@ def _kept(asks: Mapping[str, Ask], previous: Lock | None) -> dict[str, LockedSer
     """Services of the previous lock whose ask is the same."""
     services = {} if previous is None else previous.services
     entries = ((name, ask, services.get(name)) for name, ask in asks.items())
-    return {name: entry for name, ask, entry in entries if entry is not None and not any(differences(name, ask, entry))}
+    return {
+        name: entry
+        for name, ask, entry in entries
+        if entry is not None and entry.candidates and not any(differences(name, ask, entry))
+    }
 
 
 def _outcomes(
@@ -100,12 +121,20 @@ def _outcomes(
 def _reread(entry: LockedService, found: Mapping[str, Found]) -> _Outcome:
     """The candidates that a service already has."""
     models: dict[str, ModelFacts] = {}
+    unreadable, renamed, gone = dict(entry.unreadable), entry.renamed, None
     for candidate in entry.candidates:
         item = found[candidate]
         if isinstance(item, SourceError):
             return _Failure(item)
-        models[item[0]] = item[1]
-    return _Chosen(models, entry.unread)
+        name, facts = item
+        if repository_of(candidate) in (entry.model, entry.renamed):
+            renamed = new_name(entry.model, name)
+        elif not trusted_names([repository_of(name)], entry.renamed or entry.model, entry.publishers):
+            gone = gone_to_strangers(name)
+            unreadable[candidate] = gone.message
+            continue
+        models[name] = facts
+    return _Failure(gone) if gone is not None and not models else _Chosen(models, entry.unread, unreadable, renamed)
 
 
 def _chosen(ask: Ask, found: Search) -> _Outcome:
@@ -120,7 +149,9 @@ def _chosen(ask: Ask, found: Search) -> _Outcome:
     name, facts = found.main
     if facts.kind == "model" and answers_quantization(facts, ask.quantization):
         models[name] = facts
-    return _Chosen(models, found.unread()[:MAX_UNREAD]) if models else _Failure(found)
+    if not models:
+        return _Failure(found)
+    return _Chosen(models, found.unread()[:MAX_UNREAD], found.unreadable(), new_name(ask.model, name))
 
 
 def _diagnostic(service: str, ask: Ask, failure: _Failure, hub: Hub, locate: Locate) -> Diagnostic:
@@ -140,6 +171,8 @@ def _lock(asks: Mapping[str, Ask], found: Mapping[str, _Chosen], moving: Collect
             publishers=ask.publishers,
             candidates=tuple(sorted(found[name].models)),
             unread=found[name].unread,
+            unreadable=dict(sorted(found[name].unreadable.items())),
+            renamed=found[name].renamed,
         )
         for name, ask in sorted(asks.items())
     }

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from compiler.lock.models import TensorFacts, TensorKind
-from compiler.resolve.answers import MalformedError, plain, without_controls
+from compiler.resolve.answers import MalformedError, TooLargeError, plain, without_controls
+from compiler.resolve.limits import MAX_HEADER, MAX_HEADER_VALUES, MAX_TENSOR_KINDS, MAX_TENSORS
+from compiler.resolve.strangers import load_json
 
-# The format's own reader refuses longer headers (safetensors/src/tensor.rs:MAX_HEADER_SIZE is 100 MB; the Hub: 25 MB).
-MAX_HEADER = 25_000_000
 PREFIX = 8
 # Nearly every header fits in this, so that one request is enough.
 FIRST_READ = 100_000
@@ -26,8 +27,14 @@ _BITS = {
 }  # fmt: skip
 
 _START_AND_STOP = 2
+# Longer names are not remembered.
+_REMEMBERED = 256
+# Longer headers are read one at a time.
+_LONG = 1 << 20
+_LONG_HEADERS = threading.Lock()
 
 RangeReader = Callable[[int, int], bytes | None]
+Account = Callable[[int], None]
 
 
 class Tensor(NamedTuple):
@@ -39,16 +46,20 @@ class Tensor(NamedTuple):
     size: int
 
 
-def read_tensors(read_range: RangeReader, file: str, size: int | None) -> tuple[Tensor, ...] | None:
+def read_tensors(
+    read_range: RangeReader, file: str, size: int | None, take: Account = lambda _: None
+) -> tuple[Tensor, ...] | None:
     """Read the header of one file, and never its data.
 
     Args:
         read_range: gives bytes from a start up to a stop or the end of the file; None where there is no such file.
         file: what errors call it.
         size: of the whole file, where known; the header must account for all of it.
+        take: is told how many bytes of header will be held.
 
     Raises:
         MalformedError: the header is too long, is no JSON, or contradicts itself or `size`.
+        TooLargeError: it has more values than that of any model.
     """
     first = read_range(0, FIRST_READ)
     if first is None:
@@ -56,30 +67,48 @@ def read_tensors(read_range: RangeReader, file: str, size: int | None) -> tuple[
     length = int.from_bytes(first[:PREFIX], "little")
     if len(first) < PREFIX or not 0 < length <= MAX_HEADER:
         raise _malformed(file, f"a header of {length} bytes, and at most {MAX_HEADER} are read")
-    header = first[PREFIX : PREFIX + length]
-    if len(header) < length:
-        header = read_range(PREFIX, PREFIX + length) or b""
-    if len(header) != length:
-        raise _malformed(file, f"{len(header)} of {length} bytes of its header")
-    tensors = parse_header(header, file)
+    if size is not None and PREFIX + length > size:
+        raise _malformed(file, f"a header of {length} bytes in a file of {size}")
+    take(length)
+    if length < _LONG:
+        tensors = parse_header(_header(read_range, file, first, length), file)
+    else:
+        with _LONG_HEADERS:
+            tensors = parse_header(_header(read_range, file, first, length), file)
     data = sum(tensor.size for tensor in tensors)
     if size is not None and PREFIX + length + data != size:
         raise _malformed(file, f"a header for {PREFIX + length + data} bytes in a file of {size}")
     return tensors
 
 
+def _header(read_range: RangeReader, file: str, first: bytes, length: int) -> bytes:
+    header = first[PREFIX : PREFIX + length]
+    if len(header) < length:
+        header = read_range(PREFIX, PREFIX + length) or b""
+    if len(header) != length:
+        raise _malformed(file, f"{len(header)} of {length} bytes of its header")
+    return header
+
+
 def parse_header(header: bytes, file: str) -> tuple[Tensor, ...]:
     """Tensors of one header, whose data must follow each other without gap or overlap."""
     try:
-        entries = json.loads(header)
+        entries = load_json(header, file, MAX_HEADER_VALUES)
     except (ValueError, RecursionError) as error:
         raise _malformed(file, "a header that is not JSON") from error
     if not isinstance(entries, dict):
         raise _malformed(file, "a header that is not a JSON object")
     entries.pop("__metadata__", None)
-    described = [_tensor(name, entry, file) for name, entry in entries.items()]
-    _check_spans(sorted([span for _, span in described]), file)
-    return tuple([tensor for tensor, _ in described])
+    tensors: list[Tensor] = []
+    spans: list[tuple[int, int]] = []
+    for name in list(entries):
+        # What is read is let go: a header takes ten times as much as what is kept of it.
+        tensor, span = _tensor(name, entries.pop(name), file)
+        tensors.append(tensor)
+        spans.append(span)
+    spans.sort()
+    _check_spans(spans, file)
+    return tuple(tensors)
 
 
 def _check_spans(spans: Iterable[tuple[int, int]], file: str) -> None:
@@ -111,20 +140,35 @@ def _counts(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
+def _known(text: str) -> str:
+    return _remembered(text) if len(text) <= _REMEMBERED else without_controls(text)
+
+
 # Variants of one model have the same names.
-_known = lru_cache(maxsize=1 << 16)(without_controls)
+_remembered = lru_cache(maxsize=1 << 15)(without_controls)
 
 
 def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
-    """All tensors of a model as counted kinds and one digest."""
-    known = sorted(tensors)
-    lines = "".join([f"{name} {dtype} {list(shape)}\n" for name, dtype, shape, _ in known])
-    counts = Counter([(_pattern(name), dtype, shape) for name, dtype, shape, _ in known])
+    """All tensors of a model as counted kinds and one digest.
+
+    Raises:
+        TooLargeError: no model has so many tensors, or so many kinds of them.
+    """
+    known = sorted(islice(tensors, MAX_TENSORS + 1))
+    if len(known) > MAX_TENSORS:
+        raise _too_many(MAX_TENSORS, "tensors")
+    counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
+    digest = hashlib.sha256()
+    for name, dtype, shape, _ in known:
+        counts[_pattern(name), dtype, shape] += 1
+        if len(counts) > MAX_TENSOR_KINDS:
+            raise _too_many(MAX_TENSOR_KINDS, "kinds of tensors")
+        digest.update(f"{name} {dtype} {list(shape)}\n".encode(errors="replace"))
     kinds = (
         TensorKind(name=name, dtype=dtype, shape=shape, count=n) for (name, dtype, shape), n in sorted(counts.items())
     )
     return TensorFacts(
-        digest=f"sha256:{hashlib.sha256(lines.encode(errors='replace')).hexdigest()}",
+        digest=f"sha256:{digest.hexdigest()}",
         total_bytes=sum([tensor.size for tensor in known]),
         kinds=tuple(kinds),
     )
@@ -134,8 +178,16 @@ def aggregate(tensors: Iterable[Tensor]) -> TensorFacts:
 _NUMBERS = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
-@lru_cache(maxsize=1 << 16)
+def _too_many(most: int, what: str) -> TooLargeError:
+    return TooLargeError("the headers describe more than any model", (f"more than {most} {what}",))
+
+
 def _pattern(name: str) -> str:
+    return _known_pattern(name) if len(name) <= _REMEMBERED else _NUMBERS.sub("*", name)
+
+
+@lru_cache(maxsize=1 << 15)
+def _known_pattern(name: str) -> str:
     return _NUMBERS.sub("*", name)
 
 

@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from compiler.lock.models import ModelFacts, lock_key
+from compiler.lock.models import MAX_UNREAD, ModelFacts, lock_key
+from compiler.lock.names import publisher_of
 from compiler.lock.quantization import answers_quantization, orders_over_groups
 from compiler.lock.staleness import Ask
-from compiler.resolve.answers import AccessError, SourceError, UnavailableError
+from compiler.resolve.answers import (
+    MissingError,
+    SourceError,
+    TooLargeError,
+    UnavailableError,
+    plain,
+)
 from compiler.resolve.candidates import (
+    gone_to_strangers,
     is_variant,
     leads,
     likely_branches,
     may_have_variants,
-    publisher_of,
     trusted_names,
 )
 from compiler.resolve.folder import is_folder
+from compiler.resolve.limits import MAX_CANDIDATES
 from compiler.resolve.parallel import by_name
 from compiler.resolve.source import Found, Source
+
+
+class _TooManyError(TooLargeError):
+    """There are more candidates than are read."""
 
 
 @dataclass(slots=True)
@@ -53,6 +65,17 @@ class Search:
         """Listed repositories that were not asked about, sorted."""
         asked = {*self.tried, *(() if isinstance(self.main, SourceError) else (self.main[0],))}
         return tuple(name for name in self.listed if name not in asked)
+
+    def unreadable(self) -> dict[str, str]:
+        """Trusted repositories that were asked about and could not be judged, with the reason."""
+        reasons = {
+            name: found
+            for name, found in sorted(self.tried.items())
+            if isinstance(found, SourceError) and not isinstance(found, MissingError)
+        }
+        # What was left out is told after what is odd.
+        names = sorted(reasons, key=lambda name: (isinstance(reasons[name], _TooManyError), name))
+        return {name: plain(reasons[name].message) for name in sorted(names[:MAX_UNREAD])}
 
     def over_groups(self, asked: tuple[str, ...]) -> set[str]:
         """Repositories whose `main` the engine refuses for its activation ordering, and that would do otherwise."""
@@ -94,6 +117,7 @@ def _search_variants(asks: Mapping[str, Ask], searches: Mapping[str, Search], so
         service: trusted_names(searches[service].listed, name, asks[service].publishers)
         for service, name in wanted.items()
     }
+    _leave_out(listed, searches)
     _try(listed, searches, source)
     _drop_strangers(listed, asks, searches)
     likely = {
@@ -105,10 +129,19 @@ def _search_variants(asks: Mapping[str, Ask], searches: Mapping[str, Search], so
     _drop_strangers(likely, asks, searches)
 
 
+def _leave_out(names: dict[str, tuple[str, ...]], searches: Mapping[str, Search]) -> None:
+    """No more candidates than anybody needs: the rest is told, and not read."""
+    for service, group in names.items():
+        names[service] = group[:MAX_CANDIDATES]
+        for name in group[MAX_CANDIDATES:]:
+            message = f"{len(group)} variants are by trusted publishers, and the first {MAX_CANDIDATES} were read"
+            searches[service].tried[name] = _TooManyError(message)
+
+
 def _drop_strangers(
     names: Mapping[str, tuple[str, ...]], asks: Mapping[str, Ask], searches: Mapping[str, Search]
 ) -> None:
-    """A repository that was handed over to another publisher is trusted no more, though its old name leads to it."""
+    """Repositories that were handed over to another publisher."""
     for service, group in names.items():
         search, ask = searches[service], asks[service]
         owner = ask.model if isinstance(search.main, SourceError) else search.main[0]
@@ -116,7 +149,7 @@ def _drop_strangers(
             found = search.tried[name]
             if isinstance(found, SourceError) or trusted_names([found[0]], "", (*ask.publishers, publisher_of(owner))):
                 continue
-            search.tried[name] = AccessError(f"it is `{found[0]}` now, by a publisher that nobody trusts")
+            search.tried[name] = gone_to_strangers(found[0])
 
 
 def _search_branches(asks: Mapping[str, Ask], searches: Mapping[str, Search], source: Source) -> None:
@@ -137,7 +170,7 @@ def _search_branches(asks: Mapping[str, Ask], searches: Mapping[str, Search], so
             for name, listing in lists.items()
             if not isinstance(listing, SourceError)
             for branch in likely_branches(listing)
-        )
+        )[:MAX_CANDIDATES]
     _try(keys, searches, source)
     for service, group in keys.items():
         _drop_over_groups(searches[service], group)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from compiler.lock.models import ModelFacts, lock_key, repository_of
 from compiler.resolve.answers import (
     AccessError,
+    ConfigError,
     GoneError,
     MalformedError,
     MissingError,
@@ -22,6 +23,10 @@ from compiler.resolve.facts import read_facts
 from compiler.resolve.folder import folder_facts, is_folder
 from compiler.resolve.hub import Hub
 from compiler.resolve.parallel import by_name
+from compiler.resolve.room import Room
+
+# What reading values of another type or size than they should have raises.
+_UNUSABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 # A key of the lock with its facts, or why there are none.
 Found = tuple[str, ModelFacts] | SourceError
@@ -34,12 +39,14 @@ class Source:
     Attributes:
         known: models of the previous lock. Their commits stay, and what they confirm is not asked again.
         upgrade: move to the newest commits instead.
+        room: what all models of one lock may take.
     """
 
     hub: Hub
     cache: Cache
     known: Mapping[str, ModelFacts] = field(default_factory=dict)
     upgrade: bool = False
+    room: Room = field(default_factory=Room)
 
     def find(self, key: str) -> Found:
         """Facts of one repository, `repository@branch` or folder."""
@@ -48,7 +55,11 @@ class Source:
                 return key, folder_facts(key)
             return self._offline(key) if self.hub.is_offline else self._on_hub(key)
         except SourceError as error:
-            return _told_with_lock(key, error, self.known.get(key))
+            return _alone(_told_with_lock(key, error, self.known.get(key)))
+        except _UNUSABLE as error:
+            # Whatever a stranger writes, it concerns the stranger's repository alone.
+            note = f"{type(error).__name__}: {plain(error)}"
+            return ConfigError(f"what `{plain(key)}` says of itself cannot be used", (note,))
 
     def find_all(self, keys: Iterable[str]) -> dict[str, Found]:
         """Facts of several, each asked for once."""
@@ -134,10 +145,18 @@ class Source:
         else:
             facts = self.cache.facts(repository.name, repository.branch, repository.commit)
         if facts is None:
-            facts = read_facts(repository, self.hub.reader(repository))
+            with self.room.reading(repository.name) as allowance:
+                facts = read_facts(repository, self.hub.reader(repository, allowance))
+                self.room.keep(lock_key(repository.name, repository.branch), facts)
             self.cache.keep_facts(repository.name, facts)
         # All but the gate belongs to the commit.
         return facts.model_copy(update={"gated": repository.gated})
+
+
+def _alone(error: SourceError) -> SourceError:
+    """A failure without the frames that it came through: they hold all that was read until then."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def _told_with_lock(key: str, error: SourceError, known: ModelFacts | None) -> SourceError:

@@ -29,6 +29,7 @@ class Standing(StrEnum):
     CHOSEN = "chosen"
     PASSED_OVER = "not chosen"
     REFUSED = "refused"
+    UNREADABLE = "unreadable"
     UNREAD = "not read"
 
 
@@ -108,6 +109,8 @@ def _rows(name: str, lock: Lock, table: _Table) -> Iterator[Judgement]:
     for refusal in table.field.refusals[name]:
         code = refusal.problem.code
         yield Judgement(refusal.candidate, refusal.method, Standing.REFUSED, refusal.reason, code)
+    for repository, reason in lock.services[name].unreadable.items():
+        yield Judgement(repository, None, Standing.UNREADABLE, reason)
     for repository in lock.services[name].unread:
         publisher = repository.rpartition("/")[0]
         yield Judgement(repository, None, Standing.UNREAD, f"publisher {publisher} is not in policy.publishers")

@@ -30,7 +30,7 @@ from typing import NamedTuple
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _copy import copy_model  # noqa: E402
-from _download import EXIT_DISK, GIB, check_disk, download, hf_executable, selection  # noqa: E402
+from _download import EXIT_DISK, GIB, check_disk, download, hf_executable, selection, whole  # noqa: E402
 from _model import check_model, hf_home, missing_bytes, model_folder, repository_folder, unfinished  # noqa: E402
 from _stack import (  # noqa: E402
     EXIT_SNAPSHOT,
@@ -100,7 +100,7 @@ def _obtain(options: Options, model: JsonObject) -> None:
     with _marked(model):
         download(options.plan, model, revision, selection(model), options.lock)
     if not model["files"] and not _is_complete(model):
-        download(options.plan, model, revision, [], options.lock)
+        download(options.plan, model, revision, whole(model), options.lock)
 
 
 @contextmanager
@@ -181,6 +181,8 @@ def _mend(options: Options, folder: Path, model: JsonObject, wrong: list[Wrong])
 
 def _discard(path: Path, repository: Path) -> None:
     """The link, and the content if it lies in the cache: `hf` keeps what is there."""
+    if not path.parent.resolve().is_relative_to(repository.resolve()):
+        raise StackError(EXIT_SNAPSHOT, f"{path} is not in {repository}: nothing was removed")
     content = path.resolve()
     path.unlink()
     if content.is_relative_to(repository.resolve()):
@@ -240,7 +242,13 @@ def _attempt(options: Options, model: JsonObject) -> Outcome:
 def _models(services: list[JsonObject]) -> list[JsonObject]:
     """Each model once, also where several services serve it."""
     keys = ("folder", "repository", "commit")
-    return list({tuple(service["model"][key] for key in keys): service["model"] for service in services}.values())
+    models = ({**service["model"], "runs_code": _runs_code(service)} for service in services)
+    return list({tuple(model[key] for key in keys): model for model in models}.values())
+
+
+def _runs_code(service: JsonObject) -> bool:
+    """Whether the policy lets the server run Python that comes with its model."""
+    return any(argument["flag"] == "--trust-remote-code" for argument in service["arguments"])
 
 
 def report(stack: str, outcomes: list[Outcome], *, as_json: bool) -> int:

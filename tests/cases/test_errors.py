@@ -37,6 +37,8 @@ ELSEWHERE = {
     "E0310": "tests/hub/test_hub.py",
     "E0311": "tests/hub/test_hub.py",
     "E0312": "tests/hub/test_hub.py",
+    "E0313": "tests/hub/test_bounds.py",
+    "E0314": "tests/hub/test_deadline.py",
     "E0317": "tests/registry/test_images.py",
     "E0601": "tests/unit/test_cli_compile.py",
     "E0602": "tests/unit/test_cli_compile.py",

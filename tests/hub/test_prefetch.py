@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from compiler.plan.ir import ModelFile
+from compiler.plan.ir import Argument, ModelFile
 from tests.hub.builders import COMMIT, repository
 from tests.hub.recordings import Recording
 from tests.hub.server import Fault, LoopbackHub, serve
@@ -124,6 +124,37 @@ def test_only_what_vllm_reads_comes_and_only_once(machine: Machine) -> None:
         assert again.returncode == 0
         assert "hashing" not in again.stderr  # 100 GB are not read at every start
         assert len(hub.requests) == asked
+
+
+def arguments_with(*flags: str) -> tuple[Argument, ...]:
+    return tuple(Argument(flag, None, "policy") for flag in flags)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("listed", [False, True])
+def test_code_comes_along_only_where_the_policy_lets_it_run(machine: Machine, allowed: bool, listed: bool) -> None:
+    plan = two_on_one_gpu()
+    served = replace(plan.service("coder").model, **({} if listed else {"files": (), "weights_bytes": None}))
+    if listed:
+        files = tuple(ModelFile(path, len(content), digest(content)) for path, content in SHARDS.items())
+        served = replace(served, files=files, weights_bytes=sum(file.size or 0 for file in files))
+    arguments = plan.service("coder").arguments + arguments_with(*["--trust-remote-code"] * allowed)
+    write_tree(with_service(plan, "coder", model=served, arguments=arguments), machine.tree)
+    code = {"modeling.py": b"import os", "training_args.bin": b"a pickle"}
+    with serve([repository(NAME, contents={**FILES, **code})]) as hub:
+        done = machine.prefetch(hub=hub)
+        assert done.returncode == 0, done.stderr
+        assert ("modeling.py" in machine.present()) is allowed
+        assert bool(hub.asked("modeling.py")) is allowed
+        assert not hub.asked("training_args")
+
+
+def test_the_token_is_not_sent_over_plain_http(machine: Machine) -> None:
+    done = machine.prefetch(HF_ENDPOINT="http://mirror.invalid", HF_TOKEN=TOKEN)
+    assert done.returncode == 4
+    assert "everybody on the way could read the token" in done.stderr + done.stdout
+    assert TOKEN not in done.stderr + done.stdout
+    assert not (machine.root / "calls").exists()
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(machine: Machine) -> None:

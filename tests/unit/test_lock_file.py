@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from compiler.lock import text
 from compiler.lock.file import MAX_BYTES, format_lock, read_lock, write_lock
 from compiler.lock.models import Lock, LockedService, ModelFacts, TensorFacts, TensorKind, WeightFile
+from compiler.resolve.answers import without_controls
 
 # Everything that JSON can hold and a Hub can send. -0.0 and 0.0 are equal, so they would not show a difference.
 scalars = (
@@ -32,16 +33,16 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=8
 )
 objects = st.dictionaries(keys, values, max_size=4)
-names = st.text("abcdefghijklmnopqrstuvwxyz-0123456789", min_size=1, max_size=8)
-kinds = st.builds(
-    TensorKind, name=st.text(max_size=8), dtype=names, shape=st.tuples(st.integers(0, 9)), count=st.integers(1, 99)
-)
-weights = st.builds(WeightFile, path=names, size=st.none() | st.integers(0, 2**60), sha256=st.none() | names)
+names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+lines = st.text(max_size=8).map(without_controls)
+kinds = st.builds(TensorKind, name=lines, dtype=names, shape=st.tuples(st.integers(0, 9)), count=st.integers(1, 99))
+weights = st.builds(WeightFile, path=names, size=st.none() | st.integers(0, 2**60), sha256=st.none() | hashes)
 facts = st.builds(
     ModelFacts,
-    source=st.sampled_from(["loopback", "folder", "https://huggingface.co"]),
+    source=st.sampled_from(["loopback", "https://huggingface.co"]),
     commit=st.none() | st.text("0123456789abcdef", min_size=7, max_size=40),
-    license=st.none() | st.text(max_size=8),
+    license=st.none() | lines,
     gated=st.sampled_from([False, "auto", "manual"]),
     base_models=st.tuples(names),
     remote_code=st.booleans(),
