@@ -21,6 +21,7 @@ from compiler.plan.ir import (
     Service,
 )
 from compiler.render.artifact import Artifact
+from compiler.targets.deployment import user_of
 from compiler.units import ByteRange
 
 PATH = PurePosixPath("plan.json")
@@ -38,6 +39,7 @@ def plan_object(plan: Plan) -> JsonObject:
     return {
         "schema": SCHEMA_VERSION,
         "stack": plan.stack,
+        "user": user_of(plan.stack),
         "verdict": plan.verdict.value,
         "engine": {
             "vllm": plan.engine.version,

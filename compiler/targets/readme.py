@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.deployment import START_BURST, USER, cache_environment, is_wildcard
+from compiler.targets.deployment import START_BURST, cache_environment, is_wildcard, user_of
 from compiler.targets.readme_tables import (
     Table,
     device_table,
@@ -169,7 +169,7 @@ def readme(plan: Plan) -> Readme:
         has_systemd="systemd" in plan.targets,
         has_compose="compose" in plan.targets,
         has_quadlet="quadlet" in plan.targets,
-        user=USER,
+        user=user_of(plan.stack),
         install=plan.paths.install,
         home=home,
         bin="bin" if home == "." else f"{home}/bin",
