@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Measure running servers with `vllm bench serve`, and compare with what they measured before.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _baseline import Baseline, Change, Store, Summary, compare, new_baseline  # noqa: E402

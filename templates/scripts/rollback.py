@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Go back to the version that was installed before. Safe to repeat; a second rollback returns.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _host import EXIT_NO_PREVIOUS, Action, Host, run_action  # noqa: E402
