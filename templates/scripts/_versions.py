@@ -103,7 +103,10 @@ class Site:
     def become_previous(self) -> None:
         """The version that was known to work is the one to roll back to: one rename ends the change."""
         path = self.host.path(f"{self.install}/unfinished")
-        self.host.step(f"{self.install}/unfinished becomes previous", partial(path.replace, path.with_name("previous")))
+        previous = path.with_name("previous")
+        if os.path.lexists(previous) and not previous.is_symlink():
+            raise StackError(EXIT_FOREIGN, f"{previous} is no link: it was not put there by stackc, move it away")
+        self.host.step(f"{self.install}/unfinished becomes previous", partial(path.replace, previous))
 
     def stage(self, tree: Tree) -> None:
         """Put a version beside the others. It has its name only once it is complete and on the disk."""

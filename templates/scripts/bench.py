@@ -24,6 +24,7 @@ import argparse
 import fcntl
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -241,7 +242,9 @@ def alone(folder: Path) -> Iterator[None]:
     """Two measurements at once would measure each other."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w", encoding="ascii")
+        # The folder may be another user's: what has the name of the lock is neither followed nor emptied.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.fdopen(os.open(folder / ".lock", flags, 0o666), "rb")
     except OSError as error:
         raise StackError(EXIT_ENVIRONMENT, f"cannot write {folder}: {error.strerror}: set --baselines") from error
     with file:
