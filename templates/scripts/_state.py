@@ -17,7 +17,7 @@ from pathlib import Path
 from _host import EXIT_FOREIGN, Host, sync_folder
 from _removal import drop, remove, remove_if_empty
 from _stack import JsonObject, StackError
-from _user import find_user, hand_over, known_users, user_name
+from _user import User, find_user, hand_over, known_users, user_name
 
 MARK = ".stackc.json"
 OWN = ("baselines", "cache", "hf", "locks", "rollout")
@@ -76,10 +76,10 @@ def marked_for(place: Path) -> str | None:
 def make_state(host: Host, plan: JsonObject) -> None:
     """The folder, for the user that the servers run as. Whatever it owned under an earlier user comes along."""
     state, name = plan["paths"]["state"], user_name(plan)
-    place = host.path(state)
+    place, users = host.path(state), known_users(host, plan)
     if not place.is_dir():
         host.command("install", "-d", "-m", "0750", "-o", name, "-g", name, str(place))
-    elif place.stat().st_uid not in {user.uid for user in known_users(host, plan)}:
+    elif (users or host.is_dry_run) and place.stat().st_uid not in {user.uid for user in users}:
         host.command("chown", "--no-dereference", f"{name}:{name}", str(place))
     take_over(host, plan)
     if not os.path.lexists(place / MARK):
@@ -100,6 +100,8 @@ def _write_mark(place: Path, stack: str) -> None:
 def take_over(host: Host, plan: JsonObject) -> None:
     """Give the user of this version what the stack's other user has left, in the state and at run time."""
     user = find_user(host, user_name(plan))
+    if user is None and host.is_dry_run:
+        user = User(user_name(plan), -1, -1, "")
     for earlier in known_users(host, plan) if user is not None else ():
         for folder in (plan["paths"]["state"], f"/run/stackc-{plan['stack']}"):
             if user is not None and earlier.uid != user.uid:

@@ -79,6 +79,12 @@ def test_an_upgrade_takes_over_and_a_rollback_gives_back(machine: InstalledMachi
     own(machine.at(STATE), SHARED)
     outside = fill(machine, tmp_path)
     newer = machine.copy(PLAN)
+    users = machine.root / "passwd"
+    users.write_text(users.read_text().replace("stackc-duo:", "other:"))
+    dry = machine.run(newer, "upgrade", "--dry-run")
+    assert "  useradd" in dry.stdout
+    assert f"give stackc-duo what stackc owns in {STATE}" in dry.stdout
+    users.write_text(users.read_text().replace("other:", "stackc-duo:"))
     done = machine.run(newer, "upgrade")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"give stackc-duo what stackc owns in {STATE}" in done.stdout
