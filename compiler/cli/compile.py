@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from compiler.cli.neighbours import check_neighbours
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
 from compiler.cli.report import ASSUME, DENY, FORMAT, finish, unreadable, waiting
 from compiler.cli.specs import spec_paths
@@ -130,6 +131,7 @@ def _compile_all(
 ) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
     compiled: list[Compiled] = []
     diagnostics: tuple[Diagnostic, ...] = ()
+    found_at: dict[Path, Compiled] = {}
     for path in paths:
         try:
             stack, found = compile_stack(path, str(path), assumes_full=assumes_full, overrides=overrides)
@@ -139,10 +141,11 @@ def _compile_all(
         diagnostics += found
         if stack is not None:
             compiled.append(stack)
+            found_at[path] = stack
     for name, count in Counter(stack.stack for stack in compiled).items():
         if count > 1:
             raise click.UsageError(f"{count} specs are called {name}: their output would be one folder")
-    return compiled, diagnostics
+    return compiled, (*diagnostics, *check_neighbours(found_at))
 
 
 def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:

@@ -39,6 +39,7 @@ from compiler.solve.parsers import WANTS_TOOLS, parsers_of, wanted_roles
 from compiler.solve.variants import Variant
 from compiler.spec.load import SpecFile
 from compiler.spec.models import NodeSpec, ServiceSpec, Spec
+from compiler.spec.path_checks import default_folder
 from compiler.units import GIB
 
 # A server is ready when its weights are read and its graphs are captured. Both are bounded generously: a deadline that
@@ -115,8 +116,8 @@ def _node(name: str, node: NodeSpec) -> GpuNode | CpuNode:
 def _paths(spec: Spec, release: Release) -> Paths:
     """Defaults: the tree under /opt/stackc, state under /var/lib/stackc, a virtual environment for each release."""
     return Paths(
-        install=spec.paths.install or f"/opt/stackc/{spec.stack}",
-        state=spec.paths.state or f"/var/lib/stackc/{spec.stack}",
+        install=spec.paths.install or default_folder("install", spec.stack),
+        state=spec.paths.state or default_folder("state", spec.stack),
         vllm=spec.paths.vllm or f"/opt/stackc/vllm-{release.version}/bin/vllm",
         nginx=spec.paths.nginx or "/usr/sbin/nginx",
         litellm=spec.paths.litellm or DEFAULT_LITELLM,

@@ -19,8 +19,10 @@ from compiler.spec.monitoring_checks import check_monitoring
 from compiler.spec.patch_compose import check_compose_patch
 from compiler.spec.patch_quadlet import check_quadlet_patch
 from compiler.spec.patch_systemd import check_systemd_patches
+from compiler.spec.path_checks import check_paths
 from compiler.spec.rollouts import written_edits
 from compiler.spec.target_checks import check_targets
+from compiler.spec.unit_names import check_unit_names
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
@@ -340,6 +342,8 @@ CHECKS: tuple[Check, ...] = (
     check_features,
     check_model_names,
     check_service_names,
+    check_unit_names,
+    check_paths,
     check_engine_args,
     check_monitoring,
     check_systemd_patches,

@@ -14,6 +14,7 @@ from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_options import HOST_FILE_OPTIONS
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.unit_names import QUADLET_NAMES
 
 CONTAINERS = ("compose", "quadlet")
 # `scripts` stands for programs that are run by hand, with the plan's paths.
@@ -30,15 +31,6 @@ _QUADLET_PATH = re.compile(r"/[A-Za-z0-9._/+@-]*")
 
 # Beside those that every stack, or its monitoring, has everywhere.
 _COMPOSE_NAMES = ("prepare",)
-_QUADLET_NAMES = (
-    "backend-network",
-    "download-network",
-    "edge-network",
-    "gateway-state-volume",
-    "hf-cache-volume",
-    "locks-volume",
-    "vllm-cache-volume",
-)
 
 
 def check_targets(file: SpecFile) -> Iterator[Diagnostic]:
@@ -152,7 +144,7 @@ def _check_rollouts(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 def _check_names(file: SpecFile) -> Iterator[Diagnostic]:
-    for target, taken in (("compose", _COMPOSE_NAMES), ("quadlet", _QUADLET_NAMES)):
+    for target, taken in (("compose", _COMPOSE_NAMES), ("quadlet", QUADLET_NAMES)):
         for name in file.spec.services:
             if target in file.spec.targets and name in taken:
                 message = f"`{target}` has something of its own that is called `{name}`"

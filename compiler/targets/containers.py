@@ -146,7 +146,9 @@ def server_container(plan: Plan, service: Service) -> Container:
         # Behind a gateway nobody else reaches a server.
         ports=() if plan.gateway is not None else (Port(publish_address(service.host), service.port),),
         start_after=service.start_after,
-        health=Health(("python3", "-c", _health_program(service.port)), start_period=ready_seconds(plan, service)),
+        health=Health(
+            ("python3", "-I", "-c", _health_program(service.port)), start_period=ready_seconds(plan, service)
+        ),
         stop_seconds=service.timeouts.stop,
     )
 
@@ -159,7 +161,7 @@ def prefetch_container(plan: Plan) -> Container:
         name=PREFETCH,
         image=plan.engine.image,
         user=SERVER_USER,
-        entrypoint=("python3", f"{TREE}/bin/prefetch"),
+        entrypoint=("python3", "-I", f"{TREE}/bin/prefetch"),
         environment=(*_secret_files(secrets), *_CACHES),
         secrets=secrets,
         volumes=(_HF, _KERNELS),

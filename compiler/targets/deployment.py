@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from compiler.plan.ir import Gateway, GpuNode, Plan, Rollout, Service
 
-USER = "stackc"
-"""The system user that runs the units."""
+_USER_LETTERS = 31
+"""What systemd and useradd take at most (UT_NAMESIZE)."""
 
 PREFLIGHT_WAIT = 120
 """Seconds for which a unit's preflight waits for memory and a port that a dying predecessor still holds."""
@@ -47,6 +47,19 @@ class Deadlines:
     restart: int
     burst: int
     interval: int
+
+
+def user_of(stack: str) -> str:
+    """The system user that runs a stack's units, and no other stack's.
+
+    A name that does not fit ends in a digest. Such names have all letters that there may be, and the others fewer, so
+    that no name of one kind is one of the other.
+    """
+    name = f"stackc-{stack}"
+    if len(name) < _USER_LETTERS:
+        return name
+    digest = hashlib.sha256(stack.encode()).hexdigest()[:8]
+    return f"{name[: _USER_LETTERS - len(digest) - 1]}-{digest}"
 
 
 def deadlines(plan: Plan, service: Service) -> Deadlines:

@@ -24,6 +24,7 @@ from compiler.plan.ir import (
     Service,
 )
 from compiler.render.artifact import Artifact
+from compiler.targets.deployment import user_of
 from compiler.units import ByteRange
 
 PATH = PurePosixPath("plan.json")
@@ -41,6 +42,7 @@ def plan_object(plan: Plan) -> JsonObject:
     return {
         "schema": SCHEMA_VERSION,
         "stack": plan.stack,
+        "user": user_of(plan.stack),
         "verdict": plan.verdict.value,
         "engine": {
             "vllm": plan.engine.version,

@@ -12,7 +12,7 @@ from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.deployment import START_BURST, USER, cache_environment
+from compiler.targets.deployment import START_BURST, cache_environment, user_of
 from compiler.targets.readme_tables import (
     Table,
     device_table,
@@ -213,7 +213,7 @@ def readme(plan: Plan) -> Readme:
         has_systemd="systemd" in plan.targets,
         has_compose="compose" in plan.targets,
         has_quadlet="quadlet" in plan.targets,
-        user=USER,
+        user=user_of(plan.stack),
         install=plan.paths.install,
         home=home,
         bin="bin" if home == "." else f"{home}/bin",

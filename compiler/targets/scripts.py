@@ -57,7 +57,15 @@ _MODULES = (
 )
 # They install units, so that only a tree with units has them.
 _INSTALLERS = {name: f"{name}.py" for name in ("install", "upgrade", "rollback", "uninstall")}
-_INSTALLER_MODULES = ("_host.py", "_switch.py", "_versions.py")
+_INSTALLER_MODULES = (
+    "_host.py",
+    "_removal.py",
+    "_state.py",
+    "_switch.py",
+    "_units.py",
+    "_user.py",
+    "_versions.py",
+)
 
 # The server reads one folder and tells nobody; a variable of the plan or of the caller still wins.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.plan.ir import Plan
-from compiler.targets.deployment import USER
+from compiler.targets.deployment import user_of
 from compiler.targets.systemd_network import Network
 
 _STATE_ROOT = PurePosixPath("/var/lib")
@@ -48,7 +48,7 @@ def sandbox(plan: Plan, *, network: Network, uses_gpu: bool, port: int | None = 
     state = PurePosixPath(plan.paths.state)
     is_below = state != _STATE_ROOT and state.is_relative_to(_STATE_ROOT)
     return Sandbox(
-        user=USER,
+        user=user_of(plan.stack),
         state=str(state),
         state_directory=str(state.relative_to(_STATE_ROOT)) if is_below else None,
         runtime_directory=runtime_directory(plan),

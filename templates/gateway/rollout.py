@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Move requests between the two revisions of a service, while the gateway runs.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError, load_plan, run_program  # noqa: E402

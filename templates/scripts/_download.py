@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from _model import free_bytes, hf_home, missing_bytes, repository_folder
+from _model import free_bytes, hf_home, inside, missing_bytes, repository_folder
 from _stack import EXIT_ENVIRONMENT, EXIT_SNAPSHOT, JsonObject, StackError, secret_file
 
 EXIT_DOWNLOAD, EXIT_DISK = 1, 13
@@ -178,6 +178,6 @@ def hf_executable() -> str:
 
 def remove_stale(model: JsonObject) -> None:
     """Halves of files that a killed `hf` left behind; it never takes them up again."""
-    for path in (repository_folder(model) / "blobs").glob("*.incomplete"):
-        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+    for path in inside(model, repository_folder(model) / "blobs" / "*").parent.glob("*.incomplete"):
+        if time.time() - path.lstat().st_mtime > STALE_SECONDS:
             path.unlink()

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Measure running servers with `vllm bench serve`, and compare with what they measured before.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -24,12 +24,14 @@ import argparse
 import fcntl
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _baseline import Baseline, Change, Store, Summary, compare, new_baseline  # noqa: E402
@@ -240,7 +242,9 @@ def alone(folder: Path) -> Iterator[None]:
     """Two measurements at once would measure each other."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w", encoding="ascii")
+        # The folder may be another user's: what has the name of the lock is neither followed nor emptied.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.fdopen(os.open(folder / ".lock", flags, 0o666), "rb")
     except OSError as error:
         raise StackError(EXIT_ENVIRONMENT, f"cannot write {folder}: {error.strerror}: set --baselines") from error
     with file:

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 r"""Ask running models the questions of a file, and check their answers.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -46,6 +46,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import NamedTuple, NoReturn
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 import _evaluation_report as report_of  # noqa: E402
@@ -259,7 +260,7 @@ def rerun(plan: JsonObject, problem: str) -> NoReturn:
     try:
         # The script may be linked from elsewhere; the interpreter lies beside the script itself.
         python = find_vllm(plan).resolve().parent / "python3"
-        os.execve(python, [str(python), *sys.argv], {**os.environ, RERUN: "1"})  # noqa: S606 (the same program)
+        os.execve(python, [str(python), "-I", *sys.argv], {**os.environ, RERUN: "1"})  # noqa: S606 (the same program)
     except (StackError, OSError) as error:
         raise StackError(EXIT_ENVIRONMENT, f"{problem}, and vLLM's Python cannot be run: {error}") from error
 

@@ -1,22 +1,27 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Install this tree on the machine, so that systemd runs the stack. Safe to repeat.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 
 Exit codes: 0 installed, 1 this copy is damaged, 2 usage or another version is installed, 4 the system is not fit,
-16 vLLM version, 17 a secret's file, 19 the client keys' file, 21 a step failed, 23 another installation is running.
+16 vLLM version, 17 a secret's file, 19 the client keys' file, 21 a step failed, 23 another installation is running,
+26 a unit's name is taken, 27 a folder is not the stack's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _host import Action, Host, run_action  # noqa: E402
 from _stack import EXIT_USAGE, JsonObject, StackError, run_program  # noqa: E402
-from _switch import check_machine, make_user, prefetch, smoke_test, source_tree, start, whole  # noqa: E402
+from _state import make_state  # noqa: E402
+from _switch import check_machine, prefetch, smoke_test, source_tree, start, whole  # noqa: E402
+from _user import make_user  # noqa: E402
 from _versions import Site  # noqa: E402
 
 
@@ -28,6 +33,7 @@ def install(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
         raise StackError(EXIT_USAGE, f"version {current} is installed: bin/upgrade takes it to {tree.version}")
     check_machine(host, plan, tree)
     make_user(host, plan)
+    make_state(host, plan)
     site.stage(tree)
     site.point("current", tree.version)
     site.link_units(tree.units)

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Bring the models of the stack onto this machine, so that its servers start without the network. Safe to repeat.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -27,11 +27,22 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _copy import copy_model  # noqa: E402
 from _download import EXIT_DISK, GIB, check_disk, download, hf_executable, selection, whole  # noqa: E402
-from _model import check_model, hf_home, missing_bytes, model_folder, repository_folder, unfinished  # noqa: E402
+from _model import (  # noqa: E402
+    check_model,
+    check_names,
+    hf_home,
+    inside,
+    missing_bytes,
+    model_folder,
+    repository_folder,
+    unfinished,
+    write_text,
+)
 from _stack import (  # noqa: E402
     EXIT_SNAPSHOT,
     EXIT_USAGE,
@@ -68,6 +79,7 @@ class Outcome(NamedTuple):
 
 def fetch(options: Options, model: JsonObject) -> Outcome:
     """Make one model complete and right, or raise."""
+    check_names(model)
     status = "present"
     if not _is_complete(model):
         if model["folder"]:
@@ -86,11 +98,13 @@ def fetch(options: Options, model: JsonObject) -> Outcome:
 
 def _obtain(options: Options, model: JsonObject) -> None:
     """Get what is missing, from the given folder or the Hub."""
+    for folder in ("blobs", "refs", "snapshots"):
+        inside(model, repository_folder(model) / folder / "*")
     check_disk(model)
     if options.source is not None:
         say(f"copying {_name(model)} from {options.source} into {hf_home()}")
         copy_model(options.source, model)
-        unfinished(model_folder(model)).unlink(missing_ok=True)
+        inside(model, unfinished(model_folder(model))).unlink(missing_ok=True)
         return
     if options.is_offline:
         raise StackError(EXIT_SNAPSHOT, _offline_message(model))
@@ -106,9 +120,9 @@ def _obtain(options: Options, model: JsonObject) -> None:
 @contextmanager
 def _marked(model: JsonObject) -> Iterator[None]:
     """A run that is cut off leaves a mark, and the next one goes on."""
-    mark = unfinished(model_folder(model))
+    mark = inside(model, unfinished(model_folder(model)))
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    write_text(mark, "")
     yield
     mark.unlink()
 
@@ -164,14 +178,14 @@ def _mend(options: Options, folder: Path, model: JsonObject, wrong: list[Wrong])
         raise StackError(EXIT_SNAPSHOT, f"{named}: bring the file again")
     say(f"damaged, fetched once more: {named}")
     for each in wrong:
-        _discard(each.path, repository_folder(model))
+        _discard(each.path, model)
     _obtain(options, model)
     check_model(model)
     again = _verify(options, folder, model)
     if again:
         # Its size is right, so a server would load it.
         for each in again:
-            _discard(each.path, repository_folder(model))
+            _discard(each.path, model)
         raise StackError(
             EXIT_SNAPSHOT,
             f"wrong twice: {'; '.join(map(str, again))}: the disk is damaged, or what the Hub or a proxy gives out is "
@@ -179,18 +193,17 @@ def _mend(options: Options, folder: Path, model: JsonObject, wrong: list[Wrong])
         )
 
 
-def _discard(path: Path, repository: Path) -> None:
+def _discard(path: Path, model: JsonObject) -> None:
     """The link, and the content if it lies in the cache: `hf` keeps what is there."""
-    if not path.parent.resolve().is_relative_to(repository.resolve()):
-        raise StackError(EXIT_SNAPSHOT, f"{path} is not in {repository}: nothing was removed")
-    content = path.resolve()
-    path.unlink()
-    if content.is_relative_to(repository.resolve()):
+    content, blobs = path.resolve(), inside(model, repository_folder(model) / "blobs" / "*").parent
+    inside(model, path).unlink()
+    if content.parent == blobs.resolve():
         content.unlink(missing_ok=True)
 
 
 def preview(model: JsonObject) -> Outcome:
     """What a run would fetch."""
+    check_names(model)
     if _is_complete(model):
         return Outcome(_name(model), "present", f"{model_folder(model)} is complete", bytes=0)
     if model["folder"]:
@@ -216,7 +229,7 @@ def exclusive() -> Iterator[int]:
     home = hf_home()
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = os.open(home / "stackc-prefetch.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = os.open(home / "stackc-prefetch.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StackError(EXIT_DISK, f"cannot write to {home}: {error}") from error
     try:

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Check that this machine is the one that the plan was proven for, before a server starts.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -19,7 +19,9 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _check_gateway import NAME as GATEWAY  # noqa: E402

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Go back to the version that was installed before. Safe to repeat; a second rollback returns.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -6,19 +6,22 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 After an upgrade that was cut off, this goes to the version that was known to work.
 
 Exit codes: 0 rolled back, 2 usage, 4 the system is not fit, 21 the previous version is in place and does not answer,
-22 there is no previous version, 23 another installation is running.
+22 there is no previous version, 23 another installation is running, 26 a unit's name is taken.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _host import EXIT_NO_PREVIOUS, Action, Host, run_action  # noqa: E402
 from _stack import JsonObject, StackError, run_program  # noqa: E402
 from _switch import plan_of, running, switch  # noqa: E402
+from _units import check_units  # noqa: E402
 from _versions import Site, read_tree  # noqa: E402
 
 
@@ -30,6 +33,7 @@ def rollback(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
     if current is None or wanted is None or (wanted == current and unfinished is None):
         raise StackError(EXIT_NO_PREVIOUS, f"{site.install} has no previous version")
     old, new = read_tree(site.folder(current)), read_tree(site.folder(wanted))
+    check_units(site, new.units)
     site.point("unfinished", wanted)
     if wanted != current:
         site.point("previous", current)

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Ask running servers whether they are what the plan says: reachable, guarded, complete, answering, within the ledger.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 import _answers  # noqa: E402

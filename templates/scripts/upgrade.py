@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Replace the installed version by this tree, or keep it if the new one does not answer. Safe to repeat.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -8,14 +8,16 @@ machine or this program dies on the way, the old version or the new one is in pl
 
 Exit codes: 0 upgraded, 1 this copy is damaged, 2 usage, 4 the system is not fit or nothing is installed,
 16 vLLM version, 17 a secret's file, 19 the client keys' file, 21 a step failed and the previous version is back,
-23 another installation is running.
+23 another installation is running, 26 a unit's name is taken, 27 a folder is not the stack's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _host import EXIT_STEP, Action, Host, run_action  # noqa: E402

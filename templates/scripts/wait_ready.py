@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -I
 """Wait until a server answers, or say at once that it never will.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
@@ -14,8 +14,10 @@ import math
 import os
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
 sys.dont_write_bytecode = True  # this folder must stay as it was committed
 
 from _process import Process  # noqa: E402

@@ -208,6 +208,40 @@ def test_a_damaged_share_counts_as_none(nginx: str, tmp_path: Path, text: str) -
             assert state["splits"] == [{"service": "general", "candidate": CANDIDATE, "weight": 10}]
 
 
+def test_a_share_is_not_written_through_a_link(nginx: str, tmp_path: Path) -> None:
+    """The folder is the servers' user's, and root may be the one who shifts."""
+    with machine_with(tmp_path, gateway_plan(), ()) as machine:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "general").write_text("precious")
+        (tmp_path / "state").mkdir(exist_ok=True)
+        folder = tmp_path / "state/rollout"
+        folder.symlink_to(outside)
+        assert machine.gateway("weight", "general", "30").returncode == 4
+        folder.unlink()
+        folder.mkdir()
+        (folder / "general").symlink_to(outside / "general")
+        assert machine.gateway("weight", "general", "30").returncode == 0
+        assert (folder / "general").read_text().startswith("weight=30\n")
+        assert {path.name: path.read_text() for path in outside.iterdir()} == {"general": "precious"}
+
+
+def test_only_configurations_of_its_own_are_cleared_away(nginx: str, tmp_path: Path) -> None:
+    with machine_with(tmp_path, gateway_plan(), ()) as machine:
+        folder, outside = Path(machine.environment["STACKC_GATEWAY_DIR"]), tmp_path / "outside"
+        ours = folder / "conf-01234567-89ab-cdef-0123-456789abcdef"
+        for path in (folder / "conf-mine" / "file", outside / "file", ours / "file"):
+            path.parent.mkdir(parents=True)
+            path.write_text("precious")
+        linked = folder / "conf-ffffffff-89ab-cdef-0123-456789abcdef"
+        linked.symlink_to(outside)
+        with machine.running():
+            assert not ours.exists()
+            assert (folder / "conf-mine/file").exists()
+            assert (outside / "file").exists()
+            assert linked.is_symlink()
+
+
 def test_usage_and_a_gateway_that_does_not_run(nginx: str, tmp_path: Path) -> None:
     with machine_with(tmp_path, gateway_plan(), ()) as machine:
         assert machine.command("rollout", "status", "--runtime", "process").returncode == 4

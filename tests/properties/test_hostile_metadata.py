@@ -257,7 +257,7 @@ def check_tree(tree: Path) -> None:
 
 # C0, C1, separators of lines, marks and overrides of direction, halves of characters.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_DIRECTIVE = re.compile(r"|[#;].*|\[(?:Unit|Service|Install)\]|(?!User=(?!stackc$))[A-Z][A-Za-z]+=.*")
+_DIRECTIVE = re.compile(r"|[#;].*|\[(?:Unit|Service|Install)\]|(?!User=(?!stackc-hostile$))[A-Z][A-Za-z]+=.*")
 
 
 def examined(server: LoopbackHub, found: list[Change]) -> Outcome:

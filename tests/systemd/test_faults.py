@@ -81,7 +81,7 @@ class Stack:
 
     def processes(self) -> list[str]:
         """Command lines of the stack's user."""
-        return self.machine.run("ps", "-u", "stackc", "-o", "args=").stdout.splitlines()
+        return self.machine.run("ps", "-u", "stackc-duo", "-o", "args=").stdout.splitlines()
 
     def reset(self) -> None:
         self.machine.run("systemctl", "stop", TARGET, *UNITS)

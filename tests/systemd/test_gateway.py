@@ -162,7 +162,7 @@ def test_nobody_sees_a_key(stack: Stack) -> None:
 def test_one_handle_stops_everything(stack: Stack) -> None:
     stack.machine.must("systemctl", "stop", TARGET)
     stack.machine.wait(
-        lambda: stack.machine.run("ps", "-u", "stackc", "-o", "args=").stdout == "", 30, "no process left"
+        lambda: stack.machine.run("ps", "-u", "stackc-duo", "-o", "args=").stdout == "", 30, "no process left"
     )
     assert stack.machine.property(GATEWAY, "Result") == "success"
 

@@ -215,7 +215,7 @@ def test_a_stop_is_clean(stack: Stack) -> None:
     stack.machine.must("systemctl", "stop", TARGET, UNIT)
     assert time.monotonic() - began < 60
     assert stack.machine.property(UNIT, "Result") == "success"
-    assert stack.machine.run("ps", "-u", "stackc", "-o", "args=").stdout == ""
+    assert stack.machine.run("ps", "-u", "stackc-tiny", "-o", "args=").stdout == ""
 
 
 def test_uninstalling_leaves_the_models_and_nothing_else(stack: Stack) -> None:

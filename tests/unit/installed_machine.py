@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,14 @@ os.replace(state + ".new", state)
 sys.exit(code)
 """
 
+# Users of the machine are lines of `passwd`; whoever is added has the number of who runs the tests, who owns all files.
+_GETENT = '#!/bin/sh\ngrep "^$2:" "@ROOT@/passwd"\n'
+_USERADD = """#!/bin/sh
+for name; do test "$before" != --comment || comment=$name; before=$name; done
+echo "$name:x:@UID@:@UID@:$comment:/:/usr/sbin/nologin" >> "@ROOT@/passwd"
+"""
+_USERDEL = '#!/bin/sh\nsed -i "/^$1:/d" "@ROOT@/passwd"\n'
+
 _JOURNAL = """echo '{"_PID": "7", "MESSAGE": "what the unit said"}'
 echo '{"_PID": "1", "MESSAGE": "what systemd said"}'
 """
@@ -107,8 +116,9 @@ class InstalledMachine:
         (machine.root / "version").write_text("252")
         write_executable(machine.tool("systemctl"), _SYSTEMCTL.replace("@ROOT@", root))
         write_executable(machine.tool("journalctl"), "#!/bin/sh\n" + _JOURNAL)
-        write_executable(machine.tool("getent"), f'#!/bin/sh\ntest -e "{root}/user"\n')
-        write_executable(machine.tool("useradd"), f'#!/bin/sh\n: > "{root}/user"\n')
+        (machine.root / "passwd").touch()
+        for name, program in (("getent", _GETENT), ("useradd", _USERADD), ("userdel", _USERDEL)):
+            write_executable(machine.tool(name), program.replace("@ROOT@", root).replace("@UID@", str(os.getuid())))
         write_executable(machine.tool("install"), '#!/bin/sh\nfor last; do :; done\nmkdir -p "$last"\n')
         write_executable(machine.at(plan.paths.vllm), f"#!/bin/sh\necho {plan.engine.version}\n")
         secrets = (plan.secrets.api_key, plan.secrets.hf_token, plan.secrets.client_keys)

@@ -305,6 +305,16 @@ def test_two_measurements_at_once_are_refused(bench: Bench) -> None:
     assert "another measurement" in done.stderr
 
 
+def test_a_link_in_the_place_of_the_lock_is_not_written_through(bench: Bench) -> None:
+    """Root may measure, in a folder that the servers' user can write to."""
+    precious = bench.folder / "precious"
+    precious.write_text("precious")
+    (bench.folder / "baselines").mkdir()
+    (bench.folder / "baselines/.lock").symlink_to(precious)
+    assert bench.run("coder").returncode == 4
+    assert precious.read_text() == "precious"
+
+
 def test_through_the_gateway_a_client_key_is_used(bench: Bench) -> None:
     (bench.folder / "clients").write_text(f"# for measurements\nbench:{CLIENT_KEY}\nother:sk-other\n")
     gateway = {"host": "0.0.0.0", "port": bench.server.port, "routes": [{"service": "coder"}]}

@@ -146,8 +146,8 @@ def test_the_health_check_is_a_command_that_podman_does_not_split() -> None:
     unit = container(two_on_one_gpu(), "coder")["Container"]
     for key in ("HealthCmd", "HealthStartupCmd"):
         words = json.loads(unit[key][0])
-        assert words[:2] == ["python3", "-c"]
-        compile(words[2], "healthcheck", "exec")
+        assert words[:3] == ["python3", "-I", "-c"]
+        compile(words[3], "healthcheck", "exec")
     assert unit["HealthStartupRetries"] == ["0"], "a slow start is no reason to restart"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -83,3 +84,22 @@ def load_directives() -> Directives:
     data = json.loads(files(__name__).joinpath("directives.json").read_text(encoding="utf-8"))
     known = {section: frozenset(names) for section, names in data["directives"].items()}
     return Directives(data["floor"], known, data["newer"])
+
+
+FAMILIES = ("dbus", "initrd", "systemd")
+"""Stacks of these names would have units such as `systemd-x.service`, of which each version of systemd has new ones."""
+
+
+@cache
+def system_units() -> frozenset[str]:
+    """Units that distributions and vendors ship, as `tools/extract_units.py` found them."""
+    text = files(__name__).joinpath("units.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def system_unit(name: str) -> str | None:
+    """What of the system a unit of that name would take the place of, in words; None for nothing."""
+    family = next((each for each in FAMILIES if re.fullmatch(rf"{each}(\.target|-[a-z0-9]+\.service)", name)), None)
+    if name in system_units():
+        return "the system's own of that name"
+    return f"those that systemd itself calls `{family}-…`" if family is not None else None
