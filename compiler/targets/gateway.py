@@ -35,6 +35,12 @@ TASK_PATHS = {"chat": _CHAT_PATHS, "completion": _COMPLETION_PATHS}
 
 # Parsing a body holds a worker up, 10 ms for a megabyte; more of them than a few serve no purpose before one node.
 _WORKERS = 4
+# Requests of one address at once: an eighth of what all workers can hold (4096 connections each, two for a request), or
+# all that the servers take, if that is more: behind a proxy or a NAT, everybody has one address.
+_ADDRESS_CONNECTIONS = 1024
+# Wrong keys of one address: a client that was set up wrongly is told so, and guessing the shortest key that is taken (8
+# of 69 characters) takes a million years. Right keys of the same address are not counted.
+_WRONG_KEYS_PER_SECOND, _WRONG_KEYS_BURST = 5, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,12 @@ class NginxError:
 
 @dataclass(frozen=True, slots=True)
 class NginxConfig:
-    """`gateway/nginx.conf`. Sizes are bytes, times seconds; `requests_per_second` None means no limits."""
+    """`gateway/nginx.conf`. Sizes are bytes, times seconds; `requests_per_second` None means no limits of a client.
+
+    Attributes:
+        connections: requests of one client at once; `address_connections` of one address.
+        origins: websites whose pages may ask, from browsers.
+    """
 
     stack: str
     workers: int
@@ -87,10 +98,19 @@ class NginxConfig:
     requests_per_second: int | None
     burst: int
     connections: int
+    address_connections: int
+    wrong_keys_per_second: int
+    wrong_keys_burst: int
+    origins: tuple[str, ...]
     paths: tuple[str, ...]
     routes: tuple[NginxRoute, ...]
     rollouts: tuple[NginxRollout, ...]
     errors: tuple[NginxError, ...]
+
+    @property
+    def allows_any_origin(self) -> bool:
+        """Whether pages of every website may ask."""
+        return "*" in self.origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +209,10 @@ def nginx_config(plan: Plan, gateway: Gateway) -> NginxConfig:
         requests_per_second=gateway.requests_per_second,
         burst=gateway.burst,
         connections=gateway.connections,
+        address_connections=max(_ADDRESS_CONNECTIONS, gateway.connections),
+        wrong_keys_per_second=_WRONG_KEYS_PER_SECOND,
+        wrong_keys_burst=_WRONG_KEYS_BURST,
+        origins=gateway.cors_origins,
         paths=tuple(dict.fromkeys(path for route in gateway.routes for path in _paths(plan, route))),
         routes=tuple(_route(index, route) for index, route in enumerate(gateway.routes)),
         rollouts=_rollouts(plan, gateway),
@@ -305,18 +329,31 @@ def _litellm_models(plan: Plan, route: Route) -> tuple[LitellmModel, ...]:
 
 
 _ERRORS = {
-    400: ("the request is not valid HTTP, or its headers are too large", "bad_request"),
+    400: ("the request is not valid HTTP", "bad_request"),
     401: ("no valid key: send `Authorization: Bearer KEY`", "invalid_api_key"),
+    403: (
+        "no page of this website may ask here: `gateway.cors` of the spec names those that may",
+        "origin_not_allowed",
+    ),
     404: ("there is no such path here", "path_not_found"),
     405: ("the path does not take this method: the Allow header says which", "method_not_allowed"),
     408: ("the request came too slowly", "request_timeout"),
+    411: ("the body has no length: send a Content-Length", "length_required"),
+    412: ("the request has a condition that does not hold", "bad_request"),
     413: ("the body is larger than this gateway takes", "body_too_large"),
     414: ("the address is too long", "uri_too_long"),
     415: ("the body must be JSON: send `Content-Type: application/json`", "unsupported_media_type"),
-    429: ("too many requests of this key: wait and try again", "rate_limit_exceeded"),
+    429: ("too many requests: wait and try again", "rate_limit_exceeded"),
+    431: ("the headers are too large", "headers_too_large"),
     500: ("the gateway failed: its log says why", "gateway_error"),
+    501: ("the body comes in a way that this gateway does not read", "not_implemented"),
+    502: ("the server gave no answer that could be read", "server_error"),
+    503: ("the server is not reachable", "server_unavailable"),
+    504: ("the server was silent for too long", "server_timeout"),
+    505: ("the version of HTTP is not one that this gateway speaks", "http_version_not_supported"),
+    507: ("the gateway has no room for the request", "gateway_error"),
 }
-"""What nginx says before it asks a server; what concerns a server is said in route.js."""
+"""All that nginx itself can answer with; what concerns a server is mostly said in route.js, with the server's name."""
 
 
 def _error_body(status: int, message: str, code: str) -> dict[str, Any]:

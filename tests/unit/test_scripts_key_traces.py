@@ -152,10 +152,9 @@ def test_nobody_who_has_read_a_key_leaves_a_core_dump(machine: KeyMachine) -> No
         assert (machine.root / "limit").read_text() == "0\n", program
     code = "import resource, sys; from pathlib import Path; import _keys; _keys.read_api_key(Path(sys.argv[1]));"
     code += "print(resource.getrlimit(resource.RLIMIT_CORE))"
-    done = subprocess.run(
-        ["python3", "-B", "-c", code, str(machine.api_key)], env={**os.environ, "PYTHONPATH": f"{ROOT}/templates/scripts"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/templates/scripts"}
+    command = ["python3", "-B", "-c", code, str(machine.api_key)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "(0, 0)\n"
 
 

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -84,13 +83,13 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> KeyMachine:
 
 
 @pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
+def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """The modules that read keys in Python."""
     monkeypatch.syspath_prepend(str(ROOT / "templates/scripts"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     # Whoever reads a key forbids itself core dumps; this test's own process keeps its limits.
     monkeypatch.setattr("resource.setrlimit", lambda *_: None)
-    yield {name: importlib.import_module(name) for name in ("_keys", "_check_machine", "_switch")}
+    return {name: importlib.import_module(name) for name in ("_keys", "_check_machine", "_switch")}
 
 
 def in_python(modules: dict[str, ModuleType], file: Path, *, is_list: bool) -> dict[str, Verdict]:
