@@ -58,6 +58,8 @@ _TITLES = {
     "E0217": "a patch is not possible",
     "E0218": "the monitoring cannot be done as it is written",
     "E0219": "a feature that the service cannot have",
+    "E0225": "what `gateway.cors` names is no website",
+    "E0226": "every website could use a gateway that knows no clients",
     "E0301": "there is no lock",
     "E0302": "the lock does not answer the spec",
     "E0303": "the lock cannot be read",

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass
 
-from compiler.plan.ir import GpuNode, Plan, Rollout, Service
+from compiler.plan.ir import Gateway, GpuNode, Plan, Rollout, Service
 
 USER = "stackc"
 """The system user that runs the units."""
@@ -22,6 +22,12 @@ RESTART_SECONDS = 20
 
 START_BURST = 5
 """Starts within the limit's interval, by systemd or by hand, after which it refuses another one."""
+
+WRONG_KEYS_PER_SECOND = 5
+"""Wrong keys of one address that the gateway still answers with 401; right keys of the same address are not counted.
+Guessing the shortest key that is taken (8 of 69 characters) takes a million years at that pace."""
+
+_ADDRESS_CONNECTIONS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +151,12 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def address_connections(gateway: Gateway) -> int:
+    """Requests of one address at once, of which behind a proxy or a NAT many clients have one.
+
+    An eighth of what the gateway's workers hold (4 of 4096 connections each, two for a request), or all that the
+    servers run and queue together, if that is more.
+    """
+    return max(_ADDRESS_CONNECTIONS, gateway.connections)

@@ -14,7 +14,7 @@ from compiler.plan.ir import Gateway, Plan, Rollout, Route, Service
 from compiler.plan.operations import LITELLM_VERSION
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
-from compiler.targets.deployment import rollout_fingerprint
+from compiler.targets.deployment import WRONG_KEYS_PER_SECOND, address_connections, rollout_fingerprint
 
 GATEWAY = PurePosixPath("gateway")
 BIN = PurePosixPath("bin")
@@ -35,12 +35,8 @@ TASK_PATHS = {"chat": _CHAT_PATHS, "completion": _COMPLETION_PATHS}
 
 # Parsing a body holds a worker up, 10 ms for a megabyte; more of them than a few serve no purpose before one node.
 _WORKERS = 4
-# Requests of one address at once: an eighth of what all workers can hold (4096 connections each, two for a request), or
-# all that the servers take, if that is more: behind a proxy or a NAT, everybody has one address.
-_ADDRESS_CONNECTIONS = 1024
-# Wrong keys of one address: a client that was set up wrongly is told so, and guessing the shortest key that is taken (8
-# of 69 characters) takes a million years. Right keys of the same address are not counted.
-_WRONG_KEYS_PER_SECOND, _WRONG_KEYS_BURST = 5, 50
+# Wrong keys of one address beyond its rate: a client that was set up wrongly is told so first.
+_WRONG_KEYS_BURST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +129,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class GatewayScript:
-    """`bin/gateway`. `client_keys` and `api_key` are paths on the server, or None."""
+    """`bin/gateway`. `client_keys` and `api_key` are paths on the server, or None; nginx has its origins elsewhere."""
 
     stack: str
     host: str
@@ -145,6 +141,7 @@ class GatewayScript:
     api_key: str | None
     services: tuple[Backend, ...]
     rollouts: tuple[NginxRollout, ...]
+    cors_origins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +206,8 @@ def nginx_config(plan: Plan, gateway: Gateway) -> NginxConfig:
         requests_per_second=gateway.requests_per_second,
         burst=gateway.burst,
         connections=gateway.connections,
-        address_connections=max(_ADDRESS_CONNECTIONS, gateway.connections),
-        wrong_keys_per_second=_WRONG_KEYS_PER_SECOND,
+        address_connections=address_connections(gateway),
+        wrong_keys_per_second=WRONG_KEYS_PER_SECOND,
         wrong_keys_burst=_WRONG_KEYS_BURST,
         origins=gateway.cors_origins,
         paths=tuple(dict.fromkeys(path for route in gateway.routes for path in _paths(plan, route))),
@@ -286,6 +283,7 @@ def gateway_script(plan: Plan, gateway: Gateway) -> GatewayScript:
         api_key=plan.secrets.api_key,
         services=tuple(_backend(service) for service in plan.services),
         rollouts=_rollouts(plan, gateway),
+        cors_origins=gateway.cors_origins,
     )
 
 

@@ -9,7 +9,14 @@ from pathlib import PurePosixPath
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.deployment import START_BURST, USER, cache_environment, is_wildcard
+from compiler.targets.deployment import (
+    START_BURST,
+    USER,
+    WRONG_KEYS_PER_SECOND,
+    address_connections,
+    cache_environment,
+    is_wildcard,
+)
 from compiler.targets.readme_tables import (
     Table,
     device_table,
@@ -64,6 +71,9 @@ class GatewayPage:
     client_keys_file: str | None
     program: str
     environment: str | None
+    origins: tuple[str, ...]
+    address_connections: int
+    wrong_keys_per_second: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +239,9 @@ def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
         client_keys_file=plan.secrets.client_keys,
         program=program,
         environment=_virtual_environment(program),
+        origins=gateway.cors_origins,
+        address_connections=address_connections(gateway),
+        wrong_keys_per_second=WRONG_KEYS_PER_SECOND,
     )
 
 

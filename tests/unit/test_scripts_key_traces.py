@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -164,6 +165,38 @@ def test_a_python_program_that_tells_all_tells_no_key(machine: KeyMachine, optio
         done = machine.run(words, "python3", option)
         assert done.returncode != 2, done.stderr[-500:]
         assert_no_key(done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(
+    "reply", ["HTTP/1.0 500 Oops\r\n\r\n{}", "{}", "HTTP/1.0 200 OK\r\nContent-Length: 900\r\n\r\n{}"]
+)
+@pytest.mark.parametrize("words", ["smoke-test --timeout 1", "bench --timeout 1", "evaluate --service tiny EVALUATION"])
+def test_a_server_that_repeats_the_key_does_not_bring_it_into_a_report(
+    machine: KeyMachine, reply: str, words: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plan = machine.root / "cpu/plan.json"
+        port = listener.getsockname()[1]
+        plan.write_text(plan.read_text().replace('"port": 8000', f'"port": {port}'))
+        asked: list[bytes] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    asked.append(connection.recv(65536))
+                    connection.sendall(reply.format(asked[-1].decode()).encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+        evaluation = str(ROOT / "templates/scripts/evaluation_smoke.yaml")
+        done = machine.run("cpu/" + words.replace("EVALUATION", evaluation))
+        listener.shutdown(socket.SHUT_RDWR)
+    assert any(KEYS[0] in request for request in asked), "the key was not sent"
+    assert done.returncode not in (0, 2), done.stderr
+    assert_no_key(done.stdout + done.stderr)
 
 
 def test_the_preparation_of_containers_shows_no_secret(machine: KeyMachine) -> None:
