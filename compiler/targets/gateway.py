@@ -39,6 +39,21 @@ _WORKERS = 4
 _WRONG_KEYS_BURST = 50
 
 
+# Headers of a client that vLLM 0.33.0 and 0.32.0 read beside Accept and Content-Type: the session
+# (vllm/entrypoints/generate/base/serving.py) and the trace (vllm/tracing). Not among them: what steers a server, its
+# priority (X-Vllm-Priority), its rank (X-Data-Parallel-Rank) and load reports (Endpoint-Load-Metrics-Format).
+_CLIENT_HEADERS = ("X-Session-Id", "Traceparent", "Tracestate")
+
+
+@dataclass(frozen=True, slots=True)
+class NginxHeader:
+    """A header that a server gets from the client: as nginx calls it, and what is passed on of it."""
+
+    name: str
+    source: str
+    passed: str
+
+
 @dataclass(frozen=True, slots=True)
 class NginxRoute:
     """An internal location: requests for the model `name`. `split` is the variable that a rollout decides, or None."""
@@ -98,6 +113,7 @@ class NginxConfig:
     wrong_keys_per_second: int
     wrong_keys_burst: int
     origins: tuple[str, ...]
+    headers: tuple[NginxHeader, ...]
     paths: tuple[str, ...]
     routes: tuple[NginxRoute, ...]
     rollouts: tuple[NginxRollout, ...]
@@ -210,11 +226,17 @@ def nginx_config(plan: Plan, gateway: Gateway) -> NginxConfig:
         wrong_keys_per_second=WRONG_KEYS_PER_SECOND,
         wrong_keys_burst=_WRONG_KEYS_BURST,
         origins=gateway.cors_origins,
+        headers=tuple(map(_header, _CLIENT_HEADERS)),
         paths=tuple(dict.fromkeys(path for route in gateway.routes for path in _paths(plan, route))),
         routes=tuple(_route(index, route) for index, route in enumerate(gateway.routes)),
         rollouts=_rollouts(plan, gateway),
         errors=tuple(NginxError(status, _error_body(status, *words)) for status, words in _ERRORS.items()),
     )
+
+
+def _header(name: str) -> NginxHeader:
+    variable = name.lower().replace("-", "_")
+    return NginxHeader(name, f"http_{variable}", f"stackc_{variable}")
 
 
 def _paths(plan: Plan, route: Route) -> tuple[str, ...]:

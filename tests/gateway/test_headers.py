@@ -84,6 +84,16 @@ def test_what_vllm_reads_arrives(machine: Machine) -> None:
     assert {name: seen[name.lower()] for name in own} == own
 
 
+@pytest.mark.parametrize("named", ["X-Session-Id", "close, x-session-id", "traceparent,X-Session-Id , tracestate"])
+def test_what_connection_names_ends_at_the_gateway(machine: Machine, named: str) -> None:
+    own = {"Connection": named, "X-Session-Id": "s-1", "Traceparent": "00-1", "Tracestate": "a=1"}
+    assert machine.client.chat("coder", headers=own).status == 200
+    seen = seen_by_server(machine)
+    named_ones = {name.strip().lower() for name in named.split(",")}
+    assert {name for name in ("x-session-id", "traceparent", "tracestate") if name in seen}.isdisjoint(named_ones)
+    assert ("tracestate" in seen) == ("tracestate" not in named_ones)
+
+
 def test_what_a_client_does_not_send_is_not_made_up(machine: Machine) -> None:
     assert machine.client.chat("coder").status == 200
     assert seen_by_server(machine).keys() == {"content-type", "content-length"} | FROM_GATEWAY
