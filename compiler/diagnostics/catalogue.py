@@ -63,6 +63,8 @@ _TITLES = {
     "E0222": "a unit would take the place of one of the system's",
     "E0223": "media cannot come from this host",
     "E0224": "one file holds two secrets",
+    "E0225": "what `gateway.cors` names is no website",
+    "E0226": "every website could use a gateway that knows no clients",
     "E0301": "there is no lock",
     "E0302": "the lock does not answer the spec",
     "E0303": "the lock cannot be read",

@@ -32,6 +32,7 @@ def lower_gateway(spec: Spec, services: Sequence[Service]) -> Gateway | None:
         burst=gateway.burst,
         connections=2 * sum(service.max_num_seqs for service in services),
         routes=tuple(_routes(spec, services)),
+        cors_origins=() if gateway.cors is None else tuple(sorted(gateway.cors.origins)),
     )
 
 

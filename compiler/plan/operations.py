@@ -55,6 +55,7 @@ class Gateway:
         max_body: largest request body.
         requests_per_second: of one client; None for no limit. `burst` may come at once beyond it.
         connections: open requests of one client: as many as all servers run and queue together.
+        cors_origins: websites whose pages may ask, from their visitors' browsers; `*` for all.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Gateway:
     burst: int
     connections: int
     routes: tuple[Route, ...]
+    cors_origins: tuple[str, ...] = ()
 
     @property
     def rollouts(self) -> tuple[Rollout, ...]:

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.spec.cors_checks import check_cors
 from compiler.spec.door_checks import check_doors
 from compiler.spec.engine_args import check_engine_args
 from compiler.spec.gateway_checks import check_gateway, check_rollouts
@@ -350,6 +351,7 @@ CHECKS: tuple[Check, ...] = (
     check_compose_patch,
     check_quadlet_patch,
     check_gateway,
+    check_cors,
     check_doors,
     check_rollouts,
     check_targets,

@@ -13,6 +13,16 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
 
 
+class CorsSpec(SpecModel):
+    """Websites whose pages may ask the gateway, from the browsers of their visitors.
+
+    Attributes:
+        origins: as browsers send them, `https://HOST` or `https://HOST:PORT`; `*` alone for every website.
+    """
+
+    origins: list[str] = Field(min_length=1, max_length=100)
+
+
 class GatewaySpec(SpecModel):
     """One port for the whole stack; requests are routed by the model that they name.
 
@@ -21,6 +31,7 @@ class GatewaySpec(SpecModel):
         requests_per_second: of one client key; None for no limit.
         burst: requests of one client that may come at once beyond that rate.
         image: of its container, instead of the default one.
+        cors: None for no website.
     """
 
     kind: Literal["nginx", "litellm"] = "nginx"
@@ -30,6 +41,7 @@ class GatewaySpec(SpecModel):
     requests_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
     burst: Annotated[int, Field(ge=0, le=100_000)] = 20
     image: ImageReference | None = None
+    cors: CorsSpec | None = None
 
 
 class RolloutSpec(SpecModel):

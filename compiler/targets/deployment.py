@@ -26,6 +26,12 @@ _GATEWAY_CUT_SECONDS = 15
 START_BURST = 5
 """Starts within the limit's interval, by systemd or by hand, after which it refuses another one."""
 
+WRONG_KEYS_PER_SECOND = 5
+"""Wrong keys of one address that the gateway still answers with 401; right keys of the same address are not counted.
+Guessing the shortest key that is taken (8 of 69 characters) takes a million years at that pace."""
+
+_ADDRESS_CONNECTIONS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -169,3 +175,12 @@ def rollout_fingerprint(plan: Plan, rollout: Rollout) -> str:
     revisions = [plan.service(name).revision for name in (rollout.stable, rollout.candidate)]
     parts = (plan.engine.version, *revisions, rollout.strategy, str(rollout.weight))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def address_connections(gateway: Gateway) -> int:
+    """Requests of one address at once, of which behind a proxy or a NAT many clients have one.
+
+    An eighth of what the gateway's workers hold (4 of 4096 connections each, two for a request), or all that the
+    servers run and queue together, if that is more.
+    """
+    return max(_ADDRESS_CONNECTIONS, gateway.connections)

@@ -14,7 +14,7 @@ from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.ir import Gateway, Plan, Rollout, Route, Service
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
-from compiler.targets.deployment import rollout_fingerprint
+from compiler.targets.deployment import WRONG_KEYS_PER_SECOND, address_connections, rollout_fingerprint
 
 GATEWAY = PurePosixPath("gateway")
 BIN = PurePosixPath("bin")
@@ -35,6 +35,23 @@ TASK_PATHS = {"chat": _CHAT_PATHS, "completion": _COMPLETION_PATHS}
 
 # Parsing a body holds a worker up, 10 ms for a megabyte; more of them than a few serve no purpose before one node.
 _WORKERS = 4
+# Wrong keys of one address beyond its rate: a client that was set up wrongly is told so first.
+_WRONG_KEYS_BURST = 50
+
+
+# Headers of a client that vLLM 0.33.0 and 0.32.0 read beside Accept and Content-Type: the session
+# (vllm/entrypoints/generate/base/serving.py) and the trace (vllm/tracing). Not among them: what steers a server, its
+# priority (X-Vllm-Priority), its rank (X-Data-Parallel-Rank) and load reports (Endpoint-Load-Metrics-Format).
+_CLIENT_HEADERS = ("X-Session-Id", "Traceparent", "Tracestate")
+
+
+@dataclass(frozen=True, slots=True)
+class NginxHeader:
+    """A header that a server gets from the client: as nginx calls it, and what is passed on of it."""
+
+    name: str
+    source: str
+    passed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +95,12 @@ class NginxError:
 
 @dataclass(frozen=True, slots=True)
 class NginxConfig:
-    """`gateway/nginx.conf`. Sizes are bytes, times seconds; `requests_per_second` None means no limits."""
+    """`gateway/nginx.conf`. Sizes are bytes, times seconds; `requests_per_second` None means no limits of a client.
+
+    Attributes:
+        connections: requests of one client at once; `address_connections` of one address.
+        origins: websites whose pages may ask, from browsers.
+    """
 
     stack: str
     workers: int
@@ -87,10 +109,20 @@ class NginxConfig:
     requests_per_second: int | None
     burst: int
     connections: int
+    address_connections: int
+    wrong_keys_per_second: int
+    wrong_keys_burst: int
+    origins: tuple[str, ...]
+    headers: tuple[NginxHeader, ...]
     paths: tuple[str, ...]
     routes: tuple[NginxRoute, ...]
     rollouts: tuple[NginxRollout, ...]
     errors: tuple[NginxError, ...]
+
+    @property
+    def allows_any_origin(self) -> bool:
+        """Whether pages of every website may ask."""
+        return "*" in self.origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +145,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class GatewayScript:
-    """`bin/gateway`. `client_keys` and `api_key` are paths on the server, or None."""
+    """`bin/gateway`. `client_keys` and `api_key` are paths on the server, or None; nginx has its origins elsewhere."""
 
     stack: str
     host: str
@@ -125,6 +157,7 @@ class GatewayScript:
     api_key: str | None
     services: tuple[Backend, ...]
     rollouts: tuple[NginxRollout, ...]
+    cors_origins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +222,21 @@ def nginx_config(plan: Plan, gateway: Gateway) -> NginxConfig:
         requests_per_second=gateway.requests_per_second,
         burst=gateway.burst,
         connections=gateway.connections,
+        address_connections=address_connections(gateway),
+        wrong_keys_per_second=WRONG_KEYS_PER_SECOND,
+        wrong_keys_burst=_WRONG_KEYS_BURST,
+        origins=gateway.cors_origins,
+        headers=tuple(map(_header, _CLIENT_HEADERS)),
         paths=tuple(dict.fromkeys(path for route in gateway.routes for path in _paths(plan, route))),
         routes=tuple(_route(index, route) for index, route in enumerate(gateway.routes)),
         rollouts=_rollouts(plan, gateway),
         errors=tuple(NginxError(status, _error_body(status, *words)) for status, words in _ERRORS.items()),
     )
+
+
+def _header(name: str) -> NginxHeader:
+    variable = name.lower().replace("-", "_")
+    return NginxHeader(name, f"http_{variable}", f"stackc_{variable}")
 
 
 def _paths(plan: Plan, route: Route) -> tuple[str, ...]:
@@ -262,6 +305,7 @@ def gateway_script(plan: Plan, gateway: Gateway) -> GatewayScript:
         api_key=plan.secrets.api_key,
         services=tuple(_backend(service) for service in plan.services),
         rollouts=_rollouts(plan, gateway),
+        cors_origins=gateway.cors_origins,
     )
 
 
@@ -305,18 +349,31 @@ def _litellm_models(plan: Plan, route: Route) -> tuple[LitellmModel, ...]:
 
 
 _ERRORS = {
-    400: ("the request is not valid HTTP, or its headers are too large", "bad_request"),
+    400: ("the request is not valid HTTP", "bad_request"),
     401: ("no valid key: send `Authorization: Bearer KEY`", "invalid_api_key"),
+    403: (
+        "no page of this website may ask here: `gateway.cors` of the spec names those that may",
+        "origin_not_allowed",
+    ),
     404: ("there is no such path here", "path_not_found"),
     405: ("the path does not take this method: the Allow header says which", "method_not_allowed"),
     408: ("the request came too slowly", "request_timeout"),
+    411: ("the body has no length: send a Content-Length", "length_required"),
+    412: ("the request has a condition that does not hold", "bad_request"),
     413: ("the body is larger than this gateway takes", "body_too_large"),
     414: ("the address is too long", "uri_too_long"),
     415: ("the body must be JSON: send `Content-Type: application/json`", "unsupported_media_type"),
-    429: ("too many requests of this key: wait and try again", "rate_limit_exceeded"),
+    429: ("too many requests: wait and try again", "rate_limit_exceeded"),
+    431: ("the headers are too large", "headers_too_large"),
     500: ("the gateway failed: its log says why", "gateway_error"),
+    501: ("the body comes in a way that this gateway does not read", "not_implemented"),
+    502: ("the server gave no answer that could be read", "server_error"),
+    503: ("the server is not reachable", "server_unavailable"),
+    504: ("the server was silent for too long", "server_timeout"),
+    505: ("the version of HTTP is not one that this gateway speaks", "http_version_not_supported"),
+    507: ("the gateway has no room for the request", "gateway_error"),
 }
-"""What nginx says before it asks a server; what concerns a server is said in route.js."""
+"""All that nginx itself can answer with; what concerns a server is mostly said in route.js, with the server's name."""
 
 
 def _error_body(status: int, message: str, code: str) -> dict[str, Any]:

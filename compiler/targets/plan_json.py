@@ -88,6 +88,7 @@ def _gateway(gateway: Gateway) -> JsonObject:
         "requests_per_second": gateway.requests_per_second,
         "burst": gateway.burst,
         "connections": gateway.connections,
+        "cors_origins": list(gateway.cors_origins),
         "routes": [
             {
                 "name": route.name,

@@ -12,7 +12,13 @@ from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.deployment import START_BURST, cache_environment, user_of
+from compiler.targets.deployment import (
+    START_BURST,
+    WRONG_KEYS_PER_SECOND,
+    address_connections,
+    cache_environment,
+    user_of,
+)
 from compiler.targets.readme_tables import (
     Table,
     device_table,
@@ -75,6 +81,9 @@ class GatewayPage:
     client_keys_file: str | None
     program: str
     version: str | None
+    origins: tuple[str, ...]
+    address_connections: int
+    wrong_keys_per_second: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +304,9 @@ def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
         client_keys_file=plan.secrets.client_keys,
         program=program,
         version=LITELLM_VERSION if gateway.kind == "litellm" else None,
+        origins=gateway.cors_origins,
+        address_connections=address_connections(gateway),
+        wrong_keys_per_second=WRONG_KEYS_PER_SECOND,
     )
 
 

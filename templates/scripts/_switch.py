@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from _host import EXIT_FOREIGN, EXIT_STEP, Host, state_of
+from _keys import BadKeys, keys_of, read_file
 from _packages import environment_of, installing
 from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
 from _state import check_state, owner_name, take_over
@@ -77,15 +78,18 @@ def _check_systemd(host: Host) -> None:
 
 def _check_secret(path: Path, code: int) -> None:
     try:
-        facts = path.stat()
-    except OSError as error:
-        message = f"{path}: {error.strerror}: make it with `install -m 0600 /dev/stdin {path}`"
-        raise StackError(code, message) from None
+        file = read_file(path)
+    except PermissionError as error:
+        raise StackError(code, f"{path}: {error.strerror}") from None
+    except BadKeys as problem:
+        raise StackError(code, f"{path}: {problem}: make it with `install -m 0600 /dev/stdin {path}`") from None
     # Root's group may read it: containers, whose user is in that group, and a gateway that reloads its keys.
-    if facts.st_mode & 0o037 or facts.st_uid != os.geteuid():
+    if file.mode & 0o037 or path.stat().st_uid != os.geteuid():
         raise StackError(code, f"{path} must be closed to other users: `chown root {path} && chmod 0640 {path}`")
-    if not path.is_file() or facts.st_size == 0:
-        raise StackError(code, f"{path} holds nothing")
+    try:
+        keys_of(file, is_list=code == EXIT_CLIENT_KEYS)
+    except BadKeys as problem:
+        raise StackError(code, f"{path}: {problem}") from None
 
 
 def _check_vllm(host: Host, plan: JsonObject) -> None:

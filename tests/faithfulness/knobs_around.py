@@ -57,6 +57,10 @@ OF_GATEWAY = (
     around("Gateway.connections", ("gateway", "connections"), 77, {
         "plan.json": {"gateway.connections": 77}, "gateway": {NGINX: "77"},
     }),
+    around("Gateway.cors_origins", ("gateway", "cors_origins"), ("https://app.example.org",), {
+        "plan.json": {"gateway.cors_origins": ["https://app.example.org"]},
+        "gateway": {NGINX: "https://app.example.org"},
+    }),
     around("Route.name", (*ROUTE, "name"), "x", {
         "plan.json": {"gateway.routes.1.name": "x"}, "gateway": {STACK: "x"},
     }),

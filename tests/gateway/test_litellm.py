@@ -20,9 +20,11 @@ from compiler.targets.gateway import emit_gateway
 from tests.conftest import ROOT, missing
 from tests.gateway.machine import Machine, gateway_plan, machine_with, with_rollout
 from tests.gateway.servers import BACKEND_KEY, Client
+from tests.unit.plan_samples import write_executable
 
 LITELLM = ROOT / ".engine/litellm"
 KEY = "sk-0123456789abcdef"
+APP = "https://app.example.org"
 
 pytestmark = pytest.mark.engine
 
@@ -32,7 +34,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine with LiteLLM as its gateway; half of the requests for `general` go to the candidate."""
     if not (LITELLM / "stamp").is_file():
         missing(".engine/ lacks litellm: run python3 tools/setup_engine.py")
-    plan = with_rollout(gateway_plan(kind="litellm"), weight=50)
+    plan = with_rollout(gateway_plan(kind="litellm", cors_origins=(APP,)), weight=50)
     with machine_with(tmp_path_factory.mktemp("litellm"), plan) as machine:
         machine.keys.write_text(f"team:{KEY}\n")
         machine.environment["STACKC_LITELLM"] = str(LITELLM / "bin/litellm")
@@ -81,6 +83,30 @@ def test_a_request_reaches_the_server_of_its_model_with_the_servers_key(machine:
     seen = chats(machine, "coder")[-1]
     assert seen.model == "coder"
     assert {name.lower(): value for name, value in seen.headers.items()}["authorization"] == f"Bearer {BACKEND_KEY}"
+
+
+def test_pages_of_the_named_website_may_ask_and_no_others(machine: Machine) -> None:
+    for origin, allowed in ((APP, APP), ("https://evil.example.org", None), ("null", None)):
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        preflight = Client(machine.port, None).send("OPTIONS", "/v1/chat/completions", None, asked)
+        assert (preflight.status == 200) == (allowed is not None)
+        listed = Client(machine.port, KEY).get("/v1/models", {"Origin": origin})
+        for answer in (preflight, listed):
+            assert answer.headers.get("access-control-allow-origin") == allowed
+            assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_without_websites_in_the_spec_litellm_is_told_that_there_are_none(tmp_path: Path) -> None:
+    """Its own default are all."""
+    with machine_with(tmp_path, gateway_plan(kind="litellm"), ()) as machine:
+        machine.keys.write_text(f"team:{KEY}\n")
+        fake = write_executable(tmp_path / "litellm", "#!/bin/sh\nenv\n")
+        done = machine.gateway(
+            "run", STACKC_LITELLM=str(fake), LITELLM_CORS_ORIGINS="*", LITELLM_CORS_ALLOW_CREDENTIALS="true"
+        )
+    lines = done.stdout.splitlines()
+    assert "LITELLM_CORS_ORIGINS=https://nobody.invalid" in lines
+    assert "LITELLM_CORS_ALLOW_CREDENTIALS=false" in lines
 
 
 def test_the_wheel_is_the_release_that_the_configuration_is_for() -> None:

@@ -133,7 +133,8 @@ def test_what_was_edited_in_place_is_restored(running: InstalledMachine) -> None
     [
         (lambda machine: machine.at("/etc/stackc/api-key").chmod(0o644), 17, "closed to other users"),
         (lambda machine: machine.at("/etc/stackc/api-key").unlink(), 17, "install -m 0600"),
-        (lambda machine: machine.at("/etc/stackc/hf-token").write_text(""), 17, "holds nothing"),
+        (lambda machine: machine.at("/etc/stackc/hf-token").write_text(""), 17, "hf-token: it is empty"),
+        (lambda machine: machine.at("/etc/stackc/api-key").write_text("two words"), 17, "api-key: line 1: a line that"),
         (lambda machine: machine.at("/opt/vllm/bin/vllm").unlink(), 16, "requirements/vllm-0.33.0.txt"),
         (lambda machine: write_executable(machine.at("/opt/vllm/bin/vllm"), "#!/bin/sh\necho 0.1.0\n"), 16, "0.1.0"),
     ],

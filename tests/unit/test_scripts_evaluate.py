@@ -355,7 +355,7 @@ def test_a_completion_server_gets_the_prompt_as_it_is(tmp_path: Path) -> None:
     with serving("tiny", None) as server:
         plan = with_service(one_on_cpu(), "tiny", port=server.port)
         tree = write_tree(plan, tmp_path / "tree")
-        (tmp_path / "key").write_text("any")
+        (tmp_path / "key").write_text("any-key-will-do")
         evaluate = Evaluate(tree, tmp_path, server, server)
         assert evaluate.run(CAPITAL).returncode == 0
         assert server.bodies[0]["path"] == "/v1/completions"

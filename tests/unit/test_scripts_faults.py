@@ -128,7 +128,7 @@ FAULTS = (
     Fault("no key", set_environment(STACKC_API_KEY_FILE="/nowhere"), PREFLIGHT, 17, ("/nowhere", "README")),
     Fault("no snapshot at launch", lose_snapshot, LAUNCH, 15, ("does not exist", "prefetch coder")),
     Fault("no vLLM at launch", without_vllm, LAUNCH, 16, ("there is no vllm", "STACKC_VLLM")),
-    Fault("empty key at launch", empty_key, LAUNCH, 17, ("one key on one line",)),
+    Fault("empty key at launch", empty_key, LAUNCH, 17, ("it is empty",)),
     Fault("no key at launch", set_environment(STACKC_API_KEY_FILE="/nowhere"), LAUNCH, 17, ("cannot read",)),
     Fault("neighbour never ready", hold_lock, LAUNCH, 18, ("another server", "gpu-0.lock", "see its log")),
     Fault("no lock folder", block_lock, LAUNCH, 18, ("cannot create", "STACKC_LOCK_DIR")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import socket
 import sys
 from dataclasses import replace
@@ -65,7 +66,7 @@ def test_a_key_only_for_root_is_fine_where_systemd_reads_it(
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError("may not")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     plan = {"targets": targets, "secrets": {"api_key": str(key)}}
     monkeypatch.delenv("STACKC_API_KEY_FILE", raising=False)
     with pytest.raises(stack.Skipped if is_skipped else stack.StackError):
@@ -76,7 +77,7 @@ def with_gateway(machine: Machine, kind: str) -> None:
     routes = (Route("coder", "coder", None, 600),)
     gateway = Gateway(kind, "127.0.0.1", free_port(), "image", 2**20, None, 0, 10, routes)
     keys = machine.root / "client-keys"
-    keys.write_text("sk-one\nsk-two\n", encoding="ascii")
+    keys.write_text("sk-the-only-one\n" if kind == "litellm" else "sk-the-first\nsk-the-second\n", encoding="ascii")
     keys.chmod(0o640)
     paths = replace(machine.plan.paths, nginx=f"{machine.root}/fake/nginx", litellm=f"{machine.root}/fake/litellm")
     secrets = replace(machine.plan.secrets, client_keys=str(keys))
@@ -109,7 +110,7 @@ def test_the_gateway_is_checked_by_name_and_with_everything(machine: Machine, ki
     [
         ("port", 14, "ss --listening"),
         ("open keys", 19, "everybody may read it"),
-        ("no keys", 19, "it is empty"),
+        ("no keys", 19, "it holds no key"),
         ("program", 20, "set `paths.litellm`"),
         ("broken program", 20, "failed: no such module"),
         ("another release", 20, f"requirements/litellm-{LITELLM_VERSION}.txt"),

@@ -126,7 +126,7 @@ def test_without_the_clients_file_it_is_the_environments_fault(
     secrets = Secrets(None, "/etc/stackc/api-key", str(tmp_path / "none"))
     tree = write_tree(replace(gateway_plan(server, gateway.port), secrets=secrets), tmp_path / "tree")
     done = run_program(tree, "smoke-test", "--gateway-only", STACKC_API_KEY_FILE=str(key_file))
-    assert (done.returncode, "cannot read the client key file" in done.stderr) == (4, True)
+    assert (done.returncode, "none: cannot read it: No such file" in done.stderr) == (4, True)
 
 
 def test_a_gateway_of_litellm_may_refuse_in_its_own_way(ask: Ask) -> None:

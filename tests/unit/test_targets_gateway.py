@@ -72,10 +72,10 @@ def test_a_completion_model_is_no_chat() -> None:
 def test_every_path_that_is_open_has_a_location_of_its_own() -> None:
     text = files(gateway_plan())["gateway/nginx.conf"]
     exact = set(re.findall(r'location = "?(/[^" ]+)"? \{', text))
-    assert {path for path in exact if not path.startswith("/error/")} == {
+    assert {path for path in exact if not path.startswith(("/error/", "/denied"))} == {
         *TASK_PATHS["chat"], "/health", "/v1/models",
     }  # fmt: skip
-    assert text.count("location = /error/") == text.count("            internal;\n")
+    assert text.count("location = /error/") + 1 == text.count("            internal;\n")
 
 
 def test_the_routing_is_javascript_and_json() -> None:
@@ -106,7 +106,7 @@ def test_what_decides_is_a_variable_of_nginx(sticky: str, header: str | None, so
 
 
 def test_limits_are_there_only_if_the_spec_has_them() -> None:
-    assert "limit_req" not in files(gateway_plan())["gateway/nginx.conf"]
+    assert "stackc_requests" not in files(gateway_plan())["gateway/nginx.conf"]
     limited = files(gateway_plan(requests_per_second=7, burst=3))["gateway/nginx.conf"]
     assert "rate=7r/s;" in limited
     assert limited.count("limit_req zone=stackc_requests burst=3 nodelay;") == len(TASK_PATHS["chat"])
@@ -156,3 +156,11 @@ def test_the_example_stack_routes_its_two_models(root: Path) -> None:
     assert routing(plan, gateway).data["models"].keys() == {"coder", "general"}
     assert gateway.rollouts[0].weight == 10
     assert gateway.connections == 2 * sum(service.max_num_seqs for service in plan.services)
+
+
+def test_websites_are_named_where_the_gateway_reads_them() -> None:
+    for kind, file in (("nginx", "gateway/nginx.conf"), ("litellm", "bin/gateway")):
+        plan = with_rollout(gateway_plan(kind=kind, cors_origins=("http://localhost:3000", "https://app.example.org")))
+        text = files(plan)[file]
+        assert text.index("http://localhost:3000") < text.index("https://app.example.org")
+        assert "https://app.example.org" not in files(with_rollout(gateway_plan(kind=kind)))[file]
