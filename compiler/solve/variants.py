@@ -14,8 +14,9 @@ from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
 from compiler.memory.families.pooling import as_embedding, embedding_dimension, gives_embeddings
+from compiler.memory.headers import ContradictionError, check_headers, check_totals
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
-from compiler.memory.parallelism import Parallelism
+from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
@@ -27,6 +28,7 @@ from compiler.solve.refusals import (
     config_refusal,
     engine_refusal,
     formula_refusal,
+    header_refusal,
     kind_refusal,
     layout_refusal,
     length_refusal,
@@ -198,7 +200,10 @@ def _has_cache(architecture: Architecture, rules: Rules) -> bool:
 
 def _checkpoint(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> Checkpoint:
     tensors = facts.tensors.kinds if facts.tensors is not None else None
-    check_tensors(tensors or ())
+    if facts.tensors is not None:
+        check_tensors(facts.tensors.kinds)
+        check_totals(facts.tensors.total_bytes, facts.tensors.kinds, (file.size for file in facts.weights))
+        check_headers(architecture, quantization, facts.tensors.kinds)
     return Checkpoint(architecture, quantization, tensors)
 
 
@@ -208,9 +213,13 @@ def _read(candidate: Candidate, rules: Rules, what: str, reading: Callable[[], _
     if key not in rules.known:
         try:
             rules.known[key] = reading()
-        except (ConfigError, UnsupportedArchitectureError) as error:
+        except (ConfigError, ContradictionError, SplitError, UnsupportedArchitectureError) as error:
             rules.known[key] = error
     found = rules.known[key]
+    if isinstance(found, ContradictionError):
+        return header_refusal(candidate, found.lines)
+    if isinstance(found, SplitError):
+        return engine_refusal(candidate, str(found))
     if isinstance(found, UnsupportedArchitectureError):
         return formula_refusal(candidate, str(found))
     if isinstance(found, UnknownLayoutError):
