@@ -51,7 +51,7 @@ class TensorKind(LockModel):
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
     count: int = Field(ge=1)
 
 
@@ -185,7 +185,7 @@ class LockedService(LockModel):
     model: str
     quantization: tuple[str, ...]
     publishers: tuple[str, ...] = ()
-    candidates: tuple[str, ...]
+    candidates: tuple[str, ...] = Field(min_length=1)
     unread: tuple[str, ...] = ()
 
 

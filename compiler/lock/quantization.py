@@ -63,10 +63,10 @@ def orders_over_groups(facts: ModelFacts) -> bool:
 def _compressed_tensors_method(block: Mapping[str, Any]) -> str:
     weights = list(_group_weights(block))
     if weights and all(group.get("num_bits") == _BYTE for group in weights):
-        kinds = {group.get("type") for group in weights}
-        if kinds == {"float"}:
+        kinds = [group.get("type") for group in weights]
+        if all(kind == "float" for kind in kinds):
             return "fp8"
-        if kinds == {"int"}:
+        if all(kind == "int" for kind in kinds):
             return "int8"
     return "compressed-tensors"
 

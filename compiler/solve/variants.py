@@ -20,6 +20,7 @@ from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
+from compiler.memory.weights import check_layout
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -118,6 +119,9 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     )
     if isinstance(quantization, Refusal):
         return quantization
+    layout = _read(candidate, rules, "layout", lambda: check_layout(architecture, quantization))
+    if isinstance(layout, Refusal):
+        return layout
     reason = why_not_attended(architecture, quantization, rules.capability)
     if reason is not None:
         return engine_refusal(candidate, reason)
