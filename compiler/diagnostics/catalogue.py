@@ -71,6 +71,7 @@ _TITLES = {
     "E0311": "the Hub did not answer as it should",
     "E0312": "access to the model is not granted",
     "E0315": "the weights are not those that config.json describes",
+    "E0316": "a name cannot be written into the emitted files",
     "E0401": "a service does not fit",
     "E0402": "a service fits only within the margin of error",
     "E0403": "the context is longer than the model's",

@@ -276,7 +276,9 @@ def _check_last_group(of: ExpertShape, size: int) -> None:
     for what, width in (("wide", of.intermediate * of.ranks), ("deep", of.inputs)):
         if size and width % size:
             groups = f"{width} = {width // size} × {size} + {width % size}"
-            raise SplitError(f"experts are {width} {what}, no multiple of group {size}: {groups}, and vLLM loads no part")
+            raise SplitError(
+                f"experts are {width} {what}, no multiple of group {size}: {groups}, and vLLM loads no part"
+            )
 
 
 _Layout = Callable[[ExpertShape, Packing], Iterator[Parameter]]

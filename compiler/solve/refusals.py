@@ -208,7 +208,8 @@ def header_refusal(candidate: Candidate, lines: tuple[str, ...]) -> Refusal:
     more = len(lines) - _SHOWN_TENSORS
     notes = (*lines[:_SHOWN_TENSORS], *((f"and {more} more like these",) if more > 0 else ()), _READ_AGAIN)
     problem = Problem("E0315", candidate.service, ("model",), message, notes=notes)
-    return Refusal(candidate.name, candidate.method, f"its weights are not those of its config.json: {lines[0]}", problem)
+    reason = f"its weights are not those of its config.json: {lines[0]}"
+    return Refusal(candidate.name, candidate.method, reason, problem)
 
 
 _READ_AGAIN = "`stackc lock --upgrade` reads both again; what stays is a fault of the repository or of its upload"
