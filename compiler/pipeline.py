@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -21,6 +22,7 @@ from compiler.plan.unconfirmed import unconfirmed
 from compiler.render.artifact import Artifact
 from compiler.render.environment import custom_templates
 from compiler.render.overrides import Overrides, TemplateFault
+from compiler.render.quoting import QuotingError
 from compiler.solve.budget import Solution
 from compiler.solve.judgements import Judgement, judge_stack
 from compiler.solve.media import check_media
@@ -29,7 +31,7 @@ from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
-from compiler.targets.faithful import check_overridden, check_own
+from compiler.targets.faithful import UnfaithfulError, check_overridden, check_own
 from compiler.targets.gateway import emit_gateway
 from compiler.targets.monitoring import emit_monitoring
 from compiler.targets.nodes import emit_nodes
@@ -93,9 +95,26 @@ def compile_stack(
     plans, diagnostics = _plan(inputs, diagnostics)
     if not plans:
         return None, diagnostics
-    artifacts, problems = _render(plans, tuple(inputs.file.spec.nodes), overrides)
+    try:
+        artifacts, problems = _render(plans, tuple(inputs.file.spec.nodes), overrides)
+    except (QuotingError, UnfaithfulError) as error:
+        return None, (*diagnostics, _unwritable(inputs.file, plans, error))
     diagnostics += problems
     return (None if has_errors(diagnostics) else Compiled(plans, artifacts, inputs.paths)), diagnostics
+
+
+def _unwritable(file: SpecFile, plans: tuple[Plan, ...], error: Exception) -> Diagnostic:
+    """A word that some file cannot hold as it is; nothing is written, and the models' names are looked at first."""
+    services = [service for plan in plans for service in plan.services]
+    odd = next((one for one in services if not _PLAIN_NAME.fullmatch(str(one.model.repository or ""))), None)
+    where = file.at("services", odd.name, "model") if odd is not None else file.at("stack")
+    helps = (Help("rename what has such a name; `stackc lock` writes the lock anew"),)
+    message = "a name or a value cannot be written as it is into the files of this stack"
+    return Diagnostic("E0316", message, where, (str(error)[:300],), helps)
+
+
+# What the Hub allows in the name of a repository.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_./-]*", re.ASCII)
 
 
 def _render(

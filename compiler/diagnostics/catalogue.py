@@ -79,6 +79,8 @@ _TITLES = {
     "E0312": "access to the model is not granted",
     "E0313": "the model's repository is larger than any that is read",
     "E0314": "the token would be sent where others can read it",
+    "E0315": "the weights are not those that config.json describes",
+    "E0316": "a name cannot be written into the emitted files",
     "E0317": "the registry did not answer as it should",
     "E0318": "the policy does not allow what is not confirmed",
     "E0401": "a service does not fit",

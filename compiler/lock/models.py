@@ -192,7 +192,7 @@ class LockedService(LockModel):
     model: ModelKey
     quantization: tuple[Text, ...]
     publishers: tuple[Text, ...] = ()
-    candidates: tuple[ModelKey, ...]
+    candidates: tuple[ModelKey, ...] = Field(min_length=1)
     unread: tuple[RepositoryName, ...] = ()
     unreadable: dict[ModelKey, Text] = Field(default_factory=dict)
     renamed: RepositoryName | None = None

@@ -255,8 +255,9 @@ def _marlin_runs(of: ExpertShape, packing: Packing) -> bool:
 
 
 def _moe_wna16(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
-    """moe_wna16.py, which AWQ and GPTQ fall back to; groups are halved until they divide."""
+    """moe_wna16.py, which AWQ and GPTQ fall back to; groups are halved until they divide, and their scales repeated."""
     size, per_byte = packing.group_size or 0, 8 // packing.bits
+    _check_last_group(of, size)
     while size and (of.intermediate % size or of.inputs % size):
         size //= 2
     if size < _SMALLEST_GROUP:
@@ -268,6 +269,16 @@ def _moe_wna16(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
     if packing.style == "awq" and not packing.symmetric:
         yield Parameter("w13_qzeros", (of.count, of.up // per_byte, of.inputs // size), "U8")
         yield Parameter("w2_qzeros", (of.count, of.inputs // per_byte, of.intermediate // size), "U8")
+
+
+def _check_last_group(of: ExpertShape, size: int) -> None:
+    """A group that is cut short has scales of its own in the file, which repeated are more than the engine has."""
+    for what, width in (("wide", of.intermediate * of.ranks), ("deep", of.inputs)):
+        if size and width % size:
+            groups = f"{width} = {width // size} × {size} + {width % size}"
+            raise SplitError(
+                f"experts are {width} {what}, no multiple of group {size}: {groups}, and vLLM loads no part"
+            )
 
 
 _Layout = Callable[[ExpertShape, Packing], Iterator[Parameter]]

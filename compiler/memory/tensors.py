@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 
@@ -35,7 +35,7 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 # Read while loading and not kept, or not read: older tools stored the rotary tables, and layers that predict several
 # tokens at once (`mtp`) are left out unless speculative decoding asks for them.
-_NOT_KEPT = re.compile(r"(^|\.)(g_idx|weight_shape|inv_freq|rotary_emb)(\.|$)|^mtp\.")
+NOT_KEPT = re.compile(r"(^|\.)(g_idx|weight_shape|inv_freq|rotary_emb)(\.|$)|^mtp\.")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$")
 _TABLE = 2
 _WHOLE = Parallelism()
@@ -72,10 +72,10 @@ def stored_tensors(architecture: Architecture, quantization: Quantization | None
         for packed in layer.modules
     )
     for path, packed in chain(outside, inside):
-        for suffix, parameter, count in _stored(packed):
-            dtype = parameter.stored_dtype or parameter.dtype or default
-            for index in range(count):
-                yield StoredTensor(path + suffix.replace("*", str(index)), dtype, parameter.shape)
+        for one in stored_below(packed):
+            dtype = one.parameter.stored_dtype or one.parameter.dtype or default
+            for index in range(one.count):
+                yield StoredTensor(path + one.name.replace("*", str(index)), dtype, one.parameter.shape)
 
 
 @lru_cache(maxsize=128)
@@ -95,19 +95,43 @@ def _kinds(modules: Iterable[tuple[str, Packed, int]], architecture: Architectur
     counts: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
     default = _SAFETENSORS[architecture.checkpoint_dtype]
     for path, packed, modules_alike in modules:
-        for suffix, parameter, count in _stored(packed):
-            dtype = parameter.stored_dtype or parameter.dtype or default
-            counts[_NUMBER.sub("*", path + suffix), dtype, parameter.shape] += count * modules_alike
+        for one in stored_below(packed):
+            dtype = one.parameter.stored_dtype or one.parameter.dtype or default
+            counts[numberless(path + one.name), dtype, one.parameter.shape] += one.count * modules_alike
     return tuple(
         TensorKind(name=name, dtype=dtype, shape=shape, count=count) for (name, dtype, shape), count in counts.items()
     )
 
 
+def numberless(name: str) -> str:
+    """A tensor's name with every all-digits component replaced, as the lock has it."""
+    return _NUMBER.sub("*", name)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Tensors of a checkpoint that are alike.
+
+    Attributes:
+        module: that they belong to, below its layer.
+        count: of them in one layer.
+    """
+
+    module: str
+    parameter: Parameter
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Below the layer."""
+        return f"{self.module}.{self.parameter.suffix}" if self.parameter.suffix else self.module
+
+
 @lru_cache(maxsize=4096)
-def _stored(packed: Packed) -> tuple[tuple[str, Parameter, int], ...]:
-    """Names below the layer, and how many alike there are of each."""
+def stored_below(packed: Packed) -> tuple[Stored, ...]:
+    """What a checkpoint holds of a module, without what the engine makes itself."""
     return tuple(
-        (f"{name}.{parameter.suffix}" if parameter.suffix else name, parameter, count)
+        Stored(name, parameter, count)
         for name, module, count in _singles(packed.fused)
         for parameter in _parameters(module, packed.packing)
         if parameter.stored
@@ -116,7 +140,7 @@ def _stored(packed: Packed) -> tuple[tuple[str, Parameter, int], ...]:
 
 def _singles(fused: Fused) -> Iterator[tuple[str, Module, int]]:
     """Modules as checkpoints hold them: each projection by itself, and those of each expert."""
-    for module in fused.modules:
+    for module in _as_files_hold(fused.modules):
         if not isinstance(module, Experts):
             yield module.name, module, 1
             continue
@@ -126,6 +150,19 @@ def _singles(fused: Fused) -> Iterator[tuple[str, Module, int]]:
             yield f"{module.name}.*.{name}", linear, module.count
         down = Linear(last, module.inputs, module.intermediate, Split.REPLICATED, module.bias)
         yield f"{module.name}.*.{last}", down, module.count
+
+
+def _as_files_hold(modules: tuple[Module, ...]) -> Iterator[Module]:
+    """Projections of one name are parts of one tensor, such as queries, keys and values in `query_key_value`."""
+    parts: dict[str, list[Linear]] = {}
+    for module in modules:
+        if isinstance(module, Linear):
+            parts.setdefault(module.name, []).append(module)
+        else:
+            yield module
+    for first, *others in parts.values():
+        outputs = first.outputs + sum(part.outputs for part in others)
+        yield replace(first, outputs=outputs, parts=first.parts + sum(part.parts for part in others))
 
 
 def _parameters(module: Module, packing: Packing | None) -> tuple[Parameter, ...]:
@@ -191,7 +228,7 @@ def content(kinds: Iterable[TensorKind], *, tied: bool, skipped: tuple[str, ...]
     for kind in kinds:
         if kind.name.startswith(skipped):
             continue
-        if _NOT_KEPT.search(kind.name) or (tied and kind.name.endswith("lm_head.weight")):
+        if NOT_KEPT.search(kind.name) or (tied and kind.name.endswith("lm_head.weight")):
             continue
         elements = math.prod(kind.shape) * kind.count
         if kind.dtype in _FLOATS:

@@ -27,6 +27,7 @@ from compiler.memory.quantized import Packing, Quantization
 from compiler.memory.states import check_states
 
 _FLOAT_BYTES = 4
+_WHOLE = Parallelism()
 
 
 def rank_weights(
@@ -161,6 +162,16 @@ def _layer_scales(layer: Layer, quantization: Quantization, parallelism: Paralle
             each = max(1, heads // parallelism.tensor_parallel_size)
             total += each * (scales.served * served + scales.floats * _FLOAT_BYTES)
     return total
+
+
+def check_layout(architecture: Architecture, quantization: Quantization | None) -> None:
+    """Refuse a packing that fits a module on no number of ranks.
+
+    Raises:
+        SplitError: with the numbers that do not divide.
+    """
+    for packed, _ in rank_modules(architecture, quantization, _WHOLE):
+        module_parameters(packed.fused, packed.packing, _WHOLE)
 
 
 def check_split(architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism) -> None:

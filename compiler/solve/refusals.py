@@ -56,10 +56,12 @@ _OF_SEVERAL: Mapping[str, str] = {
     "E0307": "stackc cannot account for the memory of {count} candidates of service `{service}`",
     "E0308": "{count} candidates of service `{service}` cannot run here",
     "E0309": "the configuration of {count} candidates of service `{service}` cannot be used",
+    "E0315": "{count} candidates of service `{service}` lack what their config.json implies",
     "E0403": "service `{service}` asks for more context than {count} candidates have",
     "E0404": "service `{service}` cannot be split over the GPUs it asks for",
 }
 _SHOWN_UNREAD = 5
+_SHOWN_TENSORS = 5
 
 
 def refused_problems(refusals: Iterable[Refusal], unread: tuple[str, ...] = ()) -> tuple[Problem, ...]:
@@ -198,6 +200,19 @@ def config_refusal(candidate: Candidate, error: str) -> Refusal:
     """E0309: config.json is malformed or contradicts itself."""
     reason = f"its config.json cannot be used: {error}"
     return _unusable(candidate, f"config.json of `{candidate.name}` cannot be used: {error}", reason)
+
+
+def header_refusal(candidate: Candidate, lines: tuple[str, ...]) -> Refusal:
+    """E0315: the weights are not those that config.json describes."""
+    message = f"the weights of `{candidate.name}` are not those of its config.json"
+    more = len(lines) - _SHOWN_TENSORS
+    notes = (*lines[:_SHOWN_TENSORS], *((f"and {more} more like these",) if more > 0 else ()), _READ_AGAIN)
+    problem = Problem("E0315", candidate.service, ("model",), message, notes=notes)
+    reason = f"its weights are not those of its config.json: {lines[0]}"
+    return Refusal(candidate.name, candidate.method, reason, problem)
+
+
+_READ_AGAIN = "`stackc lock --upgrade` reads both again; what stays is a fault of the repository or of its upload"
 
 
 def _unusable(candidate: Candidate, message: str, reason: str) -> Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import TypeVar, cast
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
@@ -14,11 +15,13 @@ from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
 from compiler.memory.families.pooling import as_embedding, embedding_dimension, gives_embeddings
+from compiler.memory.headers import ContradictionError, check_headers, check_totals
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
-from compiler.memory.parallelism import Parallelism
+from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
+from compiler.memory.weights import check_layout
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -27,6 +30,7 @@ from compiler.solve.refusals import (
     config_refusal,
     engine_refusal,
     formula_refusal,
+    header_refusal,
     kind_refusal,
     layout_refusal,
     length_refusal,
@@ -116,10 +120,19 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     )
     if isinstance(quantization, Refusal):
         return quantization
+    layout = _read(candidate, rules, f"layout {task}", lambda: check_layout(architecture, quantization))
+    if isinstance(layout, Refusal):
+        return layout
     reason = why_not_attended(architecture, quantization, rules.capability)
     if reason is not None:
         return engine_refusal(candidate, reason)
     return _limited(candidate, architecture, quantization, rules)
+
+
+@lru_cache(maxsize=256)
+def _shared(architecture: Architecture) -> Architecture:
+    """One object for equal architectures: what is worked out for one is then found without comparing layers."""
+    return architecture
 
 
 def _served_architecture(candidate: Candidate, rules: Rules) -> Architecture:
@@ -127,11 +140,11 @@ def _served_architecture(candidate: Candidate, rules: Rules) -> Architecture:
     facts = candidate.facts
     architecture = _architecture(facts, rules)
     if candidate.spec.task != "embed" or not gives_embeddings(architecture.name):
-        return architecture
+        return _shared(architecture)
     architecture = as_embedding(architecture, Config(facts.config), _dense(facts))
     limit = facts.embedding.max_length if facts.embedding is not None else None
     length = min(architecture.max_model_len, limit or architecture.max_model_len)
-    return replace(architecture, max_model_len=length)
+    return _shared(replace(architecture, max_model_len=length))
 
 
 def _dense(facts: ModelFacts) -> tuple[tuple[int, int, bool], ...]:
@@ -169,7 +182,8 @@ def _limited(
     refusal = refusal or chat_refusal(candidate) or length_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
-    checkpoint = _read(candidate, rules, "checkpoint", lambda: _checkpoint(candidate.facts, architecture, quantization))
+    reading = partial(_checkpoint, candidate.facts, architecture, quantization)
+    checkpoint = _read(candidate, rules, f"checkpoint {embeds}", reading)
     if isinstance(checkpoint, Refusal):
         return checkpoint
     config, dense = Config(candidate.facts.config), _dense(candidate.facts)
@@ -198,19 +212,33 @@ def _has_cache(architecture: Architecture, rules: Rules) -> bool:
 
 def _checkpoint(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> Checkpoint:
     tensors = facts.tensors.kinds if facts.tensors is not None else None
-    check_tensors(tensors or ())
+    if facts.tensors is not None:
+        check_tensors(facts.tensors.kinds)
+        check_totals(facts.tensors.total_bytes, facts.tensors.kinds, (file.size for file in facts.weights))
+        check_headers(architecture, quantization, facts.tensors.kinds)
     return Checkpoint(architecture, quantization, tensors)
 
 
+# By the facts themselves, which are kept so that no others take their place in memory.
+_ANSWERS: dict[tuple[int, str, bool, int], tuple[ModelFacts, object]] = {}
+_MOST_ANSWERS = 1024
+
+
 def _read(candidate: Candidate, rules: Rules, what: str, reading: Callable[[], _T]) -> _T | Refusal:
-    """What was read, or the refusal of it; each file is read once, however many services ask."""
-    key = (what, candidate.name)
-    if key not in rules.known:
+    """What was read, or the refusal of it; each file is read once, however many services and attempts ask."""
+    key = (id(candidate.facts), what, rules.release.assumes_full, rules.release.block_size)
+    if key not in _ANSWERS:
+        if len(_ANSWERS) >= _MOST_ANSWERS:
+            _ANSWERS.clear()
         try:
-            rules.known[key] = reading()
-        except (ConfigError, UnsupportedArchitectureError) as error:
-            rules.known[key] = error
-    found = rules.known[key]
+            _ANSWERS[key] = (candidate.facts, reading())
+        except (ConfigError, ContradictionError, SplitError, UnsupportedArchitectureError) as error:
+            _ANSWERS[key] = (candidate.facts, error)
+    found = _ANSWERS[key][1]
+    if isinstance(found, ContradictionError):
+        return header_refusal(candidate, found.lines)
+    if isinstance(found, SplitError):
+        return engine_refusal(candidate, str(found))
     if isinstance(found, UnsupportedArchitectureError):
         return formula_refusal(candidate, str(found))
     if isinstance(found, UnknownLayoutError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import subprocess
 import tempfile
@@ -20,6 +21,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from compiler.cli.main import cli
+from compiler.memory.layouts import dtype_bytes
+from compiler.memory.packing import read_quantization
+from compiler.memory.read import read_architecture
+from compiler.memory.tensors import stored_tensors
 from tests.conftest import tool
 from tests.hub.builders import AWQ, COMMIT, header
 from tests.hub.recordings import Recording
@@ -44,11 +49,25 @@ _CONFIG = {
     "max_position_embeddings": 4096, "torch_dtype": "float16", "tie_word_embeddings": False,
 }  # fmt: skip
 _SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-_TENSORS: dict[str, Any] = {
-    "__metadata__": {"format": "pt"},
-    "model.embed_tokens.weight": {"dtype": "F16", "shape": [1000, 1024], "data_offsets": [0, 2_048_000]},
-    "model.norm.weight": {"dtype": "F16", "shape": [1024], "data_offsets": [2_048_000, 2_050_048]},
-}
+
+
+def _tensors(quantization: dict[str, Any] | None) -> dict[str, Any]:
+    """The header of a checkpoint that is whole."""
+    block = read_quantization("awq", quantization, _CONFIG) if quantization is not None else None
+    found: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for tensor in stored_tensors(read_architecture(_CONFIG), block):
+        size = math.prod(tensor.shape) * dtype_bytes(tensor.dtype)
+        offsets = [end, end := end + size]
+        found[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets}
+    return found
+
+
+def _end(tensors: dict[str, Any]) -> int:
+    return max(int(tensor["data_offsets"][1]) for name, tensor in tensors.items() if name != "__metadata__")
+
+
+_TENSORS = _tensors(None)
 
 
 def _info(repo: str, files: tuple[str, ...], base: str | None = None) -> dict[str, Any]:
@@ -80,7 +99,7 @@ ANSWERS: dict[str, Any] = {
     f"acme/base:{_SHARDS[0]}": _TENSORS,
     "acme/base-AWQ:config.json": _CONFIG,
     "acme/base-AWQ:quant_config.json": AWQ,
-    "acme/base-AWQ:model.safetensors": _TENSORS,
+    "acme/base-AWQ:model.safetensors": _tensors(AWQ),
 }  # fmt: skip
 
 # Text that cannot be written by json.dumps is put in afterwards.
@@ -346,8 +365,9 @@ def carrying(text: str) -> dict[str, Any]:
     answers["acme/base:model.safetensors.index.json"]["metadata"] = {text: text}
     answers["acme/base-AWQ:quant_config.json"] |= {"version": text, "modules_to_not_convert": [text], text: text}
     for tensors in (answers[f"acme/base:{_SHARDS[0]}"], answers["acme/base-AWQ:model.safetensors"]):
+        end = _end(tensors)
         tensors |= {"__metadata__": {text: text}}
-        tensors |= {f"x{text}": {"dtype": "F16", "shape": [0], "data_offsets": [2_050_048, 2_050_048]}}
+        tensors |= {f"x{text}": {"dtype": "F16", "shape": [0], "data_offsets": [end, end]}}
     return answers
 
 
