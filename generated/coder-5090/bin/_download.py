@@ -5,6 +5,7 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shutil
@@ -13,8 +14,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from _model import free_bytes, hf_home, missing_bytes, repository_folder
+from _model import free_bytes, hf_home, inside, missing_bytes, repository_folder
 from _stack import EXIT_ENVIRONMENT, EXIT_SNAPSHOT, JsonObject, StackError, secret_file
 
 EXIT_DOWNLOAD, EXIT_DISK = 1, 13
@@ -25,8 +27,12 @@ PROGRESS_SECONDS = 30
 # `hf` gives up on a silent connection far sooner, so nobody writes to such a file any more.
 STALE_SECONDS = 3600
 TAIL = 4096
-# Beside the weights: configurations, tokenizers, chat templates, and the code of a model that brings its own.
-SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py", "*.spm", "*.bpe")
+# Beside the weights: configurations, tokenizers, chat templates.
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.spm", "*.bpe")
+# Code comes along only where the policy lets the server run it.
+CODE = "*.py"
+# Pickles that no server loads: state of a training run, and whatever else.
+PICKLES = ("*.pkl", "*.pickle", "*.ckpt", "training_args.bin", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*")
 # The same weights once more, in formats that vLLM does not read when there is safetensors.
 SECOND_COPIES = (
     "original/*",
@@ -48,10 +54,37 @@ def selection(model: JsonObject) -> list[str]:
     if model["files"]:
         # What `hf` takes for a pattern must stay a name.
         names = [re.sub(r"([*?\[])", r"[\1]", file["path"]) for file in model["files"]]
-        return [word for pattern in (*names, *SMALL_FILES) for word in ("--include", pattern)]
+        small = (*SMALL_FILES, CODE) if model["runs_code"] else SMALL_FILES
+        return [word for pattern in (*names, *small) for word in ("--include", pattern)]
     # Where the plan has seen no safetensors headers, any file may be the one that vLLM loads.
-    patterns = () if "tensors" in model["unconfirmed"] else SECOND_COPIES
+    return whole(model, () if "tensors" in model["unconfirmed"] else SECOND_COPIES)
+
+
+def whole(model: JsonObject, less: tuple[str, ...] = ()) -> list[str]:
+    """Options of `hf` for all that a server may read."""
+    patterns = (*less, *PICKLES) if model["runs_code"] else (*less, *PICKLES, CODE)
     return [word for pattern in patterns for word in ("--exclude", pattern)]
+
+
+def check_endpoint(plan: JsonObject) -> None:
+    """Raise if `hf` would send a token over plain http to another machine."""
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT", ""))
+    if endpoint.scheme.lower() != "http" or _is_here(endpoint.hostname or ""):
+        return
+    saved = Path(os.environ.get("HF_TOKEN_PATH") or hf_home() / "token")
+    if os.environ.get("HF_TOKEN") or secret_file(plan, "hf_token") is not None or saved.exists():
+        raise StackError(
+            EXIT_ENVIRONMENT,
+            f"HF_ENDPOINT is http://{endpoint.hostname}: everybody on the way could read the token. Use an https:// "
+            "address, or leave out HF_TOKEN and `secrets.hf_token`",
+        )
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_disk(model: JsonObject) -> None:
@@ -72,6 +105,7 @@ def disk_message(model: JsonObject, missing: int | None, free: int) -> str:
 
 def download(plan: JsonObject, model: JsonObject, revision: str, words: list[str], lock: int) -> None:
     """Run `hf` until it ends. It keeps the cache's lock even if this program is killed."""
+    check_endpoint(plan)
     remove_stale(model)
     command = [hf_executable(), "download", model["repository"], *words, "--revision", revision, "--quiet"]
     with tempfile.TemporaryFile() as log:
@@ -144,6 +178,6 @@ def hf_executable() -> str:
 
 def remove_stale(model: JsonObject) -> None:
     """Halves of files that a killed `hf` left behind; it never takes them up again."""
-    for path in (repository_folder(model) / "blobs").glob("*.incomplete"):
-        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+    for path in inside(model, repository_folder(model) / "blobs" / "*").parent.glob("*.incomplete"):
+        if time.time() - path.lstat().st_mtime > STALE_SECONDS:
             path.unlink()

@@ -10,9 +10,13 @@ import os
 import tempfile
 from pathlib import Path
 
-from _host import EXIT_STEP, USER, Host, state_of
+from _host import EXIT_FOREIGN, EXIT_STEP, Host, state_of
+from _keys import BadKeys, keys_of, read_file
 from _packages import environment_of, installing
 from _stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
+from _state import check_state, owner_name, take_over
+from _units import check_units
+from _user import make_user, user_name
 from _versions import Site, Tree, read_tree
 
 EXIT_VERSION, EXIT_API_KEY, EXIT_CLIENT_KEYS = 16, 17, 19
@@ -40,7 +44,10 @@ def check_machine(host: Host, plan: JsonObject, tree: Tree) -> None:
     """Everything that would keep the stack from starting and can be known before anything is changed."""
     if not tree.units:
         raise StackError(EXIT_USAGE, "this tree has no units: the spec's `targets` leaves systemd out")
-    Site(host, plan).check_units(tree.units)
+    site = Site(host, plan)
+    check_units(site, [*tree.units, stage_unit(site)])
+    _check_install(site)
+    check_state(host, plan)
     _check_systemd(host)
     for key, path in plan["secrets"].items():
         if path is not None:
@@ -52,6 +59,16 @@ def check_machine(host: Host, plan: JsonObject, tree: Tree) -> None:
         host.warn(f"systemd reads units before {mount} is mounted: after a boot, run `systemctl daemon-reload` first")
 
 
+def _check_install(site: Site) -> None:
+    """The folder of versions must not be another stack's."""
+    folder = site.host.path(site.install)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise StackError(EXIT_FOREIGN, f"{site.install} is no folder: write another one into `paths.install`")
+    if site.owner() not in (None, site.stack):
+        message = f"{site.install} belongs to stack {site.owner()}: give this one a folder of its own"
+        raise StackError(EXIT_FOREIGN, message)
+
+
 def _check_systemd(host: Host) -> None:
     words = host.ask("systemctl", "--version").stdout.split()
     version = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
@@ -61,15 +78,18 @@ def _check_systemd(host: Host) -> None:
 
 def _check_secret(path: Path, code: int) -> None:
     try:
-        facts = path.stat()
-    except OSError as error:
-        message = f"{path}: {error.strerror}: make it with `install -m 0600 /dev/stdin {path}`"
-        raise StackError(code, message) from None
+        file = read_file(path)
+    except PermissionError as error:
+        raise StackError(code, f"{path}: {error.strerror}") from None
+    except BadKeys as problem:
+        raise StackError(code, f"{path}: {problem}: make it with `install -m 0600 /dev/stdin {path}`") from None
     # Root's group may read it: containers, whose user is in that group, and a gateway that reloads its keys.
-    if facts.st_mode & 0o037 or facts.st_uid != os.geteuid():
+    if file.mode & 0o037 or path.stat().st_uid != os.geteuid():
         raise StackError(code, f"{path} must be closed to other users: `chown root {path} && chmod 0640 {path}`")
-    if not path.is_file() or facts.st_size == 0:
-        raise StackError(code, f"{path} holds nothing")
+    try:
+        keys_of(file, is_list=code == EXIT_CLIENT_KEYS)
+    except BadKeys as problem:
+        raise StackError(code, f"{path}: {problem}") from None
 
 
 def _check_vllm(host: Host, plan: JsonObject) -> None:
@@ -110,18 +130,6 @@ def _mount_point(path: Path) -> Path:
     while not path.exists() or not os.path.ismount(path):
         path = path.parent
     return path
-
-
-def make_user(host: Host, plan: JsonObject) -> None:
-    """The user that runs the servers, and the folder that is its home."""
-    state = plan["paths"]["state"]
-    if host.ask("getent", "passwd", USER).returncode != 0:
-        host.command(
-            "useradd", "--system", "--user-group", "--no-create-home", "--home-dir", state,
-            "--shell", "/usr/sbin/nologin", USER,
-        )  # fmt: skip
-    if not host.path(state).is_dir():
-        host.command("install", "-d", "-m", "0750", "-o", USER, "-g", USER, str(host.path(state)))
 
 
 def members(plan: JsonObject) -> list[str]:
@@ -179,9 +187,11 @@ def smoke_test(host: Host, site: Site, plan: JsonObject, units: list[str]) -> No
 
 def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
     """Download what a version needs while another one serves: its own unit, with its paths instead of `current`."""
-    host, name = site.host, f"{site.stack}.stage.service"
+    host, name = site.host, stage_unit(site)
     text = tree.files[f"systemd/{plan['stack']}-prefetch.service"].decode("utf-8")
     text = text.replace(f"{site.install}/current/", f"{site.install}/versions/{tree.version}/")
+    # Until the switch, the cache is still that of an earlier version's user.
+    text = text.replace(f"\nUser={user_name(plan)}\n", f"\nUser={owner_name(host, plan)}\n")
     path = host.path(f"/run/systemd/system/{name}")
 
     def write() -> None:
@@ -197,6 +207,11 @@ def prefetch(site: Site, plan: JsonObject, tree: Tree) -> None:
     finally:
         host.step(f"remove {name}", lambda: path.unlink(missing_ok=True))
         host.command("systemctl", "daemon-reload", may_fail=True)
+
+
+def stage_unit(site: Site) -> str:
+    """The unit that downloads beside a version that serves; gone once it is done."""
+    return f"{site.stack}.stage.service"
 
 
 def changed_units(stack: str, old: Tree, new: Tree) -> list[str]:
@@ -222,6 +237,8 @@ def switch(site: Site, old: Tree, new: Tree, wanted: list[str]) -> None:
     stopped = [unit for unit in changed_units(site.stack, old, new) if unit in site.linked_units()]
     if wanted and stopped:
         host.command("systemctl", "stop", *stopped)
+    make_user(host, plan)
+    take_over(host, plan)
     site.link_units(new.units)
     site.point("current", new.version)
     site.unlink_units([unit for unit in site.linked_units() if unit not in new.units])

@@ -13,7 +13,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from _download import EXIT_DISK, SMALL_FILES, disk_message
-from _model import WEIGHTS, cache_name, commit_in, free_bytes, hf_home, missing_bytes, repository_folder
+from _model import (
+    WEIGHTS,
+    cache_name,
+    commit_in,
+    free_bytes,
+    hf_home,
+    inside,
+    missing_bytes,
+    repository_folder,
+    write_text,
+)
 from _stack import EXIT_SNAPSHOT, JsonObject, StackError
 from _verify import Wrong, git_hash_of, sha256_of
 
@@ -25,15 +35,16 @@ def copy_model(source: Path, model: JsonObject) -> None:
     hashes = {file["path"]: file["sha256"] for file in model["files"]}
     for name in _names(snapshot, model):
         try:
-            _place(snapshot / name, repository, Path("snapshots", commit, name), hashes.get(name))
+            _place(snapshot / name, model, Path("snapshots", commit, name), hashes.get(name))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise StackError(EXIT_SNAPSHOT, f"cannot copy {snapshot / name}: {error}") from error
             message = disk_message(model, missing_bytes(model), free_bytes(hf_home()))
             raise StackError(EXIT_DISK, message) from error
     if not model["pinned"]:
-        (repository / "refs").mkdir(parents=True, exist_ok=True)
-        (repository / "refs" / "main").write_text(commit, encoding="ascii")
+        reference = inside(model, repository / "refs" / "main")
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        write_text(reference, commit)
 
 
 def _find(source: Path, model: JsonObject) -> tuple[Path, str]:
@@ -80,12 +91,13 @@ def _names(snapshot: Path, model: JsonObject) -> list[str]:
     return small + weights
 
 
-def _place(source: Path, repository: Path, link: Path, sha256: str | None) -> None:
+def _place(source: Path, model: JsonObject, link: Path, sha256: str | None) -> None:
     """One file: its content under `blobs`, as `hf` would name it, and a link in the snapshot."""
     found = sha256_of(source) if sha256 is not None else git_hash_of(source)
     if sha256 is not None and found != sha256:
         raise StackError(EXIT_SNAPSHOT, f"not copied: {Wrong(source, sha256, found)}")
-    blob, place = repository / "blobs" / found, repository / link
+    repository = repository_folder(model)
+    blob, place = inside(model, repository / "blobs" / found), inside(model, repository / link)
     blob.parent.mkdir(parents=True, exist_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     if not blob.exists() or blob.stat().st_size != source.stat().st_size:
@@ -95,12 +107,19 @@ def _place(source: Path, repository: Path, link: Path, sha256: str | None) -> No
     place.symlink_to(os.path.relpath(blob, place.parent))
 
 
+def _link(source: Path, fresh: Path) -> None:
+    # Who owns a file can change it under either name.
+    if source.stat().st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "of another user", str(source))
+    os.link(source, fresh)
+
+
 def _link_or_copy(source: Path, blob: Path, sha256: str | None) -> None:
     fresh = blob.with_name(f"{blob.name}.stackc.incomplete")
     fresh.unlink(missing_ok=True)
     try:
         try:
-            os.link(source, fresh)
+            _link(source, fresh)
         except OSError:  # another file system, or a file of another user: a copy does as well
             shutil.copyfile(source, fresh)
             if sha256 is not None and sha256_of(fresh) != sha256:

@@ -31,6 +31,43 @@ def cache_name(model: JsonObject) -> str:
     return f"models--{model['repository'].replace('/', '--')}"
 
 
+def check_names(model: JsonObject) -> None:
+    """Raise if a name of the plan is more than the name of one thing below the cache: somebody may have edited it."""
+    repository, commit = model.get("repository"), model.get("commit")
+    if repository is not None and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", repository, re.ASCII):
+        raise StackError(EXIT_SNAPSHOT, f"{repository!r} is no name of a repository: compile again")
+    if commit is not None and not re.fullmatch(r"[0-9a-f]{1,40}", commit):
+        raise StackError(EXIT_SNAPSHOT, f"{commit!r} is no commit: compile again")
+    for path in (file["path"] for file in model["files"]):
+        if path.startswith("-") or not path.isprintable() or "\\" in path or {"", ".", ".."} & set(path.split("/")):
+            raise StackError(EXIT_SNAPSHOT, f"{path!r} is no plain path in a repository: lock and compile again")
+
+
+def inside(model: JsonObject, path: Path) -> Path:
+    """A path that is to be written or removed; raise if a link on the way leads out of the repository's folder.
+
+    The cache as a whole may be a link to a larger disk.
+    """
+    repository = repository_folder(model)
+    root = repository.parent.resolve() / repository.name
+    place = path.parent
+    while not os.path.lexists(place):
+        place = place.parent
+    if os.path.lexists(repository) and not place.resolve().is_relative_to(root):
+        raise StackError(EXIT_SNAPSHOT, f"{path} leads to {place.resolve()}, out of the cache: remove the link")
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file; what has its name already may be a link to anywhere, and is not followed."""
+    fresh = path.with_name(f"{path.name}.stackc.new")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(fresh, path)
+
+
 def model_folder(model: JsonObject) -> Path:
     """The folder that the server reads; it need not exist yet."""
     folder: str | None = model["folder"]
@@ -66,6 +103,7 @@ def unfinished(snapshot: Path) -> Path:
 
 def check_model(model: JsonObject) -> Path:
     """The model's folder, if all of it is there; else raise with what is missing."""
+    check_names(model)
     folder = model_folder(model)
     problem = _problem(folder, model)
     if problem:

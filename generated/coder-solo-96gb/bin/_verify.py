@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from _model import hf_home
+from _model import hf_home, write_text
 from _stack import JsonObject
 
 CHUNK = 8 * 2**20
@@ -49,9 +49,7 @@ class Verified:
         """Remember a file; a crash in the middle leaves the memory as it was."""
         self._known = {name: entry for name, entry in self._known.items() if os.path.exists(name)}
         self._known[str(path.resolve())] = [*_identity(path), sha256]
-        fresh = self._path.with_name(f"{MEMORY}.new")
-        fresh.write_text(json.dumps(self._known, indent=1, sort_keys=True), encoding="utf-8")
-        os.replace(fresh, self._path)
+        write_text(self._path, json.dumps(self._known, indent=1, sort_keys=True))
 
 
 def _identity(path: Path) -> tuple[int, int, int]:

@@ -19,13 +19,16 @@ from typing import Any, NamedTuple
 from _stack import EXIT_ENVIRONMENT, JsonObject, StackError, load_plan
 
 EXIT_FAILED, EXIT_STEP, EXIT_NO_PREVIOUS, EXIT_BUSY = 1, 21, 22, 23
-USER = "stackc"
+EXIT_UNIT, EXIT_FOREIGN = 26, 27
 UNITS = "/etc/systemd/system"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Host:
-    """A machine below `root`. Whatever changes it goes through `step`, which a dry run only prints."""
+    """A machine below `root`. Whatever changes it goes through `step`, which a dry run only prints.
+
+    `gone` are paths that were removed, or would be; `left` what a removal has not touched, and why.
+    """
 
     def __init__(self, root: str = "/", *, is_dry_run: bool = False, is_quiet: bool = False) -> None:
         self._root = Path(root)
@@ -33,6 +36,8 @@ class Host:
         self.is_dry_run = is_dry_run
         self.steps: list[str] = []
         self.warnings: list[str] = []
+        self.left: list[str] = []
+        self.gone: set[str] = set()
 
     @property
     def is_real(self) -> bool:
@@ -55,6 +60,12 @@ class Host:
         """Say what is not wrong, and may still surprise."""
         self.warnings.append(text)
         print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def leave(self, what: str, reason: str) -> None:
+        """Say what a removal does not touch."""
+        self.left.append(f"{what}: {reason}")
+        if not self._is_quiet:
+            print(f"  left: {what}: {reason}", flush=True)
 
     def ask(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a program that changes nothing; its answer, whatever its exit status."""
@@ -81,8 +92,10 @@ def state_of(host: Host, unit: str) -> str:
     return host.ask("systemctl", "is-active", unit).stdout.strip()
 
 
-def write_link(path: Path, target: str) -> None:
+def write_link(path: Path, target: str, *, replaces_file: bool = False) -> None:
     """Make a link, or change one, in a single step: whoever looks sees the old one or the new one."""
+    if os.path.lexists(path) and not path.is_symlink() and not replaces_file:
+        raise StackError(EXIT_FOREIGN, f"{path} is no link: it was not put there by stackc, move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
@@ -155,6 +168,7 @@ def _report(action: Action, host: Host, plan: JsonObject, code: int, said: str) 
         "message": said,
         "steps": host.steps,
         "warnings": host.warnings,
+        "left": host.left,
     }
 
 

@@ -11,19 +11,24 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Nee
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-import shutil
+from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from _host import EXIT_FAILED, UNITS, Host, sync_folder, write_link
-from _stack import EXIT_USAGE, JsonObject, StackError
+from _host import EXIT_FAILED, EXIT_FOREIGN, UNITS, Host, sync_folder, write_link
+from _removal import drop, obstacle, remove_if_empty
+from _stack import JsonObject, StackError
 
 MANIFEST = "SHA256SUMS"
+LINKS = ("current", "previous", "unfinished")
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
-_WRITTEN = "written by `stackc compile`"
+_NAMED = re.compile(r"versions/([0-9a-f]{12})")
+# A dot is in front while a version is copied.
+_VERSION = re.compile(r"\.?([0-9a-f]{12})")
 
 
 class Tree(NamedTuple):
@@ -71,10 +76,14 @@ class Site:
     def version(self, link: str) -> str | None:
         """The version that a link names, if it is there."""
         try:
-            name = Path(os.readlink(self.host.path(f"{self.install}/{link}"))).name
+            named = _NAMED.fullmatch(os.readlink(self.host.path(f"{self.install}/{link}")))
         except OSError:
             return None
-        return name if self.folder(name).is_dir() else None
+        return named[1] if named is not None and self.folder(named[1]).is_dir() else None
+
+    def owner(self) -> str | None:
+        """The stack that is installed here, whichever it is."""
+        return stack_of(self.host.path(f"{self.install}/current"))
 
     def folder(self, version: str) -> Path:
         """Where a version lies."""
@@ -88,13 +97,16 @@ class Site:
     def unpoint(self, link: str) -> None:
         """Remove a link, if it is there."""
         path = self.host.path(f"{self.install}/{link}")
-        if path.is_symlink():
-            self.host.step(f"remove {self.install}/{link}", path.unlink)
+        if path.is_symlink() and _NAMED.fullmatch(os.readlink(path)):
+            drop(self.host, f"{self.install}/{link}", path.unlink)
 
     def become_previous(self) -> None:
         """The version that was known to work is the one to roll back to: one rename ends the change."""
         path = self.host.path(f"{self.install}/unfinished")
-        self.host.step(f"{self.install}/unfinished becomes previous", partial(path.replace, path.with_name("previous")))
+        previous = path.with_name("previous")
+        if os.path.lexists(previous) and not previous.is_symlink():
+            raise StackError(EXIT_FOREIGN, f"{previous} is no link: it was not put there by stackc, move it away")
+        self.host.step(f"{self.install}/unfinished becomes previous", partial(path.replace, previous))
 
     def stage(self, tree: Tree) -> None:
         """Put a version beside the others. It has its name only once it is complete and on the disk."""
@@ -105,9 +117,12 @@ class Site:
         staged = folder.with_name(f".{tree.version}")
 
         def copy() -> None:
-            shutil.rmtree(staged, ignore_errors=True)
-            for path, data in tree.files.items():
-                _write(staged / path, data)
+            _remove_listed(staged)
+            if staged.exists():
+                raise StackError(EXIT_FOREIGN, f"{staged} holds what stackc did not put there: move it away")
+            # The manifest comes first: of a copy that is cut off, it says what is ours.
+            for path in (MANIFEST, *tree.files):
+                _write(staged / path, tree.files[path])
             staged.replace(folder)
             sync_folder(folder.parent)
 
@@ -122,36 +137,60 @@ class Site:
 
     def prune(self) -> None:
         """Remove versions that no link names."""
-        used = {self.version(link) for link in ("current", "previous", "unfinished")}
-        folder = self.host.path(f"{self.install}/versions")
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.name not in used:
-                self.host.step(f"remove {self.install}/versions/{path.name}", partial(shutil.rmtree, path))
+        self._remove_versions(kept={self.version(link) for link in LINKS})
 
-    def check_units(self, names: list[str]) -> None:
-        """Refuse to take the place of units that are not this stack's."""
-        for name in names:
-            path = self.host.path(f"{UNITS}/{name}")
-            if path.is_symlink() and os.readlink(path) != self._unit(name):
-                raise StackError(EXIT_USAGE, f"{path} is a link to {os.readlink(path)}: uninstall that first")
-            if not path.is_symlink() and path.exists() and _WRITTEN not in path.read_text("utf-8", "replace")[:400]:
-                raise StackError(
-                    EXIT_USAGE, f"{path} was not written by stackc: remove it, or call the stack otherwise"
-                )
+    def remove(self) -> None:
+        """Remove links and versions that were put here, and a folder once it is empty; tell what stays."""
+        if self.owner() not in (None, self.stack):
+            self.host.leave(self.install, f"it belongs to stack {self.owner()}")
+            return
+        for link in LINKS:
+            self.unpoint(link)
+        self._remove_versions(kept=())
+        if self.host.path(f"{self.install}/versions").is_dir():
+            remove_if_empty(self.host, f"{self.install}/versions")
+        remove_if_empty(self.host, self.install)
+
+    def _remove_versions(self, kept: Iterable[str | None]) -> None:
+        folder = self.host.path(f"{self.install}/versions")
+        if obstacle(folder) is not None or not folder.is_dir():
+            return
+        for path in sorted(folder.iterdir()):
+            if path.name not in kept and self._is_version(path):
+                self._remove_version(path)
+
+    def _remove_version(self, path: Path) -> None:
+        name, others = f"{self.install}/versions/{path.name}", foreign_files(path)
+        for other in others:
+            self.host.leave(f"{name}/{other}", "not of this version")
+        if others:
+            self.host.step(f"remove the version's own files from {name}", partial(_remove_listed, path))
+        else:
+            drop(self.host, name, partial(_remove_listed, path))
+
+    def _is_version(self, path: Path) -> bool:
+        """Whether a folder was put here by this program, for this stack."""
+        named = _VERSION.fullmatch(path.name)
+        if named is None or obstacle(path) is not None or not path.is_dir():
+            return False
+        if not os.listdir(path):
+            return True  # whoever removed it before was cut off
+        return manifest_digest(path) == named[1] and stack_of(path) in (None, self.stack)
 
     def link_units(self, names: list[str]) -> None:
         """Let systemd find units by way of `current`, so that its one rename changes all of them."""
         for name in names:
             path = self.host.path(f"{UNITS}/{name}")
             if not path.is_symlink():
-                target = self._unit(name)
-                self.host.step(f"{UNITS}/{name} -> {target}", partial(write_link, path, target))
+                target = self.unit(name)
+                change = partial(write_link, path, target, replaces_file=True)  # check_units has seen whose it is
+                self.host.step(f"{UNITS}/{name} -> {target}", change)
 
     def linked_units(self) -> list[str]:
         """Units of this stack that systemd can find, sorted."""
-        folder = self.host.path(UNITS)
-        links = [path for path in folder.iterdir() if path.is_symlink()] if folder.is_dir() else []
-        return sorted(path.name for path in links if os.readlink(path) == self._unit(path.name))
+        folder, is_ours = self.host.path(UNITS), self.owner() in (None, self.stack)
+        links = [path for path in folder.iterdir() if path.is_symlink()] if is_ours and folder.is_dir() else []
+        return sorted(path.name for path in links if os.readlink(path) == self.unit(path.name))
 
     def unlink_units(self, names: list[str]) -> None:
         """Take units away from systemd."""
@@ -167,14 +206,69 @@ class Site:
     def disable(self) -> None:
         """Let the stack no longer start with the machine."""
         path = self._wants()
-        if path.is_symlink():
+        own = (f"../{self.target}", f"{UNITS}/{self.target}", self.unit(self.target))
+        is_ours = self.target in self.linked_units() or not os.path.lexists(self.host.path(f"{UNITS}/{self.target}"))
+        if path.is_symlink() and os.readlink(path) in own and is_ours:
             self.host.step(f"disable {self.target}", path.unlink)
 
     def _wants(self) -> Path:
         return self.host.path(f"{UNITS}/multi-user.target.wants/{self.target}")
 
-    def _unit(self, name: str) -> str:
+    def unit(self, name: str) -> str:
+        """What systemd's link to a unit leads to."""
         return f"{self.install}/current/systemd/{name}"
+
+
+def stack_of(folder: Path) -> str | None:
+    """The stack that a version is of, as far as it can still be read."""
+    try:
+        return str(json.loads((folder / "plan.json").read_text(encoding="utf-8"))["stack"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def manifest_digest(folder: Path) -> str | None:
+    """What the version would be called by its manifest."""
+    path = folder / MANIFEST
+    if path.is_symlink() or not path.is_file():
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """What lies in a version and was not put there, by relative path; links are looked at and not through."""
+    own = _own_paths(folder)
+    found = [str(path.relative_to(folder)) for path in _below(folder)]
+    return sorted(path for path in found if path not in own)
+
+
+def _own_paths(folder: Path) -> set[str]:
+    """Everything that the manifest lists, and what a copy that was cut off may have left beside it."""
+    path = folder / MANIFEST
+    lines = path.read_text(encoding="utf-8").splitlines() if manifest_digest(folder) is not None else []
+    listed = [PurePosixPath(_split(folder, line)[1]) for line in lines] + [PurePosixPath(MANIFEST)]
+    return {str(each) for path in listed for each in (path, path.with_name(f".{path.name}.new"))}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Every file and link below a folder."""
+    for above, folders, files in os.walk(folder, followlinks=False):
+        links = [name for name in folders if os.path.islink(os.path.join(above, name))]
+        yield from (Path(above, name) for name in (*files, *links))
+
+
+def _remove_listed(folder: Path) -> None:
+    """Remove what was put into a version; its manifest last, so that a removal that is cut off can go on."""
+    own = _own_paths(folder) - {MANIFEST} if folder.is_dir() else set()
+    for path in [path for path in _below(folder) if str(path.relative_to(folder)) in own]:
+        path.unlink()
+    for above in [above for above, _, _ in os.walk(folder, topdown=False, followlinks=False) if Path(above) != folder]:
+        if not os.listdir(above):
+            os.rmdir(above)
+    if folder.is_dir():
+        (folder / MANIFEST).unlink(missing_ok=True)
+        if not os.listdir(folder):
+            folder.rmdir()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from _check_gpu import gib
+from _keys import BadKeys, keys_of, read_file
 from _model import check_model, existing, free_bytes, hf_home, missing_bytes
 from _packages import environment_of, installing
 from _stack import EXIT_SNAPSHOT, JsonObject, Sides, Skipped, StackError, secret_file
@@ -221,25 +222,26 @@ def _stated_version(wanted: str, executable: str) -> str:
 
 
 def check_secret(plan: JsonObject, key: str, code: int, *, is_optional: bool = False) -> Sides:
-    """A secret's file: readable, closed to everybody else, and one word on each line. Its content is never shown."""
+    """A secret's file: readable, closed to everybody else, and keys as all programs read them. None is ever shown."""
     path = secret_file(plan, key)
     if path is None:
         raise Skipped(f"the plan has no {key.replace('_', ' ')}")
     wanted = f"{path}, closed to other users"
     try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8")
+        file = read_file(path)
+        if file.mode & stat.S_IROTH:
+            found = f"mode {stat.S_IMODE(file.mode):04o}: everybody may read it"
+            raise StackError(code, Sides(wanted, found, "chmod o= it, then change the key"))
+        found_keys = keys_of(file, is_list=key == "client_keys")
     except PermissionError as error:
         return _closed(plan, wanted, code, error)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        if is_optional:
-            raise Skipped(f"{path}: {reason}; only the download needs it") from error
-        raise StackError(code, Sides(wanted, str(reason), "write the file as the README says")) from error
-    problem = _secret_problem(mode, text, is_list=key == "client_keys")
-    if problem:
-        raise StackError(code, Sides(wanted, *problem))
-    return Sides(wanted, f"mode {stat.S_IMODE(mode):04o}")
+    except BadKeys as problem:
+        if is_optional and not path.exists():
+            raise Skipped(f"{path}: {problem}; only the download needs it") from problem
+        raise StackError(code, Sides(wanted, str(problem), "write the key into it, as the README says")) from problem
+    if len(found_keys) > 1 and plan["gateway"]["kind"] == "litellm":
+        raise StackError(code, Sides(wanted, f"{len(found_keys)} keys", "LiteLLM takes one key without a database"))
+    return Sides(wanted, f"mode {stat.S_IMODE(file.mode):04o}")
 
 
 def _closed(plan: JsonObject, wanted: str, code: int, error: OSError) -> Sides:
@@ -247,16 +249,3 @@ def _closed(plan: JsonObject, wanted: str, code: int, error: OSError) -> Sides:
         raise Skipped("only root may look: systemd, or the container engine, reads it as root for the server")
     note = f"user {os.geteuid()} must be able to read it: correct its owner"
     raise StackError(code, Sides(wanted, str(error), note)) from error
-
-
-def _secret_problem(mode: int, text: str, *, is_list: bool) -> tuple[str, str] | None:
-    if mode & stat.S_IROTH:
-        return f"mode {stat.S_IMODE(mode):04o}: everybody may read it", "chmod o= it, then change the key"
-    lines = [line for line in text.splitlines() if line or not is_list]
-    if not lines:
-        return "it is empty", "write the key into it"
-    if len(lines) > 1 and not is_list:
-        return f"{len(lines)} lines", "it must hold one key on one line"
-    if any(not line.isascii() or not line.isprintable() or " " in line or not line for line in lines):
-        return "a line that is no key", "a key is one word of printable ASCII"
-    return None

@@ -76,7 +76,7 @@ class Server:
                     raise ServerError(f"{path}: the answer is larger than {MAX_BODY} bytes")
             if response.length:
                 raise ServerError(f"{path}: the answer was cut off, {response.length} bytes are missing")
-            return Reply(response.status, bytes(content))
+            return Reply(response.status, self._without_key(bytes(content)))
 
     def stream(self, path: str, body: JsonObject) -> Iterator[Event]:
         """Ask and yield every event as it arrives."""
@@ -91,7 +91,7 @@ class Server:
                     return
                 size += len(line)
                 if line.startswith(b"data:"):
-                    yield Event(elapsed, line[5:].decode("utf-8", "replace").strip())
+                    yield Event(elapsed, self._without_key(line[5:]).decode("utf-8", "replace").strip())
             raise ServerError(f"the stream is larger than {MAX_BODY} bytes")
 
     @contextmanager
@@ -110,11 +110,16 @@ class Server:
                 yield connection.getresponse(), start
         except (OSError, http.client.HTTPException, ServerError) as error:
             # An answer that the deadline has ended looks cut off.
-            raise ServerError(self._late(path) if late.is_set() else _reason(path, error)) from error
+            reason = self._late(path) if late.is_set() else _reason(path, error)
+            raise ServerError(self._without_key(reason.encode()).decode()) from None
         finally:
             connection.close()
         if late.is_set():
             raise ServerError(self._late(path))
+
+    def _without_key(self, said: bytes) -> bytes:
+        # What a server says is printed and logged, and one that looks for a fault may say what it was asked with.
+        return said if self._key is None else said.replace(self._key.encode(), b"[key]")
 
     def _late(self, path: str) -> str:
         return f"{path}: no whole answer in {self._seconds:g} s"

@@ -14,6 +14,33 @@ function keyHash(r) {
     return crypto.createHash('sha256').update(key).digest('hex');
 }
 
+// Who counts as one client of the network: an address of IPv4, and a /64 of IPv6, since one host may have all of it.
+function network(r) {
+    const address = r.remoteAddress;
+    const mapped = /^(?:::ffff:)?([0-9.]+)$/i.exec(address);
+    if (mapped) {
+        return mapped[1];
+    }
+    const halves = address.split('::');
+    const groups = halves[0] === '' ? [] : halves[0].split(':');
+    const rest = halves.length < 2 || halves[1] === '' ? [] : halves[1].split(':');
+    while (groups.length + rest.length < 8) {
+        groups.push('0');
+    }
+    return groups.concat(rest).slice(0, 4).join(':');
+}
+
+// Headers of a server that a client gets; the gateway's own are added afterwards.
+const PASSED = ['content-type', 'content-length', 'content-encoding', 'transfer-encoding', 'cache-control', 'date'];
+
+function scrub(r) {
+    Object.keys(r.headersOut).forEach(function (name) {
+        if (PASSED.indexOf(name.toLowerCase()) < 0) {
+            delete r.headersOut[name];
+        }
+    });
+}
+
 function answer(r, status, value) {
     r.headersOut['Content-Type'] = 'application/json';
     r.return(status, JSON.stringify(value) + '\n');
@@ -21,8 +48,13 @@ function answer(r, status, value) {
 
 function refuse(r, status, message, code) {
     const type = status < 500 ? 'invalid_request_error' : 'server_error';
+    r.variables.stackc_error = code;
     const param = code === 'model_not_found' ? 'model' : null;
     answer(r, status, { error: { message: message, type: type, param: param, code: code } });
+}
+
+function denied(r) {
+    refuse(r, 401, 'no valid key: send `Authorization: Bearer KEY`', 'invalid_api_key');
 }
 
 // The body as an object; undefined after an answer that says what is wrong with it.
@@ -112,4 +144,4 @@ function unanswered(r) {
     }
 }
 
-export default { keyHash, route, models, model, unanswered };
+export default { keyHash, network, scrub, denied, route, models, model, unanswered };
