@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compiler.catalog.architectures import load_registry
-from compiler.catalog.doors import FIXED_VARIABLES, MEDIA_DOMAINS, NO_DOMAIN
+from compiler.catalog.doors import FIXED_VARIABLES, MEDIA_DOMAINS
 from compiler.lock.models import ModelFacts
 from compiler.memory.families.vision_models import VISION_MODELS
 from compiler.pipeline import Compiled, compile_stack, render_plan
@@ -52,7 +52,8 @@ def addresses(made: Compiled, key: str) -> list[str]:
 def test_nothing_is_fetched_by_default(tmp_path: Path) -> None:
     made = compiled(tmp_path)
     service = service_of(made)
-    assert media_argument(service).value == NO_DOMAIN, "an empty list would be no restriction"
+    # An empty list would be no restriction, and a name that somebody may own would be one day.
+    assert media_argument(service).value == "remote-media-off.invalid"
     assert dict(service.environment).keys() >= FIXED_VARIABLES
     assert dict(service.environment)["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] == "0"
     assert (addresses(made, "IPAddressDeny"), addresses(made, "IPAddressAllow")) == (["any"], ["localhost"])
