@@ -105,9 +105,6 @@ def get(url: str, headers: Mapping[str, str], deadline: Deadline, limit: int) ->
         if answer.status not in _REDIRECTED:
             return answer
         target = urljoin(url, answer.headers.get("location", ""))
-        if not _is_safe(target):
-            note = f"{plain(url)} leads to {plain(target)}"
-            raise MalformedError("a registry leads to an address that is not https", (note,))
         if urlsplit(target).netloc != urlsplit(url).netloc:
             sent.pop("Authorization", None)
         url = target
@@ -121,7 +118,7 @@ def _is_safe(url: str) -> bool:
 
 def _once(url: str, headers: Mapping[str, str], deadline: Deadline, limit: int) -> Answer:
     if not _is_safe(url):
-        raise MalformedError("a registry names an address that is not https", (plain(url),))
+        raise MalformedError("a registry leads to an address that is not https", (plain(url),))
     if deadline.left <= 0:
         raise deadline.passed
     watch = _Watch(deadline)
