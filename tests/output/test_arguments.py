@@ -81,7 +81,7 @@ def test_every_option_is_asked() -> None:
 
 
 @given(command=st.sampled_from(sorted(COMMANDS)), data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
@@ -101,8 +101,8 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
         ["compile", word],
         ["explain", word],
         ["lock", word],
-        ["compile", "--check", "--output", word],
-        ["compile", "--check", "--templates", word],
+        ["compile", "stacks/tiny-cpu.yaml", "--check", "--output", word],
+        ["compile", "stacks/tiny-cpu.yaml", "--check", "--templates", word],
         ["calibrate", word, "--gpu", "h100-80gb"],
         ["calibrate", "x.log", "--gpu", "h100-80gb", "--config", word],
         ["calibrate", "x.log", "--gpu", word],
@@ -118,7 +118,7 @@ FIGURES = ["1024", "8192", "15.27", "14.4", "0.84", "0.95", "2.21", "0.25", "57.
 
 
 @given(changes=st.lists(st.tuples(st.sampled_from(FIGURES), NUMBERS), min_size=1, max_size=3), has_config=st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_no_figure_of_a_log_is_a_traceback(changes: list[tuple[str, str]], *, has_config: bool) -> None:
     log = LOG
     for old, new in changes:
