@@ -129,6 +129,7 @@ def test_this_machines_own_units_are_on_the_list() -> None:
 
 @given(NAMES, NAMES)
 @example("a" * 23, "a" * 24)
+@example("a" * 41, "a" * 40)
 def test_users_have_names_that_useradd_and_systemd_take_and_no_two_stacks_share_one(one: str, other: str) -> None:
     user = user_of(one)
     assert re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", user)
