@@ -65,7 +65,7 @@ is_number "$seconds" || refuse '--seconds is a number'
 (($# > 0)) || refuse 'no program'
 
 say() {
-  printf '%s: %s: %s\n' "$me" "$name" "$1" >&2
+  printf '%s: %s: %s\n' "$me" "$name" "$1" >&2 || true
 }
 
 # How many sockets of the port are in a state: 01 is connected, 0A listens; `?` where the kernel does not tell.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import socketserver
 import subprocess
@@ -90,8 +91,24 @@ def test_nothing_runs(nginx: str, tmp_path: Path) -> None:
         dead = subprocess.Popen(["true"])
         dead.wait()
         assert machine.gateway("wait", MAINPID=str(dead.pid)).returncode == 4
+        is_ended_well_by_a_stop_of_its_unit(machine)
         assert machine.gateway("check").returncode == 0
         assert not (tmp_path / "run").exists(), "a check leaves nothing behind"
+
+
+def is_ended_well_by_a_stop_of_its_unit(machine: Machine) -> None:
+    """systemd ends it with the gateway that it waits for, and calls the unit failed where that killed it."""
+    script = 'SYSTEMD_EXEC_PID=$$ exec "$0" wait --timeout 600'
+    command = ["bash", "-c", script, str(machine.tree / "bin/gateway")]
+    with subprocess.Popen(command, env=machine.environment) as waiting:
+        wait_until(lambda: catches(waiting.pid, signal.SIGTERM))
+        waiting.terminate()
+        assert waiting.wait(60) == 0
+
+
+def catches(pid: int, number: int) -> bool:
+    words = Path(f"/proc/{pid}/status").read_text().split()
+    return bool(int(words[words.index("SigCgt:") + 1], 16) >> (number - 1) & 1)
 
 
 def test_the_pid_of_another_program_is_not_taken_for_the_gateway(nginx: str, tmp_path: Path) -> None:
