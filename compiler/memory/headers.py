@@ -44,6 +44,8 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 # Ends of the names of what holds a module's weights, packed or not.
 _PRIMARY = (".weight", ".qweight", ".weight_packed")
 
+_PARAMETERS = {"weight", "bias"}
+
 Shape = tuple[int, ...]
 
 
@@ -161,7 +163,9 @@ def _of_module(path: str, packed: Packed) -> Iterator[tuple[_Need, Shape, int]]:
             continue
         name = numberless(path + one.name)
         key = canonical(name, ())
-        module = key.removesuffix(f".{one.parameter.suffix}")
+        # A norm's parameter is called by its whole name.
+        suffix = one.parameter.suffix or key.rpartition(".")[2]
+        module = key.removesuffix(f".{suffix}") if suffix in _PARAMETERS or one.parameter.suffix else key
         need = _Need(
             name=name,
             key=key,
