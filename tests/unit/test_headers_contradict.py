@@ -11,22 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.lock.models import TensorKind
+from compiler.memory.architecture import Architecture
 from compiler.memory.headers import ContradictionError, check_headers, check_totals
-from compiler.memory.packing import read_quantization
+from compiler.memory.packing import Quantization, read_quantization
 from compiler.memory.read import read_architecture
 from compiler.memory.tensors import drafting_tensors, expected_tensors
 from tests.unit.test_headers_against_config import FAMILIES
 from tests.unit.test_memory import LLAMA_8B
 
 Kinds = tuple[TensorKind, ...]
+Model = tuple[Architecture, Quantization | None]
 
 
 @cache
-def read(name: str) -> Any:
+def read(name: str) -> Model:
     return changed_read(name)
 
 
-def changed_read(name: str, **changes: Any) -> Any:
+def changed_read(name: str, **changes: Any) -> Model:
     config, block = FAMILIES[name]
     quantization = read_quantization(block["quant_method"], block, config) if block is not None else None
     return read_architecture(config | changes), quantization
