@@ -16,6 +16,9 @@ from compiler.source.files import TooLargeError, read_file, write_changed
 
 # The largest lock seen is below 100 KiB; anything near this bound is no lock.
 MAX_BYTES = 16 << 20
+# Of a lock that is neither as stackc writes it nor JSON: YAML as such is read a hundred times slower, and no more than
+# a few seconds are to be spent on it.
+MAX_EDITED_BYTES = 256 << 10
 
 HEADER = "# Written by `stackc lock`: DO NOT EDIT. Facts about the models of the spec beside this file.\n"
 _SHOWN_PROBLEMS = 5
@@ -41,6 +44,9 @@ def read_lock(path: Path, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...
         return None, (Diagnostic("E0104", f"the lock {name} cannot be read: {error.strerror or error}"),)
     try:
         return _validated(_load(content.decode()), name)
+    except _LargeError:
+        reason = f"it is not as `stackc lock` writes it, and larger than {MAX_EDITED_BYTES} bytes"
+        return None, (_unreadable(name, reason),)
     except UnicodeDecodeError:
         return None, (_unreadable(name, "it is not UTF-8"),)
     except RecursionError:
@@ -99,11 +105,17 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+class _LargeError(Exception):
+    """A text that would take too long to read."""
+
+
 def _load(content: str) -> Any:
-    try:
-        return text.parse(content)
-    except text.UnusualError:
-        return YAML(typ="safe", pure=True).load(content)
+    for parse in (text.parse, text.parse_json):
+        with contextlib.suppress(text.UnusualError):
+            return parse(content)
+    if len(content) > MAX_EDITED_BYTES:
+        raise _LargeError
+    return YAML(typ="safe", pure=True).load(content)
 
 
 def _validated(data: Any, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...]]:
