@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ def _load(content: str) -> Any:
 def _validated(data: Any, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...]]:
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
-        reason = f"its schema is {version!r}, and this stackc reads {SCHEMA_VERSION}" if version else "it has no schema"
+        shown = reprlib.repr(version)
+        reason = f"its schema is {shown}, and this stackc reads {SCHEMA_VERSION}" if version else "it has no schema"
         return None, (_unreadable(name, reason),)
     try:
         return Lock.model_validate(data), ()
