@@ -15,6 +15,7 @@ from compiler.diagnostics import Diagnostic, Help
 from compiler.lock import text
 from compiler.lock.models import SCHEMA_VERSION, Lock, LockedService, ModelFacts
 from compiler.source.files import TooLargeError, read_file, write_changed
+from compiler.source.text import check_nesting
 
 # The largest lock seen is below 100 KiB; anything near this bound is no lock.
 MAX_BYTES = 16 << 20
@@ -117,6 +118,7 @@ def _load(content: str) -> Any:
             return parse(content)
     if len(content) > MAX_EDITED_BYTES:
         raise _LargeError
+    check_nesting(content)
     return YAML(typ="safe", pure=True).load(content)
 
 
