@@ -29,6 +29,7 @@ from compiler.memory.header_rules import (
     tail_of,
     transposes,
 )
+from compiler.memory.header_totals import ContradictionError
 from compiler.memory.layouts import dtype_bytes
 from compiler.memory.packed import Packed, fused_modules, packed_modules, packed_outside, rank_layers
 from compiler.memory.parallelism import Parallelism
@@ -47,18 +48,6 @@ _PRIMARY = (".weight", ".qweight", ".weight_packed")
 _PARAMETERS = {"weight", "bias"}
 
 Shape = tuple[int, ...]
-
-
-class ContradictionError(ValueError):
-    """Headers and config.json are of different models, or of one that is incomplete.
-
-    Attributes:
-        lines: one for each tensor.
-    """
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(lines)
-        super().__init__(self.lines[0])
 
 
 @dataclass(slots=True)
@@ -344,40 +333,6 @@ class _Check:
             extra = need.key in self.left and need.key not in told and not need.shapes
             if extra and not is_scale(need.suffix) and not may_repeat(self.architecture, need.key):
                 yield self._told(need)
-
-
-def check_totals(total: int, kinds: Iterable[TensorKind], sizes: Iterable[int | None]) -> None:
-    """Refuse figures of a lock that cannot be of one checkpoint.
-
-    Args:
-        total: bytes of all tensors, as the lock has them.
-        sizes: of the files; None where one is not known.
-
-    Raises:
-        ContradictionError: with both numbers.
-    """
-    summed = _summed(kinds)
-    if summed is not None and summed != total:
-        raise ContradictionError([f"the lock says {total} bytes of tensors, those it lists have {summed}"])
-    files = list(sizes)
-    if not files or None in files:
-        return
-    held = sum(size or 0 for size in files)
-    if not total <= held <= total + len(files) * MAX_HEADER:
-        message = f"the lock says {total} bytes of tensors, in {len(files)} files of {held} bytes"
-        raise ContradictionError([f"{message}; a header has at most {MAX_HEADER}"])
-
-
-# The longest header that is read (compiler/resolve/safetensors.py), with the eight bytes before it.
-MAX_HEADER = 25_000_008
-
-
-def _summed(kinds: Iterable[TensorKind]) -> int | None:
-    """Bytes of tensors; None where a dtype is not known."""
-    try:
-        return sum(math.prod(kind.shape) * kind.count * dtype_bytes(kind.dtype) for kind in kinds)
-    except ConfigError:
-        return None
 
 
 def _weight(dtype: str, shape: Shape) -> int:

@@ -15,7 +15,8 @@ from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
 from compiler.memory.families.pooling import as_embedding, embedding_dimension, gives_embeddings
-from compiler.memory.headers import ContradictionError, check_headers, check_totals
+from compiler.memory.header_totals import ContradictionError, check_totals
+from compiler.memory.headers import check_headers
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture
-from compiler.memory.headers import ContradictionError, check_headers, check_totals
+from compiler.memory.header_totals import ContradictionError, check_totals
+from compiler.memory.headers import check_headers
 from compiler.memory.packing import Quantization, read_quantization
 from compiler.memory.read import read_architecture
 from compiler.memory.tensors import drafting_tensors, expected_tensors
