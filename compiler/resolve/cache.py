@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from compiler.lock.models import FULL_COMMIT, SCHEMA_VERSION, ModelFacts, lock_key
 from compiler.resolve.answers import Repository
+from compiler.source.files import read_file
 
 # Raised whenever the same answers of a Hub are read as other facts.
-READING = 2
+READING = 3
 MAX_ENTRY = 16 << 20
 
 Listing = Literal["variants", "branches"]
@@ -100,9 +101,8 @@ class Cache:
         path = self._path(kind, key, entry)
         if path is None:
             return None
-        with contextlib.suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
-            content = file.read(MAX_ENTRY + 1)
-            return json.loads(content) if len(content) <= MAX_ENTRY else None
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            return json.loads(read_file(path, MAX_ENTRY))
         return None
 
     def _write(self, kind: str, key: str, entry: str, data: Any) -> None:

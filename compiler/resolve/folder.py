@@ -18,6 +18,7 @@ from compiler.resolve.answers import (
 from compiler.resolve.defaults import CHAT_TEMPLATES
 from compiler.resolve.facts import read_facts
 from compiler.resolve.limits import most_of
+from compiler.source.files import open_file
 
 
 def is_folder(model: str) -> bool:
@@ -75,7 +76,7 @@ class _FolderReader:
 
     def read_range(self, path: str, start: int, stop: int) -> bytes | None:
         try:
-            with (self.folder / path).open("rb") as file:
+            with open_file(self.folder / path) as file:
                 file.seek(start)
                 return file.read(stop - start)
         except FileNotFoundError:

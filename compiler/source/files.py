@@ -7,10 +7,12 @@ first, again of what was opened, and no more is read than the caller's bound.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _KINDS = {
@@ -47,14 +49,26 @@ def read_file(path: Path, limit: int) -> bytes:
         TooLargeError: it is larger; hardly more than `limit` was read.
         OSError: the system says so, also of a path that it cannot have.
     """
+    with open_file(path) as file:
+        return _read(file.fileno(), path, limit)
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[io.FileIO]:
+    """A file to read from, without a buffer. Links are followed.
+
+    Raises:
+        NoFileError: it is something else than a file; nothing was opened.
+        OSError: the system says so, also of a path that it cannot have.
+    """
     try:
         _check_kind(path, path.stat())
         descriptor = os.open(path, _FLAGS)
     except ValueError as error:  # a NUL, or half a character
         raise OSError(errno.EINVAL, "no path has such a name", str(path)) from error
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - it is open already
+    with io.FileIO(descriptor, "rb") as file:
         _check_kind(path, os.fstat(descriptor))  # another may have taken the name since
-        return _read(file.fileno(), path, limit)
+        yield file
 
 
 def _check_kind(path: Path, found: os.stat_result) -> None:
