@@ -48,7 +48,8 @@ _GATEWAY_NOTE = "a `gateway` opens the paths of the API alone, to clients with k
 def _open_server(file: SpecFile, name: str, shut: Help) -> Diagnostic:
     host = file.spec.services[name].host
     message = f"service `{name}` on {host} would serve everybody who reaches it"
-    key = Help("give the servers a key", (Edit(("secrets", "api_key"), _free_file(file, _API_KEY)),))
+    path = _free_file(file, _API_KEY)
+    key = Help(f"`api_key: {path}` in `secrets` gives the servers a key", (Edit(("secrets", "api_key"), path),))
     notes = (f"a key guards {_GUARDED}; {_UNGUARDED} stay open to whoever reaches the port", _GATEWAY_NOTE)
     return Diagnostic("E0216", message, file.at("services", name, "host"), notes, (key, shut))
 
