@@ -17,9 +17,9 @@ from compiler.spec.gateway_checks import check_gateway, check_rollouts
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
 from compiler.spec.monitoring_checks import check_monitoring
-from compiler.spec.patch_compose import check_compose_patch
-from compiler.spec.patch_quadlet import check_quadlet_patch
-from compiler.spec.patch_systemd import check_systemd_patches
+from compiler.spec.patches.compose import check_compose_patch
+from compiler.spec.patches.quadlet import check_quadlet_patch
+from compiler.spec.patches.systemd import check_systemd_patches
 from compiler.spec.path_checks import check_paths
 from compiler.spec.rollouts import written_edits
 from compiler.spec.target_checks import check_targets
