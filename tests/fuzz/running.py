@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import random
 import shutil
 import stat
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
-from click.testing import CliRunner
-
-from compiler.cli.main import cli
+from compiler.cli import main
 from tests.fuzz.bases import Bases
 from tests.fuzz.case import Case, Maker, Words
 from tests.fuzz.files import make_odd, make_tree
@@ -66,16 +68,38 @@ class Find:
     what: str = ""
 
 
+class _Told(io.StringIO):
+    """A stream that also adds what it gets to what both streams got."""
+
+    def __init__(self, both: list[str]) -> None:
+        super().__init__()
+        self._both = both
+
+    def write(self, text: str) -> int:
+        written = super().write(text)  # refuses bytes, with which click asks what the stream takes
+        self._both.append(text)
+        return written
+
+
 def run_command(words: Words, folder: Path, environment: Mapping[str, str] | None = None) -> Outcome:
-    """A command of stackc in this process, in a folder."""
-    with contextlib.chdir(folder):
-        result = CliRunner().invoke(cli, words, prog_name="stackc", env=dict(environment or {}))
-    error = None
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        if isinstance(result.exception, MemoryError):
-            raise result.exception
-        error = "".join(traceback.format_exception(result.exception))
-    return Outcome(words, result.exit_code, result.output, result.stdout, error)
+    """A command of stackc in this process, in a folder, from its very entry."""
+    both: list[str] = []
+    stdout, stderr = _Told(both), _Told(both)
+    code, error = 0, None
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, environment or {}))
+        stack.enter_context(patch.object(sys, "argv", ["stackc", *words]))
+        for each in (contextlib.chdir(folder), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr)):
+            stack.enter_context(each)
+        try:
+            main._run()  # as main() does, which also tells the collector that the process ends
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except MemoryError:
+            raise
+        except Exception as found:
+            code, error = 1, "".join(traceback.format_exception(found))
+    return Outcome(words, code, "".join(both), stdout.getvalue(), error)
 
 
 def run_case(area: str, seed: int, number: int, bases: Bases, root: Path) -> list[Find]:
