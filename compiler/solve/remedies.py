@@ -160,7 +160,7 @@ def _larger_gpu(spec: Spec, device: Device) -> Iterator[Remedy]:
     if node.gpus is None:
         return
     edits = _forgotten(node_name, node.gpus, ("memory", "compute_capability", "mig", "uuids"))
-    for gpu in next_larger(device.total):
+    for gpu in next_larger(device.total, device.capability or (0, 0)):
         other = Edit(("nodes", node_name, "gpus", "model"), gpu.name)
         yield Remedy(f"`model: {gpu.name}`, a card with {format_gib(gpu.memory)} GiB", (other, *edits), kind="card")
 

@@ -14,9 +14,11 @@ from _stack import JsonObject, Sides, StackError
 
 EXIT_MEMORY = 12
 GIB = 2**30
-# nvidia-smi's total exceeds CUDA's by 1.5 to 8 % (most on a card whose ECC may be switched off). A card of the next
-# larger size has at least 17 % more.
-LARGEST_SURPLUS = 1.1
+# nvidia-smi's total exceeds CUDA's by 1.5 to 13 % (most on a small card whose ECC may be switched off). A card of the
+# next larger size has at least 17 % more.
+LARGEST_SURPLUS = 1.13
+# Words in a card's name that make another card of it.
+VARIANTS = {"ti", "super", "d", "laptop", "mobile", "sff", "pro", "ada", "blackwell", "nvl"}
 DECLARED = "declared in the spec"
 
 
@@ -72,10 +74,22 @@ def _is_other(gpu: Gpu, node: JsonObject, device: JsonObject) -> bool:
     # nvidia-smi counts memory that CUDA never hands out, so a smaller total is certainly another card.
     if gpu.compute_capability != node["compute_capability"] or gpu.total < device["total_bytes"]:
         return True
-    if node["product"] and re.search(rf"\b{re.escape(node['product'])}\b", gpu.name) is None:
+    if node["product"] and not _is_called(gpu.name, node["product"]):
         return True
     largest: float = LARGEST_SURPLUS * device["total_bytes"]
     return device["total_source"] != DECLARED and gpu.total > largest
+
+
+def _is_called(name: str, product: str) -> bool:
+    """Whether the driver's name has the product's words one after another, and none that make another card of it."""
+    words, wanted = _words(name), _words(product)
+    starts = range(len(words) - len(wanted) + 1)
+    is_there = any(words[start : start + len(wanted)] == wanted for start in starts)
+    return is_there and VARIANTS.intersection(words) <= set(wanted)
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", name.lower())
 
 
 def check_slice(node: JsonObject, device: JsonObject) -> Sides:
