@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from compiler.catalog.gpus import next_larger
+from compiler.catalog.gpus import next_larger, shares_memory
 from compiler.diagnostics import Edit
 from compiler.memory.shape import ServerShape
 from compiler.solve.demand import Device
@@ -38,7 +38,8 @@ def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], co
         yield from _fp8_cache(other, spec.services[other], devices[0])
     for other in order:
         yield from _other_variant(other, spec.services[other])
-    yield from _more_gpus(spec)
+    if not shares_memory(devices[0].capability):  # such a machine has one GPU
+        yield from _more_gpus(spec)
     yield from _larger_gpu(spec, devices[0])
     if code == "E0402":
         edit = Edit(("policy", "margin"), "allow")

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
-from _gpu import EXIT_DRIVER, EXIT_IDENTITY, Gpu, find_gpu, holders_of, list_slices, query_gpus
+from _gpu import EXIT_DRIVER, EXIT_IDENTITY, Gpu, find_gpu, holders_of, list_slices, main_memory, query_gpus
 from _stack import JsonObject, Sides, StackError
 
 EXIT_MEMORY = 12
@@ -107,9 +106,18 @@ def check_gpu_memory(node: JsonObject, device: JsonObject, services: list[JsonOb
     gpu = find_gpu(query_gpus(), node, device["index"])
     need = needed_bytes(device, services)
     sides = Sides(f"needs {gib(need)} of {gib(device['total_bytes'])}", f"{gib(gpu.free)} of {gib(gpu.total)} are free")
+    if gpu.page_cache:
+        found = f"{gib(gpu.free)} of {gib(gpu.total)} are available, {gib(gpu.page_cache)} of them as page cache"
+        sides = sides._replace(found=found)
     if gpu.free < need:
         raise StackError(EXIT_MEMORY, sides._replace(note=_who_holds(gpu)))
-    return sides
+    return sides._replace(note=_DROP) if gpu.free - gpu.page_cache < need else sides
+
+
+# Seen on GB10: its driver fails, or the machine hangs, while the kernel still keeps files that nobody needs.
+_DROP = (
+    "drop the page cache first, for the GPU's driver may not get it: `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches`"
+)
 
 
 def _who_holds(gpu: Gpu) -> str:
@@ -126,8 +134,7 @@ def _who_holds(gpu: Gpu) -> str:
 
 def check_main_memory(plan: JsonObject, device: JsonObject, services: list[JsonObject]) -> Sides:
     """A CPU node: main memory, by the kernel's own estimate of what can still be taken."""
-    facts = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii")))
-    total, available = int(facts["MemTotal"]) * 1024, int(facts["MemAvailable"]) * 1024
+    total, available, _ = main_memory()
     need, planned = needed_bytes(device, services), plan["node"]["memory_bytes"]
     sides = Sides(f"needs {gib(need)} of {gib(planned)}", f"{gib(available)} of {gib(total)} are available")
     if available < need or total < planned:
