@@ -36,7 +36,7 @@ OPTIONS = {
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
         *("--tp", "--pp", "--publisher", "--hub", "--assume", "--format"),
     ],
-    "gpus": ["--format"],
+    "gpus": ["--format", "--sources"],
     "lock": ["--upgrade", "--upgrade-service", "--format"],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
