@@ -73,9 +73,9 @@ def _check_shared_memory(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[
     held = f"{format_gib(system_memory(total))} of {format_gib(total)} GiB"
     message = f"the GPU of node `{name}` has no memory of its own: it shares the CPU's, and may hang the machine"
     notes = (
-        "vLLM 0.21 to 0.29 at a utilization of 0.70 took 112 of 119 GiB of a GB10 while profiling a model of 48 GiB, "
-        "and the machine hung until it was switched off; another collapsed as the KV cache was allocated, with 22 GiB "
-        "said to be available",
+        "reports: vLLM at a utilization of 0.70 took 112 of 119 GiB of a GB10 while profiling a model of 48 GiB, and "
+        "the machine hung until it was switched off; 0.29.0 at 0.70 ran out of memory as it sized the KV cache, with "
+        "22 GiB said to be available",
         f"counted for that: {held} for the system, the server's processes, and once more the weights, whose files stay "
         "in the page cache; nothing else makes the KV cache larger than what was asked for",
     )

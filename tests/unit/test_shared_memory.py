@@ -18,6 +18,7 @@ from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.solve.solve import apply_edits
 from compiler.spec.checks import check_spec
 from compiler.spec.load import load_spec
+from compiler.targets.readme_tables import device_table
 from compiler.units import GIB
 from tests.unit.test_memory import QWEN_32B
 from tests.unit.test_solve_pipeline import RELEASE, TEXT, codes, problems, question, solved
@@ -98,6 +99,14 @@ def test_it_is_known_by_its_compute_capability(card: dict[str, Any]) -> None:
     (ledger,) = solution.ledgers
     assert {row.title for row in ledger.servers[0].rows} >= set(ROWS)
     assert ledger.reserve > 0.17 * ledger.total
+
+
+def test_the_reserve_is_not_said_to_be_the_spec_s_alone() -> None:
+    for card, source in (("gb10", "the spec, and what the system holds"), ("l4", "the spec")):
+        _, plan = solved({"model": card}, deep(4))
+        reserve = device_table(plan, plan.devices[0]).rows[0]
+        assert str(reserve[-1]).startswith(source)
+        assert ("system" in str(reserve[-1])) == (card == "gb10")
 
 
 def test_a_larger_reserve_wins_and_a_smaller_one_does_not() -> None:
