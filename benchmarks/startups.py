@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hub_folders import facts_of
-from compiler.catalog.gpus import GPUS, Gpu
+from compiler.catalog.gpus import GPUS, Gpu, same_gpus
 from compiler.catalog.overheads import GpuOverheads, overheads_of
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import ModelFacts
@@ -196,19 +196,26 @@ def as_embedding(architecture: Architecture) -> Architecture:
 
 def card_of(case: Case) -> Gpu | None:
     """The catalog's card by the name in the log; else by its total, where all cards of that size are of one class."""
-    name = re.sub(r"[^a-z0-9]", "", str(case.data.get("gpu", "")).lower())
-    named = [gpu for gpu in GPUS.values() if re.sub(r"[^a-z0-9]", "", gpu.title.lower()) in name]
+    named = [GPUS[name] for name in _names_in(str(case.data.get("gpu") or ""))]
     seen = case.measured("gpu_total_gib")
     if seen is not None:
-        near = [gpu for gpu in named or GPUS.values() if abs(gpu.memory - seen * GIB) < _ALWAYS_FREE]
+        served = (gpu for gpu in GPUS.values() if gpu.refusal is None)
+        near = [gpu for gpu in named or served if abs(gpu.memory - seen * GIB) < _ALWAYS_FREE]
         named = near if len({gpu.compute_capability for gpu in near}) == 1 else named
-    return max(named, key=lambda gpu: len(gpu.title), default=None)
+    return named[0] if len({gpu.compute_capability for gpu in named}) == 1 else None
+
+
+def _names_in(written: str) -> tuple[str, ...]:
+    """Cards that a log's name may mean, with the size that people add to it or without."""
+    whole = re.sub(r"\(.*?\)|\bclass\b", "", written)
+    return same_gpus(whole) or same_gpus(re.sub(r"\b\d+ ?GB\b", "", whole))
 
 
 def _shape(case: Case, architecture: Architecture, stage: int) -> ServerShape:
     card, seen = card_of(case), case.measured("gpu_total_gib")
     memory = int(seen * GIB) if seen is not None else card.memory if card is not None else 0
-    limits = _RELEASE.batch_limits(memory, card.title if card is not None else str(case.data.get("gpu", "")))
+    capability = card.compute_capability if card is not None else None
+    limits = _RELEASE.batch_limits(memory, card.title if card else str(case.data.get("gpu", "")), capability)
     length = case.count("max_model_len", architecture.max_model_len)
     if case.engine == "V0":
         # Without chunked prefill a batch holds the longest request.
@@ -222,7 +229,7 @@ def _shape(case: Case, architecture: Architecture, stage: int) -> ServerShape:
         max_num_seqs=case.count("max_num_seqs", min(sequences, tokens)),
         max_num_batched_tokens=tokens,
         served_dtype=_served(case, architecture),
-        compute_capability=card.compute_capability if card is not None else None,
+        compute_capability=capability,
         enforce_eager=bool(case.data.get("enforce_eager")),
         pipeline_parallel_size=case.count("pipeline_parallel_size", 1),
         stage=stage,

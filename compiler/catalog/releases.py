@@ -11,6 +11,8 @@ from compiler.units import GIB, ByteRange
 
 Build = Literal["gpu", "cpu"]
 
+_GB10 = (12, 1)  # the memory of a large GPU, and not its speed
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -42,13 +44,13 @@ class Release:
     minimum_driver: str | None = None
     assumes_full: bool = False
 
-    def batch_limits(self, memory: int, gpu_title: str) -> BatchLimits:
+    def batch_limits(self, memory: int, gpu_title: str, capability: tuple[int, int] | None = None) -> BatchLimits:
         """Server defaults by device (vllm/engine/arg_utils.py:get_batch_defaults, 0.33.0)."""
         if self.build == "cpu":
             return BatchLimits(2048, 128)
         if memory >= 160 * GIB:
             return BatchLimits(16384, 1024)
-        if memory >= 70 * GIB and "a100" not in gpu_title.lower():
+        if memory >= 70 * GIB and "a100" not in gpu_title.lower() and capability != _GB10:
             return BatchLimits(8192, 1024)
         return BatchLimits(2048, 256)
 

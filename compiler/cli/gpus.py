@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -11,27 +12,44 @@ from compiler.catalog.gpus import GPUS, Gpu
 from compiler.cli.report import FORMAT, finish
 from compiler.units import format_gib
 
+_WIDTH = 80
+
 
 @click.command("gpus")
+@click.option("--sources", is_flag=True, help="Say of every figure where it is from.")
 @FORMAT
-def command(*, form: str) -> None:
+def command(*, sources: bool, form: str) -> None:
     """List the GPUs that a spec may name, with their memory as CUDA reports it."""
     ordered = sorted(GPUS.values(), key=lambda gpu: (gpu.memory, gpu.name))
-    finish(form, (), result={"gpus": [_record(gpu) for gpu in ordered]}, lines=list(_lines(ordered)))
+    lines = [line for gpu in ordered for line in _lines(gpu, sources=sources)]
+    finish(form, (), result={"gpus": [_record(gpu) for gpu in ordered]}, lines=lines)
 
 
-def _lines(ordered: Sequence[Gpu]) -> Iterator[str]:
-    width = max(len(gpu.name) for gpu in ordered)
-    for gpu in ordered:
-        figures = f"{format_gib(gpu.memory):>7} GiB  {_dotted(gpu) or '–':<4}  {gpu.bandwidth:>4} GB/s"
-        yield f"{gpu.name:{width}}  {figures}  {gpu.nvlink or 'no NVLink'}; {gpu.memory_source}"
-        if gpu.system_memory:
-            yield f"{'':{width}}  at least {format_gib(gpu.system_memory)} GiB stay with the operating system"
-        if gpu.mig:
-            slices = ", ".join(f"{profile.name} {format_gib(profile.memory)} GiB" for profile in gpu.mig)
-            yield f"{'':{width}}  MIG: {slices}"
-        if gpu.refusal is not None:
-            yield f"{'':{width}}  not served: {gpu.refusal}"
+def _lines(gpu: Gpu, *, sources: bool) -> Iterator[str]:
+    """One for its figures, and those of what not every card has."""
+    figures = f"{format_gib(gpu.memory):>7} GiB  {_dotted(gpu) or '–':<4}  {gpu.bandwidth:>4} GB/s"
+    estimated = "  memory estimated" if gpu.is_estimated else ""
+    yield f"{gpu.name:{_NAME}}  {figures}{estimated}"
+    for text in _remarks(gpu, sources=sources):
+        yield from wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT + "  ")
+
+
+_NAME = max(map(len, GPUS))
+_INDENT = " " * (_NAME + 2)
+
+
+def _remarks(gpu: Gpu, *, sources: bool) -> Iterator[str]:
+    if gpu.nvlink is not None:
+        yield gpu.nvlink
+    if gpu.system_memory:
+        yield f"of a memory that the CPU uses too: {format_gib(gpu.system_memory)} GiB stay with the system (W0203)"
+    if gpu.mig:
+        yield "MIG: " + ", ".join(f"{profile.name} {format_gib(profile.memory)} GiB" for profile in gpu.mig)
+    if gpu.refusal is not None:
+        yield f"not served: {gpu.refusal}"
+    if sources:
+        yield f"memory: {gpu.memory_source}"
+        yield f"bandwidth: {gpu.bandwidth_source}"
 
 
 def _record(gpu: Gpu) -> dict[str, Any]:
@@ -41,6 +59,7 @@ def _record(gpu: Gpu) -> dict[str, Any]:
         "memory_bytes": gpu.memory,
         "compute_capability": _dotted(gpu),
         "source": gpu.memory_source,
+        "estimated": gpu.is_estimated,
         "bandwidth_gb_per_second": gpu.bandwidth,
         "bandwidth_source": gpu.bandwidth_source,
         "nvlink": gpu.nvlink,

@@ -97,6 +97,8 @@ _TITLES = {
     "E0604": "the templates cannot be used",
     "E0605": "the templates lose what the plan says",
     "W0201": "the engine version is not calibrated",
+    "W0202": "the declared memory is the number on the box",
+    "W0203": "CPU and GPU share one memory",
     "W0220": "this opens more than the API",
     "W0301": "the lock holds facts that are not confirmed",
     "W0302": "an architecture without formulas was counted as full attention",

@@ -39,6 +39,7 @@ from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
+from compiler.memory.unified import shared_memory_rows
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
@@ -150,6 +151,7 @@ def gpu_rows(
             Basis.ESTIMATE,
             f"at most 1/{overheads.fragmentation} of the activation peak, which vLLM counts in allocated bytes",
         ),
+        *shared_memory_rows(shape, weights),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from compiler.catalog.gpus import GPUS
+from compiler.catalog.gpus import GPUS, shares_memory, system_memory
 from compiler.catalog.releases import Release
 from compiler.lock.models import Lock
 from compiler.memory.ledger import Verdict
@@ -134,10 +134,15 @@ def gpu_device(gpus: GpusSpec, reserve: int) -> Device:
         capability = known.compute_capability if known else (0, 0)
     title = known.title if known else gpus.model or f"GPU with {capability[0]}.{capability[1]}"
     title = f"{title} MIG {gpus.mig}" if gpus.mig is not None else title
-    reserve = max(reserve, known.system_memory) if known else reserve
     if gpus.memory is not None:
-        return Device(title, gpus.memory, "declared in the spec", reserve, capability)
+        return _device(title, gpus.memory, "declared in the spec", reserve, capability)
     assert known is not None  # noqa: S101  checks.py refuses GPUs with neither a model nor figures
     if profile is not None:
-        return Device(title, profile.memory, profile.memory_source, reserve, capability)
-    return Device(title, known.memory, known.memory_source, reserve, capability)
+        return _device(title, profile.memory, profile.memory_source, reserve, capability)
+    return _device(title, known.memory, known.memory_source, reserve, capability)
+
+
+def _device(title: str, memory: int, source: str, reserve: int, capability: tuple[int, int]) -> Device:
+    """What the system holds of a memory that CPU and GPU share is reserved, unless the spec reserves more."""
+    held = system_memory(memory) if shares_memory(capability) else 0
+    return Device(title, memory, source, max(reserve, held), capability)

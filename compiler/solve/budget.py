@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from compiler.catalog.gpus import shares_memory
 from compiler.memory.ledger import DeviceLedger, RowKind, ServerLedger, Verdict
 from compiler.solve.demand import Demand, Device, Stage
 from compiler.solve.place import Assignment, Choice, Measure
+from compiler.units import ByteRange
 
 # Left free on every device when leftover memory becomes KV cache: the allocator's fragmentation has no formula.
 HEADROOM_PERMILLE = 20
@@ -147,11 +149,17 @@ def _by_device(placed: Placed) -> Iterable[tuple[Device, tuple[Tenant, ...]]]:
 
 
 def _left_for_kv(device: Device, here: Iterable[Tenant], measure: Measure) -> int:
+    """What nobody asked for is taken from a memory that the CPU uses too only where it is proven to be free."""
+    counted = _high if shares_memory(device.capability) else measure
     used = sum(
-        measure(tenant.stage.fixed) + tenant.demand.required_blocks * tenant.stage.layout.bytes_per_block
+        counted(tenant.stage.fixed) + tenant.demand.required_blocks * tenant.stage.layout.bytes_per_block
         for tenant in here
     )
     return device.usable - used - device.total * HEADROOM_PERMILLE // 1000
+
+
+def _high(size: ByteRange) -> int:
+    return size.high
 
 
 def _gain(assignment: Assignment, left: list[int], shares: list[int], blocks: Mapping[str, int]) -> int:

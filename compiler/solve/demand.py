@@ -234,13 +234,13 @@ def _attention(
 def most_sequences(terms: Terms, setting: Setting) -> int:
     """Requests at once beyond which a service is not grown: the spec's limit, else vLLM's own for the device."""
     device = setting.devices[0]
-    limit = setting.release.batch_limits(device.total, device.title).max_num_seqs
+    limit = setting.release.batch_limits(device.total, device.title, device.capability).max_num_seqs
     return min(terms.max_num_seqs or limit, terms.max_num_batched_tokens or limit)
 
 
 def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, stage: int) -> ServerShape:
     device = setting.devices[0]
-    limits = setting.release.batch_limits(device.total, device.title)
+    limits = setting.release.batch_limits(device.total, device.title, device.capability)
     tokens = terms.max_num_batched_tokens
     most = min(limits.max_num_seqs, terms.default_seqs, tokens or terms.default_seqs)
     sequences = terms.max_num_seqs or max(terms.concurrency, most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from compiler.catalog.gpus import next_larger
+from compiler.catalog.gpus import next_larger, shares_memory
 from compiler.diagnostics import Edit
 from compiler.memory.shape import ServerShape
 from compiler.solve.demand import Device
@@ -38,7 +38,8 @@ def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], co
         yield from _fp8_cache(other, spec.services[other], devices[0])
     for other in order:
         yield from _other_variant(other, spec.services[other])
-    yield from _more_gpus(spec)
+    if not shares_memory(devices[0].capability):  # such a machine has one GPU
+        yield from _more_gpus(spec)
     yield from _larger_gpu(spec, devices[0])
     if code == "E0402":
         edit = Edit(("policy", "margin"), "allow")
@@ -160,7 +161,7 @@ def _larger_gpu(spec: Spec, device: Device) -> Iterator[Remedy]:
     if node.gpus is None:
         return
     edits = _forgotten(node_name, node.gpus, ("memory", "compute_capability", "mig", "uuids"))
-    for gpu in next_larger(device.total):
+    for gpu in next_larger(device.total, device.capability or (0, 0)):
         other = Edit(("nodes", node_name, "gpus", "model"), gpu.name)
         yield Remedy(f"`model: {gpu.name}`, a card with {format_gib(gpu.memory)} GiB", (other, *edits), kind="card")
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.cors_checks import check_cors
 from compiler.spec.door_checks import check_doors
 from compiler.spec.engine_args import check_engine_args
 from compiler.spec.gateway_checks import check_gateway, check_rollouts
+from compiler.spec.gpu_checks import check_gpus
 from compiler.spec.load import SpecFile
-from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec
+from compiler.spec.models import ServiceSpec
 from compiler.spec.monitoring_checks import check_monitoring
 from compiler.spec.patches.compose import check_compose_patch
 from compiler.spec.patches.quadlet import check_quadlet_patch
@@ -91,80 +91,8 @@ def check_nodes(file: SpecFile) -> Iterator[Diagnostic]:
             message = f"node `{name}` needs either `gpus` or `cpu`"
             help_ = Help("add `gpus: {model: rtx-pro-6000}` or `cpu: {memory: 16GiB}`")
             yield Diagnostic("E0207", message, file.at_key("nodes", name), helps=(help_,))
-        yield from _check_gpus(file, name, node)
-
-
-# The catalog has no other card's figures to offer for it: they would prove the wrong thing.
-_OWN_FIGURES = (
-    "`memory` and `compute_capability` beside its `model`, which its machine prints with "
-    "`python3 -c 'import torch; print(torch.cuda.mem_get_info()[1], torch.cuda.get_device_capability())'`; "
-    "the number on the box and that of nvidia-smi are larger"
-)
-
-
-def _check_gpus(file: SpecFile, name: str, node: NodeSpec) -> Iterator[Diagnostic]:
-    if node.gpus is None:
-        return
-    own_figures = node.gpus.memory is not None and node.gpus.compute_capability is not None
-    if node.gpus.model is not None and node.gpus.model not in GPUS and not own_figures:
-        helps = tuple(
-            Help(f"did you mean `{known}`?", (Edit(("nodes", name, "gpus", "model"), known),))
-            for known in same_gpus(node.gpus.model)
-        )
-        notes = (f"known GPUs: {', '.join(sorted(GPUS))}", f"a card that is not among them takes {_OWN_FIGURES}")
-        message = f"unknown GPU `{node.gpus.model}`"
-        yield Diagnostic("E0206", message, file.at("nodes", name, "gpus", "model"), notes, helps)
-    if node.gpus.model is None and not own_figures:
-        message = f"the GPUs of node `{name}` have neither a `model` nor figures of their own"
-        help_ = Help('add `model: rtx-pro-6000`, or `memory: 94.97GiB` and `compute_capability: "12.0"`')
-        yield Diagnostic("E0206", message, file.at_key("nodes", name, "gpus"), helps=(help_,))
-    yield from _check_mig(file, name, node.gpus)
-    yield from _check_capability(file, name, node.gpus)
-    different = len(set(node.gpus.uuids))
-    if node.gpus.uuids and (different != node.gpus.count or different != len(node.gpus.uuids)):
-        message = f"{len(node.gpus.uuids)} uuids, {different} of them different, for {node.gpus.count} GPUs"
-        yield Diagnostic("E0203", message, file.at_key("nodes", name, "gpus", "uuids"))
-
-
-def _check_mig(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Diagnostic]:
-    """A slice needs figures: the catalog's or its own. Several need UUIDs, because CUDA has no numbers for slices."""
-    where = ("nodes", name, "gpus")
-    known = GPUS.get(gpus.model or "")
-    if gpus.mig is None:
-        if any(uuid.startswith("MIG-") for uuid in gpus.uuids):
-            help_ = Help("add the slices' profile, such as `mig: 3g.40gb`")
-            yield Diagnostic("E0203", "MIG uuids without `mig`", file.at_key(*where, "uuids"), helps=(help_,))
-        return
-    profiles = {profile.name for profile in known.mig} if known is not None else set()
-    if gpus.memory is None and known is not None and gpus.mig not in profiles:
-        listed = ", ".join(sorted(profiles)) or "none"
-        notes = (f"profiles of {known.name} with known memory: {listed}",)
-        help_ = Help("give its `memory` too, as CUDA reports it inside the slice")
-        message = f"the memory of a {gpus.mig} slice of {known.name} is not known"
-        yield Diagnostic("E0206", message, file.at(*where, "mig"), notes, (help_,))
-    if not gpus.uuids or not all(uuid.startswith("MIG-") for uuid in gpus.uuids):
-        help_ = Help("add `uuids`: `nvidia-smi -L` on the machine prints them as MIG-…")
-        message = "slices of a GPU are named by their `uuids`: CUDA does not number them"
-        yield Diagnostic("E0203", message, file.at(*where, "mig"), helps=(help_,))
-
-
-def _check_capability(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Diagnostic]:
-    release, known = RELEASES.get(file.spec.engine.vllm), GPUS.get(gpus.model or "")
-    if known is not None and known.refusal is not None:
-        yield Diagnostic("E0208", f"{known.title}: {known.refusal}", file.at("nodes", name, "gpus", "model"))
-        return
-    if gpus.compute_capability is not None:
-        major, _, minor = gpus.compute_capability.partition(".")
-        capability = (int(major), int(minor))
-    elif known is not None:
-        capability = known.compute_capability
-    else:
-        return
-    if release is not None and capability < release.minimum_capability:
-        least = ".".join(map(str, release.minimum_capability))
-        own = ".".join(map(str, capability))
-        message = f"vLLM {release.version} has no kernels for compute capability {own}, it starts at {least}"
-        yield Diagnostic("E0208", message, file.at("nodes", name, "gpus"))
+        if node.gpus is not None:
+            yield from check_gpus(file, name, node.gpus)
 
 
 def check_places(file: SpecFile) -> Iterator[Diagnostic]:

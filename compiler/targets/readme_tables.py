@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.plan.ir import CpuNode, DeviceLedger, Plan, ServerLedger, Service
+from compiler.catalog.gpus import shares_memory
+from compiler.plan.ir import CpuNode, DeviceLedger, GpuNode, Plan, ServerLedger, Service
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.deployment import start_seconds
 from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
@@ -67,7 +68,9 @@ def device_table(plan: Plan, device: DeviceLedger) -> Table:
     """The ledger of one device, in GiB."""
     kind = "Main memory" if isinstance(plan.node, CpuNode) else f"GPU {device.index}"
     used = device.used
-    rows: list[tuple[Cell, ...]] = [("–", "reserve", *_sizes(ByteRange.exact(device.reserve)), "declared", "the spec")]
+    shared = isinstance(plan.node, GpuNode) and shares_memory(plan.node.compute_capability)
+    source = "the spec, and what the system holds of a memory that it shares" if shared else "the spec"
+    rows: list[tuple[Cell, ...]] = [("–", "reserve", *_sizes(ByteRange.exact(device.reserve)), "declared", source)]
     for server in device.servers:
         rows += _server_rows(server)
     rows.append(("–", "in use", *_sizes(used), "", "sum of the rows above"))

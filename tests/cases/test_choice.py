@@ -184,14 +184,14 @@ def chosen(answer: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("memory", "capability", "served"),
     [
-        ("22GiB", "8.9", "example/llama"),
-        ("22GiB", "7.5", "example/llama"),
-        ("16GiB", "8.9", "example/llama-FP8"),
-        ("16GiB", "12.0", "example/llama-FP8"),
-        ("16GiB", "8.6", "example/llama-FP8"),  # weight-only
-        ("16GiB", "7.5", "example/llama-FP8"),
-        ("11GiB", "8.9", "example/llama-AWQ"),
-        ("11GiB", "7.5", "example/llama-AWQ"),
+        ("22.01GiB", "8.9", "example/llama"),
+        ("22.01GiB", "7.5", "example/llama"),
+        ("16.01GiB", "8.9", "example/llama-FP8"),
+        ("16.01GiB", "12.0", "example/llama-FP8"),
+        ("16.01GiB", "8.6", "example/llama-FP8"),  # weight-only
+        ("16.01GiB", "7.5", "example/llama-FP8"),
+        ("11.01GiB", "8.9", "example/llama-AWQ"),
+        ("11.01GiB", "7.5", "example/llama-AWQ"),
     ],
 )
 def test_auto_serves_the_most_bits_that_fit(tmp_path: Path, memory: str, capability: str, served: str) -> None:
@@ -208,7 +208,7 @@ def test_auto_serves_the_most_bits_that_fit(tmp_path: Path, memory: str, capabil
 
 
 def test_what_does_not_fit_says_by_how_many_bytes(tmp_path: Path) -> None:
-    gpus = {"memory": "16GiB", "compute_capability": "8.9"}
+    gpus = {"memory": "16.01GiB", "compute_capability": "8.9"}
     row = table(explained(tmp_path, SERVED, gpus))[MODEL]
     alone = explained(tmp_path, SERVED, gpus, quantization="none")
     (error,) = alone["diagnostics"]
@@ -218,7 +218,7 @@ def test_what_does_not_fit_says_by_how_many_bytes(tmp_path: Path) -> None:
 
 def test_fp8_is_weight_only_before_ada(tmp_path: Path) -> None:
     for capability, unpacked in (("8.9", False), ("8.6", True)):
-        answer = explained(tmp_path, SERVED, {"memory": "16GiB", "compute_capability": capability})
+        answer = explained(tmp_path, SERVED, {"memory": "16.01GiB", "compute_capability": capability})
         assert ("unpacked here" in table(answer)["example/llama-FP8"]["reason"]) == unpacked
 
 

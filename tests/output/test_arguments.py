@@ -36,7 +36,7 @@ OPTIONS = {
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
         *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--deny", "--format"),
     ],
-    "gpus": ["--format"],
+    "gpus": ["--format", "--sources"],
     "images": ["--pin", "--upgrade", "--format"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],

@@ -33,12 +33,24 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def scripts() -> Iterator[SimpleNamespace]:
-    """The modules of the smoke test, imported: asking one question takes milliseconds, a process half a second."""
+    """Modules of the emitted programs, imported: asking one question takes milliseconds, a process half a second."""
     folder = str(ROOT / "templates" / "scripts")
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
-        names = ("_answers", "_load", "_probes", "_process", "_report", "_server", "_stack", "_through", "_usage")
+        names = (
+            "_answers",
+            "_check_gpu",
+            "_gpu",
+            "_load",
+            "_probes",
+            "_process",
+            "_report",
+            "_server",
+            "_stack",
+            "_through",
+            "_usage",
+        )
         yield SimpleNamespace(**{name[1:]: importlib.import_module(name) for name in names})
     finally:
         sys.path.remove(folder)

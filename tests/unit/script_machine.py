@@ -35,7 +35,7 @@ class Machine:
                 write_snapshot(root / "hf", service.model.repository, commit + "0" * (40 - len(commit)))
         self.tree = root / "tree"
         engine = replace(plan.engine, cuda="13", minimum_driver="580")
-        product = "6000" if "6000" in getattr(plan.node, "title", "") else "H100"
+        product = "RTX PRO 6000 Blackwell" if "6000" in getattr(plan.node, "title", "") else "H100"
         node = replace(plan.node, product=product) if isinstance(plan.node, GpuNode) else plan.node
         self.install(replace(plan, engine=engine, node=node))
         self.key = root / "key"

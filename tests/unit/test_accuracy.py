@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.accuracy import errors, replay, result, safety, summary
-from benchmarks.startups import Case
+from benchmarks.startups import Case, card_of
 from compiler.units import GIB
 from tests.conftest import ROOT
 from tests.unit.test_memory import LLAMA_8B
@@ -44,6 +44,34 @@ def test_a_start_up_is_replayed_component_by_component(hub: Path) -> None:
     assert found["activation"] < 0.01
     assert found["non_torch"] < 0.01
     assert found["kv_tokens"] < 0.001
+
+
+@pytest.mark.parametrize(
+    ("gpu", "total", "card"),
+    [
+        ("NVIDIA A100-SXM4-40GB", None, "a100-40gb"),
+        ("NVIDIA A100-SXM4-80GB (per repository files)", None, "a100-80gb"),
+        ("NVIDIA A100 80GB", 79.25, "a100-80gb"),
+        ("A100", 79.15, "a100-80gb"),
+        ("L40", None, "l40"),
+        ("NVIDIA L40S", 44.52, "l40s"),
+        ("RTX 3090", None, "rtx-3090"),
+        ("RTX 5090 32 GB", None, "rtx-5090"),
+        ("RTX 4090 48GB", 47.37, "rtx-4090"),
+        ("NVIDIA GB200 class (184.31 GiB, sm_100)", 184.31, "gb200"),
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", 8.0, None),
+        ("RTX 3090 + RTX 3070", None, None),
+        ("80 GB GPU (79.19 GiB)", 79.19, None),  # an A100 or an H100
+        ("NVIDIA 16 GB card under WSL2 (15.92 GiB)", 15.92, None),
+        (None, 31.4, "rtx-5090"),
+        (None, None, None),
+    ],
+)
+def test_a_log_s_card_is_found_by_its_name_and_by_its_total(
+    gpu: str | None, total: float | None, card: str | None
+) -> None:
+    found = card_of(case(gpu=gpu, gpu_total_gib=total))
+    assert (found.name if found is not None else None) == card
 
 
 def test_capacity_goes_by_concurrency_where_the_printed_tokens_are_of_one_group() -> None:

@@ -9,6 +9,7 @@ import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,6 +72,7 @@ def test_without_a_driver_nothing_that_needs_it_is_asked(machine: Machine) -> No
         CARD.replace("0, GPU", "1, GPU"),
         # The same memory and capability in a slower card.
         CARD.replace("RTX PRO 6000", "RTX PRO 5500"),
+        CARD.replace("Workstation Edition", "Laptop GPU"),
         CARD.replace("Disabled, Enabled", "Enabled, Enabled"),
     ],
 )
@@ -151,6 +153,35 @@ def test_a_gpu_without_memory_of_its_own_is_asked_for_the_machine_s(machine: Mac
     assert done.returncode in (0, 11, 12), done.stdout
     assert "driver 580.95.05, 1 GPUs" in done.stdout
     assert "plan: NVIDIA RTX PRO 6000, compute capability 12.0, 94.00 GiB; this machine:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("available", "free", "note"),
+    [
+        (100, 90, ""),
+        (100, 30, "drop the page cache first"),
+        (40, 30, "no process is visible on it"),
+    ],
+)
+def test_a_shared_memory_is_measured_with_its_page_cache(
+    scripts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, available: int, free: int, note: str
+) -> None:
+    """GB10: what is available may be the files of the weights, which the driver does not get in time."""
+    sizes = (119 * GIB, available * GIB, (available - free) * GIB)
+    monkeypatch.setattr(scripts.gpu, "main_memory", lambda: sizes)
+    line = "0, GPU-a, NVIDIA GB10, 12.1, [N/A], [N/A], 580.95.05, Disabled, Enabled"
+    monkeypatch.setattr(scripts.check_gpu, "query_gpus", lambda: [scripts.gpu._parse(line)])
+    monkeypatch.setattr(scripts.check_gpu, "holders_of", lambda _: [])
+    server = {"service": "s", "rows": [], "budget_bytes": {"expected": 50 * GIB}}
+    device = {"index": 0, "total_bytes": 119 * GIB, "servers": [server]}
+    asked = [{"name": "s", "gpu_memory_utilization": 0.4}]
+    try:
+        sides = scripts.check_gpu.check_gpu_memory({"uuids": []}, device, asked)
+    except scripts.stack.StackError as error:
+        sides = error.args[1] if len(error.args) > 1 else error.args[0]
+    assert f"{available}.00 GiB of 119.00 GiB are available, {available - free}.00 GiB of them" in str(sides)
+    assert note in str(sides)
+    assert note or "drop" not in str(sides)
 
 
 def test_occupied_memory_names_who_holds_it(machine: Machine) -> None:
