@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
-from _gpu import EXIT_DRIVER, EXIT_IDENTITY, Gpu, find_gpu, holders_of, list_slices, query_gpus
+from _gpu import EXIT_DRIVER, EXIT_IDENTITY, Gpu, find_gpu, holders_of, list_slices, main_memory, query_gpus
 from _stack import JsonObject, Sides, StackError
 
 EXIT_MEMORY = 12
 GIB = 2**30
-# nvidia-smi's total exceeds CUDA's by 1.5 to 8 % (most on a card whose ECC may be switched off). A card of the next
-# larger size has at least 17 % more.
-LARGEST_SURPLUS = 1.1
+# nvidia-smi's total exceeds CUDA's by 1.5 to 13 % (most on a small card whose ECC may be switched off). A card of the
+# next larger size has at least 17 % more.
+LARGEST_SURPLUS = 1.13
+# Words in a card's name that make another card of it.
+VARIANTS = {"ti", "super", "d", "laptop", "mobile", "sff", "pro", "ada", "blackwell", "nvl"}
 DECLARED = "declared in the spec"
 
 
@@ -72,10 +73,22 @@ def _is_other(gpu: Gpu, node: JsonObject, device: JsonObject) -> bool:
     # nvidia-smi counts memory that CUDA never hands out, so a smaller total is certainly another card.
     if gpu.compute_capability != node["compute_capability"] or gpu.total < device["total_bytes"]:
         return True
-    if node["product"] and re.search(rf"\b{re.escape(node['product'])}\b", gpu.name) is None:
+    if node["product"] and not _is_called(gpu.name, node["product"]):
         return True
     largest: float = LARGEST_SURPLUS * device["total_bytes"]
     return device["total_source"] != DECLARED and gpu.total > largest
+
+
+def _is_called(name: str, product: str) -> bool:
+    """Whether the driver's name has the product's words one after another, and none that make another card of it."""
+    words, wanted = _words(name), _words(product)
+    starts = range(len(words) - len(wanted) + 1)
+    is_there = any(words[start : start + len(wanted)] == wanted for start in starts)
+    return is_there and VARIANTS.intersection(words) <= set(wanted)
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", name.lower())
 
 
 def check_slice(node: JsonObject, device: JsonObject) -> Sides:
@@ -93,9 +106,18 @@ def check_gpu_memory(node: JsonObject, device: JsonObject, services: list[JsonOb
     gpu = find_gpu(query_gpus(), node, device["index"])
     need = needed_bytes(device, services)
     sides = Sides(f"needs {gib(need)} of {gib(device['total_bytes'])}", f"{gib(gpu.free)} of {gib(gpu.total)} are free")
+    if gpu.page_cache:
+        found = f"{gib(gpu.free)} of {gib(gpu.total)} are available, {gib(gpu.page_cache)} of them as page cache"
+        sides = sides._replace(found=found)
     if gpu.free < need:
         raise StackError(EXIT_MEMORY, sides._replace(note=_who_holds(gpu)))
-    return sides
+    return sides._replace(note=_DROP) if gpu.free - gpu.page_cache < need else sides
+
+
+# Seen on GB10: its driver fails, or the machine hangs, while the kernel still keeps files that nobody needs.
+_DROP = (
+    "drop the page cache first, for the GPU's driver may not get it: `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches`"
+)
 
 
 def _who_holds(gpu: Gpu) -> str:
@@ -112,8 +134,7 @@ def _who_holds(gpu: Gpu) -> str:
 
 def check_main_memory(plan: JsonObject, device: JsonObject, services: list[JsonObject]) -> Sides:
     """A CPU node: main memory, by the kernel's own estimate of what can still be taken."""
-    facts = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii")))
-    total, available = int(facts["MemTotal"]) * 1024, int(facts["MemAvailable"]) * 1024
+    total, available, _ = main_memory()
     need, planned = needed_bytes(device, services), plan["node"]["memory_bytes"]
     sides = Sides(f"needs {gib(need)} of {gib(planned)}", f"{gib(available)} of {gib(total)} are available")
     if available < need or total < planned:

@@ -15,6 +15,7 @@ from _stack import JsonObject, Sides, StackError
 
 EXIT_DRIVER, EXIT_IDENTITY = 10, 11
 MIB = 2**20
+SHARED_MEMORY = ("8.7", "11.0", "12.1")  # compute capabilities of Jetson Orin, Jetson Thor and GB10
 
 _FIELDS = (
     "index,uuid,name,compute_cap,memory.total,memory.free,"  # of the card
@@ -35,6 +36,7 @@ class Gpu(NamedTuple):
     driver: str
     has_mig: bool
     is_persistent: bool
+    page_cache: int = 0  # of `free`, what the system takes back from files only when it must; where memory is shared
 
 
 class Holder(NamedTuple):
@@ -61,14 +63,17 @@ def query_gpus() -> list[Gpu]:
 def _parse(line: str) -> Gpu:
     number, uuid, name, capability, total, free, driver, mig, persistence = map(str.strip, line.split(","))
     # GB10: the GPU's memory is the machine's, and nvidia-smi counts none of its own.
-    sizes = _main_memory() if total == "[N/A]" else (int(total) * MIB, int(free) * MIB)
-    return Gpu(int(number), uuid, name, capability, *sizes, driver, mig == "Enabled", persistence == "Enabled")
+    is_shared = capability in SHARED_MEMORY or not total.isdigit()
+    size, left, cache = main_memory() if is_shared else (int(total) * MIB, int(free) * MIB, 0)
+    modes = (mig == "Enabled", persistence == "Enabled")
+    return Gpu(int(number), uuid, name, capability, size, left, driver, *modes, cache)
 
 
-def _main_memory() -> tuple[int, int]:
-    """Total and available bytes of the machine, as vLLM counts them on such a GPU (vllm/utils/mem_utils.py)."""
+def main_memory() -> tuple[int, int, int]:
+    """Bytes of the machine: all, available, as vLLM counts them on such a GPU, and of these not free but page cache."""
     facts = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii")))
-    return int(facts["MemTotal"]) * 1024, int(facts["MemAvailable"]) * 1024
+    total, available, free = (int(facts[name]) * 1024 for name in ("MemTotal", "MemAvailable", "MemFree"))
+    return total, available, max(0, available - free)
 
 
 def find_gpu(gpus: list[Gpu], node: JsonObject, device: int) -> Gpu:
