@@ -97,6 +97,7 @@ _TITLES = {
     "E0604": "the templates cannot be used",
     "E0605": "the templates lose what the plan says",
     "W0201": "the engine version is not calibrated",
+    "W0204": "vLLM finds MIG slices only on some machines",
     "W0220": "this opens more than the API",
     "W0301": "the lock holds facts that are not confirmed",
     "W0302": "an architecture without formulas was counted as full attention",

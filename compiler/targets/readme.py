@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.catalog.kernels import KernelWheel, kernel_wheels
 from compiler.catalog.packages import LITELLM_VERSION
 from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
@@ -92,11 +93,30 @@ class VirtualEnvironment:
 
     Attributes:
         root: what is asked for, with which all else comes.
+        kernels: packages that are on another index than PyPI.
     """
 
     folder: str
     requirements: str | None
     root: str
+    kernels: tuple[KernelWheel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compilers:
+    """What the servers compile with on a machine without containers, as packages of distributions.
+
+    Attributes:
+        for_kernels: servers that take FlashInfer's kernels, prebuilt or compiled.
+        for_toolkit: servers that compile with `nvcc` in any case.
+        cuda: the release of CUDA that vLLM's build holds.
+    """
+
+    debian: str
+    redhat: str
+    for_kernels: tuple[str, ...]
+    for_toolkit: tuple[str, ...]
+    cuda: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,7 @@ class Readme:
         units: of the servers, then of the gateway; likewise `containers`.
         virtual_environment: None if the vLLM executable is not in a `bin` folder.
         virtual_environments: all that pip installs into, first that of vLLM.
+        compilers: None where only containers run.
         installer: the user who does so, and owns nothing afterwards.
         templates: path and SHA-256 of each template that is not stackc's own.
         networks: addresses of each unit; None without units.
@@ -176,6 +197,7 @@ class Readme:
     virtual_environment: str | None
     virtual_environments: tuple[VirtualEnvironment, ...]
     is_hashed: bool
+    compilers: Compilers | None
     installer: str
     pip_options: str
     api_key_file: str | None
@@ -233,6 +255,7 @@ def readme(plan: Plan) -> Readme:
         virtual_environment=_virtual_environment(plan.paths.vllm),
         virtual_environments=environments,
         is_hashed=all(each.requirements is not None for each in environments),
+        compilers=_compilers(plan),
         installer=INSTALLER,
         pip_options=PIP_OPTIONS,
         api_key_file=plan.secrets.api_key,
@@ -271,7 +294,19 @@ def _virtual_environments(plan: Plan) -> Iterator[VirtualEnvironment]:
         folder = _virtual_environment(program)
         if folder is not None:
             requirements, root = files.get(name, (None, f"{name}=={plan.engine.version}"))
-            yield VirtualEnvironment(folder, requirements, root)
+            wheels = kernel_wheels(plan.engine.version) if name == "vllm" and _needing(plan, "flashinfer") else ()
+            yield VirtualEnvironment(folder, requirements, root, wheels)
+
+
+def _compilers(plan: Plan) -> Compilers | None:
+    if not any(service.host_needs for service in plan.services):
+        return None
+    packages = ("g++", "gcc-c++") if _needing(plan, "c++") else ("gcc", "gcc")
+    return Compilers(*packages, _needing(plan, "flashinfer"), _needing(plan, "nvcc"), plan.engine.cuda)
+
+
+def _needing(plan: Plan, tool: str) -> tuple[str, ...]:
+    return tuple(service.name for service in plan.services if any(need.tool == tool for need in service.host_needs))
 
 
 def _reachable(host: str) -> str:
