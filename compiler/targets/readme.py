@@ -18,6 +18,7 @@ from compiler.targets.deployment import (
     WRONG_KEYS_PER_SECOND,
     address_connections,
     cache_environment,
+    search_path,
     user_of,
 )
 from compiler.targets.readme_tables import (
@@ -260,7 +261,11 @@ def readme(plan: Plan) -> Readme:
         pip_options=PIP_OPTIONS,
         api_key_file=plan.secrets.api_key,
         secrets=_secrets(plan),
-        environment=(("STACKC_VLLM", plan.paths.vllm), *cache_environment(plan.paths.state)),
+        environment=(
+            ("PATH", search_path(plan)),
+            ("STACKC_VLLM", plan.paths.vllm),
+            *cache_environment(plan.paths.state),
+        ),
         address=http_address(_reachable(first.host), first.port),
         gateway=None if plan.gateway is None else _gateway(plan, plan.gateway),
         rollouts=() if plan.gateway is None else tuple(map(_rollout, plan.gateway.rollouts)),

@@ -197,6 +197,16 @@ def test_an_engine_that_nobody_can_look_into_is_warned_of(machine: Equipped) -> 
     assert "nobody looked" in done.stdout
 
 
+@pytest.mark.parametrize("variable", ["TRITON_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE"])
+def test_what_is_compiled_must_find_a_place(machine: Equipped, variable: str) -> None:
+    """Below a plain file even root cannot write."""
+    assert machine.ask("disk").returncode == 0
+    machine.machine.environment[variable] = str(machine.machine.key / "cache")
+    done = machine.ask("disk")
+    assert done.returncode == 13
+    assert f"may not write {machine.machine.key}/cache" in done.stdout
+
+
 def test_containers_alone_need_nothing_of_the_machine(tmp_path: Path) -> None:
     made = Equipped(tmp_path, two_on_one_gpu())
     done = made.ask()
