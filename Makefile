@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup compile check test test-fast test-emitted fuzz lint engine bench clean
+.PHONY: help setup compile check test test-fast test-emitted test-hostile lint engine bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,19 +32,19 @@ lint: setup  ## ruff, mypy and the layer contract
 	$(BIN)/lint-imports --no-logo
 
 test-fast: setup lint  ## the compiler's own tests, in about a minute
-	$(BIN)/python -m pytest -m "not emitted and not engine and not systemd and not fuzz" --numprocesses auto
+	$(BIN)/python -m pytest -m "not emitted and not engine and not systemd and not hostile" --numprocesses auto
 
 test-emitted: setup  ## run what is emitted, with a real nginx, Prometheus and hf
 	$(BIN)/python -m pytest -m emitted --numprocesses auto
 
-fuzz: setup  ## hostile inputs; `.venv/bin/python -m tests.fuzz --help` asks for more of them
-	$(BIN)/python -m pytest -m fuzz
+test-hostile: setup  ## hostile inputs; `.venv/bin/python -m tests.fuzz --help` asks for more of them
+	$(BIN)/python -m pytest -m "hostile and not emitted" --numprocesses auto
 
 engine: setup  ## make .engine with vLLM's CPU build and LiteLLM (2.7 GB on disk)
 	$(PYTHON) tools/setup_engine.py
 
 # A file's tests share servers, and two servers at once are as fast as one. What counts seconds runs alone.
-test: test-fast test-emitted fuzz engine  ## all tests; those that boot a systemd need root
+test: test-fast test-emitted test-hostile engine  ## all tests; those that boot a systemd need root
 	$(BIN)/python -m pytest -m "engine and not systemd" --numprocesses 2 --dist loadfile --verbose
 	$(BIN)/python -m pytest -m systemd --verbose
 

@@ -25,6 +25,15 @@ settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else
 
 # Tests of what is emitted run real programs, which takes minutes.
 EMITTED = ("gateway/", "monitoring/", "unit/test_scripts_", "unit/test_installer", "hub/test_prefetch")
+# Hostile inputs by the hundred, runs that are killed, answers that drip: each mostly says what a test of its kind says.
+HOSTILE = (
+    "fuzz/",
+    "output/test_arguments",
+    "output/test_killed",
+    "hub/test_bounds",
+    "hub/test_deadline",
+    "properties/test_hostile_",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(ROOT / "tests").as_posix()
         if path.startswith(EMITTED) and item.get_closest_marker("engine") is None:
             item.add_marker(pytest.mark.emitted)
+        if path.startswith(HOSTILE):
+            item.add_marker(pytest.mark.hostile)
 
 
 @contextmanager

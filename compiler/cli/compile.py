@@ -152,11 +152,11 @@ def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
     make_folders(job.output)
     with turn(job.output, is_writing=True, tell=waiting(form)) as is_alone:
         output = job.files
-        removed = [f"{path}: removed, a run that was killed had left it" for path in output.sweep(is_alone=is_alone)]
         foreign = output.foreign()
         refused = [each for each in foreign if not (job.prune and each.is_prunable)]
         if refused:
             return tuple(_foreign(each, job) for each in refused), []
+        removed = [f"{path}: removed, a run that was killed had left it" for path in output.sweep(is_alone=is_alone)]
         removed += [f"{each.path}: removed, stackc did not write it" for each in foreign]
         removed += [f"{path}: removed, no spec asks for it" for path in output.orphans()]
         written = {tree.root for tree in output.write(prune=job.prune)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,13 @@ from compiler.diagnostics import Diagnostic, Help
 from compiler.lock import text
 from compiler.lock.models import SCHEMA_VERSION, Lock, LockedService, ModelFacts
 from compiler.source.files import TooLargeError, read_file, write_changed
+from compiler.source.text import check_nesting
 
 # The largest lock seen is below 100 KiB; anything near this bound is no lock.
 MAX_BYTES = 16 << 20
+# Of a lock that is neither as stackc writes it nor JSON: YAML as such is read a hundred times slower, and no more than
+# a few seconds are to be spent on it.
+MAX_EDITED_BYTES = 256 << 10
 
 HEADER = "# Written by `stackc lock`: DO NOT EDIT. Facts about the models of the spec beside this file.\n"
 _SHOWN_PROBLEMS = 5
@@ -41,6 +47,9 @@ def read_lock(path: Path, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...
         return None, (Diagnostic("E0104", f"the lock {name} cannot be read: {error.strerror or error}"),)
     try:
         return _validated(_load(content.decode()), name)
+    except _LargeError:
+        reason = f"it is not as `stackc lock` writes it, and larger than {MAX_EDITED_BYTES} bytes"
+        return None, (_unreadable(name, reason),)
     except UnicodeDecodeError:
         return None, (_unreadable(name, "it is not UTF-8"),)
     except RecursionError:
@@ -99,17 +108,25 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+class _LargeError(Exception):
+    """A text that would take too long to read."""
+
+
 def _load(content: str) -> Any:
-    try:
-        return text.parse(content)
-    except text.UnusualError:
-        return YAML(typ="safe", pure=True).load(content)
+    for parse in (text.parse, text.parse_json):
+        with contextlib.suppress(text.UnusualError):
+            return parse(content)
+    if len(content) > MAX_EDITED_BYTES:
+        raise _LargeError
+    check_nesting(content)
+    return YAML(typ="safe", pure=True).load(content)
 
 
 def _validated(data: Any, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...]]:
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
-        reason = f"its schema is {version!r}, and this stackc reads {SCHEMA_VERSION}" if version else "it has no schema"
+        shown = reprlib.repr(version)
+        reason = f"its schema is {shown}, and this stackc reads {SCHEMA_VERSION}" if version else "it has no schema"
         return None, (_unreadable(name, reason),)
     try:
         return Lock.model_validate(data), ()

@@ -241,11 +241,8 @@ class Lock(LockModel):
         return self
 
     @model_validator(mode="after")
-    def _models_are_what_their_names_say(self) -> Lock:
+    def _folders_are_folders(self) -> Lock:
         for key, facts in self.models.items():
-            is_folder = key.startswith("/")
-            if is_folder != (facts.source == FOLDER):
+            if key.startswith("/") and facts.source != FOLDER:
                 raise ValueError(f"{key} comes from {facts.source}")
-            if not is_folder and lock_key(repository_of(key), facts.branch) != key:
-                raise ValueError(f"{key} has facts of the branch {facts.branch or 'main'}")
         return self

@@ -120,6 +120,18 @@ def parse(text: str) -> dict[str, Any]:
     return root
 
 
+def parse_json(text: str) -> Any:
+    """Read JSON, which is YAML too.
+
+    Raises:
+        UnusualError: it is none.
+    """
+    try:
+        return _decode(text)
+    except ValueError as error:
+        raise UnusualError(str(error)) from error
+
+
 def _start_block(parent: dict[str, Any] | list[Any], key: str, *, is_list: bool) -> dict[str, Any] | list[Any]:
     block: dict[str, Any] | list[Any] = [] if is_list else {}
     if isinstance(parent, dict):  # only a mapping has a pending key

@@ -41,6 +41,11 @@ _LEAST, _MOST = 0.98, 1.25
 _FLOAT_BYTES = 2
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
+# Ends of the names of what holds a module's weights, packed or not.
+_PRIMARY = (".weight", ".qweight", ".weight_packed")
+
+_PARAMETERS = {"weight", "bias"}
+
 Shape = tuple[int, ...]
 
 
@@ -124,10 +129,10 @@ def _found(kinds: Iterable[TensorKind], architecture: Architecture) -> Found:
 def _needs(architecture: Architecture, quantization: Quantization | None) -> dict[str, _Need]:
     needs: dict[str, _Need] = {}
     for path, packed, count in _implied(architecture, quantization):
-        for need, shape, times in _of_module(path, packed, architecture):
+        for need, shape, times in _of_module(path, packed):
             needs.setdefault(need.key, need).shapes[shape] += times * count
     for path, packed in _drafting(architecture, quantization):
-        for need, shape, times in _of_module(path, packed, architecture):
+        for need, shape, times in _of_module(path, packed):
             if need.key in needs:
                 needs[need.key].more[shape] += times
     return needs
@@ -150,21 +155,24 @@ def _drafting(architecture: Architecture, quantization: Quantization | None) -> 
             yield path, packed
 
 
-def _of_module(path: str, packed: Packed, architecture: Architecture) -> Iterator[tuple[_Need, Shape, int]]:
+def _of_module(path: str, packed: Packed) -> Iterator[tuple[_Need, Shape, int]]:
     first = packed.fused.modules[0]
     engine_s = canonical(numberless(path + packed.fused.name), ())
     for one in stored_below(packed):
         if NOT_KEPT.search(one.name):
             continue
         name = numberless(path + one.name)
-        key, module = canonical(name, ()), canonical(numberless(path + one.module), ())
+        key = canonical(name, ())
+        # A norm's parameter is called by its whole name.
+        suffix = one.parameter.suffix or key.rpartition(".")[2]
+        module = key.removesuffix(f".{suffix}") if suffix in _PARAMETERS or one.parameter.suffix else key
         need = _Need(
             name=name,
             key=key,
             module=module,
             fused=engine_s if engine_s != module and not isinstance(first, Experts) else None,
             experts=canonical(numberless(path + first.name), ()) if isinstance(first, Experts) else None,
-            primary=one.parameter.suffix.endswith(("weight", "weight_packed")),
+            primary=one.parameter.suffix in {"weight", "qweight", "weight_packed"},
             dtype=one.parameter.dtype or "BF16",
         )
         yield need, plain_shape(one.parameter.shape), one.count
@@ -307,7 +315,8 @@ class _Check:
         kinds: dict[str, list[str]] = {}
         for key in self.left:
             kinds.setdefault(key.rpartition(".")[0], []).append(key)
-        other = [need for need in lacking if kinds.get(need.module)]
+        stored = {module for module, keys in kinds.items() if any(key.endswith(_PRIMARY) for key in keys)}
+        other = [need for need in lacking if need.module in stored]
         for need in other:
             for key in kinds[need.module]:
                 self.left.pop(key, None)

@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
-from compiler.source.text import label_at
+from compiler.source.text import check_nesting, label_at
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -61,6 +61,7 @@ def load_document(source: SourceText) -> tuple[Document | None, tuple[Diagnostic
         message = f"the file is larger than {MAX_BYTES} bytes"
         return None, (Diagnostic("E0101", message, Label(_span(source, 0, 0, 0, 1))),)
     try:
+        check_nesting(source.text)
         root = YAML(typ="safe", pure=True).compose(source.text)
     except YAMLError as error:
         return None, (_syntax_error(source, error),)

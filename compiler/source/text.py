@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
@@ -37,3 +38,21 @@ def label_at(source: SourceText, offset: int) -> Label:
 
 def _newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+# Brackets open at once. No spec is nested so deeply, and ruamel.yaml's scanner takes time by the square of it.
+_MOST_OPEN = 256
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+def check_nesting(text: str) -> None:
+    """Refuse what no person writes, before a parser is asked.
+
+    Raises:
+        RecursionError: more brackets are open somewhere, wherever they stand, than in any file of the user's.
+    """
+    is_open = 0
+    for match in _BRACKET.finditer(text):
+        is_open += 1 if match[0] in "[{" else -1
+        if is_open > _MOST_OPEN:
+            raise RecursionError(f"more than {_MOST_OPEN} brackets are open")

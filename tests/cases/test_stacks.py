@@ -142,14 +142,11 @@ def test_scripts_are_clean_shell(name: str) -> None:
     subprocess.run([tool("shellcheck"), *map(str, scripts)], check=True)
 
 
-@pytest.mark.parametrize("name", STACKS)
-def test_compose_file_follows_the_schema(name: str) -> None:
-    file = ROOT / "generated" / name / "compose" / "compose.yaml"
-    subprocess.run(
-        [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)],
-        check=True,
-        capture_output=True,
-    )
+def test_compose_files_follow_the_schema() -> None:
+    files = [str(ROOT / "generated" / name / "compose" / "compose.yaml") for name in STACKS]
+    checker = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*checker, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", STACKS)

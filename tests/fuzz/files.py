@@ -162,6 +162,7 @@ def _output(case: Case, kind: str) -> tuple[Words, ...]:
 def _written(case: Case, kind: str) -> tuple[Words, ...]:
     case.write("server.log", LOG)
     put(case, "out.yaml", kind, CALIBRATION)
+    case.touches = {"calibrate": ("out.yaml", "nowhere")}  # a link is followed, also one that leads to nothing yet
     return (("calibrate", "server.log", "--gpu", "h100-80gb", "--out", "out.yaml"),)
 
 

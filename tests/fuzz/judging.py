@@ -20,8 +20,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 _DIAGNOSTIC = re.compile(r"^error\[(?P<code>E\d{4})\]: .*(?:\n(?P<next>.*))?", re.MULTILINE)
 # They are about a file as a whole, a folder, or the world outside.
 _PLACELESS = re.compile(r"E0104|E030[13]|E0309|E031[0-9]|E06\d\d")
-_LONGEST = 64 << 10
-_WIDEST = 2000
+# Of a report with many errors, and of one line of it.
+_LONGEST = 256 << 10
+_WIDEST = 4100
 # May be negative: less memory is left over than nothing where `margin: allow` admits it, and a process may be favoured.
 _SIGNED = ("slack_bytes", "Nice", "nice", "OOMScoreAdjust", "oom_score_adj")
 

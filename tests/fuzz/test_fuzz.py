@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.fuzz.running import AREAS
 from tests.fuzz.workers import Asked, Limits, run_all
 
@@ -13,7 +11,6 @@ CASES = 520
 SEED = 20261129
 
 
-@pytest.mark.fuzz
 def test_every_hostile_input_ends_soon_in_sound_files_or_in_a_diagnostic(tmp_path: Path) -> None:
     asked = [Asked(area, SEED, number) for number in range(CASES // len(AREAS)) for area in AREAS]
     found = [

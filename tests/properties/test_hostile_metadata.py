@@ -363,7 +363,11 @@ def carrying(text: str) -> dict[str, Any]:
         }
     answers["acme/base:tokenizer_config.json"] |= {"chat_template": f"x{text}", text: text}
     answers["acme/base:model.safetensors.index.json"]["metadata"] = {text: text}
-    answers["acme/base-AWQ:quant_config.json"] |= {"version": text, "modules_to_not_convert": [text], text: text}
+    answers["acme/base-AWQ:quant_config.json"] |= {
+        "version": text,
+        "modules_to_not_convert": [f"no such module {text}"],
+        text: text,
+    }
     for tensors in (answers[f"acme/base:{_SHARDS[0]}"], answers["acme/base-AWQ:model.safetensors"]):
         end = _end(tensors)
         tensors |= {"__metadata__": {text: text}}

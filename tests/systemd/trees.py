@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler.emit.tree import tree_of, write_tree
+from compiler.emit.disk import make_folders
+from compiler.emit.output import Output
+from compiler.emit.tree import tree_of
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Plan
 from tests.systemd.machine import Machine
@@ -12,7 +14,8 @@ from tests.systemd.machine import Machine
 
 def copy_tree(machine: Machine, plan: Plan, folder: Path, name: str) -> str:
     """Copy the tree of a plan to the machine, as an operator would; where it lies there."""
-    write_tree(tree_of(folder / name, render_plan(plan)))
+    make_folders(folder)
+    Output(folder, [tree_of(folder / name, render_plan(plan))], all_specs=False).write(prune=False)
     inside = f"/srv/copies/{name}"
     machine.copy(folder / name, inside)
     return inside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import stat
 from pathlib import Path
@@ -260,3 +261,15 @@ def test_reformatted_yaml_is_read_too(tmp_path: Path) -> None:
     with path.open("w") as file:
         YAML(typ="safe", pure=True).dump(data, file)
     assert read_lock(path, "x")[0] == LOCK
+
+
+def test_a_large_lock_that_is_not_as_written_is_refused_at_once_and_json_is_read(tmp_path: Path) -> None:
+    """Reading YAML as such takes seconds for each hundred kilobytes."""
+    path = tmp_path / "x.lock.yaml"
+    path.write_text(format_lock(LOCK) + "x: |\n" + "  word\n" * 60_000)
+    lock, (problem,) = read_lock(path, "x.lock.yaml")
+    assert (lock, problem.code) == (None, "E0303")
+    assert "larger than 262144 bytes" in problem.message
+
+    path.write_text(json.dumps(text.parse(format_lock(LOCK)), indent=1))
+    assert read_lock(path, "x.lock.yaml") == (LOCK, ())

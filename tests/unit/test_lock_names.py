@@ -80,8 +80,6 @@ def test_candidates_are_the_models_own_or_of_trusted_publishers() -> None:
             lock(**odd)  # type: ignore[arg-type]
 
 
-def test_a_model_is_of_the_branch_and_source_that_its_name_says() -> None:
-    for key, source, branch in (("a/b@x", "loopback", None), ("a/b", "loopback", "x"), ("a/b", "folder", None)):
-        facts = ModelFacts(source=source, branch=branch, config={})
-        with pytest.raises(ValidationError):
-            Lock(services={}, models={key: facts})
+def test_a_folder_does_not_come_from_a_hub() -> None:
+    with pytest.raises(ValidationError, match="comes from loopback"):
+        Lock(services={}, models={"/srv/model": ModelFacts(source="loopback", config={})})

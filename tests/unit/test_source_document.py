@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,10 @@ def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
     document, problems = load_document(SourceText("x.yaml", "a: 1\n" * 300_000))
     assert document is None
     assert "larger" in problems[0].message
+
+
+def test_brackets_without_end_are_refused_at_once() -> None:
+    started = time.process_time()
+    _, diagnostics = load_document(SourceText("a.yaml", "[" * 5000 + "]" * 5000))
+    assert [each.message for each in diagnostics] == ["the file is nested too deeply"]
+    assert time.process_time() - started < 1  # the scanner alone takes several seconds
