@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.catalog.gpus import GPUS
+from compiler.catalog.mig import MigProfile
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
-from compiler.spec.models import GpusSpec, NodeSpec
+from compiler.spec.models import GpusSpec
 
 _ON_HOST = ("scripts", "systemd")
 
@@ -22,22 +23,29 @@ def check_slices_on_host(file: SpecFile) -> Iterator[Diagnostic]:
     """Slices that only some machines can serve from; a UUID does not say which number its slice has."""
     wanted = [f"`{target}`" for target in file.spec.targets if target in _ON_HOST]
     for name, node in file.spec.nodes.items():
-        if wanted and node.gpus is not None and node.gpus.mig is not None and not _is_whole(node.gpus):
-            yield _warning(file, name, node, " and ".join(wanted))
+        gpus = node.gpus
+        if wanted and gpus is not None and gpus.mig is not None and _is_told(gpus) and not _is_whole(gpus):
+            yield _warning(file, name, gpus, " and ".join(wanted))
+
+
+def _profiles(gpus: GpusSpec) -> tuple[MigProfile, ...]:
+    known = GPUS.get(gpus.model or "")
+    return known.mig if known is not None else ()
+
+
+def _is_told(gpus: GpusSpec) -> bool:
+    """Whether the spec names its slices as it must; checks.py says what is missing."""
+    has_figures = gpus.memory is not None or any(each.name == gpus.mig for each in _profiles(gpus))
+    return has_figures and bool(gpus.uuids) and all(uuid.startswith("MIG-") for uuid in gpus.uuids)
 
 
 def _is_whole(gpus: GpusSpec) -> bool:
     """Whether a slice is all of its card, and so its first one."""
-    known = GPUS.get(gpus.model or "")
-    profile = known.profile(gpus.mig or "") if known is not None else None
-    if known is None or profile is None:
-        return False
-    return profile.most == 1 and profile.multiprocessors == max(each.multiprocessors for each in known.mig)
+    largest = max((each.multiprocessors for each in _profiles(gpus)), default=0)
+    return any(each.name == gpus.mig and each.most == 1 and each.multiprocessors == largest for each in _profiles(gpus))
 
 
-def _warning(file: SpecFile, name: str, node: NodeSpec, wanted: str) -> Diagnostic:
-    assert node.gpus is not None  # noqa: S101  the caller has looked
-    gpus = node.gpus
+def _warning(file: SpecFile, name: str, gpus: GpusSpec, wanted: str) -> Diagnostic:
     message = f"with {wanted}, vLLM finds a {gpus.mig} slice only if its number in its card is also a card's number"
     notes = (
         "NVML numbers slices within their card, and vLLM takes that number for a card's: of one card only slice 0 can "
@@ -49,9 +57,7 @@ def _warning(file: SpecFile, name: str, node: NodeSpec, wanted: str) -> Diagnost
 
 
 def _arithmetic(gpus: GpusSpec) -> str:
-    known = GPUS.get(gpus.model or "")
-    profile = known.profile(gpus.mig or "") if known is not None else None
-    most = profile.most if profile is not None else gpus.count
+    most = next((each.most for each in _profiles(gpus) if each.name == gpus.mig), gpus.count)
     cards = next(cards for cards in range(1, gpus.count + 1) if cards * min(cards, most) >= gpus.count)
     slices = f"{gpus.count} slices" if gpus.count > 1 else "1 slice"
     return f"{slices} of one kind, at most {most} on a card: at least {cards} {'cards' if cards > 1 else 'card'}"
