@@ -10,6 +10,12 @@ from compiler.catalog.kernels import kernel_wheels
 from compiler.catalog.packages import vllm_requirements
 from compiler.catalog.releases import RELEASES
 from compiler.plan.host_needs import Start, has_block_scales, host_needs
+from compiler.plan.ir import HostNeed, Plan
+from compiler.targets.readme import emit_readme
+from tests.unit.equipped_machine import LAUNCHES, MULTIPLIES, SAMPLES, needing
+from tests.unit.plan_samples import two_on_one_gpu
+from tests.unit.test_memory import QWEN_32B
+from tests.unit.test_solve_pipeline import solved
 
 GPU = Start((9, 0), None, generates=True, is_eager=False, kv_dtype="bfloat16", config={})
 BLOCKS = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
@@ -86,3 +92,38 @@ def test_prebuilt_kernels_are_those_of_the_flashinfer_that_is_installed(release:
         (pinned,) = [each.version for each in requirements.packages if each.name == "flashinfer-python"]
         assert [each.requirement.partition("==")[2].partition("+")[0] for each in wheels] == [pinned, pinned]
         assert wheels[1].requirement.partition("+")[2] in wheels[1].index
+
+
+def compiled(plan: Plan) -> list[str]:
+    return [need.tool for need in plan.services[0].host_needs]
+
+
+SMALL = QWEN_32B | {
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "hidden_size": 1024,
+    "intermediate_size": 2048,
+    "vocab_size": 1024,
+}
+
+
+def test_the_plan_of_a_spec_says_what_its_servers_compile() -> None:
+    """A card of 2020 with an FP8 KV cache: FlashInfer, whatever samples; a small slice samples without it."""
+    assert compiled(solved({"model": "rtx-3090"}, SMALL, kv_cache_dtype="fp8")[1]) == ["c", "flashinfer", "flashinfer"]
+    uuids = [f"MIG-00000000-0000-0000-0000-{index:012}" for index in range(2)]
+    slices = {"model": "h100-80gb", "count": 2, "uuids": uuids}
+    assert compiled(solved(slices | {"mig": "1g.10gb"}, SMALL)[1]) == ["c"]
+    assert compiled(solved(slices | {"mig": "2g.20gb"}, SMALL)[1]) == ["c", "flashinfer"]
+
+
+@pytest.mark.parametrize(("need", "says"), [(SAMPLES, "prebuilt ones"), (MULTIPLIES, "toolkit and g++")])
+def test_the_readme_says_and_does_what_makes_a_server_start(need: HostNeed, says: str) -> None:
+    page = emit_readme(needing(two_on_one_gpu(), LAUNCHES, need))[0].text
+    assert "`apt-get install gcc python3-dev python3-venv`" in page
+    assert "`dnf install gcc python3.12-devel`" in page
+    assert f"for coder, general {'FlashInfer' if need is SAMPLES else 'a CUDA'}" in page
+    assert says in page
+    assert ("--index-url https://flashinfer.ai/whl flashinfer-cubin==" in page) == (need is SAMPLES)
+    bare = emit_readme(two_on_one_gpu())[0].text
+    assert "python3-dev" not in bare
+    assert "flashinfer" not in bare.lower()
