@@ -94,13 +94,11 @@ class VirtualEnvironment:
 
     Attributes:
         root: what is asked for, with which all else comes.
-        kernels: packages that are on another index than PyPI.
     """
 
     folder: str
     requirements: str | None
     root: str
-    kernels: tuple[KernelWheel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +109,7 @@ class Compilers:
         for_kernels: servers that take FlashInfer's kernels, prebuilt or compiled.
         for_toolkit: servers that compile with `nvcc` in any case.
         cuda: the release of CUDA that vLLM's build holds.
+        wheels: prebuilt kernels, where they are enough and pip installs vLLM.
     """
 
     debian: str
@@ -118,6 +117,7 @@ class Compilers:
     for_kernels: tuple[str, ...]
     for_toolkit: tuple[str, ...]
     cuda: str | None
+    wheels: tuple[KernelWheel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,15 +299,17 @@ def _virtual_environments(plan: Plan) -> Iterator[VirtualEnvironment]:
         folder = _virtual_environment(program)
         if folder is not None:
             requirements, root = files.get(name, (None, f"{name}=={plan.engine.version}"))
-            wheels = kernel_wheels(plan.engine.version) if name == "vllm" and _needing(plan, "flashinfer") else ()
-            yield VirtualEnvironment(folder, requirements, root, wheels)
+            yield VirtualEnvironment(folder, requirements, root)
 
 
 def _compilers(plan: Plan) -> Compilers | None:
     if not any(service.host_needs for service in plan.services):
         return None
     packages = ("g++", "gcc-c++") if _needing(plan, "c++") else ("gcc", "gcc")
-    return Compilers(*packages, _needing(plan, "flashinfer"), _needing(plan, "nvcc"), plan.engine.cuda)
+    toolkit = _needing(plan, "nvcc")
+    is_enough = not toolkit and _virtual_environment(plan.paths.vllm) is not None
+    wheels = kernel_wheels(plan.engine.version) if is_enough else ()
+    return Compilers(*packages, _needing(plan, "flashinfer"), toolkit, plan.engine.cuda, wheels)
 
 
 def _needing(plan: Plan, tool: str) -> tuple[str, ...]:

@@ -124,6 +124,12 @@ def test_the_readme_says_and_does_what_makes_a_server_start(need: HostNeed, says
     assert f"for coder, general {'FlashInfer' if need is SAMPLES else 'a CUDA'}" in page
     assert says in page
     assert ("--index-url https://flashinfer.ai/whl flashinfer-cubin==" in page) == (need is SAMPLES)
+    if need is SAMPLES:
+        steps = page.partition("### Kernels")[2].partition("```bash\n")[2].partition("```")[0].splitlines()
+        assert all(step.startswith("sudo -u stackc-install ") for step in steps[1:-1])
+        # Whatever came of it, the servers' user and the installer's can change nothing afterwards.
+        assert steps[-1] == "sudo chown -R root:root /opt/vllm"
+        assert not steps[-2].endswith("&&")
     bare = emit_readme(two_on_one_gpu())[0].text
     assert "python3-dev" not in bare
     assert "flashinfer" not in bare.lower()
