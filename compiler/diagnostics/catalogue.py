@@ -99,6 +99,7 @@ _TITLES = {
     "W0201": "the engine version is not calibrated",
     "W0202": "the declared memory is the number on the box",
     "W0203": "CPU and GPU share one memory",
+    "W0204": "vLLM finds MIG slices only on some machines",
     "W0220": "this opens more than the API",
     "W0301": "the lock holds facts that are not confirmed",
     "W0302": "an architecture without formulas was counted as full attention",

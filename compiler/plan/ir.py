@@ -22,6 +22,7 @@ __all__ = [
     "Engine",
     "Gateway",
     "GpuNode",
+    "HostNeed",
     "Image",
     "KvCache",
     "LedgerRow",
@@ -175,6 +176,22 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class HostNeed:
+    """Something that a server compiles as it starts, and for which a machine without containers needs a program.
+
+    Attributes:
+        tool: `c` or `c++`: such a compiler and Python's headers; `flashinfer`: its prebuilt kernels or a CUDA toolkit;
+            `nvcc`: a CUDA toolkit.
+        why: what is compiled, as a sentence.
+        unless: a variable of the server's environment with which it is not compiled.
+    """
+
+    tool: str
+    why: str
+    unless: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
     """One option of `vllm serve`.
 
@@ -224,6 +241,7 @@ class Service:
         environment: variables the server needs, sorted by name; never a secret.
         candidate_of: the service that this one may replace; None outside a rollout.
         media_domains: hosts from which it fetches images, sound and videos; None if its model takes none of these.
+        host_needs: what it compiles; nothing where only containers run.
     """
 
     name: str
@@ -250,6 +268,7 @@ class Service:
     features: tuple[str, ...] = ()
     embedding: Embedding | None = None
     media_domains: tuple[str, ...] | None = None
+    host_needs: tuple[HostNeed, ...] = ()
 
     @property
     def tensor_parallel_size(self) -> int:

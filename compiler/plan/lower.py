@@ -14,6 +14,7 @@ from compiler.lock.models import repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
 from compiler.memory.ledger import RowKind
+from compiler.plan.host_needs import HOST_TARGETS, Start, host_needs
 from compiler.plan.images import Pins, with_images
 from compiler.plan.ir import (
     DEFAULT_LITELLM,
@@ -22,6 +23,7 @@ from compiler.plan.ir import (
     Embedding,
     Engine,
     GpuNode,
+    HostNeed,
     KvCache,
     ModelFile,
     Paths,
@@ -164,7 +166,32 @@ def _service(stack: Spec, server: Server, solution: Solution, release: Release) 
         features=spec.features,
         embedding=_embedding(demand.variant),
         media_domains=domains,
+        host_needs=_host_needs(stack, spec, server, cache),
     )
+
+
+def _host_needs(stack: Spec, spec: ServiceSpec, server: Server, cache: KvCache) -> tuple[HostNeed, ...]:
+    if not HOST_TARGETS & set(stack.targets):
+        return ()
+    demand = server.demand
+    node = next(iter(stack.nodes.values()))
+    start = Start(
+        capability=devices_of(node)[0].capability if node.gpus is not None else None,
+        processors=_processors(node),
+        generates=spec.task != "embed",
+        is_eager=spec.enforce_eager,
+        kv_dtype=cache.dtype,
+        config=demand.variant.facts.config,
+    )
+    return host_needs(start)
+
+
+def _processors(node: NodeSpec) -> int | None:
+    if node.gpus is None or node.gpus.mig is None:
+        return None
+    known = GPUS.get(node.gpus.model or "")
+    profile = known.profile(node.gpus.mig) if known is not None else None
+    return profile.multiprocessors if profile is not None else None
 
 
 def _embedding(variant: Variant) -> Embedding | None:

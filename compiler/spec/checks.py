@@ -15,6 +15,7 @@ from compiler.spec.engine_args import check_engine_args
 from compiler.spec.gateway_checks import check_gateway, check_rollouts
 from compiler.spec.gpu_checks import check_gpus
 from compiler.spec.load import SpecFile
+from compiler.spec.mig_checks import check_slices_on_host
 from compiler.spec.models import ServiceSpec
 from compiler.spec.monitoring_checks import check_monitoring
 from compiler.spec.patches.compose import check_compose_patch
@@ -283,4 +284,5 @@ CHECKS: tuple[Check, ...] = (
     check_doors,
     check_rollouts,
     check_targets,
+    check_slices_on_host,
 )

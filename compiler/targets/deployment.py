@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from compiler.plan.ir import Gateway, GpuNode, Plan, Rollout, Service
+
+# Without its own folder on PATH, an engine that compiles kernels does not find the `ninja` installed beside it.
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _USER_LETTERS = 31
 """What systemd and useradd take at most (UT_NAMESIZE)."""
@@ -53,6 +57,11 @@ class Deadlines:
     restart: int
     burst: int
     interval: int
+
+
+def search_path(plan: Plan) -> str:
+    """PATH of what runs on the machine itself."""
+    return f"{PurePosixPath(plan.paths.vllm).parent}:{_SYSTEM_PATH}"
 
 
 def user_of(stack: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
+from compiler.catalog.kernels import kernel_wheels
 from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.ir import (
     SCHEMA_VERSION,
@@ -49,6 +50,7 @@ def plan_object(plan: Plan) -> JsonObject:
             "image": plan.engine.image,
             "cuda": plan.engine.cuda,
             "minimum_driver": plan.engine.minimum_driver,
+            "kernels": [asdict(wheel) for wheel in kernel_wheels(plan.engine.version)],
         },
         "node": _node(plan.node),
         "devices": [_device(device) for device in plan.devices],
@@ -185,6 +187,7 @@ def _service(service: Service) -> JsonObject:
         ],
         "environment": dict(service.environment),
         "media_domains": None if service.media_domains is None else list(service.media_domains),
+        "host_needs": [asdict(need) for need in service.host_needs],
     }
 
 

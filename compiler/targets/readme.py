@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from compiler.catalog.kernels import KernelWheel, kernel_wheels
 from compiler.catalog.packages import LITELLM_VERSION
 from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
@@ -17,6 +18,7 @@ from compiler.targets.deployment import (
     WRONG_KEYS_PER_SECOND,
     address_connections,
     cache_environment,
+    search_path,
     user_of,
 )
 from compiler.targets.readme_tables import (
@@ -100,6 +102,25 @@ class VirtualEnvironment:
 
 
 @dataclass(frozen=True, slots=True)
+class Compilers:
+    """What the servers compile with on a machine without containers, as packages of distributions.
+
+    Attributes:
+        for_kernels: servers that take FlashInfer's kernels, prebuilt or compiled.
+        for_toolkit: servers that compile with `nvcc` in any case.
+        cuda: the release of CUDA that vLLM's build holds.
+        wheels: prebuilt kernels, where they are enough and pip installs vLLM.
+    """
+
+    debian: str
+    redhat: str
+    for_kernels: tuple[str, ...]
+    for_toolkit: tuple[str, ...]
+    cuda: str | None
+    wheels: tuple[KernelWheel, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutPage:
     """Two revisions of a service; `sticky` ends the sentence on who gets the candidate."""
 
@@ -140,6 +161,7 @@ class Readme:
         units: of the servers, then of the gateway; likewise `containers`.
         virtual_environment: None if the vLLM executable is not in a `bin` folder.
         virtual_environments: all that pip installs into, first that of vLLM.
+        compilers: None where only containers run.
         installer: the user who does so, and owns nothing afterwards.
         templates: path and SHA-256 of each template that is not stackc's own.
         networks: addresses of each unit; None without units.
@@ -176,6 +198,7 @@ class Readme:
     virtual_environment: str | None
     virtual_environments: tuple[VirtualEnvironment, ...]
     is_hashed: bool
+    compilers: Compilers | None
     installer: str
     pip_options: str
     api_key_file: str | None
@@ -233,11 +256,16 @@ def readme(plan: Plan) -> Readme:
         virtual_environment=_virtual_environment(plan.paths.vllm),
         virtual_environments=environments,
         is_hashed=all(each.requirements is not None for each in environments),
+        compilers=_compilers(plan),
         installer=INSTALLER,
         pip_options=PIP_OPTIONS,
         api_key_file=plan.secrets.api_key,
         secrets=_secrets(plan),
-        environment=(("STACKC_VLLM", plan.paths.vllm), *cache_environment(plan.paths.state)),
+        environment=(
+            ("PATH", search_path(plan)),
+            ("STACKC_VLLM", plan.paths.vllm),
+            *cache_environment(plan.paths.state),
+        ),
         address=http_address(_reachable(first.host), first.port),
         gateway=None if plan.gateway is None else _gateway(plan, plan.gateway),
         rollouts=() if plan.gateway is None else tuple(map(_rollout, plan.gateway.rollouts)),
@@ -272,6 +300,20 @@ def _virtual_environments(plan: Plan) -> Iterator[VirtualEnvironment]:
         if folder is not None:
             requirements, root = files.get(name, (None, f"{name}=={plan.engine.version}"))
             yield VirtualEnvironment(folder, requirements, root)
+
+
+def _compilers(plan: Plan) -> Compilers | None:
+    if not any(service.host_needs for service in plan.services):
+        return None
+    packages = ("g++", "gcc-c++") if _needing(plan, "c++") else ("gcc", "gcc")
+    toolkit = _needing(plan, "nvcc")
+    is_enough = not toolkit and _virtual_environment(plan.paths.vllm) is not None
+    wheels = kernel_wheels(plan.engine.version) if is_enough else ()
+    return Compilers(*packages, _needing(plan, "flashinfer"), toolkit, plan.engine.cuda, wheels)
+
+
+def _needing(plan: Plan, tool: str) -> tuple[str, ...]:
+    return tuple(service.name for service in plan.services if any(need.tool == tool for need in service.host_needs))
 
 
 def _reachable(host: str) -> str:

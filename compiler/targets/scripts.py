@@ -32,6 +32,7 @@ _MODULES = (
     "_check_gateway.py",
     "_check_gpu.py",
     "_check_machine.py",
+    "_check_tools.py",
     "_copy.py",
     "_download.py",
     "_endpoint.py",

@@ -20,6 +20,7 @@ from compiler.targets.deployment import (
     cache_environment,
     deadlines,
     gateway_stop_seconds,
+    search_path,
     supervised,
     supervised_gateway,
 )
@@ -27,9 +28,6 @@ from compiler.targets.systemd_network import gateway_network, prefetch_network, 
 from compiler.targets.systemd_sandbox import Sandbox, runtime_directory, sandbox
 
 SYSTEMD = PurePosixPath("systemd")
-
-# Without its own folder on PATH, an engine that compiles kernels does not find the `ninja` installed beside it.
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _GATEWAY_START_SECONDS = 90
 _GATEWAY_RESTART_SECONDS = 2
@@ -226,8 +224,7 @@ def _network(host: str) -> tuple[str, ...]:
 
 
 def _environment(plan: Plan, *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    path = f"{PurePosixPath(plan.paths.vllm).parent}:{_SYSTEM_PATH}"
-    return (("PATH", path), ("STACKC_VLLM", plan.paths.vllm), *more, *cache_environment(plan.paths.state))
+    return (("PATH", search_path(plan)), ("STACKC_VLLM", plan.paths.vllm), *more, *cache_environment(plan.paths.state))
 
 
 def _credentials(*wanted: tuple[str, str | None]) -> tuple[tuple[str, str], ...]:

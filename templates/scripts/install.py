@@ -5,7 +5,7 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 
 Exit codes: 0 installed, 1 this copy is damaged, 2 usage or another version is installed, 4 the system is not fit,
 16 vLLM version, 17 a secret's file, 19 the client keys' file, 21 a step failed, 23 another installation is running,
-26 a unit's name is taken, 27 a folder is not the stack's own.
+26 a unit's name is taken, 27 a folder is not the stack's own, 31 the machine lacks what the engine compiles with.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Every check is made, and each prints what the plan says and what this machine ha
 gateway; without names, the gateway and all servers are checked together.
 
 Exit codes, of the first check that fails: 0 all fine, 2 usage, 4 no plan, 10 driver, 11 GPU identity, 12 memory,
-13 disk, 14 port, 15 model, 16 vLLM version, 17 secret file, 19 keys of the gateway, 20 the gateway's program.
+13 disk, 14 port, 15 model, 16 vLLM version, 17 secret file, 19 keys of the gateway, 20 the gateway's program,
+31 what the engine compiles with, or a MIG slice that it cannot find.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from _check_gpu import (  # noqa: E402
     check_gpu_memory,
     check_main_memory,
     check_slice,
+    check_slice_number,
 )
 from _check_machine import (  # noqa: E402
     EXIT_DISK,
@@ -47,6 +49,7 @@ from _check_machine import (  # noqa: E402
     check_snapshot,
     check_version,
 )
+from _check_tools import EXIT_TOOLS, check_compiler, check_kernels  # noqa: E402
 from _gpu import EXIT_DRIVER, EXIT_IDENTITY  # noqa: E402
 from _stack import (  # noqa: E402
     EXIT_SNAPSHOT,
@@ -70,10 +73,15 @@ from _stack import (  # noqa: E402
 
 KINDS = (
     *("driver", "devices", "gpu", "memory", "disk", "shm", "port", "model", "secrets", "version"),
-    *("njs", "program"),
+    *("mig", "compiler", "kernels", "njs", "program"),
 )
 # What cannot be asked once another question has failed.
-NEEDS = {"devices": ("driver",), "gpu": ("driver", "devices"), "memory": ("driver", "devices", "gpu")}
+NEEDS = {
+    "devices": ("driver",),
+    "gpu": ("driver", "devices"),
+    "memory": ("driver", "devices", "gpu"),
+    "mig": ("driver", "gpu"),
+}
 
 
 def checks(plan: JsonObject, services: list[JsonObject], *, reads_all: bool) -> list[Check]:
@@ -90,7 +98,19 @@ def checks(plan: JsonObject, services: list[JsonObject], *, reads_all: bool) -> 
         *(Check(each["name"], "model", partial(model, each["model"]), EXIT_SNAPSHOT) for each in services),
         *_secret_checks(plan),
         Check(node, "version", partial(check_version, plan["engine"]["vllm"]), EXIT_VERSION),
+        *_tool_checks(plan, services),
     ]
+
+
+def _tool_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
+    """What the servers compile with; in containers, whose images have it, nobody needs it of the machine."""
+    if not any(service["host_needs"] for service in services):
+        return []
+    node = plan["node"]["name"]
+    found = [Check(node, "compiler", partial(check_compiler, services), EXIT_TOOLS)]
+    if plan["node"]["kind"] == "gpu":
+        found.append(Check(node, "kernels", partial(check_kernels, plan, services), EXIT_TOOLS))
+    return found
 
 
 def _port_check(service: JsonObject) -> Check:
@@ -115,15 +135,21 @@ def _node_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
         return [_memory_check(node["name"], partial(memory, device, services)) for device in devices]
     found = [Check(node["name"], "driver", partial(check_driver, plan["engine"]), EXIT_DRIVER, is_transient=True)]
     if node.get("mig"):
-        return found + [
-            Check(_subject(node, device), "gpu", partial(check_slice, node, device), EXIT_IDENTITY, is_transient=True)
-            for device in devices
-        ]
+        return found + [check for device in devices for check in _slice_checks(plan, device)]
     listed = partial(check_devices, node, devices)
     found.append(Check(node["name"], "devices", listed, EXIT_IDENTITY, is_transient=True))
     for device in devices:
         found.append(Check(_subject(node, device), "gpu", partial(check_gpu, node, device), EXIT_IDENTITY))
         found.append(_memory_check(_subject(node, device), partial(check_gpu_memory, node, device, services)))
+    return found
+
+
+def _slice_checks(plan: JsonObject, device: JsonObject) -> list[Check]:
+    node = plan["node"]
+    subject = _subject(node, device)
+    found = [Check(subject, "gpu", partial(check_slice, node, device), EXIT_IDENTITY, is_transient=True)]
+    if {"scripts", "systemd"} & set(plan["targets"]):
+        found.append(Check(subject, "mig", partial(check_slice_number, node, device), EXIT_TOOLS))
     return found
 
 

@@ -8,7 +8,8 @@ machine or this program dies on the way, the old version or the new one is in pl
 
 Exit codes: 0 upgraded, 1 this copy is damaged, 2 usage, 4 the system is not fit or nothing is installed,
 16 vLLM version, 17 a secret's file, 19 the client keys' file, 21 a step failed and the previous version is back,
-23 another installation is running, 26 a unit's name is taken, 27 a folder is not the stack's own.
+23 another installation is running, 26 a unit's name is taken, 27 a folder is not the stack's own,
+31 the machine lacks what the engine compiles with.
 """
 
 from __future__ import annotations

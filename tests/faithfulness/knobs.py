@@ -365,8 +365,13 @@ OF_MODEL = (
     in_plan_only("ServedModel.base_models", (*MODEL, "base_models"), ("x",), "services.0.model.base_models", PEOPLE),
 )
 
-FILE, EMBEDDING = (*MODEL, "files", 0), (*SERVICE, "embedding")
+FILE, EMBEDDING, NEED = (*MODEL, "files", 0), (*SERVICE, "embedding"), (*SERVICE, "host_needs", 0)
 OF_PARTS = (
+    in_plan_only("HostNeed.tool", (*NEED, "tool"), "c++", "services.0.host_needs.0.tool", CHECKED, sample=with_parts),
+    in_plan_only("HostNeed.why", (*NEED, "why"), "y", "services.0.host_needs.0.why", CHECKED, sample=with_parts),
+    in_plan_only(
+        "HostNeed.unless", (*NEED, "unless"), "B", "services.0.host_needs.0.unless", CHECKED, sample=with_parts
+    ),
     in_plan_only("ModelFile.path", (*FILE, "path"), "x", "services.0.model.files.0.path", CHECKED, sample=with_parts),
     in_plan_only("ModelFile.size", (*FILE, "size"), 9, "services.0.model.files.0.size", CHECKED, sample=with_parts),
     in_plan_only(

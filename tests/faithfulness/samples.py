@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from compiler.pipeline import compile_stack
-from compiler.plan.ir import Embedding, ModelFile, Plan
+from compiler.plan.ir import Embedding, HostNeed, ModelFile, Plan
 from tests.conftest import ROOT
 from tests.unit.plan_samples import two_on_one_gpu, with_service
 
@@ -31,7 +31,13 @@ def behind_litellm() -> Plan:
 
 
 def with_parts() -> Plan:
-    """A plan that lists its files of weights, and whose first server makes embeddings."""
+    """A plan that lists its files of weights, and whose first server makes embeddings and compiles."""
     plan = two_on_one_gpu()
     model = replace(plan.services[0].model, files=(ModelFile("model.safetensors", 4096, "0" * 64),))
-    return with_service(plan, "coder", model=model, embedding=Embedding(768, is_normalized=True))
+    return with_service(
+        plan,
+        "coder",
+        model=model,
+        embedding=Embedding(768, is_normalized=True),
+        host_needs=(HostNeed("c", "x", "A=0"),),
+    )

@@ -30,6 +30,7 @@ from compiler.targets.readme import PIP_OPTIONS, emit_readme
 from compiler.targets.requirements import emit_requirements
 from tests.conftest import ROOT, missing
 from tests.unit.container_samples import behind_gateway
+from tests.unit.equipped_machine import SAMPLES, needing
 from tests.unit.plan_samples import one_on_cpu, two_on_one_gpu
 from tools.lock_packages import TARGETS, Pin, format_requirements, shortened
 
@@ -103,7 +104,12 @@ def test_only_a_machine_that_runs_the_programs_itself_gets_the_lists() -> None:
     assert files_of(replace(two_on_one_gpu(), targets=("scripts",)))
 
 
-PLANS = {"litellm": behind_gateway("litellm"), "gpu": two_on_one_gpu(), "cpu": one_on_cpu()}
+PLANS = {
+    "litellm": behind_gateway("litellm"),
+    "gpu": two_on_one_gpu(),
+    "kernels": needing(two_on_one_gpu(), SAMPLES),
+    "cpu": one_on_cpu(),
+}
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
