@@ -28,15 +28,17 @@ PROGRESS_SECONDS = 30
 STALE_SECONDS = 3600
 TAIL = 4096
 # Beside the weights: configurations, tokenizers, chat templates.
-SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.spm", "*.bpe")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.model.v*", "*.tiktoken", "*.jinja", "*.spm", "*.bpe")
 # Code comes along only where the policy lets the server run it.
 CODE = "*.py"
 # Pickles that no server loads: state of a training run, and whatever else.
 PICKLES = ("*.pkl", "*.pickle", "*.ckpt", "training_args.bin", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*")
+# Mistral's own format, for which vLLM would leave the files that the plan has proved.
+OWN_FORMAT = ("consolidated*", "*/consolidated*")
 # The same weights once more, in formats that vLLM does not read when there is safetensors.
 SECOND_COPIES = (
     "original/*",
-    "consolidated*",
+    *OWN_FORMAT,
     "*.bin",
     "*.pt",
     "*.pth",
@@ -62,6 +64,7 @@ def selection(model: JsonObject) -> list[str]:
 
 def whole(model: JsonObject, less: tuple[str, ...] = ()) -> list[str]:
     """Options of `hf` for all that a server may read."""
+    less = less or OWN_FORMAT
     patterns = (*less, *PICKLES) if model["runs_code"] else (*less, *PICKLES, CODE)
     return [word for pattern in patterns for word in ("--exclude", pattern)]
 
