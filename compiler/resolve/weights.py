@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from compiler.lock.models import FOLDER
 from compiler.lock.names import is_file, is_path
 from compiler.resolve.answers import ConfigError, ListedFile, Reader, Repository, TooLargeError, plain
 from compiler.resolve.limits import LIGHT, MAX_SHARDS
@@ -40,7 +41,19 @@ def weight_files(repository: Repository, reader: Reader) -> tuple[ListedFile, ..
     if not files and repository.files is not None:
         raise _no_weights(repository)
     _check_names(repository, files)
+    _check_second_copy(repository, files)
     return tuple(sorted(files, key=lambda file: file.path))
+
+
+def _check_second_copy(repository: Repository, files: tuple[ListedFile, ...]) -> None:
+    """A folder is served as it is: without an index vLLM would read both formats into one model."""
+    second = next((name for name in consolidated_files(repository) if "/" not in name), None)
+    is_read = any(file.path.endswith(".safetensors") for file in files)
+    if repository.source != FOLDER or second is None or not is_read or repository.has(INDEX):
+        return
+    notes = (f"without a {INDEX}, vLLM takes every .safetensors of the folder for one model",)
+    helps = (f"move `{plain(second)}` out of the folder", f"add the {INDEX} of the other weights")
+    raise ConfigError(f"`{plain(repository.name)}` holds its weights twice", notes, helps)
 
 
 def consolidated_files(repository: Repository) -> tuple[str, ...]:

@@ -256,11 +256,19 @@ def tokenizer_refusal(candidate: Candidate, release: Release) -> Refusal | None:
     if why is None:
         return None
     name, key = candidate.service, candidate.spec.tokenizer_mode_key or "tokenizer-mode"
-    remedy = Remedy(f"remove `{key}`", (Edit(("services", name, "engine_args", key), None),), kind="tokenizer")
     notes = (f"it has {', '.join(candidate.facts.tokenizers)}",)
     message = f"`{candidate.name}` has no tokenizer of the mode that is asked for: {why}"
-    problem = Problem("E0228", name, ("engine_args", key), message, "", notes, (remedy,))
+    problem = Problem("E0228", name, ("engine_args", key), message, "", notes, _mode_remedy(candidate))
     return Refusal(candidate.name, candidate.method, why, problem)
+
+
+def _mode_remedy(candidate: Candidate) -> tuple[Remedy, ...]:
+    """Whoever gave a tokenizer mode may do without; whether that helps is tried like every remedy."""
+    key = candidate.spec.tokenizer_mode_key
+    if key is None:
+        return ()
+    edit = Edit(("services", candidate.service, "engine_args", key), None)
+    return (Remedy(f"remove `{key}`, and the engine chooses", (edit,), kind="tokenizer"),)
 
 
 def chat_refusal(candidate: Candidate, release: Release) -> Refusal | None:
@@ -272,7 +280,8 @@ def chat_refusal(candidate: Candidate, release: Release) -> Refusal | None:
     message = f"service `{name}` is for chat, and `{candidate.name}` has no chat template"
     notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
     remedy = Remedy("`task: completion`, if clients send no chats", _other_task(candidate, "completion"), kind="task")
-    problem = Problem("E0306", name, ("model",), message, "has no chat template", notes, (remedy,))
+    remedies = (*_mode_remedy(candidate), remedy)
+    problem = Problem("E0306", name, ("model",), message, "has no chat template", notes, remedies)
     return Refusal(candidate.name, candidate.method, "it has no chat template", problem)
 
 

@@ -59,12 +59,11 @@ def selection(model: JsonObject) -> list[str]:
         small = (*SMALL_FILES, CODE) if model["runs_code"] else SMALL_FILES
         return [word for pattern in (*names, *small) for word in ("--include", pattern)]
     # Where the plan has seen no safetensors headers, any file may be the one that vLLM loads.
-    return whole(model, () if "tensors" in model["unconfirmed"] else SECOND_COPIES)
+    return whole(model, OWN_FORMAT if "tensors" in model["unconfirmed"] else SECOND_COPIES)
 
 
-def whole(model: JsonObject, less: tuple[str, ...] = ()) -> list[str]:
+def whole(model: JsonObject, less: tuple[str, ...] = OWN_FORMAT) -> list[str]:
     """Options of `hf` for all that a server may read."""
-    less = less or OWN_FORMAT
     patterns = (*less, *PICKLES) if model["runs_code"] else (*less, *PICKLES, CODE)
     return [word for pattern in patterns for word in ("--exclude", pattern)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,18 @@ import pytest
 
 from compiler.catalog.architectures import why_code_is_needed
 from compiler.catalog.releases import RELEASES
-from compiler.lock.models import HUB, CodeFacts, ModelFacts
+from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
+from compiler.solve.chats import formats
 from compiler.solve.remote_code import code_needed
 from compiler.spec.models import ServiceSpec
-from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, ROOT, engine_python, parser_environment
+from tests.engine.engine_process import (
+    CPU_RELEASE,
+    PLAIN_RELEASES,
+    ROOT,
+    ParserOracle,
+    engine_python,
+    parser_environment,
+)
 from tests.unit.code_samples import WITH_CODE
 
 pytestmark = pytest.mark.engine
@@ -91,3 +100,25 @@ def test_tokenizers_that_ask_for_code_are_those_that_are_refused(version: str) -
         # One that asks must be refused; one that is not refused must be made, where its file is there.
         assert answer["tokenizer"] != "asked" or reason is not None, (model_type, name, has_file)
         assert reason is not None or not has_file or answer["tokenizer"] == "served", (model_type, name, answer)
+
+
+@pytest.mark.parametrize("version", [CPU_RELEASE, *PLAIN_RELEASES])
+@pytest.mark.parametrize("files", [("tekken.json",), ("tekken.json", "tokenizer.json")])
+def test_the_parser_takes_the_options_that_name_a_format(
+    version: str, files: tuple[str, ...], oracle: Callable[[str], ParserOracle]
+) -> None:
+    facts = ModelFacts(
+        source=HUB,
+        config=config_of("mistral", "MistralForCausalLM"),
+        weights=(WeightFile(path="model.safetensors"),),
+        chat_template="chat_template.jinja",
+        tokenizers=files,
+        consolidated=("consolidated.safetensors",),
+    )
+    words = [word for option in formats(SERVICE, facts, version) for word in option]
+    answer = oracle(version).ask(["/models/a", *words])
+    assert answer["error"] is None
+    expected = {"config_format": "hf", "load_format": "safetensors", "tokenizer_mode": "mistral"}
+    if "tokenizer.json" in files:
+        expected["tokenizer_mode"] = "hf"
+    assert {key: answer["values"][key] for key in expected} == expected
