@@ -78,7 +78,7 @@ def _modes(path: Path) -> Iterator[tuple[str, str]]:
         is_mode = isinstance(first, ast.Assign) and ast.unparse(first.targets[0]) == "self.tokenizer_mode"
         if is_mode and ast.unparse(test.left) == "arch":
             names = ast.literal_eval(test.comparators[0])
-            mode = ast.literal_eval(first.value)  # type: ignore[attr-defined]
+            mode = ast.literal_eval(ast.unparse(first).partition("=")[2].strip())
             yield from ((name, mode) for name in ([names] if isinstance(names, str) else names))
 
 
@@ -88,7 +88,7 @@ def _literals(path: Path, name: str) -> list[str]:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(target, ast.Name) and target.id == name:
             value: Any = getattr(node, "value", None)
-            entries = value.keys if isinstance(value, ast.Dict) else value.elts
+            entries: Any = value.keys if isinstance(value, ast.Dict) else value.elts
             return [str(ast.literal_eval(entry)) for entry in entries]
     raise ValueError(f"{path} has no {name}")
 

@@ -49,14 +49,14 @@ def renders_chats(spec: ServiceSpec, facts: ModelFacts, version: str) -> bool:
     table, mode = load_tokenizers(version), tokenizer_mode(spec, facts, version)
     if mode in table.renderers or spec.brings_chat_template:
         return True
-    return has_template(facts, version) or facts.config.get("model_type") in table.template_types
+    return has_template(facts, version) or model_type_of(facts) in table.template_types
 
 
 def has_template(facts: ModelFacts, version: str) -> bool:
     """Whether the repository brings one that vLLM reads: the older file of processors is none to a text model."""
     if facts.chat_template != _PROCESSOR_TEMPLATE:
         return facts.chat_template is not None
-    return facts.config.get("model_type") in load_tokenizers(version).processor_types
+    return model_type_of(facts) in load_tokenizers(version).processor_types
 
 
 def why_not_read(spec: ServiceSpec, facts: ModelFacts, version: str) -> str | None:
@@ -67,6 +67,12 @@ def why_not_read(spec: ServiceSpec, facts: ModelFacts, version: str) -> str | No
     return f"`tokenizer-mode: {mode}` reads tekken.json or tokenizer.model, of which it has none"
 
 
+def model_type_of(facts: ModelFacts) -> str:
+    """`model_type` of config.json; empty where it is none."""
+    found = facts.config.get("model_type")
+    return found if isinstance(found, str) else ""
+
+
 def _is_mistral(spec: ServiceSpec, facts: ModelFacts, version: str) -> bool:
     """Mistral's tokenizer where there is no other, or where chats have no template that another one could use."""
     if not _has(facts, _MISTRAL_FILES):
@@ -74,9 +80,7 @@ def _is_mistral(spec: ServiceSpec, facts: ModelFacts, version: str) -> bool:
     others = [name for name in facts.tokenizers if not any(fnmatchcase(name, one) for one in _MISTRAL_FILES)]
     table = load_tokenizers(version)
     is_rendered = has_template(facts, version) or spec.brings_chat_template
-    return not others or (
-        spec.task == "chat" and not is_rendered and facts.config.get("model_type") not in table.template_types
-    )
+    return not others or (spec.task == "chat" and not is_rendered and model_type_of(facts) not in table.template_types)
 
 
 def _has(facts: ModelFacts, patterns: tuple[str, ...]) -> bool:

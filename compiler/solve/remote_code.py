@@ -13,7 +13,7 @@ from compiler.catalog.architectures import why_code_is_needed
 from compiler.catalog.releases import Release
 from compiler.catalog.tokenizers import Tokenizers, load_tokenizers
 from compiler.lock.models import CodeFacts, ModelFacts
-from compiler.solve.chats import tokenizer_mode
+from compiler.solve.chats import model_type_of, tokenizer_mode
 from compiler.solve.media import takes_media
 from compiler.spec.models import ServiceSpec
 
@@ -50,7 +50,7 @@ def _tokenizer(spec: ServiceSpec, facts: ModelFacts, table: Tokenizers, release:
     if name in table.tokenizer_classes:
         return None
     # Any other name becomes transformers' general class, which reads tokenizer.json alone.
-    if facts.config.get("model_type") in table.tokenizer_types and "tokenizer.json" in facts.tokenizers:
+    if model_type_of(facts) in table.tokenizer_types and "tokenizer.json" in facts.tokenizers:
         return None
     return (
         f"its tokenizer is made by {_named(entry, _TOKENIZER)}, which transformers {table.transformers} does not have"
@@ -64,7 +64,7 @@ def _processor(facts: ModelFacts, table: Tokenizers, release: Release) -> str | 
     if not entries or not takes_media(facts, release.version):
         return None
     names = {entry.class_name for entry, _ in entries}
-    if names & table.processor_classes or facts.config.get("model_type") in table.processor_types:
+    if names & table.processor_classes or model_type_of(facts) in table.processor_types:
         return None
     entry, key = entries[0]
     return f"its processor is made by {_named(entry, key)}, which transformers {table.transformers} does not have"

@@ -109,6 +109,12 @@ def test_a_processor_counts_only_where_there_are_images() -> None:
     assert needed(own, config=known) is None
 
 
+@pytest.mark.parametrize("odd", [None, 5, [], {}, ["x"]])
+def test_an_odd_model_type_is_one_that_nobody_knows(odd: Any) -> None:
+    config = {**LLAMA_8B, "model_type": odd}
+    assert needed(of_tokenizer(), tokenizers=("tokenizer.json",), config=config) is not None
+
+
 def test_a_lock_that_only_says_that_there_is_code_counts_as_a_need() -> None:
     assert "not for what" in str(needed(remote_code=True))
 
