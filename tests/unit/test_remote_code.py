@@ -11,7 +11,7 @@ import pytest
 
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import SourceText
-from compiler.lock.models import HUB, CodeFacts, ModelFacts
+from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Plan
 from compiler.plan.lower import lower_plan
@@ -119,8 +119,8 @@ def test_a_lock_that_only_says_that_there_is_code_counts_as_a_need() -> None:
     assert "not for what" in str(needed(remote_code=True))
 
 
-def compiled(policy: str, **facts: Any) -> Plan | None:
-    spec, lock = stack({"own/m": None}, facts={"own/m": facts})
+def compiled(policy: str, engine_args: dict[str, Any] | None = None, **facts: Any) -> Plan | None:
+    spec, lock = stack({"own/m": None}, facts={"own/m": facts}, engine_args=engine_args or {})
     spec = spec.model_copy(update={"policy": spec.policy.model_copy(update={"trust_remote_code": policy})})
     solution = attempt(spec, lock, RELEASE)
     document, _ = load_document(SourceText("x.yaml", "stack: x"))
@@ -144,6 +144,17 @@ def test_what_needs_code_runs_it_only_where_the_policy_allows() -> None:
     plan = compiled("allow", code=(of_tokenizer(),))
     assert plan is not None
     assert trusts(plan)
+
+
+@pytest.mark.parametrize("given", [{}, {"load-format": "auto"}, {"load-format": "safetensors"}])
+def test_the_plan_names_each_format_once(given: dict[str, Any]) -> None:
+    weights = (WeightFile(path="model.safetensors"),)
+    second: dict[str, Any] = {"consolidated": ("consolidated.safetensors",), "tokenizers": ("tekken.json",)}
+    plan = compiled("deny", given, chat_template=None, weights=weights, **second)
+    assert plan is not None
+    found = [(argument.flag, argument.value) for argument in plan.services[0].arguments]
+    for name, value in (("--config-format", "hf"), ("--load-format", "safetensors"), ("--tokenizer-mode", "mistral")):
+        assert [each for flag, each in found if flag == name] == [value]
 
 
 LOCK = """
