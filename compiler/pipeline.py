@@ -24,9 +24,11 @@ from compiler.render.environment import custom_templates
 from compiler.render.overrides import Overrides, TemplateFault
 from compiler.render.quoting import QuotingError
 from compiler.solve.budget import Solution
+from compiler.solve.demand import Demand
 from compiler.solve.judgements import Judgement, judge_stack
 from compiler.solve.media import check_media
 from compiler.solve.parsers import KnownParsers, check_parsers, known_parsers
+from compiler.solve.remote_code import code_is_unread, code_needed
 from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
@@ -205,7 +207,20 @@ def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[P
     served = [server.demand for solution in solutions.values() for server in solution.servers]
     models = ((demand.service, demand.variant.name, demand.variant.facts) for demand in served)
     warnings += tuple(pickle_warnings(models, inputs.file.document.value))
+    warnings += tuple(_unread_code(inputs, served))
     return plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
+
+
+def _unread_code(inputs: _Inputs, served: Iterable[Demand]) -> Iterator[Diagnostic]:
+    """W0306: servers without `--trust-remote-code`, where the lock is too old to say what a tokenizer needs."""
+    for demand in served:
+        spec, facts = inputs.file.spec.services[demand.service], demand.variant.facts
+        if code_is_unread(facts) and code_needed(spec, facts, inputs.release) is None:
+            message = f"the lock does not say whether the tokenizer of `{demand.variant.name}` needs code"
+            notes = ("its configuration and its class need none, so the server runs none; a tokenizer may still ask",)
+            help_ = Help(f"`stackc lock --upgrade {inputs.file.document.source.name}` looks")
+            where = inputs.file.at("services", demand.service, "model")
+            yield Diagnostic("W0306", message, where, notes, (help_,))
 
 
 def _assumed(file: SpecFile, solutions: Iterable[Solution]) -> Iterator[Diagnostic]:

@@ -38,12 +38,12 @@ Json = dict[str, Any]
 def main() -> int:
     """Write the table of one version, or with --check compare it."""
     arguments = _parse_arguments()
-    package = arguments.source / "vllm" if arguments.source else _installed("vllm")
-    version = arguments.version or _version(package)
+    package = arguments.source / "vllm" if arguments.source else installed("vllm")
+    version = arguments.version or version_of(package)
     output = arguments.output or CATALOG / f"vllm-{version}" / "architectures.json"
     text = render(extract(package, version))
     if arguments.check:
-        return _compare(output, text)
+        return compare(output, text)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text)
     return 0
@@ -58,14 +58,16 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _installed(name: str) -> Path:
+def installed(name: str) -> Path:
+    """The folder of a package that is there."""
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"{name} is not installed here")
     return Path(found.origin).parent
 
 
-def _version(package: Path) -> str:
+def version_of(package: Path) -> str:
+    """The version that vLLM's own file has."""
     text = (package / "_version.py").read_text()
     found = re.search(r"^(?:__version__|version)\b.*?= *'([0-9.]+)", text, re.MULTILINE)
     if found is None:
@@ -248,7 +250,8 @@ def render(table: Json) -> str:
     return "{" + ",\n".join(parts) + "}\n"
 
 
-def _compare(path: Path, text: str) -> int:
+def compare(path: Path, text: str) -> int:
+    """Print how a file differs from a text; 1 if it does."""
     before = path.read_text().splitlines() if path.is_file() else []
     diff = list(difflib.unified_diff(before, text.splitlines(), str(path), "as extracted", n=0, lineterm=""))
     print("\n".join(diff))

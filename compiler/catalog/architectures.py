@@ -123,6 +123,24 @@ def _marked(records: Iterable[list[str]], mark: str) -> frozenset[str]:
     return frozenset(record[0] for record in records if mark in record[3:])
 
 
+def why_code_is_needed(release: Release, config: Mapping[str, Any]) -> str | None:
+    """What of a model only code of its repository does, as a half-sentence; None if vLLM does without, or never can."""
+    registry, names, code = load_registry(release.version), config.get("architectures"), config.get("auto_map")
+    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    code = code if isinstance(code, Mapping) else {}
+    makers = f"transformers {registry.transformers} and vLLM {registry.version}"
+    model_type = config.get("model_type")
+    if _unreadable(registry, name, model_type, code, trusted=False) and "AutoConfig" in code:
+        reason, shown = f"neither of {makers} knows the model type", f"`{str(model_type)[:_SHOWN]}`"
+    elif name and _classless(registry, name, code, trusted=False):
+        reason, shown = f"neither of {makers} has a class for", name[:_SHOWN]
+    else:
+        return None
+    if why_not_served_architecture(name, release, config=config, trusted=True) is not None and name:
+        return None
+    return f"{reason} {shown}"
+
+
 def why_not_served_architecture(
     name: str, release: Release, *, config: Mapping[str, Any] | None = None, trusted: bool = False
 ) -> str | None:
@@ -137,6 +155,9 @@ def why_not_served_architecture(
     code = keys.get("auto_map")
     code = code if isinstance(code, Mapping) else {}
     unread = _unreadable(registry, name, keys.get("model_type"), code, trusted=trusted)
+    if unread is not None and not trusted:
+        # Where code would not help, that is the reason.
+        return why_not_served_architecture(name, release, config=config, trusted=True) or unread
     return unread or _classless(registry, name, code, trusted=trusted) or _two_sided(registry, name, keys)
 
 

@@ -65,6 +65,7 @@ _TITLES = {
     "E0224": "one file holds two secrets",
     "E0225": "what `gateway.cors` names is no website",
     "E0226": "every website could use a gateway that knows no clients",
+    "E0228": "the tokenizer mode does not suit the model's files",
     "E0301": "there is no lock",
     "E0302": "the lock does not answer the spec",
     "E0303": "the lock cannot be read",
@@ -106,6 +107,7 @@ _TITLES = {
     "W0303": "a repository is not quite what its name promised",
     "W0304": "images are named by tags",
     "W0305": "packages are installed without hashes",
+    "W0306": "the lock does not say whether a tokenizer needs code",
     "W0501": "the parser is for another family of models",
     "W0502": "a parser was chosen by the architecture alone",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,6 +86,7 @@ def _compared(facts: ModelFacts) -> dict[str, Value]:
         "licence": facts.license,
         "gated": facts.gated or None,
         "chat template": facts.chat_template,
+        "code": ", ".join(_code(facts)) or None,
         "named templates": ", ".join(facts.named_templates) or None,
         "sampling": ", ".join(f"{key} {value}" for key, value in sorted((facts.sampling or {}).items())) or None,
         "dtype": dtype if isinstance(dtype, str) else None,
@@ -93,6 +94,12 @@ def _compared(facts: ModelFacts) -> dict[str, Value]:
         "tensors": facts.tensors.digest if facts.tensors is not None else None,
         "config": _digest(facts.config),
     }
+
+
+def _code(facts: ModelFacts) -> Iterator[str]:
+    """What Python of the repository would make, by file."""
+    for entry in facts.code:
+        yield from (f"{entry.file} {key} {' '.join(classes)}" for key, classes in sorted(entry.auto_map.items()))
 
 
 def _digest(config: Mapping[str, object]) -> str:

@@ -102,6 +102,19 @@ class DenseFacts(LockModel):
     bias: bool = True
 
 
+class CodeFacts(LockModel):
+    """A file of a repository that names Python code beside it, in its `auto_map`.
+
+    Attributes:
+        auto_map: what is to be made (`AutoConfig`, `AutoTokenizer`, …), and the classes that do it.
+        class_name: the class by which the file names the same thing otherwise (`tokenizer_class`, `processor_class`).
+    """
+
+    file: FileName
+    auto_map: dict[Text, tuple[Text, ...]]
+    class_name: Text | None = None
+
+
 class EmbeddingFacts(LockModel):
     """What files of Sentence Transformers beside a model say of its embeddings.
 
@@ -137,6 +150,10 @@ class ModelFacts(LockModel):
             name none; None where there is no such file, or nobody has read it yet.
         embedding: of files of Sentence Transformers; None where there are none, or nobody has read them yet.
         remote_code: config.json names Python files in its `auto_map`.
+        code: every file with an `auto_map`; nothing also where nobody has looked yet, as in a lock with `remote_code`
+            and without an entry for config.json.
+        tokenizers: files at the root of which a tokenizer is made, sorted; nothing also where nobody has looked yet.
+        consolidated: files of the weights in Mistral's own format, the first few, which vLLM would prefer.
         weights: files that vLLM will load, sorted by path; never a second copy of the same weights.
         config: config.json as read, without what no engine reads (label maps, the author's folders) and without the
             quantization block.
@@ -161,6 +178,9 @@ class ModelFacts(LockModel):
     sampling: dict[str, bool | int | float] | None = None
     embedding: EmbeddingFacts | None = None
     remote_code: bool = False
+    code: tuple[CodeFacts, ...] = ()
+    tokenizers: tuple[FileName, ...] = ()
+    consolidated: tuple[FilePath, ...] = ()
     weights: tuple[WeightFile, ...] = ()
     config: dict[str, Any]
     quantization: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ from compiler.catalog.flags import load_flags, render
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.parsers import Role
 from compiler.catalog.releases import Release
-from compiler.lock.models import repository_of
+from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
 from compiler.memory.ledger import RowKind
@@ -36,8 +36,10 @@ from compiler.plan.ir import (
 from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lower_patches
 from compiler.solve.attempt import devices_of
 from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
+from compiler.solve.chats import AUTO, formats
 from compiler.solve.media import takes_media
 from compiler.solve.parsers import WANTS_TOOLS, parsers_of, wanted_roles
+from compiler.solve.remote_code import code_needed
 from compiler.solve.variants import Variant
 from compiler.spec.load import SpecFile
 from compiler.spec.models import NodeSpec, ServiceSpec, Spec
@@ -256,14 +258,16 @@ def _arguments(
         yield Argument("--kv-cache-memory-bytes", "1", "nothing is cached")
     if spec.kv_cache_dtype != "auto":
         yield Argument("--kv-cache-dtype", spec.kv_cache_dtype, "spec")
-    if facts.remote_code:
+    if code_needed(spec, facts, release) is not None:
         # The policy allowed it, or there would be no plan; the code is the snapshot's own, at its commit.
         yield Argument("--trust-remote-code", None, "policy")
     yield Argument("--shutdown-timeout", str(timeouts.drain), "units' stop timeout")
     yield from _media_arguments(spec, server.demand.variant, release)
     yield from _task_arguments(spec, server.demand.variant)
     yield from _parsers(spec, server.demand.variant, release)
-    yield from _user_arguments(spec, release)
+    pinned = _formats(spec, facts, release)
+    yield from (Argument(name, value, "the files that were proved") for name, value in pinned.items())
+    yield from _user_arguments(spec, release, pinned)
 
 
 def _media_arguments(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:
@@ -302,13 +306,22 @@ def _decimal(utilization: int) -> str:
     return f"{utilization / UTILIZATION_STEPS:.4f}"
 
 
-def _user_arguments(spec: ServiceSpec, release: Release) -> Iterator[Argument]:
+def _formats(spec: ServiceSpec, facts: ModelFacts, release: Release) -> dict[str, str]:
+    """Options that hold the server to the files of the plan, less those for which the user says more than `auto`."""
+    catalog = load_flags(release.version)
+    given = {flag.name for key, value in spec.engine_args.items() if value != AUTO and (flag := catalog.find(key))}
+    return {name: value for name, value in formats(spec, facts, release.version) if name not in given}
+
+
+def _user_arguments(spec: ServiceSpec, release: Release, pinned: Mapping[str, str]) -> Iterator[Argument]:
+    """Less an `auto` in whose place the plan has its own choice."""
     catalog = load_flags(release.version)
     for key in sorted(spec.engine_args):
         flag = catalog.find(key)
         assert flag is not None  # noqa: S101  engine_args.py refuses what the catalog lacks
         name, value = render(flag, spec.engine_args[key])
-        yield Argument(name, value, "engine_args")
+        if name not in pinned:
+            yield Argument(name, value, "engine_args")
 
 
 def _shut(domains: tuple[str, ...] | None) -> dict[str, str]:

@@ -10,6 +10,8 @@ from compiler.resolve.strangers import parse_config, parse_object
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 CHAT_TEMPLATES = "additional_chat_templates/"
+# Of processors alone, for images or sound (transformers/processing_utils.py:get_processor_dict).
+PROCESSOR_TEMPLATE = "chat_template.json"
 GENERATION_CONFIG = "generation_config.json"
 
 # Those that the engine takes from generation_config.json (vllm/config/model.py:get_diff_sampling_param, 0.33.0).
@@ -34,7 +36,7 @@ def chat_template(repository: Repository, reader: Reader) -> tuple[str | None, t
     if files:
         return files.get(_DEFAULT), _others(files), True
     if not repository.has(TOKENIZER_CONFIG, unlisted=True):
-        return None, (), True
+        return _of_processor(repository, reader), (), True
     content = reader.read(TOKENIZER_CONFIG)
     if content is None:
         return None, (), repository.files is None
@@ -43,7 +45,18 @@ def chat_template(repository: Repository, reader: Reader) -> tuple[str | None, t
     except MalformedError:
         return None, (), False
     named = _named(template)
-    return (TOKENIZER_CONFIG if _DEFAULT in named else None), _others(named), True
+    found = TOKENIZER_CONFIG if _DEFAULT in named else _of_processor(repository, reader)
+    return found, _others(named), True
+
+
+def _of_processor(repository: Repository, reader: Reader) -> str | None:
+    """The older place of a processor's template, where there is one in it."""
+    content = reader.read(PROCESSOR_TEMPLATE) if repository.has(PROCESSOR_TEMPLATE) else None
+    try:
+        template = {} if content is None else parse_object(content, PROCESSOR_TEMPLATE)
+    except MalformedError:
+        return None
+    return PROCESSOR_TEMPLATE if isinstance(template.get("chat_template"), str | dict) else None
 
 
 def sampling(repository: Repository, reader: Reader) -> dict[str, bool | int | float] | None:
@@ -58,8 +71,8 @@ def sampling(repository: Repository, reader: Reader) -> dict[str, bool | int | f
 
 def default_files(repository: Repository) -> tuple[str, ...]:
     """Files that these questions will read."""
-    tokenizer = () if _template_files(repository) else (TOKENIZER_CONFIG,)
-    return tuple(name for name in (*tokenizer, GENERATION_CONFIG) if repository.has(name))
+    older = () if _template_files(repository) else (PROCESSOR_TEMPLATE,)
+    return tuple(name for name in (*older, GENERATION_CONFIG) if repository.has(name))
 
 
 def _template_files(repository: Repository) -> dict[str, str]:

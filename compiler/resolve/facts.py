@@ -28,6 +28,7 @@ from compiler.resolve.answers import (
     Repository,
     plain,
 )
+from compiler.resolve.code import code_facts, code_files
 from compiler.resolve.defaults import chat_template, default_files, sampling
 from compiler.resolve.endpoint import LOOPBACK
 from compiler.resolve.kinds import ADAPTER_CONFIG, CONFIG, kind_of, parse_adapter
@@ -36,7 +37,8 @@ from compiler.resolve.parallel import begun, in_parallel
 from compiler.resolve.safetensors import aggregate, read_tensors
 from compiler.resolve.sentence import embedding_facts, sentence_files
 from compiler.resolve.strangers import parse_config
-from compiler.resolve.weights import INDEX, has_index, weight_files
+from compiler.resolve.tokenizers import tokenizer_files
+from compiler.resolve.weights import INDEX, consolidated_files, has_index, mistral_only, weight_files
 
 # No engine reads these, and the last names a folder of whoever converted the checkpoint.
 _NOT_CONFIG = frozenset({"id2label", "label2id", "task_specific_params", "transformers.js_config", "_name_or_path"})
@@ -81,6 +83,9 @@ def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
         sampling=sampling(repository, reader),
         embedding=embedding_facts(repository, reader, config),
         remote_code=bool(config.get("auto_map")),
+        code=code_facts(repository, reader, config),
+        tokenizers=tokenizer_files(repository),
+        consolidated=consolidated_files(repository),
         weights=tuple(WeightFile(path=file.path, size=file.size, sha256=file.sha256) for file in weights),
         config=_pruned(config),
         quantization=quantization,
@@ -110,7 +115,8 @@ class _Ahead:
 def _small_files(repository: Repository) -> tuple[str, ...]:
     """What will be read of every model with this listing."""
     index = (INDEX,) if has_index(repository) else ()
-    return (CONFIG, *default_files(repository), *sentence_files(repository), *index)
+    names = (CONFIG, *code_files(repository), *default_files(repository), *sentence_files(repository), *index)
+    return tuple(dict.fromkeys(names))
 
 
 def _unserved(repository: Repository, reader: Reader, kind: Kind) -> ModelFacts:
@@ -172,6 +178,8 @@ def _pruned(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _no_config(repository: Repository) -> ConfigError:
+    if consolidated_files(repository):
+        return mistral_only(repository)
     return ConfigError(f"`{plain(repository.name)}` has no {CONFIG}", ("vLLM reads the architecture from it",))
 
 

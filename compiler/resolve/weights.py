@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from compiler.lock.names import is_file
+from compiler.lock.models import FOLDER
+from compiler.lock.names import is_file, is_path
 from compiler.resolve.answers import ConfigError, ListedFile, Reader, Repository, TooLargeError, plain
 from compiler.resolve.limits import LIGHT, MAX_SHARDS
 
 INDEX = "model.safetensors.index.json"
+_CONSOLIDATED = re.compile(r"consolidated.*\.safetensors", re.DOTALL)
 
 # State of a training run that lies beside weights (weight_utils.py:filter_files_not_needed_for_inference).
 _NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"})
@@ -37,10 +39,47 @@ def weight_files(repository: Repository, reader: Reader) -> tuple[ListedFile, ..
     else:
         _check_shards(repository, files)
     if not files and repository.files is not None:
-        name = plain(repository.name)
-        raise ConfigError(f"`{name}` holds no weights that vLLM loads", ("no .safetensors, .bin or .pt at its root",))
+        raise _no_weights(repository)
     _check_names(repository, files)
+    _check_second_copy(repository, files)
     return tuple(sorted(files, key=lambda file: file.path))
+
+
+def _check_second_copy(repository: Repository, files: tuple[ListedFile, ...]) -> None:
+    """A folder is served as it is: without an index vLLM would read both formats into one model."""
+    second = next((name for name in consolidated_files(repository) if "/" not in name), None)
+    is_read = any(file.path.endswith(".safetensors") for file in files)
+    if repository.source != FOLDER or second is None or not is_read or repository.has(INDEX):
+        return
+    notes = (f"without a {INDEX}, vLLM takes every .safetensors of the folder for one model",)
+    helps = (f"move `{plain(second)}` out of the folder", f"add the {INDEX} of the other weights")
+    raise ConfigError(f"`{plain(repository.name)}` holds its weights twice", notes, helps)
+
+
+def consolidated_files(repository: Repository) -> tuple[str, ...]:
+    """The first few files of weights in Mistral's own format.
+
+    One of them, in any folder, makes vLLM read the configuration and the weights of that format
+    (vllm/transformers_utils/repo_utils.py:is_mistral_model_repo, 0.33.0). The plan names the other format instead.
+    """
+    names = (file.path for file in repository.files or ())
+    found = sorted(name for name in names if _CONSOLIDATED.fullmatch(name.rpartition("/")[2]) and is_path(name))
+    return tuple(found[:_SHOWN])
+
+
+def mistral_only(repository: Repository) -> ConfigError:
+    """Why a repository without the Hugging Face format is not served."""
+    shown = f"`{plain(consolidated_files(repository)[0])}` and params.json"
+    notes = (f"it has {shown}; memory is proved of config.json and the weights that belong to it",)
+    helps = ("name a repository that has the model in the Hugging Face format, with config.json and its weights",)
+    return ConfigError(f"`{plain(repository.name)}` has its weights in Mistral's own format only", notes, helps)
+
+
+def _no_weights(repository: Repository) -> ConfigError:
+    if consolidated_files(repository):
+        return mistral_only(repository)
+    name = plain(repository.name)
+    return ConfigError(f"`{name}` holds no weights that vLLM loads", ("no .safetensors, .bin or .pt at its root",))
 
 
 def has_index(repository: Repository) -> bool:

@@ -14,7 +14,9 @@ from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import quantization_method
 from compiler.memory.architecture import Architecture
 from compiler.memory.read import FAMILIES
+from compiler.solve.chats import renders_chats, why_not_read
 from compiler.solve.problem import Problem, Remedy
+from compiler.solve.remote_code import code_needed
 from compiler.spec.models import PolicySpec, ServiceSpec
 from compiler.units import format_tokens
 
@@ -51,6 +53,7 @@ class Refusal:
 
 # Headlines where several candidates are refused for one cause; each has its own reason in the notes.
 _OF_SEVERAL: Mapping[str, str] = {
+    "E0228": "the tokenizer mode of service `{service}` suits none of {count} candidates",
     "E0305": "the policy allows none of {count} candidates of service `{service}`",
     "E0306": "service `{service}` is for chat, and none of {count} candidates has a chat template",
     "E0307": "stackc cannot account for the memory of {count} candidates of service `{service}`",
@@ -92,10 +95,13 @@ def _unread_note(unread: tuple[str, ...]) -> str:
     return f"not read, because their publishers are not in policy.publishers: {shown}{more}"
 
 
-def policy_refusal(candidate: Candidate, policy: PolicySpec) -> Refusal | None:
+def policy_refusal(candidate: Candidate, policy: PolicySpec, release: Release) -> Refusal | None:
     """E0305: the licence, gating, or code from the repository."""
     facts = candidate.facts
     reason = _policy_reason(facts, policy)
+    code = code_needed(candidate.spec, facts, release) if policy.trust_remote_code == "deny" else None
+    if reason is None and code is not None:
+        return _code_refusal(candidate, code)
     if reason is None:
         return None
     message = f"the policy does not allow `{candidate.name}`: {reason}"
@@ -103,11 +109,18 @@ def policy_refusal(candidate: Candidate, policy: PolicySpec) -> Refusal | None:
     return Refusal(candidate.name, candidate.method, reason, problem)
 
 
+def _code_refusal(candidate: Candidate, code: str) -> Refusal:
+    reason = "it needs code from its repository and `policy.trust_remote_code` is deny"
+    message = f"the policy does not allow `{candidate.name}`: {reason}"
+    edit = Edit(("policy", "trust_remote_code"), "allow")
+    remedy = Remedy("`policy.trust_remote_code: allow`, after reading that code", (edit,), kind="code")
+    problem = Problem("E0305", candidate.service, ("model",), message, notes=(code,), remedies=(remedy,))
+    return Refusal(candidate.name, candidate.method, f"{reason}: {code}", problem)
+
+
 def _policy_reason(facts: ModelFacts, policy: PolicySpec) -> str | None:
     if facts.gated and policy.gated == "deny":
         return f"its repository is gated ({facts.gated}) and `policy.gated` is deny"
-    if facts.remote_code and policy.trust_remote_code == "deny":
-        return "it needs code from its repository and `policy.trust_remote_code` is deny"
     if facts.source == "folder" or not policy.licenses:
         return None
     allowed = ", ".join(policy.licenses)
@@ -237,16 +250,38 @@ def split_refusal(candidate: Candidate, reasons: tuple[str, ...]) -> Refusal:
     return Refusal(candidate.name, candidate.method, f"it cannot be split: {'; '.join(reasons)}", problem)
 
 
-def chat_refusal(candidate: Candidate) -> Refusal | None:
-    """E0306: chats need a template."""
+def tokenizer_refusal(candidate: Candidate, release: Release) -> Refusal | None:
+    """E0228: the user's tokenizer mode reads other files than there are."""
+    why = why_not_read(candidate.spec, candidate.facts, release.version)
+    if why is None:
+        return None
+    name, key = candidate.service, candidate.spec.tokenizer_mode_key or "tokenizer-mode"
+    notes = (f"it has {', '.join(candidate.facts.tokenizers)}",)
+    message = f"`{candidate.name}` has no tokenizer of the mode that is asked for: {why}"
+    problem = Problem("E0228", name, ("engine_args", key), message, "", notes, _mode_remedy(candidate))
+    return Refusal(candidate.name, candidate.method, why, problem)
+
+
+def _mode_remedy(candidate: Candidate) -> tuple[Remedy, ...]:
+    """Whoever gave a tokenizer mode may do without; whether that helps is tried like every remedy."""
+    key = candidate.spec.tokenizer_mode_key
+    if key is None:
+        return ()
+    edit = Edit(("services", candidate.service, "engine_args", key), None)
+    return (Remedy(f"remove `{key}`, and the engine chooses", (edit,), kind="tokenizer"),)
+
+
+def chat_refusal(candidate: Candidate, release: Release) -> Refusal | None:
+    """E0306: chats need a template, or an engine that renders them without."""
     facts, name = candidate.facts, candidate.service
-    has_template = facts.chat_template is not None or candidate.spec.brings_chat_template
-    if candidate.spec.task != "chat" or has_template or "chat_template" in facts.unconfirmed:
+    is_sure = "chat_template" not in facts.unconfirmed
+    if candidate.spec.task != "chat" or not is_sure or renders_chats(candidate.spec, facts, release.version):
         return None
     message = f"service `{name}` is for chat, and `{candidate.name}` has no chat template"
     notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
     remedy = Remedy("`task: completion`, if clients send no chats", _other_task(candidate, "completion"), kind="task")
-    problem = Problem("E0306", name, ("model",), message, "has no chat template", notes, (remedy,))
+    remedies = (*_mode_remedy(candidate), remedy)
+    problem = Problem("E0306", name, ("model",), message, "has no chat template", notes, remedies)
     return Refusal(candidate.name, candidate.method, "it has no chat template", problem)
 
 

@@ -38,6 +38,7 @@ from compiler.solve.refusals import (
     policy_refusal,
     split_refusal,
     task_refusal,
+    tokenizer_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
 from compiler.solve.support import why_not_attended, why_not_served
@@ -99,7 +100,7 @@ def judge_candidates(
 def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     """Refused for what can be helped least: the user's policy first, the spec's own wishes last."""
     facts = candidate.facts
-    refusal = policy_refusal(candidate, rules.policy) or kind_refusal(candidate, rules.release)
+    refusal = policy_refusal(candidate, rules.policy, rules.release) or kind_refusal(candidate, rules.release)
     refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
@@ -180,7 +181,8 @@ def _limited(
         splits.legal(pipeline_degrees(candidate.spec, rules)),
     )
     refusal = None if degrees else split_refusal(candidate, splits.reasons())
-    refusal = refusal or chat_refusal(candidate) or length_refusal(candidate, architecture)
+    refusal = refusal or tokenizer_refusal(candidate, rules.release) or chat_refusal(candidate, rules.release)
+    refusal = refusal or length_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
     reading = partial(_checkpoint, candidate.facts, architecture, quantization)

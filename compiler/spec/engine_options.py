@@ -40,6 +40,7 @@ DECIDED = {
     "--code-revision": _FACTS,
     "--compilation-config": _MEMORY,
     "--config": Decided("the options of a server stand in its launch script, nowhere else"),
+    "--config-format": Decided("the Hugging Face format is served, of which memory is proved; the plan says so"),
     "--convert": _MEMORY,
     "--cpu-offload-gb": _MEMORY,
     "--cudagraph-capture-sizes": _MEMORY,

@@ -165,6 +165,8 @@ _KEYS: Mapping[str, Mapping[str, Callable[[Any], Reason]] | None] = {
         "enable_in_reasoning": _flag_of,
     },
 }
+# Registered names that vLLM's own list of the option lacks (vllm/tokenizers/registry.py, 0.32.0 and 0.33.0).
+_ALSO_KNOWN: Mapping[str, tuple[str, ...]] = {"--tokenizer-mode": ("deepseek_v41", "kimi_audio")}
 _LISTS = ("--allowed-headers", "--allowed-methods", "--allowed-origins")
 
 
@@ -176,8 +178,9 @@ def check_limits(flag: Flag, value: object) -> Reason:
         return _mapping(_KEYS[flag.name], _read(value))
     if flag.name in _LISTS:
         return _list_of_text(_read(value))
-    if flag.known and value not in flag.known:
-        return f"it takes one of {', '.join(flag.known)}"
+    known = (*flag.known, *_ALSO_KNOWN.get(flag.name, ()))
+    if flag.known and value not in known:
+        return f"it takes one of {', '.join(sorted(map(str, known)))}"
     for table in (RANGES, ONE_OF):
         if flag.name in table:
             return table[flag.name].refuse(value)

@@ -117,6 +117,19 @@ class ServiceSpec(SpecModel):
         return any(key in self.engine_args for key in ("chat_template", "chat-template", "--chat-template"))
 
     @property
+    def tokenizer_mode_key(self) -> str | None:
+        """Under which key the user gives a tokenizer mode; None where the engine chooses."""
+        keys = ("tokenizer_mode", "tokenizer-mode", "--tokenizer-mode")
+        return next((key for key in keys if key in self.engine_args), None)
+
+    @property
+    def tokenizer_mode(self) -> str:
+        """The user's tokenizer mode, as the engine reads it; `auto` where it chooses."""
+        given = self.engine_args.get(self.tokenizer_mode_key or "", "auto")
+        given = given[0] if isinstance(given, list) and given else given
+        return str(given).lower()
+
+    @property
     def enforce_eager(self) -> bool:
         """Whether the user turns CUDA graphs off, which the ledger then leaves out."""
         return any(self.engine_args.get(key) is True for key in ("enforce_eager", "enforce-eager", "--enforce-eager"))

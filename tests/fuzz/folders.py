@@ -68,7 +68,12 @@ def make_folder(case: Case) -> None:
 def _small_files(rng: random.Random) -> dict[str, Any]:
     dense = {"type": "sentence_transformers.models.Dense", "path": odd(rng)}
     return {
-        "tokenizer_config.json": {"chat_template": odd(rng), "model_max_length": odd(rng)},
+        "tokenizer_config.json": {
+            "chat_template": odd(rng), "model_max_length": odd(rng),
+            "tokenizer_class": odd(rng), "auto_map": rng.choice([odd(rng), {"AutoTokenizer": odd(rng)}]),
+        },
+        "preprocessor_config.json": {"processor_class": odd(rng), "auto_map": {"AutoProcessor": odd(rng)}},
+        "tekken.json": odd(rng),
         "generation_config.json": {"temperature": odd(rng), "top_k": odd(rng), "max_new_tokens": odd(rng)},
         "quantize_config.json": {"bits": odd(rng), "group_size": odd(rng), "desc_act": odd(rng)},
         "quant_config.json": {"w_bit": odd(rng), "q_group_size": odd(rng), "version": odd(rng)},

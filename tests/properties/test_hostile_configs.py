@@ -27,7 +27,13 @@ COMPRESSED = {
 MODELOPT = {"quant_method": "modelopt", "quantization": {"quant_algo": "FP8"}}
 BLOCKS = [AWQ, GPTQ, {**GPTQ, "desc_act": True}, FP8, COMPRESSED, MODELOPT]
 SMALL: dict[str, Any] = {
-    "tokenizer_config.json": {"chat_template": [{"name": "default", "template": "x"}], "model_max_length": 512},
+    "tokenizer_config.json": {
+        "chat_template": [{"name": "default", "template": "x"}],
+        "model_max_length": 512,
+        "auto_map": {"AutoTokenizer": ["o.T", None]},
+        "tokenizer_class": "T",
+    },
+    "processor_config.json": {"auto_map": {"AutoProcessor": "o.P"}, "processor_class": "P"},
     "generation_config.json": {"temperature": 0.5, "top_k": 5},
     "modules.json": [{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}],
     "2_Dense/config.json": {"in_features": 5, "out_features": 6, "bias": True},

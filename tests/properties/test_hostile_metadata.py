@@ -361,7 +361,9 @@ def carrying(text: str) -> dict[str, Any]:
             "transformers_version": text,
             text: {text: [text]},
         }
-    answers["acme/base:tokenizer_config.json"] |= {"chat_template": f"x{text}", text: text}
+    answers["acme/base:tokenizer_config.json"] |= {
+        "chat_template": f"x{text}", "tokenizer_class": text, "auto_map": {text: [text]}, text: text,
+    }  # fmt: skip
     answers["acme/base:model.safetensors.index.json"]["metadata"] = {text: text}
     answers["acme/base-AWQ:quant_config.json"] |= {
         "version": text,

@@ -287,3 +287,87 @@ def test_a_variant_has_the_shape_of_its_model() -> None:
     assert is_variant(facts({"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2}), base)
     assert is_variant(facts({"model_type": "llama"}), base)
     assert not is_variant(facts({"model_type": "llama", "text_config": {"hidden_size": 9}}), base)
+
+
+CODE = {"AutoConfig": "configuration_own.OwnConfig"}
+
+
+def test_every_auto_map_is_a_fact_with_its_file() -> None:
+    contents = {
+        "tokenizer_config.json": {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Slow", None]}},
+        "preprocessor_config.json": {"processor_class": "P", "auto_map": {"AutoProcessor": "own.P"}},
+        "processor_config.json": {"processor_class": "P"},
+        # Read although a template of its own makes the tokenizer's superfluous.
+        "chat_template.jinja": b"x",
+    }
+    known = facts({"model_type": "llama", "auto_map": CODE}, contents)
+    assert [(entry.file, entry.auto_map, entry.class_name) for entry in known.code] == [
+        ("config.json", {"AutoConfig": ("configuration_own.OwnConfig",)}, None),
+        ("tokenizer_config.json", {"AutoTokenizer": ("own.Slow",)}, "Own"),
+        ("preprocessor_config.json", {"AutoProcessor": ("own.P",)}, "P"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("auto_map", "expected"),
+    [
+        (["own.Slow", "own.Fast"], {"AutoTokenizer": ("own.Slow", "own.Fast")}),
+        ({"AutoTokenizer": 5}, {"AutoTokenizer": ()}),
+        ("own.Slow", {}),
+        (7, {}),
+    ],
+)
+def test_odd_maps_stay_facts(auto_map: Any, expected: dict[str, tuple[str, ...]]) -> None:
+    known = facts(contents={"tokenizer_config.json": {"auto_map": auto_map}})
+    assert [entry.auto_map for entry in known.code] == [expected]
+
+
+def test_without_a_listing_the_tokenizer_s_code_is_found_too() -> None:
+    known = facts(files=None, contents={"tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["o.T", None]}}})
+    assert [entry.file for entry in known.code] == ["tokenizer_config.json"]
+
+
+def test_files_of_tokenizers_and_of_the_second_format() -> None:
+    names = (
+        "model.safetensors", "consolidated.safetensors", "tekken.json", "tokenizer.model.v3", "vocab.json",
+        "qwen.tiktoken", "sub/tokenizer.json", "tokenizer.model.vx",
+    )  # fmt: skip
+    known = facts(names=names)
+    assert known.tokenizers == ("qwen.tiktoken", "tekken.json", "tokenizer.model.v3", "vocab.json")
+    assert known.consolidated == ("consolidated.safetensors",)
+    assert paths(known) == ["model.safetensors"]
+    # vLLM looks in every folder.
+    assert facts(names=("model.safetensors", "a/consolidated-1.safetensors")).consolidated
+    assert not facts(names=("model.safetensors", "original/consolidated.00.pth")).consolidated
+
+
+def test_an_older_processor_s_template_is_the_last_that_counts() -> None:
+    older = {"chat_template.json": {"chat_template": "x"}}
+    assert facts(contents=older).chat_template == "chat_template.json"
+    assert facts(contents={**older, "tokenizer_config.json": {}}).chat_template == "chat_template.json"
+    both = {**older, "tokenizer_config.json": {"chat_template": "x"}}
+    assert facts(contents=both).chat_template == "tokenizer_config.json"
+    assert facts(contents={"chat_template.json": {"other": "x"}}).chat_template is None
+    assert facts(contents={"chat_template.json": b"{"}).chat_template is None
+
+
+def test_a_repository_in_mistral_s_format_alone_says_so() -> None:
+    names = ("consolidated.safetensors", "params.json", "tekken.json")
+    with pytest.raises(ConfigError, match="Mistral's own format only") as raised:
+        facts(names=names)
+    assert "Hugging Face format" in raised.value.helps[0]
+    listed = tuple(ListedFile(name, 10) for name in names)
+    with pytest.raises(ConfigError, match="Mistral's own format only"):
+        read_facts(Repository("a/b", "https://huggingface.co", files=listed), Memory({}))
+
+
+@pytest.mark.parametrize(("source", "index", "fails"), [("folder", False, True), ("folder", True, False)])
+def test_a_folder_with_both_formats_needs_an_index(source: str, index: bool, fails: bool) -> None:
+    names = ("model.safetensors", "consolidated.safetensors")
+    contents = {"model.safetensors.index.json": {"weight_map": {"a": "model.safetensors"}}} if index else {}
+    if fails:
+        with pytest.raises(ConfigError, match="holds its weights twice"):
+            facts(names=names, contents=contents, source=source, commit=None)
+    else:
+        assert paths(facts(names=names, contents=contents, source=source, commit=None)) == ["model.safetensors"]
+    assert facts(names=names).consolidated  # of the Hub, only what the plan names is fetched

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.plan.ir import ModelFile
 from tests.unit.plan_samples import (
     COMMIT,
     PATH,
@@ -113,6 +114,25 @@ def test_nothing_is_left_out_where_the_weights_are_unknown(machine: Machine) -> 
     write_tree(with_service(plan, "coder", model=model), machine.tree)
     machine.prefetch("coder")
     assert "--exclude *.bin" not in machine.calls[0]
+
+
+def test_a_second_format_stays_away_even_where_the_weights_are_unknown(machine: Machine) -> None:
+    """With one file of it, vLLM would read another configuration and other weights than those of the plan."""
+    plan = two_on_one_gpu()
+    model = replace(plan.service("coder").model, unconfirmed=("tensors",))
+    write_tree(with_service(plan, "coder", model=model), machine.tree)
+    assert machine.prefetch("coder").returncode == 0
+    assert "--exclude consolidated* --exclude */consolidated*" in machine.calls[0]
+
+
+def test_tokenizers_of_mistral_s_versions_come_along(machine: Machine) -> None:
+    plan = two_on_one_gpu()
+    weights = (ModelFile("model.safetensors", 4096, None),)
+    model = replace(plan.service("coder").model, files=weights)
+    write_tree(with_service(plan, "coder", model=model), machine.tree)
+    machine.prefetch("coder")
+    assert "--include *.model.v*" in machine.calls[0]
+    assert "consolidated" not in machine.calls[0]
 
 
 def test_the_token_is_a_file_and_never_an_argument(machine: Machine, tmp_path: Path) -> None:
