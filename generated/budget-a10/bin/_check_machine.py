@@ -47,7 +47,8 @@ def check_disk(services: list[JsonObject]) -> Sides:
         ", ".join(f"{gib(need.size)} for {need.what} in {need.folder}" for need in needs),
         ", ".join(dict.fromkeys(_room(need.folder) for need in needs)),
     )
-    closed = [need.folder for need in needs if not os.access(existing(need.folder), os.W_OK | os.X_OK)]
+    folders = [*(need.folder for need in needs), *_compilers_caches(services)]
+    closed = [folder for folder in folders if not os.access(existing(folder), os.W_OK | os.X_OK)]
     if closed:
         user = os.geteuid()
         note = f"user {user} may not write {closed[0]}: correct its owner"
@@ -61,6 +62,14 @@ def check_disk(services: list[JsonObject]) -> Sides:
 def _kernels(servers: int) -> _Need:
     folder = Path(os.environ.get("VLLM_CACHE_ROOT") or Path.home() / ".cache" / "vllm")
     return _Need(folder, "compiled kernels", servers * CACHE_BYTES, servers * CACHE_FILES)
+
+
+def _compilers_caches(services: list[JsonObject]) -> list[Path]:
+    """Where Triton and FlashInfer write when they are loaded (triton/knobs.py, 3.8; flashinfer/jit/env.py, 0.7.2)."""
+    tools = {need["tool"] for service in services for need in service["host_needs"]}
+    triton = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton")
+    flashinfer = Path(os.environ.get("FLASHINFER_WORKSPACE_BASE") or Path.home()) / ".cache" / "flashinfer"
+    return [*([triton] if "c" in tools else []), *([flashinfer] if "flashinfer" in tools else [])]
 
 
 def _downloads(services: list[JsonObject]) -> list[_Need]:

@@ -28,15 +28,17 @@ PROGRESS_SECONDS = 30
 STALE_SECONDS = 3600
 TAIL = 4096
 # Beside the weights: configurations, tokenizers, chat templates.
-SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.spm", "*.bpe")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.model.v*", "*.tiktoken", "*.jinja", "*.spm", "*.bpe")
 # Code comes along only where the policy lets the server run it.
 CODE = "*.py"
 # Pickles that no server loads: state of a training run, and whatever else.
 PICKLES = ("*.pkl", "*.pickle", "*.ckpt", "training_args.bin", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*")
+# Mistral's own format, for which vLLM would leave the files that the plan has proved.
+OWN_FORMAT = ("consolidated*", "*/consolidated*")
 # The same weights once more, in formats that vLLM does not read when there is safetensors.
 SECOND_COPIES = (
     "original/*",
-    "consolidated*",
+    *OWN_FORMAT,
     "*.bin",
     "*.pt",
     "*.pth",
@@ -57,10 +59,10 @@ def selection(model: JsonObject) -> list[str]:
         small = (*SMALL_FILES, CODE) if model["runs_code"] else SMALL_FILES
         return [word for pattern in (*names, *small) for word in ("--include", pattern)]
     # Where the plan has seen no safetensors headers, any file may be the one that vLLM loads.
-    return whole(model, () if "tensors" in model["unconfirmed"] else SECOND_COPIES)
+    return whole(model, OWN_FORMAT if "tensors" in model["unconfirmed"] else SECOND_COPIES)
 
 
-def whole(model: JsonObject, less: tuple[str, ...] = ()) -> list[str]:
+def whole(model: JsonObject, less: tuple[str, ...] = OWN_FORMAT) -> list[str]:
     """Options of `hf` for all that a server may read."""
     patterns = (*less, *PICKLES) if model["runs_code"] else (*less, *PICKLES, CODE)
     return [word for pattern in patterns for word in ("--exclude", pattern)]

@@ -94,6 +94,18 @@ def list_slices() -> dict[str, str]:
     return {uuid: profile for profile, uuid in found}
 
 
+def slice_place(uuid: str) -> tuple[int, int]:
+    """Numbers of a slice's card and of the slice in it, as NVML counts both; `nvidia-smi -L` prints NVML's."""
+    card = -1
+    for line in _nvidia_smi("-L", form=()).splitlines():
+        if header := re.match(r"GPU (\d+):", line):
+            card = int(header[1])
+        found = re.search(r"MIG \S+ +Device +(\d+): \(UUID: (MIG-[0-9a-f-]+)\)", line)
+        if found is not None and found[2] == uuid:
+            return card, int(found[1])
+    raise StackError(EXIT_IDENTITY, f"nvidia-smi does not list {uuid}")
+
+
 def holders_of(gpu: Gpu) -> list[Holder]:
     """Processes that nvidia-smi sees on a GPU; those of other containers it may not see."""
     text = _nvidia_smi("--query-compute-apps=gpu_uuid,pid,process_name,used_memory")

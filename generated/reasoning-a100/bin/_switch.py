@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import sys
 import tempfile
 from pathlib import Path
 
@@ -53,6 +56,7 @@ def check_machine(host: Host, plan: JsonObject, tree: Tree) -> None:
         if path is not None:
             _check_secret(host.path(path), EXIT_CLIENT_KEYS if key == "client_keys" else EXIT_API_KEY)
     _check_vllm(host, plan)
+    _check_tools(host, plan, tree)
     for program in _programs(plan):
         _warn_of_owner(host, program)
     if host.is_real and (mount := _mount_point(Path(plan["paths"]["install"]))) != Path("/"):
@@ -100,6 +104,38 @@ def _check_vllm(host: Host, plan: JsonObject) -> None:
     if done.returncode != 0:
         said = next((line for line in done.stdout.splitlines() if line.startswith("FAIL")), done.stderr.strip())
         raise StackError(EXIT_VERSION, f"{path}: {said}; {installing('vllm', version, environment_of(path))}")
+
+
+def _check_tools(host: Host, plan: JsonObject, tree: Tree) -> None:
+    """What each server compiles with, asked with its unit's environment. preflight runs nothing to answer it."""
+    program = str(source_folder() / "bin" / "preflight")
+    for service in plan["services"]:
+        unit = tree.files[f"systemd/{plan['stack']}-{service['name']}.service"].decode("utf-8")
+        variables = _on(host, _variables(unit))
+        # By this interpreter: the unit's PATH begins with the packages' own, which must not run as root.
+        words = (sys.executable, "-I", program, service["name"], "--only", "compiler", "--only", "kernels")
+        done = host.ask(*words, **variables)
+        for line in done.stdout.splitlines():
+            if line.startswith("warn"):
+                host.warn(line.partition(" ")[2].strip())
+        if done.returncode != 0:
+            said = [line.partition(" ")[2].strip() for line in done.stdout.splitlines() if line.startswith("FAIL")]
+            raise StackError(done.returncode, "; ".join(said) or done.stderr.strip())
+
+
+def _variables(unit: str) -> dict[str, str]:
+    """Those that a unit sets, later lines over earlier ones, as systemd reads them."""
+    lines = re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)
+    words = [word.replace("%%", "%") for line in lines for word in shlex.split(line)]
+    return dict(word.partition("=")[::2] for word in words if "=" in word)
+
+
+def _on(host: Host, variables: dict[str, str]) -> dict[str, str]:
+    """The same where a folder stands for the machine: its programs lie below that."""
+    if host.is_real:
+        return variables
+    path = ":".join(str(host.path(folder)) for folder in variables.get("PATH", "").split(":"))
+    return {**variables, "PATH": path, "STACKC_VLLM": str(host.path(variables["STACKC_VLLM"]))}
 
 
 def _programs(plan: JsonObject) -> list[str]:

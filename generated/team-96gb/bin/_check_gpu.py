@@ -8,10 +8,20 @@ from __future__ import annotations
 import math
 import re
 
-from _gpu import EXIT_DRIVER, EXIT_IDENTITY, Gpu, find_gpu, holders_of, list_slices, main_memory, query_gpus
+from _gpu import (
+    EXIT_DRIVER,
+    EXIT_IDENTITY,
+    Gpu,
+    find_gpu,
+    holders_of,
+    list_slices,
+    main_memory,
+    query_gpus,
+    slice_place,
+)
 from _stack import JsonObject, Sides, StackError
 
-EXIT_MEMORY = 12
+EXIT_MEMORY, EXIT_SLICE = 12, 31
 GIB = 2**30
 # nvidia-smi's total exceeds CUDA's by 1.5 to 13 % (most on a small card whose ECC may be switched off). A card of the
 # next larger size has at least 17 % more.
@@ -99,6 +109,28 @@ def check_slice(node: JsonObject, device: JsonObject) -> Sides:
         present = f"{uuid} is {slices[uuid]}" if uuid in slices else f"slices {', '.join(slices) or 'none'}"
         raise StackError(EXIT_IDENTITY, Sides(wanted, present, "`nvidia-smi -L` lists the slices: correct the spec"))
     return Sides(wanted, f"{uuid} is {slices[uuid]}")
+
+
+def check_slice_number(node: JsonObject, device: JsonObject) -> Sides:
+    """The engine takes a slice's number within its card for a card's, and asks that card for name and memory.
+
+    vllm/platforms/cuda.py:device_control_id_to_physical_device_id, 0.33.0. In a container that is given one slice it
+    looks nothing up.
+    """
+    uuid, gpus = node["uuids"][device["index"]], query_gpus()
+    own, number = slice_place(uuid)
+    sides = Sides(
+        f"a card with the number that {uuid} has within its own, and of its kind: the engine asks that one",
+        f"{uuid} is slice {number} of GPU {own}, among {len(gpus)} GPUs",
+        f"pin slices with numbers below {len(gpus)} (`nvidia-smi -L`), or run the stack in containers",
+    )
+    by_number = {gpu.number: gpu for gpu in gpus}
+    asked, card = by_number.get(number), by_number.get(own)
+    if asked is None:
+        raise StackError(EXIT_SLICE, sides._replace(found=f"{sides.found}: there is no GPU {number}"))
+    if card is not None and asked[2:5] != card[2:5]:  # name, compute capability, memory
+        raise StackError(EXIT_SLICE, sides._replace(found=f"{sides.found}: GPU {number} is {asked.name}"))
+    return sides._replace(note="")
 
 
 def check_gpu_memory(node: JsonObject, device: JsonObject, services: list[JsonObject]) -> Sides:
