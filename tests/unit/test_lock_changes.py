@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compiler.lock.changes import Change, FactChange, lock_changes, weight_bytes
-from compiler.lock.models import Lock, ModelFacts, WeightFile, lock_key, repository_of
+from compiler.lock.models import CodeFacts, Lock, ModelFacts, WeightFile, lock_key, repository_of
 
 A, B = "a" * 40, "b" * 40
 
@@ -43,6 +43,13 @@ def test_other_defaults_of_requests_are_told() -> None:
         FactChange("named templates", None, "rag"),
         FactChange("sampling", "temperature 0.7, top_p 0.8", None),
     )
+
+
+def test_code_that_a_repository_brings_anew_is_told_with_its_file() -> None:
+    """Whoever reviews a lock is to see what a server may run, also where config.json stays as it was."""
+    entry = CodeFacts(file="tokenizer_config.json", auto_map={"AutoTokenizer": ("own.Slow", "own.Fast")})
+    (change,) = lock_changes(lock(a=facts()), lock(a=facts(code=(entry,))))
+    assert change.facts == (FactChange("code", None, "tokenizer_config.json AutoTokenizer own.Slow own.Fast"),)
 
 
 def test_came_went_and_renamed() -> None:
