@@ -48,12 +48,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @contextmanager
 def interrupts(*, ignored: bool) -> Iterator[None]:
-    """What a child that is started here does at SIGINT: a shell that runs the tests in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    """What a child that is started here does at SIGINT, whoever runs the tests.
+
+    A shell ignores it, and SIGQUIT, for what it starts in the background, and nohup ignores SIGHUP; children inherit that.
+    """
+    wanted = {
+        signal.SIGINT: signal.SIG_IGN if ignored else signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -154,7 +154,7 @@ def test_a_file_system_without_inodes_left_is_full(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(machine, "_inodes", lambda _: 3)
     model = {"repository": None, "commit": None, "files": []}
     with pytest.raises(stack.StackError, match="too few inodes") as caught:
-        machine.check_disk([{"model": model, "devices": [0]}])
+        machine.check_disk([{"model": model, "devices": [0], "host_needs": []}])
     assert caught.value.code == 13
 
 
