@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def interrupts(*, ignored: bool) -> Iterator[None]:
     """What a child that is started here does at SIGINT, whoever runs the tests.
 
-    A shell ignores it, and SIGQUIT, for what it starts in the background, and nohup ignores SIGHUP; children inherit that.
+    A shell ignores it, and SIGQUIT, for what it starts in the background, and nohup SIGHUP; children inherit that.
     """
     wanted = {
         signal.SIGINT: signal.SIG_IGN if ignored else signal.default_int_handler,
