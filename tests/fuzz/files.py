@@ -228,12 +228,16 @@ def _damage(case: Case, tree: Path) -> str:
 
 
 def _victim(case: Case, tree: Path) -> Path:
-    return case.rng.choice(sorted(path for path in tree.rglob("*") if stat.S_ISREG(path.lstat().st_mode)))
+    """A file of the tree that has not been made a terabyte before."""
+    facts = {path: path.lstat() for path in tree.rglob("*")}
+    small = [path for path, found in facts.items() if stat.S_ISREG(found.st_mode) and found.st_size < 1 << 20]
+    return case.rng.choice(sorted(small))
 
 
 def _manifest_changed(case: Case, tree: Path) -> None:
     manifest = tree / "SHA256SUMS"
-    manifest.write_bytes(mutated_text(case.rng, manifest.read_bytes(), LOG))
+    if stat.S_ISREG(manifest.lstat().st_mode) and manifest.stat().st_size < 1 << 20:
+        manifest.write_bytes(mutated_text(case.rng, manifest.read_bytes(), LOG))
 
 
 def _manifest_names_more(case: Case, tree: Path) -> None:
