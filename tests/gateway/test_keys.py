@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compiler.plan.ir import Secrets
-from tests.gateway.machine import Machine, gateway_plan, machine_with
+from tests.gateway.machine import Machine, gateway_plan, machine_with, wait_until
 from tests.gateway.servers import BACKEND_KEY, KEY, OTHER_KEY, Answer, Client
 
 
@@ -64,8 +64,8 @@ def test_health_needs_no_key(machine: Machine) -> None:
 
 def test_keys_are_in_no_command_line_and_no_environment(nginx: str, tmp_path: Path) -> None:
     with machine_with(tmp_path, gateway_plan()) as machine, machine.running() as process:
+        wait_until(lambda: "nginx" in everything_about(process))
         seen = everything_about(process)
-        assert "nginx" in seen
         assert not [key for key in (KEY, OTHER_KEY, BACKEND_KEY) if key in seen]
         written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
         assert all(path.stat().st_mode & 0o077 == 0 for path in written if path.parent.name.startswith("conf-"))
