@@ -25,7 +25,7 @@ settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else
 
 # Tests of what is emitted run real programs, which takes minutes.
 EMITTED = ("gateway/", "monitoring/", "unit/test_scripts_", "unit/test_installer", "hub/test_prefetch")
-# Hostile inputs by the hundred, runs that are killed, strangers' files, answers that drip: what is odd, not every day's.
+# Hostile inputs by the hundred, runs that are killed, strangers' files, answers that drip: what is odd, not daily.
 HOSTILE = (
     "fuzz/",
     "hub/test_bounds",
