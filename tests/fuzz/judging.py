@@ -48,10 +48,10 @@ def judge(case: Case, outcome: Outcome) -> Iterator[Find]:
         yield from (find("place", text) for text in _without_place(outcome.text))
     if (match := _CONTROL.search(outcome.text)) is not None:
         yield find("control", repr(outcome.text[max(0, match.start() - 80) : match.end() + 20]))
-    if outcome.words[0] != "explain" and "--check" not in outcome.words:
+    if outcome.words[0] != "explain" and "--check" not in outcome.words and not is_json:
         if len(outcome.text) > _LONGEST:
             yield find("long", f"{len(outcome.text)} characters")
-        if not is_json and (widest := max(map(len, outcome.text.splitlines()), default=0)) > _WIDEST:
+        if (widest := max(map(len, outcome.text.splitlines()), default=0)) > _WIDEST:
             yield find("long", f"a line of {widest} characters")
 
 
