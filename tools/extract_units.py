@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write the names of units that distributions ship to compiler/catalog/systemd/units.txt.
 
-Run it on Debian with network: apt brings the index of what its packages contain, into a folder of its own. Only names
-that a stack's units could have are kept. What Debian's packages do not ship stands below: systemd's special units,
-and units of other distributions and vendors.
+Run it on Debian as `tools/extract_units.py MIRROR`, with the address of a mirror: apt brings the index of what packages
+contain, into a folder of its own. Only names that a stack's units could have are kept. What Debian's packages do not
+ship stands below: systemd's special units, and units of other distributions and vendors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 
 OUTPUT = Path(__file__).resolve().parent.parent / "compiler/catalog/systemd/units.txt"
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # STACK.target and STACK-SERVICE.service, with names of [a-z][a-z0-9-]*.
 _UNIT = re.compile(r"(?:usr/)?lib/systemd/system/([a-z][a-z0-9-]*\.target|[a-z][a-z0-9]*-[a-z0-9-]+\.service)\s")
@@ -64,10 +63,13 @@ ELSEWHERE = """
 """
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Write the list."""
+    if len(arguments) != 1:
+        print(__doc__, file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
-        configuration = _configuration(Path(folder))
+        configuration = _configuration(Path(folder), arguments[0])
         environment = {**os.environ, "APT_CONFIG": str(configuration)}
         subprocess.run(["apt-get", "update"], env=environment, check=True, stdout=sys.stderr)
         lists = Path(folder) / "lists"
@@ -82,12 +84,12 @@ def main() -> int:
     return 0
 
 
-def _configuration(folder: Path) -> Path:
+def _configuration(folder: Path, mirror: str) -> Path:
     """Settings of apt for lists of its own: nothing of the machine's is read or changed."""
     (folder / "lists" / "partial").mkdir(parents=True)
     (folder / "cache").mkdir()
     folder.chmod(0o755)
-    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
+    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")
     target = "Acquire::IndexTargets::deb::Contents"
     text = f"""
 Dir::Etc::sourcelist "{folder}/sources.list";
@@ -118,4 +120,4 @@ def _shipped(indices: list[Path]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

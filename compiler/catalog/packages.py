@@ -53,7 +53,8 @@ def vllm_requirements(version: str) -> Requirements | None:
 def litellm_requirements() -> Requirements:
     """Those of LiteLLM's proxy."""
     found = _read("gateways", f"litellm-{LITELLM_VERSION}", LITELLM_REQUIREMENT)
-    assert found is not None  # noqa: S101  a file of this package
+    if found is None:
+        raise RuntimeError(f"this copy of stackc lacks the packages of LiteLLM {LITELLM_VERSION}")
     return found
 
 

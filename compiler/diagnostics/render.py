@@ -95,15 +95,21 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
+# os.fsdecode carries a byte that is no UTF-8 as a half character.
+_CARRIER = 0xDC00
+_CARRIED_BYTES = range(_CARRIER + 0x80, _CARRIER + 0x100)
+_TWO_DIGITS, _FOUR_DIGITS = 0x100, 0x10000
+
+
 def _escaped(char: str) -> str:
     if char.isprintable() or char == "\t":
         return char
     number = ord(char)
-    if 0xDC80 <= number <= 0xDCFF:  # noqa: PLR2004 - os.fsdecode's way to carry a byte
-        number -= 0xDC00
-    if number <= 0xFF:  # noqa: PLR2004
+    if number in _CARRIED_BYTES:
+        number -= _CARRIER
+    if number < _TWO_DIGITS:
         return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004
+    return f"\\u{number:04x}" if number < _FOUR_DIGITS else f"\\U{number:08x}"
 
 
 def plain_data(value: Any) -> Any:

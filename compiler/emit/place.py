@@ -14,6 +14,7 @@ from pathlib import Path
 from compiler.emit.owned import is_folder, is_own
 from compiler.render.environment import template_folder
 
+# All compared with and never used, which is what S108 asks about.
 # Folders of the system, in which nothing is anybody's output, and those that hold what others have put there: an output
 # may be below these, but not be one of them.
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
