@@ -6,16 +6,15 @@ artifacts in `shows` must then change, and hold the value where the locator says
 
 from __future__ import annotations
 
-from compiler.plan.ir import Basis, RowKind, Verdict
+from compiler.plan.ir import Verdict
 from tests.faithfulness.knobs_around import AROUND
+from tests.faithfulness.knobs_ledger import OF_LEDGER
 from tests.faithfulness.samples import with_parts
 from tests.faithfulness.table import CHECKED, FIGURE, OPTION, PEOPLE, SCRIPT, TARGET, Knob, in_plan_only
 from tests.unit.plan_samples import COMMIT, UUIDS, one_on_cpu, one_on_two_gpus
 
 NODE, SERVICE, MODEL = ("node",), ("services", 0), ("services", 0, "model")
 CACHE, ARGUMENT, TIMEOUTS = (*SERVICE, "kv_cache"), (*SERVICE, "arguments", 3), (*SERVICE, "timeouts")
-DEVICE, SERVER = ("devices", 0), ("devices", 0, "servers", 0)
-ROW = (*SERVER, "rows", 0)
 UNIT = "duo-coder.service"
 GPUS_OF_BIG = "services.big.deploy.resources.reservations.devices.0.device_ids"
 HUB = "/nonexistent/.cache/huggingface/hub"
@@ -393,23 +392,6 @@ OF_PARTS = (
         CHECKED,
         sample=with_parts,
     ),
-)
-
-OF_LEDGER = (
-    in_plan_only("DeviceLedger.index", (*DEVICE, "index"), 3, "devices.0.index", FIGURE),
-    in_plan_only("DeviceLedger.total", (*DEVICE, "total"), 9, "devices.0.total_bytes", FIGURE),
-    in_plan_only("DeviceLedger.total_source", (*DEVICE, "total_source"), "x", "devices.0.total_source", PEOPLE),
-    in_plan_only("DeviceLedger.reserve", (*DEVICE, "reserve"), 9, "devices.0.reserve_bytes", FIGURE),
-    in_plan_only("ServerLedger.service", (*SERVER, "service"), "x", "devices.0.servers.0.service", FIGURE),
-    in_plan_only("LedgerRow.kind", (*ROW, "kind"), RowKind.PROCESS, "devices.0.servers.0.rows.0.kind", FIGURE),
-    in_plan_only("LedgerRow.title", (*ROW, "title"), "x", "devices.0.servers.0.rows.0.title", PEOPLE),
-    in_plan_only("LedgerRow.basis", (*ROW, "basis"), Basis.DERIVED, "devices.0.servers.0.rows.0.basis", PEOPLE),
-    in_plan_only("LedgerRow.source", (*ROW, "source"), "x", "devices.0.servers.0.rows.0.source", PEOPLE),
-    in_plan_only("ByteRange.low", (*ROW, "bytes", "low"), 9, "devices.0.servers.0.rows.0.bytes.low", FIGURE),
-    in_plan_only(
-        "ByteRange.expected", (*ROW, "bytes", "expected"), 9, "devices.0.servers.0.rows.0.bytes.expected", FIGURE
-    ),
-    in_plan_only("ByteRange.high", (*ROW, "bytes", "high"), 2**40, "devices.0.servers.0.rows.0.bytes.high", FIGURE),
 )
 
 KNOBS = (*OF_STACK, *OF_SERVICE, *OF_MODEL, *OF_PARTS, *OF_LEDGER, *AROUND)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import re
 import subprocess
 import tempfile
@@ -21,14 +20,11 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from compiler.cli.main import cli
-from compiler.memory.layouts import dtype_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import stored_tensors
 from tests.conftest import tool
-from tests.hub.builders import AWQ, COMMIT, header
+from tests.hub.builders import COMMIT, header
 from tests.hub.recordings import Recording
 from tests.hub.server import Fault, LoopbackHub, serve
+from tests.properties.hub_answers import ANSWERS, CONFIG, SHARDS, end_of
 
 SPEC = """\
 stack: hostile
@@ -42,65 +38,6 @@ targets: [scripts, systemd, compose]
 """
 # A folder that only an injected command or an escaped path would make.
 OUTSIDE = f"{tempfile.gettempdir()}/stackc-hostile-outside"
-
-_CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2048,
-    "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 1000,
-    "max_position_embeddings": 4096, "torch_dtype": "float16", "tie_word_embeddings": False,
-}  # fmt: skip
-_SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-
-
-def _tensors(quantization: dict[str, Any] | None) -> dict[str, Any]:
-    """The header of a checkpoint that is whole."""
-    block = read_quantization("awq", quantization, _CONFIG) if quantization is not None else None
-    found: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for tensor in stored_tensors(read_architecture(_CONFIG), block):
-        size = math.prod(tensor.shape) * dtype_bytes(tensor.dtype)
-        offsets = [end, end := end + size]
-        found[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets}
-    return found
-
-
-def _end(tensors: dict[str, Any]) -> int:
-    return max(int(tensor["data_offsets"][1]) for name, tensor in tensors.items() if name != "__metadata__")
-
-
-_TENSORS = _tensors(None)
-
-
-def _info(repo: str, files: tuple[str, ...], base: str | None = None) -> dict[str, Any]:
-    """The Hub's answer about a repository, without sizes: one that contradicts a header would end the story early."""
-    tags = ["safetensors", "license:apache-2.0", *([f"base_model:quantized:{base}"] if base else [])]
-    card = {"license": "apache-2.0", **({"base_model": base} if base else {})}
-    return {
-        "id": repo, "modelId": repo, "author": "acme", "sha": COMMIT, "private": False, "gated": False,
-        "disabled": False, "lastModified": "2024-09-24T15:48:47.000Z", "pipeline_tag": "text-generation", "tags": tags,
-        "cardData": card, "siblings": [{"rfilename": path, "blobId": "0" * 40} for path in files],
-    }  # fmt: skip
-
-
-_SMALL = ("config.json", "generation_config.json", "tokenizer_config.json")
-# A stray copy beside the shards, so that the index is read.
-BASE_FILES = (*_SMALL, "model.safetensors.index.json", "model.safetensors", *_SHARDS)
-PACKED_FILES = (*_SMALL, "quant_config.json", "additional_chat_templates/rag.jinja", "model.safetensors")
-# Everything that the Hub says, by the pattern of the path that asks for it, or by repository and file.
-ANSWERS: dict[str, Any] = {
-    r"^/api/models/acme/base(?:[/?]|$)": _info("acme/base", BASE_FILES),
-    r"^/api/models/acme/base-AWQ(?:[/?]|$)": _info("acme/base-AWQ", PACKED_FILES, "acme/base"),
-    r"^/api/models\?": [{"id": "acme/base-AWQ", "tags": ["safetensors", "base_model:quantized:acme/base"]}],
-    "acme/base:config.json": _CONFIG,
-    "acme/base:generation_config.json": {"temperature": 0.7, "top_k": 20, "skip_special_tokens": True},
-    "acme/base:tokenizer_config.json": {"chat_template": "{{ messages }}", "model_max_length": 4096},
-    "acme/base:model.safetensors.index.json": {
-        "metadata": {"total_size": 2_050_048}, "weight_map": {"model.norm.weight": _SHARDS[0], "b": _SHARDS[1]},
-    },
-    f"acme/base:{_SHARDS[0]}": _TENSORS,
-    "acme/base-AWQ:config.json": _CONFIG,
-    "acme/base-AWQ:quant_config.json": AWQ,
-    "acme/base-AWQ:model.safetensors": _tensors(AWQ),
-}  # fmt: skip
 
 # Text that cannot be written by json.dumps is put in afterwards.
 RAW = {"@deep@": "[" * 100_000 + "]" * 100_000, "@nested@": '{"a":' * 40 + "1" + "}" * 40, "@digits@": "9" * 5000}
@@ -207,7 +144,7 @@ def answer(server: LoopbackHub, answers: dict[str, Any]) -> None:
             encoded = text.encode()
             prefix = len(encoded).to_bytes(8, "little") if path.endswith(".safetensors") else b""
             contents[repo][path] = prefix + encoded
-    contents["acme/base"][_SHARDS[1]] = header({"model.layers.0.x": ("F16", [4], 8)})
+    contents["acme/base"][SHARDS[1]] = header({"model.layers.0.x": ("F16", [4], 8)})
     server.repositories = {repo: Recording(repo, COMMIT, files={}, contents=held) for repo, held in contents.items()}
 
 
@@ -321,10 +258,8 @@ INFO = r"^/api/models/acme/base(?:[/?]|$)"
         pytest.param(PACKED, _tensor("model.embed_tokens.weight", "F16", [], 2), id="scalar-embedding"),
         pytest.param(PACKED, _tensor("model.embed_tokens.weight", "F16", [0, 4], 0), id="empty-embedding"),
         pytest.param("acme/base:model.safetensors.index.json", {"weight_map": {"a": ["b"]}}, id="weight-map"),
-        pytest.param(
-            "acme/base:config.json", {**_CONFIG, "rope_scaling": {"type": ["x"], "factor": 2}}, id="rope-type"
-        ),
-        pytest.param("acme/base:config.json", {**_CONFIG, "torch_dtype": ["\x1b"]}, id="type"),
+        pytest.param("acme/base:config.json", {**CONFIG, "rope_scaling": {"type": ["x"], "factor": 2}}, id="rope-type"),
+        pytest.param("acme/base:config.json", {**CONFIG, "torch_dtype": ["\x1b"]}, id="type"),
         pytest.param("acme/base:config.json", "@deep@", id="deep-config"),
         pytest.param(INFO, "@deep@", id="deep-info"),
         pytest.param(INFO, {**ANSWERS[INFO], "sha": "f" * 40 + "\n"}, id="commit"),
@@ -370,8 +305,8 @@ def carrying(text: str) -> dict[str, Any]:
         "modules_to_not_convert": [f"no such module {text}"],
         text: text,
     }
-    for tensors in (answers[f"acme/base:{_SHARDS[0]}"], answers["acme/base-AWQ:model.safetensors"]):
-        end = _end(tensors)
+    for tensors in (answers[f"acme/base:{SHARDS[0]}"], answers["acme/base-AWQ:model.safetensors"]):
+        end = end_of(tensors)
         tensors |= {"__metadata__": {text: text}}
         tensors |= {f"x{text}": {"dtype": "F16", "shape": [0], "data_offsets": [end, end]}}
     return answers
