@@ -16,6 +16,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
+# A terminal on which no sentence is broken.
+WIDE = {"COLUMNS": "400"}
+
 # A slow machine is no bug. CI asks the same questions every time, so that what it says depends on the change alone;
 # everywhere else each run asks new ones.
 settings.register_profile("default", deadline=None)

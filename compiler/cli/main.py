@@ -22,6 +22,7 @@ COMMANDS = {
     "gpus": "List the GPUs that a spec may name.",
     "images": "List the container images of stacks, and pin them by digest.",
     "lock": "Resolve models against the Hugging Face Hub and write the lock.",
+    "plan": "Show each GPU as a line of blocks, and the services as a table.",
     "sbom": "List what stacks deploy as a CycloneDX bill of materials.",
 }
 

@@ -1,0 +1,51 @@
+"""What the terminal can show: its width, its colours, its characters. Off a terminal, text is plain."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TextIO
+
+import click
+
+from compiler.diagnostics.render import visible
+from compiler.report.paint import ASCII, BLOCKS, Glyphs, Line
+
+_NARROWEST, _WIDEST = 40, 400
+
+
+def terminal_width() -> int:
+    """Columns to write in: those of the terminal or of COLUMNS, and 80 where there is neither."""
+    return min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size((80, 24)).columns))
+
+
+def has_color(stream: TextIO) -> bool:
+    """Whether to colour: https://no-color.org, then https://force-color.org, then whether it is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def glyphs_of(stream: TextIO) -> Glyphs:
+    """Blocks, or ASCII where the stream's encoding has none, and on a terminal whose locale is C."""
+    try:
+        "".join((BLOCKS.weights, BLOCKS.kv_cache, BLOCKS.margin, BLOCKS.start)).encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return ASCII
+    # Python writes UTF-8 in the C locale too, which says nothing about the terminal.
+    locale = next((os.environ[key] for key in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(key)), "")
+    return ASCII if stream.isatty() and locale in ("C", "POSIX") else BLOCKS
+
+
+def echo(line: str | Line) -> None:
+    """Print a line of the answer."""
+    if isinstance(line, str):
+        click.echo(visible(line))
+        return
+    styled = (
+        click.style(visible(each.text), each.color, bold=each.is_bold or None, dim=each.is_dim or None) for each in line
+    )
+    click.echo("".join(styled), color=has_color(sys.stdout))
