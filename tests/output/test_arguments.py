@@ -41,6 +41,7 @@ OPTIONS = {
     "images": ["--pin", "--upgrade", "--format"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
     "plan": ["--deny", "--format"],
+    "report": ["--out", "--service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
@@ -108,6 +109,8 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
         ["compile", word],
         ["explain", word],
         ["plan", word],
+        ["report", word],
+        ["report", "stacks/tiny-cpu.yaml", "--service", word],
         ["lock", word],
         ["compile", "stacks/tiny-cpu.yaml", "--check", "--output", word],
         ["compile", "stacks/tiny-cpu.yaml", "--check", "--templates", word],
