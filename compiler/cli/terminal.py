@@ -12,12 +12,15 @@ import click
 from compiler.diagnostics.render import visible
 from compiler.report.paint import ASCII, BLOCKS, Glyphs, Line
 
-_NARROWEST, _WIDEST = 40, 400
+_NARROWEST, _DEFAULT, _WIDEST = 40, 80, 400
 
 
 def terminal_width() -> int:
     """Columns to write in: those of the terminal or of COLUMNS, and 80 where there is neither."""
-    return min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size((80, 24)).columns))
+    # The library's answer off a terminal would be that of the terminal behind it.
+    asks = sys.stdout.isatty() or "COLUMNS" in os.environ
+    columns = shutil.get_terminal_size((_DEFAULT, 24)).columns if asks else _DEFAULT
+    return min(_WIDEST, max(_NARROWEST, columns))
 
 
 def has_color(stream: TextIO) -> bool:

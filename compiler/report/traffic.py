@@ -13,6 +13,8 @@ from compiler.targets.readme_tables import http_address
 WIDTH = 680
 _ROW, _TOP = 46, 8
 _BOX = 34
+# Where ways begin: at the gateway's box, or at the clients'; they bend, and run straight into the servers.
+_FROM_GATEWAY, _FROM_CLIENTS, _BEND, _SERVERS = 254, 70, 52, 444
 # Of a font of 12 units.
 _LETTERS_OF_DOOR, _LETTERS_OF_SERVER, _LETTERS_OF_NAME = 21, 31, 19
 
@@ -22,7 +24,8 @@ class Stop:
     """A server at the end of a way.
 
     Attributes:
-        y: of its box; `middle` is where its line ends, `from_y` where that begins.
+        y: of its box; `middle` is where its line ends.
+        path: of that line.
         label: beside the line: the model's name in requests, and its part of them.
         title: the whole of what is shortened.
     """
@@ -32,7 +35,7 @@ class Stop:
     color: int
     y: int
     middle: int
-    from_y: int
+    path: str
     label: str
     title: str
     is_candidate: bool
@@ -43,7 +46,7 @@ class Traffic:
     """A picture of WIDTH × `height`.
 
     Attributes:
-        door: what clients talk to: the gateway, or `no gateway`; `address` where it listens.
+        door: the kind of the gateway, empty where there is none; `address` where it listens.
         door_y: of its box, `door_middle` its middle.
         sentences: rollouts and limits in words.
     """
@@ -67,7 +70,7 @@ def traffic(plan: Plan, colors: dict[str, int], most: int) -> Traffic:
     stops = tuple(_stop(plan, colors, index, way, height) for index, way in enumerate(shown))
     return Traffic(
         height=height,
-        door=gateway.kind if gateway is not None else "no gateway",
+        door=gateway.kind if gateway is not None else "",
         address=shortened(http_address(gateway.host, gateway.port), _LETTERS_OF_DOOR, "…") if gateway else "",
         door_y=height // 2 - _BOX // 2,
         door_middle=height // 2,
@@ -107,6 +110,8 @@ def _of_route(route: Route) -> Iterator[_Way]:
 def _stop(plan: Plan, colors: dict[str, int], index: int, way: _Way, height: int) -> Stop:
     service = plan.service(way.service)
     middle = _TOP + index * _ROW + _ROW // 2
+    start = _FROM_CLIENTS if plan.gateway is None else _FROM_GATEWAY
+    bend, center = start + _BEND, height // 2
     part = "" if way.part is None else f" {way.part} %"
     address = http_address(service.host, service.port)
     return Stop(
@@ -115,7 +120,7 @@ def _stop(plan: Plan, colors: dict[str, int], index: int, way: _Way, height: int
         color=colors[way.service],
         y=middle - _BOX // 2,
         middle=middle,
-        from_y=height // 2,
+        path=f"M{start} {center}C{start + 30} {center} {bend - 30} {middle} {bend} {middle}H{_SERVERS}",
         label=shortened(way.name, _LETTERS_OF_NAME - len(part), "…") + part,
         title=f"requests for {way.name}{part} go to {way.service} at {address}",
         is_candidate=way.is_candidate,
