@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def command(specs: tuple[Path, ...], *, out: Path | None, services: tuple[str, .
 
     The page is one file that needs no network. The same specs and locks give the same bytes.
     """
+    if form == "html" and out is None and sys.stdout.isatty():
+        raise click.UsageError("a page is for a browser: name a file, such as --out report.html")
     stacks, diagnostics = explained_stacks(spec_paths(specs))
     diagnostics = levels.applied(diagnostics)
     reported = "json" if form == "json" and out is None else "text"

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from compiler.memory.kv_cache import KvLayout, largest
 from compiler.plan.ir import Service
+from compiler.solve.terms import DEFAULT_MAX_NUM_SEQS
 from compiler.units import format_tokens
 
 WIDTH, HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 44
 _MOST_TICKS = 8
+_SPARSE = 50  # a curve of more requests grows by a fiftieth from point to point
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,21 @@ def capacity_steps(layout: KvLayout, service: Service) -> tuple[Step, ...]:
     if not layout.blocks_per_request(limit):
         return ()
     steps: dict[int, int] = {}
-    for requests in range(1, service.max_num_seqs + 1):
+    for requests in _counts(service.max_num_seqs):
         tokens = layout.max_length(blocks, limit=limit, concurrency=requests)
         if not tokens:
             break
         steps[tokens] = requests
     return tuple(Step(requests, tokens) for tokens, requests in sorted(steps.items()))
+
+
+def _counts(most: int) -> Iterator[int]:
+    """Numbers of requests to ask about: all up to the most by default, and beyond it some, up to the most."""
+    count = 1
+    while count < most:
+        yield count
+        count += 1 if count < DEFAULT_MAX_NUM_SEQS[0] else -(-count // _SPARSE)
+    yield most
 
 
 def requests_at_once(layout: KvLayout, service: Service, tokens: int) -> int:

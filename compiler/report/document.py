@@ -1,11 +1,13 @@
-"""Pages and pictures as text."""
+"""Pages and pictures as text. All of it is ASCII: no server and no terminal can get its encoding wrong."""
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from compiler.diagnostics.render import plain_data
 from compiler.plan.ir import Plan
 from compiler.render.environment import render_page
 from compiler.report.page import Page
@@ -14,19 +16,28 @@ from compiler.report.picture import ledger_picture
 
 def html_of(page: Page) -> str:
     """One HTML file that asks for nothing."""
-    return _printable(render_page("report/page.html", page=page))
+    return _as_ascii(render_page("report/page.html", page=page))
 
 
 def svg_of(plans: Iterable[Plan]) -> str:
     """The ledger of one stack as an SVG file."""
-    return _printable(render_page("report/ledger.svg", picture=ledger_picture(plans)))
+    return _as_ascii(render_page("report/ledger.svg", picture=ledger_picture(plans)))
 
 
 def json_of(page: Page) -> str:
     """The page's content for programs."""
-    return json.dumps(asdict(page), indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+    return json.dumps(plain_data(asdict(page)), indent=2, sort_keys=True, ensure_ascii=True) + "\n"
 
 
-def _printable(text: str) -> str:
-    """Half characters and controls, which XML has no way to write, as U+FFFD."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+def _as_ascii(markup: str) -> str:
+    """References in place of all other characters; what markup may not hold, or turns text around, is U+FFFD."""
+    if not markup.isascii() or not markup.replace("\n", "").isprintable():
+        markup = "".join("\ufffd" if _is_unfit(char) else char for char in markup)
+    return markup.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _is_unfit(char: str) -> bool:
+    return char not in "\n\t" and unicodedata.category(char) in _UNFIT
+
+
+_UNFIT = {"Cc", "Cf", "Cs", "Cn"}

@@ -187,7 +187,7 @@ def layout(block_size: int, window: int | None = None) -> KvLayout:
     block_size=st.sampled_from([16, 32, 128]),
     blocks=st.integers(1, 20_000),
     longest=st.integers(1, 200_000),
-    seats=st.integers(1, 64),
+    seats=st.integers(1, 64) | st.integers(1, 10**9),
     window=st.none() | st.integers(1, 4096),
 )
 def test_each_step_is_the_last_length_that_so_many_requests_may_have(
