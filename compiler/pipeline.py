@@ -168,7 +168,7 @@ def explain_stack(
     parsers = {name: known_parsers(lock, name, inputs.release.version) for name in spec.services}
     placed = (server.demand for solution in solutions.values() for server in solution.servers)
     layouts = {demand.service: demand.layout for demand in placed}
-    return Explained(plans, judge_stack(spec, lock, inputs.release), parsers, layouts), diagnostics
+    return Explained(plans, judge_stack(spec, lock, inputs.release, solutions), parsers, layouts), diagnostics
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -31,13 +32,13 @@ def json_of(page: Page) -> str:
 
 def _as_ascii(markup: str) -> str:
     """References in place of all other characters; what markup may not hold, or turns text around, is U+FFFD."""
-    if not markup.isascii() or not markup.replace("\n", "").isprintable():
-        markup = "".join("\ufffd" if _is_unfit(char) else char for char in markup)
-    return markup.encode("ascii", "xmlcharrefreplace").decode("ascii")
+    return _ODD.sub(_referred, markup)
 
 
-def _is_unfit(char: str) -> bool:
-    return char not in "\n\t" and unicodedata.category(char) in _UNFIT
+def _referred(match: re.Match[str]) -> str:
+    char = match[0]
+    return f"&#{0xFFFD if unicodedata.category(char) in _UNFIT else ord(char)};"
 
 
+_ODD = re.compile(r"[^\n\t -~]")
 _UNFIT = {"Cc", "Cf", "Cs", "Cn"}

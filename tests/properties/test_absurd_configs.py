@@ -17,6 +17,7 @@ from compiler.memory.packing import read_quantization
 from compiler.memory.read import read_architecture
 from compiler.memory.tensors import expected_tensors
 from compiler.solve.judgements import judge_stack
+from compiler.solve.stack import attempt_stack
 from compiler.spec.models import Spec
 from tests.unit.test_headers_against_config import FAMILIES
 
@@ -45,7 +46,9 @@ def judged(config: dict[str, Any], block: dict[str, Any] | None, held: TensorFac
         source="folder", config=config, quantization=block, tensors=held, unconfirmed=() if held else ("tensors",)
     )
     service = LockedService(model="a/b", quantization=("auto",), candidates=("a/b",))
-    (row,) = judge_stack(SPEC, Lock(schema=1, services={"s": service}, models={"a/b": facts}), RELEASES["0.33.0"])["s"]
+    lock, release = Lock(schema=1, services={"s": service}, models={"a/b": facts}), RELEASES["0.33.0"]
+    found = attempt_stack(SPEC, lock, release)
+    (row,) = judge_stack(SPEC, lock, release, found if isinstance(found, dict) else {})["s"]
     assert row.reason
 
 
