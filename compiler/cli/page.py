@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -12,12 +15,13 @@ from compiler.cli.paths import FILE
 from compiler.cli.plan import explained_stacks
 from compiler.cli.report import DENY, finish, unwritable
 from compiler.cli.specs import spec_paths
-from compiler.diagnostics import has_errors
+from compiler.diagnostics import Diagnostic, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.pipeline import Explained
 from compiler.report.document import html_of, json_of, svg_of
 from compiler.report.page import report_page
 from compiler.source.files import write_changed
+from compiler.spec.read import lock_path
 
 
 @click.command("report")
@@ -38,25 +42,45 @@ def command(specs: tuple[Path, ...], *, out: Path | None, services: tuple[str, .
 
     The page is one file that needs no network. The same specs and locks give the same bytes.
     """
-    if form == "html" and out is None and sys.stdout.isatty():
-        raise click.UsageError("a page is for a browser: name a file, such as --out report.html")
-    stacks, diagnostics = explained_stacks(spec_paths(specs))
+    paths = spec_paths(specs)
+    _check_place(out, paths, form)
+    stacks, diagnostics = explained_stacks(paths)
     diagnostics = levels.applied(diagnostics)
-    reported = "json" if form == "json" and out is None else "text"
     if has_errors(diagnostics) or not stacks:
-        finish(reported, diagnostics, result={}, lines=())
+        finish(_reported(form), diagnostics, result={}, lines=())
     _check(stacks, services, form)
     described = frozenset(services)
     if form == "json" and out is None:
-        finish("json", diagnostics, result={"report": asdict(report_page(stacks, described))}, lines=())
+        finish(form, diagnostics, result={"report": asdict(report_page(stacks, described))}, lines=())
     text = _drawn(stacks, described, form)
     if out is None:
-        finish("text", diagnostics, result={}, lines=text.splitlines())
+        finish(_reported(form), diagnostics, result={}, lines=text.splitlines())
+    _write(out, text, form, diagnostics)
+
+
+def _reported(form: str) -> str:
+    """How findings are reported: pages and pictures are for people."""
+    return "json" if form == "json" else "text"
+
+
+def _check_place(out: Path | None, specs: Iterable[Path], form: str) -> None:
+    """Refuse to fill a terminal with HTML, or to write over what is drawn."""
+    if out is None:
+        if form == "html" and sys.stdout.isatty():
+            raise click.UsageError("a page is for a browser: name a file, such as --out report.html")
+        return
+    inputs = {os.path.realpath(path) for spec in specs for path in (spec, lock_path(spec))}
+    if os.path.realpath(out) in inputs:
+        raise click.UsageError(f"--out {out} is what is drawn, and would be written over")
+
+
+def _write(out: Path, text: str, form: str, diagnostics: tuple[Diagnostic, ...]) -> NoReturn:
     try:
         changed = write_changed(out, text.encode())
     except OSError as error:
-        finish("text", (*diagnostics, unwritable(str(out), error)), result={}, lines=())
-    finish("text", diagnostics, result={}, lines=[f"{out}: {'written' if changed else 'unchanged'}"])
+        finish(_reported(form), (*diagnostics, unwritable(str(out), error)), result={}, lines=())
+    lines = [f"{out}: {'written' if changed else 'unchanged'}"]
+    finish(_reported(form), diagnostics, result={"output": str(out)}, lines=lines)
 
 
 def _drawn(stacks: dict[str, Explained], described: frozenset[str], form: str) -> str:

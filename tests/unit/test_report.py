@@ -138,9 +138,11 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     for form in ("html", "svg", "json"):
         out = tmp_path / f"report.{form}"
         arguments = (spec, "--format", form, "--out", str(out))
-        assert report(*arguments).stdout == f"{out}: written\n"
+        told = report(*arguments).stdout
+        assert json.loads(told)["output"] == str(out) if form == "json" else told == f"{out}: written\n"
         before = out.read_bytes()
-        assert report(*arguments).stdout == f"{out}: unchanged\n"
+        told = report(*arguments).stdout
+        assert form == "json" or told == f"{out}: unchanged\n"
         assert out.read_bytes() == before
         assert str(ROOT) not in before.decode()
 
@@ -296,6 +298,10 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     unfit = report("tests/cases/errors/llama-70b-fp16/llama-70b-fp16.yaml", "--out", str(tmp_path / "x.html"))
     assert (unfit.exit_code, list(tmp_path.iterdir())) == (1, [])
     assert "error[E0401]" in unfit.stderr
+    for taken in ("x.yaml", "x.lock.yaml"):
+        (tmp_path / taken).write_text("")
+        over = report(str(tmp_path / "x.yaml"), "--out", str(tmp_path / taken))
+        assert (over.exit_code, (tmp_path / taken).read_text()) == (2, "")
     unwritable = report("stacks/coder-96gb.yaml", "--out", str(tmp_path / "none" / "x.html"))
     assert "E0601" in unwritable.stderr
 
