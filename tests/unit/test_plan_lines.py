@@ -149,10 +149,11 @@ def run_plan(**environment: str) -> bytes:
     return subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, check=True).stdout
 
 
-def run_on_terminal(**environment: str) -> bytes:
+def run_on_terminal(command_name: str = "plan", code: int = 0, **environment: str) -> bytes:
     """The same with a terminal as its output."""
     parent, child = pty.openpty()
-    command = [sys.executable, "-c", "from compiler.cli.main import main; main()", "plan", "stacks/tiny-cpu.yaml"]
+    program = [sys.executable, "-c", "from compiler.cli.main import main; main()"]
+    command = [*program, command_name, "stacks/tiny-cpu.yaml"]
     clean = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "80", **environment}
     process = subprocess.Popen(command, cwd=ROOT, env=clean, stdout=child, stderr=subprocess.DEVNULL)
     os.close(child)
@@ -163,7 +164,7 @@ def run_on_terminal(**environment: str) -> bytes:
     except OSError:  # the other end is closed
         pass
     os.close(parent)
-    assert process.wait() == 0
+    assert process.wait() == code
     return bytes(output)
 
 
@@ -185,6 +186,10 @@ def test_where_blocks_cannot_be_printed_there_is_ascii() -> None:
     assert b"=" in run_plan(PYTHONIOENCODING="ascii")
     assert run_on_terminal(LC_ALL="C", NO_COLOR="1").isascii()
     assert "▓".encode() in run_on_terminal(LC_ALL="C.UTF-8")
+
+
+def test_a_page_is_not_poured_into_a_terminal() -> None:
+    assert run_on_terminal("report", code=2) == b""
 
 
 def test_a_plan_that_does_not_fit_is_an_error() -> None:
