@@ -154,9 +154,7 @@ def service_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[st
     yield from wrapped(f"{service.name}: {plan.verdict.value} on {where}", 0)
     for fact in _facts(service):
         yield from wrapped(fact)
-    for device in plan.devices:
-        if device.index in service.devices:
-            yield from _ledger_lines(device, service, sources=sources)
+    yield from ledger_lines(plan, service, sources=sources)
     for argument in service.arguments:
         yield from wrapped(f"{' '.join((argument.flag, *argument.words))}  ({argument.reason})")
 
@@ -178,7 +176,14 @@ def _facts(service: Service) -> Iterator[str]:
         yield f"solved for: {', '.join(f'{key} {found[key]}' for key in service.solved)}, the most that fit"
 
 
-def _ledger_lines(device: DeviceLedger, service: Service, *, sources: bool) -> Iterator[str]:
+def ledger_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[str]:
+    """What a service takes of each of its devices, row by row."""
+    for device in plan.devices:
+        if device.index in service.devices:
+            yield from _device_lines(device, service, sources=sources)
+
+
+def _device_lines(device: DeviceLedger, service: Service, *, sources: bool) -> Iterator[str]:
     server = next(server for server in device.servers if server.service == service.name)
     of_total = f" ({device.total_source})" if sources else ""
     yield from wrapped(f"device {device.index}, {format_gib(device.total)} GiB{of_total}: GiB expected, at most")

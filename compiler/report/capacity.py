@@ -41,6 +41,7 @@ class Curve:
         line: path of the steps; `area` closes it along the axis.
         promised_x, promised_y: where the spec's context and concurrency lie.
         rows: lengths and how many such requests fit at once, for the table.
+        source: of all of these.
     """
 
     service: str
@@ -52,6 +53,7 @@ class Curve:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     rows: tuple[tuple[str, str], ...]
+    source: str
 
 
 def capacity_steps(layout: KvLayout, service: Service) -> tuple[Step, ...]:
@@ -128,7 +130,14 @@ def capacity_curve(layout: KvLayout, service: Service) -> Curve | None:
             (format_tokens(n), str(requests_at_once(layout, service, n)))
             for n in dict.fromkeys((*_powers(axes.shortest, axes.longest), axes.longest))
         ),
+        source=_source(service),
     )
+
+
+def _source(service: Service) -> str:
+    cache = service.kv_cache
+    blocks = f"{cache.num_blocks} blocks of {cache.block_size} tokens, of which vLLM keeps one for itself"
+    return f"{blocks} (vllm/v1/kv_cache_interface.py), and at most {service.max_num_seqs} requests (--max-num-seqs)"
 
 
 def _path(axes: _Axes, steps: tuple[Step, ...]) -> Iterator[str]:

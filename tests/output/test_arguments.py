@@ -40,7 +40,7 @@ OPTIONS = {
     "gpus": ["--format", "--sources", "--verbose"],
     "images": ["--pin", "--upgrade", "--format"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
-    "plan": ["--deny", "--format"],
+    "plan": ["--deny", "--format", "--verbose"],
     "report": ["--out", "--service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
 }

@@ -60,6 +60,13 @@ def test_the_page_fits_and_asks_for_nothing(
     assert page.value(PAPER) == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 23, 27)"}[scheme]
 
 
+def test_no_script_would_run(page: Browser, tmp_path: Path, files: dict[str, Path]) -> None:
+    path = tmp_path / "evil.html"
+    path.write_text(files["nodes.html"].read_text().replace("<main>", "<main><script>document.title = 'ran'</script>"))
+    page.open(path, width=400)
+    assert page.value("document.title") == "two-nodes"
+
+
 def test_bars_are_filled(page: Browser, files: dict[str, Path]) -> None:
     page.open(files["all.html"], width=1000)
     widths = page.value(

@@ -46,6 +46,7 @@ def widest(text: str) -> int:
 def test_no_line_of_a_shipped_stack_is_wider_than_the_terminal(path: Path) -> None:
     assert widest(shown("plan", str(path))) <= 80
     assert widest(shown("plan", str(path), COLUMNS="40")) <= 40
+    assert widest(shown("plan", str(path), "--verbose", COLUMNS="40")) <= 40
     assert widest(shown("explain", str(path))) <= 80
     assert widest(shown("explain", str(path), "--verbose")) <= 80
 
@@ -67,6 +68,8 @@ def test_sources_are_shown_when_asked_for() -> None:
     spec = str(ROOT / "stacks/coder-96gb.yaml")
     assert "sampler.py" not in shown("explain", spec)
     assert "sampler.py" in shown("explain", spec, "-v")
+    assert "sampler.py" not in shown("plan", spec)
+    assert "sampler.py" in shown("plan", spec, "-v")
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stack)
