@@ -10,7 +10,7 @@ from typing import TextIO
 import click
 
 from compiler.diagnostics.render import visible
-from compiler.report.paint import ASCII, BLOCKS, Glyphs, Line
+from compiler.report.paint import ASCII, BLOCKS, Glyphs, Line, Piece
 
 _NARROWEST, _DEFAULT, _WIDEST = 40, 80, 400
 
@@ -48,7 +48,11 @@ def echo(line: str | Line) -> None:
     if isinstance(line, str):
         click.echo(visible(line))
         return
-    styled = (
-        click.style(visible(each.text), each.color, bold=each.is_bold or None, dim=each.is_dim or None) for each in line
-    )
-    click.echo("".join(styled), color=has_color(sys.stdout))
+    click.echo("".join(map(_styled, line)), color=has_color(sys.stdout))
+
+
+def _styled(piece: Piece) -> str:
+    text = visible(piece.text)
+    if piece.color is None and not piece.is_bold and not piece.is_dim:
+        return text
+    return click.style(text, piece.color, bold=piece.is_bold or None, dim=piece.is_dim or None)

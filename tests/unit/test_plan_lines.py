@@ -49,6 +49,7 @@ def test_no_line_of_a_shipped_stack_is_wider_than_the_terminal(path: Path) -> No
     assert widest(shown("plan", str(path), "--verbose", COLUMNS="40")) <= 40
     assert widest(shown("explain", str(path))) <= 80
     assert widest(shown("explain", str(path), "--verbose")) <= 80
+    assert widest(shown("explain", str(path), "--verbose", COLUMNS="40")) <= 40
 
 
 def test_lists_keep_to_the_width_too() -> None:
