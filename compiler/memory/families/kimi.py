@@ -19,10 +19,12 @@ from compiler.memory.architecture import (
     Vector,
 )
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import check_activation
 from compiler.memory.families.hybrid import model
 from compiler.memory.families.latent_parts import LatentAttention
 from compiler.memory.families.mixers import KimiDelta, taps
 from compiler.memory.families.parts import Heads, embeddings, gated_mlp, head, norms
+from compiler.memory.families.terms import check_scoring
 
 # Narrower slices of experts are padded (KimiMoE).
 _LEAST_EXPERT_WIDTH = 256
@@ -32,6 +34,7 @@ _ROW_ALIGNMENT = 16
 def kimi_linear(name: str, config: Config) -> Architecture:
     """KimiLinearForCausalLM, which is the language model of Kimi K3 too."""
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
+    check_activation(config, ("silu", "situ"))
     delta, query = _delta(config), config.positive("num_attention_heads")
     mixer, latent, kinds = delta.mixer("self_attn", hidden), _latent(config), _kinds(config)
     attention, cached = latent.modules(), latent.latent_cache()
@@ -121,6 +124,7 @@ def _feed_forward(config: Config, hidden: int, *, routed: bool) -> tuple[Module,
 
 def _experts(config: Config, hidden: int) -> Iterator[Module]:
     name, count, width = "block_sparse_moe", config.positive("num_experts"), config.positive("moe_intermediate_size")
+    check_scoring(config, "moe_router_activation_func")
     yield Linear(f"{name}.gate", count, hidden, Split.REPLICATED, quantized=False)
     yield Vector(f"{name}.gate.e_score_correction_bias", count, dtype="F32")
     if shared := config.count("num_shared_experts", default=0):

@@ -11,6 +11,7 @@ from compiler.memory.architecture import Architecture, KeyCache, Layer, Linear, 
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.moe_parts import LAYER_NORMS, Frame, layers_like, routed, router, score_bias
 from compiler.memory.families.parts import attention, gated_mlp, norms
+from compiler.memory.families.terms import check_scoring
 from compiler.memory.families.vision import Renames, around
 from compiler.memory.families.vision_native import minimax_m3_tower
 
@@ -21,6 +22,7 @@ _NAMES: Renames = (
 
 
 def _text(name: str, config: Config) -> Architecture:
+    check_scoring(config)
     frame, count = Frame.read(config, config.positive("dense_intermediate_size")), config.layers()
     sparse = config.at("sparse_attention_config")
     picks, mixes = _marks(sparse, "sparse_attention_freq", count), _marks(config, "moe_layer_freq", count)
