@@ -319,6 +319,7 @@ class Architecture:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
+        whole_items: the tokens of an image or a video attend to each other (compiler/memory/whole_items.py).
         assumed: nothing is known of its layers, and they are counted by an upper bound, on one GPU only.
         kinds: one layer of each kind: those that are alike share one object.
     """
@@ -346,6 +347,7 @@ class Architecture:
     pipelined: bool = True
     copies_kv_heads: bool = True
     float16: bool = True
+    whole_items: bool = False
     assumed: bool = False
     kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 

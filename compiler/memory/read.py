@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from compiler.memory.architecture import Architecture
@@ -11,6 +12,7 @@ from compiler.memory.families import deepseek_v4, hybrid, kimi, mla, moe, moe_wi
 from compiler.memory.families.pooling import converted
 from compiler.memory.families.text_models import TEXT_MODELS
 from compiler.memory.families.vision_models import VISION_MODELS
+from compiler.memory.whole_items import keeps_items_whole
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -69,7 +71,9 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
     reader = FAMILIES.get(name) or converted(name, FAMILIES)
     if reader is None:
         raise UnsupportedArchitectureError(name)
-    return reader(name, Config(config))
+    file = Config(config)
+    architecture = reader(name, file)
+    return replace(architecture, whole_items=bool(architecture.encoders) and keeps_items_whole(file))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:
