@@ -154,6 +154,12 @@ def why_not_served_architecture(
     registry, keys = load_registry(release.version), config or {}
     code = keys.get("auto_map")
     code = code if isinstance(code, Mapping) else {}
+    if keys.get("speculators_config") is not None:
+        # vllm/transformers_utils/config.py:maybe_override_with_speculators takes the other model in its place.
+        return (
+            f"it is a draft for speculative decoding (`speculators_config`), and vLLM {registry.version} would serve "
+            "the model that it names, from the Hub"
+        )
     unread = _unreadable(registry, name, keys.get("model_type"), code, trusted=trusted)
     if unread is not None and not trusted:
         # Where code would not help, that is the reason.

@@ -72,8 +72,16 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
     if reader is None:
         raise UnsupportedArchitectureError(name)
     file = Config(config)
+    _check_head_dtype(file)
     architecture = reader(name, file)
     return replace(architecture, whole_items=bool(architecture.encoders) and keeps_items_whole(file))
+
+
+def _check_head_dtype(config: Config) -> None:
+    """vllm/config/model.py:_get_head_dtype of 0.33.0 knows no other names."""
+    head = config.text("head_dtype", default="model").lower()
+    if head not in ("model", "half", "float16", "float", "float32", "bfloat16"):
+        raise ConfigError(f"`head_dtype` must be a dtype that vLLM knows, not {head[:40]}")
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

@@ -6,10 +6,10 @@ Limits that contradict each other without a model are found in compiler/spec/che
 from __future__ import annotations
 
 from compiler.diagnostics import Edit
-from compiler.memory.architecture import Architecture
+from compiler.memory.architecture import Architecture, StateCache
 from compiler.memory.whole_items import whole_item
 from compiler.solve.problem import Problem, Remedy
-from compiler.solve.refusals import Candidate, Refusal
+from compiler.solve.refusals import Candidate, Refusal, engine_refusal
 from compiler.spec.engine_values import number
 
 _THRESHOLD = ("long_prefill_token_threshold", "long-prefill-token-threshold", "--long-prefill-token-threshold")
@@ -17,7 +17,19 @@ _THRESHOLD = ("long_prefill_token_threshold", "long-prefill-token-threshold", "-
 
 def limit_refusal(candidate: Candidate, architecture: Architecture) -> Refusal | None:
     """A limit with which vLLM would not start with this model."""
-    return _batch_refusal(candidate, architecture) or _threshold_refusal(candidate, architecture)
+    return (
+        _cut_refusal(candidate, architecture)
+        or _batch_refusal(candidate, architecture)
+        or _threshold_refusal(candidate, architecture)
+    )
+
+
+def _cut_refusal(candidate: Candidate, architecture: Architecture) -> Refusal | None:
+    """E0308: vllm/config/vllm.py:validate_block_size wants to cut images where states are kept at block boundaries."""
+    has_states = any(isinstance(cache, StateCache) for layer in architecture.kinds for cache in layer.caches)
+    if not (has_states and architecture.whole_items and candidate.spec.prefix_caching is not False):
+        return None
+    return engine_refusal(candidate, "its images are never cut, and vLLM keeps its states only where it may cut them")
 
 
 def _batch_refusal(candidate: Candidate, architecture: Architecture) -> Refusal | None:

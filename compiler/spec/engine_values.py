@@ -86,7 +86,9 @@ ONE_OF: Mapping[str, OneOf] = {
     "--cohere-format": OneOf(("cmd3", "cmd4"), "vLLM has no other"),
     "--load-format": OneOf(("auto", "safetensors"), _FILES),
     # vllm/config/vllm.py: anything else needs speculative decoding, whose memory the ledger does not follow.
-    "--per-request-spec-decode-metrics": OneOf(("none",), "the others need speculative decoding, which none is given"),
+    "--per-request-spec-decode-metrics": OneOf(
+        ("none",), "others need speculative decoding, which no server here does"
+    ),
     # xxHash is no cryptographic hash: a client could make a prompt that takes another's place in the cache.
     "--prefix-caching-hash-algo": OneOf(
         ("sha256", "sha256_cbor"), "xxHash lets a client forge another's prefix, and needs a package that vLLM lacks"

@@ -5,20 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
-from compiler.memory.config import Config
+from compiler.memory.config import Config, ConfigError
 from compiler.memory.read import read_architecture
 from compiler.memory.whole_items import keeps_items_whole, whole_item
 from compiler.solve.budget import Server, Solution
 from compiler.solve.problem import Problem
+from compiler.spec.models import ServiceSpec
 from compiler.units import GIB
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_memory import QWEN3_8B
 from tests.unit.test_memory_vision import GEMMA_3_27B
 from tests.unit.test_solve_seats import solved
 
+QWEN3_5_VL = {
+    "architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5", "dtype": "bfloat16",
+    "text_config": {
+        "model_type": "qwen3_5_text", "hidden_size": 1024, "intermediate_size": 3584, "num_hidden_layers": 24,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 248320,
+        "linear_num_key_heads": 16, "linear_num_value_heads": 16, "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "full_attention_interval": 4,
+        "max_position_embeddings": 262144,
+    },
+    "vision_config": {"out_hidden_size": 1024},
+}  # fmt: skip
 WHOLE = GEMMA_4_26B | {"text_config": GEMMA_4_26B["text_config"] | {"use_bidirectional_attention": "vision"}}
 VIDEO = 32 * (70 + 2 + 6)  # gemma4_mm.py:get_mm_max_tokens_per_item
 
@@ -115,6 +128,35 @@ def test_a_threshold_above_the_context_that_the_model_has() -> None:
     assert (found.code, found.path) == ("E0405", ("engine_args", "long-prefill-token-threshold"))
     assert found.notes == ("2000 − 1024 = 976 tokens",)
     assert server(config, context="max", engine_args={"long-prefill-token-threshold": 1024}).blocks > 0
+
+
+def test_a_head_of_an_unknown_dtype() -> None:
+    assert read_architecture(QWEN3_8B | {"head_dtype": "Float32"}).num_layers == 36
+    with pytest.raises(ConfigError, match="head_dtype"):
+        read_architecture(QWEN3_8B | {"head_dtype": "float64"})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "nvfp4", "fp8_e5m2"])
+def test_a_cache_is_kept_as_the_model_is_served_or_in_8_bits(dtype: str) -> None:
+    service = {"model": "a/b", "context": "8K", "port": 8000}
+    assert ServiceSpec.model_validate(service | {"kv_cache_dtype": "fp8"}).kv_cache_dtype == "fp8"
+    with pytest.raises(ValidationError):
+        ServiceSpec.model_validate(service | {"kv_cache_dtype": dtype})
+
+
+def test_images_that_are_not_cut_beside_states_at_boundaries() -> None:
+    config = QWEN3_5_VL | {"is_mm_prefix_lm": True}
+    found = problem(config)
+    assert found.code == "E0308"
+    assert "images are never cut" in found.message
+    assert server(config, engine_args={"enable-prefix-caching": False}).blocks > 0
+    assert server(QWEN3_5_VL).blocks > 0
+
+
+def test_a_draft_that_would_have_another_model_served() -> None:
+    found = problem(QWEN3_8B | {"speculators_config": {"verifier": {"name_or_path": "a/other"}}})
+    assert found.code == "E0308"
+    assert "speculators_config" in found.message
 
 
 def test_a_numa_node_is_that_of_one_gpu() -> None:
