@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from compiler.diagnostics import SourceText
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
 from compiler.memory.config import Config, ConfigError
@@ -14,13 +15,23 @@ from compiler.memory.read import read_architecture
 from compiler.memory.whole_items import keeps_items_whole, whole_item
 from compiler.solve.budget import Server, Solution
 from compiler.solve.problem import Problem
+from compiler.spec.engine_args import check_engine_args
+from compiler.spec.load import load_spec
 from compiler.spec.models import ServiceSpec
 from compiler.units import GIB
 from tests.unit.test_gemma4 import GEMMA_4_26B
+from tests.unit.test_hybrid import QWEN3_NEXT
 from tests.unit.test_memory import QWEN3_8B
 from tests.unit.test_memory_vision import GEMMA_3_27B
 from tests.unit.test_solve_seats import solved
 
+SPEC = """\
+stack: x
+engine: {{vllm: 0.33.0}}
+nodes: {{n: {{gpus: {{model: l40s}}}}}}
+services:
+  it: {{model: a/b, task: {task}, context: 1K, port: 8000, engine_args: {{{arguments}}}}}
+"""
 QWEN3_5_VL = {
     "architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5", "dtype": "bfloat16",
     "text_config": {
@@ -151,6 +162,33 @@ def test_images_that_are_not_cut_beside_states_at_boundaries() -> None:
     assert "images are never cut" in found.message
     assert server(config, engine_args={"enable-prefix-caching": False}).blocks > 0
     assert server(QWEN3_5_VL).blocks > 0
+
+
+def test_chunks_of_a_model_that_has_none() -> None:
+    assert read_architecture(QWEN3_8B | {"attention_chunk_size": 8192}).num_layers == 36
+    for config in (QWEN3_NEXT, GEMMA_4_26B["text_config"] | {"architectures": ["Gemma4ForCausalLM"]}):
+        with pytest.raises(ConfigError, match="which has no chunks"):
+            read_architecture(config | {"attention_chunk_size": 8192})
+        assert read_architecture(config | {"attention_chunk_size": None}).num_layers > 0
+
+
+def test_forced_prefix_caching_of_texts_for_embeddings() -> None:
+    """A model that caches nothing would end with `requires at least one cacheable group`."""
+    assert codes("embed", "enable-prefix-caching: true") == ["E0503"]
+    assert codes("embed", "enable-prefix-caching: false") == []
+    assert codes("chat", "enable-prefix-caching: true") == []
+
+
+def test_a_policy_that_is_none() -> None:
+    assert codes("chat", "scheduling-policy: shortest") == ["E0503"]
+    assert codes("chat", "scheduling-policy: priority") == []
+
+
+def codes(task: str, arguments: str) -> list[str]:
+    text = SPEC.format(task=task, arguments=arguments)
+    file, _ = load_spec(SourceText("x.yaml", text))
+    assert file is not None
+    return [found.code for found in check_engine_args(file)]
 
 
 def test_a_draft_that_would_have_another_model_served() -> None:
