@@ -164,6 +164,17 @@ def test_images_that_are_not_cut_beside_states_at_boundaries() -> None:
     assert server(QWEN3_5_VL).blocks > 0
 
 
+def test_text_that_was_cut_out_of_a_model_for_images() -> None:
+    section = {"rope_scaling": {"rope_type": "default", "mrope_section": [16, 24, 24]}}
+    found = problem(QWEN3_8B | section)
+    assert found.code == "E0308"
+    assert "`mrope_section`" in found.message
+    nested = {"rope_parameters": {"full_attention": section["rope_scaling"]}}
+    assert problem(QWEN3_8B | nested).code == "E0308"
+    text = QWEN3_5_VL["text_config"] | section
+    assert server(QWEN3_5_VL | {"text_config": text}).blocks > 0
+
+
 def test_chunks_of_a_model_that_has_none() -> None:
     assert read_architecture(QWEN3_8B | {"attention_chunk_size": 8192}).num_layers == 36
     for config in (QWEN3_NEXT, GEMMA_4_26B["text_config"] | {"architectures": ["Gemma4ForCausalLM"]}):
