@@ -323,6 +323,7 @@ class Architecture:
         first_stage: layers that the first pipeline stage must hold at least.
         needs_experts: its class refuses to build a pipeline stage, or a whole model, without a layer of routed experts.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
+        whole_items: the tokens of an image or a video attend to each other (compiler/memory/whole_items.py).
         assumed: nothing is known of its layers, and they are counted by an upper bound, on one GPU only.
         kinds: one layer of each kind: those that are alike share one object.
     """
@@ -352,6 +353,7 @@ class Architecture:
     first_stage: int = 0
     needs_experts: bool = False
     float16: bool = True
+    whole_items: bool = False
     assumed: bool = False
     kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 

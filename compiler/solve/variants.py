@@ -23,6 +23,7 @@ from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.memory.weights import check_layout
+from compiler.solve.limits import limit_refusal
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -182,7 +183,7 @@ def _limited(
     )
     refusal = None if degrees else split_refusal(candidate, splits.reasons())
     refusal = refusal or tokenizer_refusal(candidate, rules.release) or chat_refusal(candidate, rules.release)
-    refusal = refusal or length_refusal(candidate, architecture)
+    refusal = refusal or length_refusal(candidate, architecture) or limit_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
     reading = partial(_checkpoint, candidate.facts, architecture, quantization)

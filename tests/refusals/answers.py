@@ -92,11 +92,11 @@ def why_reachable(option: str) -> str | None:
     flag = catalog.find(name)
     if flag is None:
         return "is no option of the release"
-    if given:
-        return "takes this value" if check_value(flag, value) is None and check_limits(flag, value) is None else None
-    if decided(flag) is None:
+    if decided(flag) is not None:
+        return "is emitted" if flag.name in _emitted(catalog) else None
+    if not given:
         return "is the user's to give"
-    return "is emitted" if flag.name in _emitted(catalog) else None
+    return "takes this value" if check_value(flag, value) is None and check_limits(flag, value) is None else None
 
 
 @cache

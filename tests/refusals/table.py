@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ _ALLOWED = {
     "internal": set[str](),
 }
 _WILD = "*?["
+_DIGEST = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,7 @@ def read_row(entry: Any, where: str) -> Row:
         raise MalformedRowError(f"{where}: {problem}")
     answer = next(key for key in ANSWERS if key in entry)
     file, function = entry["file"], entry.get("function", "")
-    # YAML reads a digest of digits alone as a number.
-    digests = frozenset(str(digest) for digest in entry.get("digests", ()))
+    digests = frozenset(map(str, entry.get("digests", ())))
     return Row(
         where=where,
         file=file,
@@ -148,6 +149,10 @@ def _strange_values(entry: Mapping[str, Any]) -> str | None:
     texts = [entry[key] for key in ("file", "function", "says", "kept_by", "test", *ANSWERS) if key in entry]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         return "a text is empty, or no text"
+    # Without quotes, 09486e86 and 01234567 are other numbers.
+    digests = entry.get("digests", ())
+    if not all(isinstance(digest, str | int) and _DIGEST.fullmatch(str(digest)) for digest in digests):
+        return "a digest is none, or has no quotes and looks like a number"
     lists = [entry[key] for key in ("digests", "options") if key in entry]
     return None if all(isinstance(items, list) and items for items in lists) else "a list is empty, or no list"
 

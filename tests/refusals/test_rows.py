@@ -98,6 +98,8 @@ def test_rows_that_do_not_fit_their_release(rows: list[Row], words: str) -> None
         (entry(sites=0), "no count"),
         (entry(says=" "), "a text is empty"),
         (entry(digests=[]), "a list is empty"),
+        (entry(digests=[45]), "looks like a number"),
+        (entry(digests=["0123"]), "looks like a number"),
         (entry(test="tests/x.py::test_x"), "does not go with test"),
         ({"file": "x.py", "sites": 1, "says": "a limit", "rule": "E0401"}, "needs `kept_by` and `test`"),
         ({"file": "x.py", "sites": 1, "says": "a limit", "never": "nobody"}, "needs `kept_by` or `options`"),
