@@ -178,6 +178,27 @@ def test_values_that_a_class_asserts(config: Config, change: Config) -> None:
         read_architecture(config | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method": "by_hand", "classifier_from_token": ["yes", "no"]}, "`method` must be"),
+        ({"method": "no_post_processing"}, "the tokens of its scores"),
+        ({"method": "from_2_way_softmax", "classifier_from_token": ["yes"]}, "two tokens"),
+        ({"is_original_qwen3_reranker": True, "classifier_from_token": ["yes"]}, "two tokens, not 1"),
+    ],
+)
+def test_scores_that_are_made_of_the_output_head(change: Config, words: str) -> None:
+    scoring = QWEN3_8B | {"architectures": ["Qwen3ForSequenceClassification"]}
+    read_architecture(scoring | {"method": "from_2_way_softmax", "classifier_from_token": ["no", "yes"]})
+    with pytest.raises(ConfigError, match=words):
+        read_architecture(scoring | change)
+
+
+def test_towers_whose_patches_fill_an_image() -> None:
+    with pytest.raises(ConfigError, match=r"`vision_config\.image_size` 340 is not a multiple of patch_size 14"):
+        read_architecture(within(LLAVA, "vision_config", image_size=340, patch_size=14))
+
+
 @pytest.mark.parametrize("key", ["scoring_func", "rotary_dim"])
 def test_keys_that_a_class_looks_up(key: str) -> None:
     with pytest.raises(ConfigError, match=f"`{key}` is missing"):

@@ -80,6 +80,8 @@ def clip(vision: Config, layers: int | None = None, *, post_norm: bool) -> tuple
     """CLIPVisionModel: a class embedding beside the patches."""
     check_activation(vision, PLAIN)
     size = clip_patches(vision)
+    if size.image % size.side:
+        raise ConfigError(f"`{vision.path}image_size` {size.image} is not a multiple of patch_size {size.side}")
     modules = (
         Vector("embeddings.class_embedding", size.width),
         *convolution("embeddings.patch_embedding", size.width, size.pixels, bias=False),
