@@ -96,6 +96,11 @@ class Registry:
         base = self._base(name)
         return base in self.mrope or base not in self.native
 
+    def wraps(self, name: str) -> bool:
+        """Whether it runs through transformers' model code, in one of the engine's wrappers."""
+        base = self._base(name)
+        return self.classes.get(base, "").startswith("Transformers") or base in self.transformers_classes
+
     def _base(self, name: str) -> str:
         base = converted_base(name, self.native) if name not in self.native else None
         return base[0] if base is not None else name

@@ -199,8 +199,24 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
     check_states(architecture, parallelism)
     _check_stages(architecture, parallelism)
     _check_towers(architecture, ranks)
+    for layer in architecture.kinds:
+        _check_heads(layer, ranks)
     for packed, _ in rank_modules(architecture, quantization, parallelism):
         module_parameters(packed.fused, packed.packing, parallelism)
+
+
+def _check_heads(layer: Layer, ranks: int) -> None:
+    """Kinds of attention may have heads of their own, whose columns may divide where they do not."""
+    for cache in layer.caches:
+        if not isinstance(cache, HeadCache):
+            continue
+        if cache.kv_heads % ranks and ranks % cache.kv_heads:
+            raise SplitError(f"{cache.kv_heads} KV heads and {ranks} ranks do not divide each other")
+        for module in layer.modules:
+            if isinstance(module, Linear) and module.name.endswith(".q_proj"):
+                heads, rest = divmod(module.outputs, cache.head_dim)
+                if heads % ranks and not rest:
+                    raise SplitError(f"{heads} attention heads do not divide by {ranks}")
 
 
 def _check_stages(architecture: Architecture, parallelism: Parallelism) -> None:

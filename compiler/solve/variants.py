@@ -42,7 +42,7 @@ from compiler.solve.refusals import (
     tokenizer_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
-from compiler.solve.support import why_not_attended, why_not_served
+from compiler.solve.support import why_not_attended, why_not_served, why_not_wrapped
 from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")
@@ -111,6 +111,8 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
     )
+    if reason is None and not isinstance(architecture, Refusal):
+        reason = why_not_wrapped(architecture.name, checkpoint_format(facts), rules.release)
     if reason is not None:
         return engine_refusal(candidate, reason)
     if isinstance(architecture, Refusal):

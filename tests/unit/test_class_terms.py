@@ -5,14 +5,21 @@ What each class takes was asked of vLLM 0.33.0 by building it on torch's meta de
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from compiler.catalog.releases import RELEASES
+from compiler.memory.architecture import Encoder
+from compiler.memory.config import Config as Keys
 from compiler.memory.config import ConfigError
+from compiler.memory.families.vision_native import kimi_k25_tower
+from compiler.memory.families.vision_others import phi3_vision_tower
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
 from compiler.memory.weights import check_split
+from compiler.solve.support import why_not_wrapped
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
 from tests.unit.test_hybrid import GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, QWEN3_NEXT
@@ -32,6 +39,7 @@ from tests.unit.test_memory_moe import (
 from tests.unit.test_memory_vision import GEMMA_3_27B, LLAVA, MISTRAL_3, QWEN2_5_VL, QWEN3_VL_8B
 
 Config = dict[str, Any]
+Tower = Callable[[Keys], Encoder]
 DENSE: Config = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16,
     "num_key_value_heads": 8, "vocab_size": 32000, "max_position_embeddings": 4096, "torch_dtype": "bfloat16",
@@ -167,6 +175,10 @@ def test_experts_alone_take_no_activation_of_the_config() -> None:
         (STEP, {"need_fp32_gate": False}),
         (STEP, {"swiglu_limits": [0, 5.0, 7.0, None]}),
         (STEP, {"att_impl_type": "MLA"}),
+        (STEP, {"partial_rotary_factors": [0.5, 1.0, 0.25, 1.0]}),
+        (BERT, {"position_embedding_type": "relative_key"}),
+        (MIMO, {"attention_projection_layout": "fused_qkv"}),
+        (QWEN3_8B, {"max_window_layers": 28, "use_sliding_window": True, "sliding_window": 4096}),
         (LLAVA, {"vision_feature_select_strategy": "first"}),
         (GPT_OSS, {"layer_types": ["full_attention"]}),
     ],
@@ -176,6 +188,50 @@ def test_values_that_a_class_asserts(config: Config, change: Config) -> None:
     read_architecture(config)
     with pytest.raises(ConfigError, match=next(iter(change))):
         read_architecture(config | change)
+
+
+KIMI: Config = {"text_config": {"hidden_size": 7168}}
+CROPS = {"use_hd_transform": True, "with_learnable_separator": True, "hd_transform_order": "sub_glb"}
+PHI3_VISION: Config = {
+    "hidden_size": 3072, "vocab_size": 32064, "img_processor": {"image_dim_out": 1024}, "embd_layer": CROPS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tower", "config", "part", "key", "value"),
+    [
+        (kimi_k25_tower, KIMI, "vision_config", "pos_emb_type", "learned"),
+        (kimi_k25_tower, KIMI, "vision_config", "mlp_type", "mlp3"),
+        (kimi_k25_tower, KIMI, "vision_config", "video_attn_type", "spatial"),
+        (kimi_k25_tower, KIMI, "vision_config", "merge_type", "none"),
+        (kimi_k25_tower, KIMI, "vision_config", "norm_type", "batch"),
+        (kimi_k25_tower, KIMI, "vision_config", "num_attention_heads", 64),
+        (kimi_k25_tower, KIMI, "vision_config", "hidden_act", "mish"),
+        (phi3_vision_tower, PHI3_VISION, "embd_layer", "use_hd_transform", False),
+        (phi3_vision_tower, PHI3_VISION, "embd_layer", "hd_transform_order", "glb_sub"),
+    ],
+)
+def test_values_that_a_tower_asserts(tower: Tower, config: Config, part: str, key: str, value: object) -> None:
+    tower(Keys(config))
+    with pytest.raises(ConfigError, match=f"{part}.{key}|qkv_hidden_size"):
+        tower(Keys(within(config, part, **{key: value})))
+
+
+def test_the_tower_of_mistral_3_is_pixtral() -> None:
+    with pytest.raises(ConfigError, match=r"`vision_config\.model_type` must be pixtral.*, not siglip_vision_model"):
+        read_architecture(within(MISTRAL_3, "vision_config", model_type="siglip_vision_model"))
+
+
+def test_a_config_without_an_architecture() -> None:
+    with pytest.raises(ConfigError, match="`architectures` is missing"):
+        read_architecture(DENSE)
+
+
+def test_mxfp4_is_not_run_through_transformers() -> None:
+    release = RELEASES["0.33.0"]
+    assert why_not_wrapped("SeedOssForCausalLM", "mxfp4", release)
+    assert why_not_wrapped("SeedOssForCausalLM", "fp8", release) is None
+    assert why_not_wrapped("GptOssForCausalLM", "mxfp4", release) is None
 
 
 @pytest.mark.parametrize(
@@ -281,6 +337,20 @@ def split(config: Config, stages: int, ranks: int = 1) -> None:
 def test_stages_without_experts_are_refused(config: Config, stages: int, held: str) -> None:
     with pytest.raises(SplitError, match=f"no layer {held}.* has experts"):
         split(config, stages)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (MIMO | {"swa_num_key_value_heads": 16, "swa_num_attention_heads": 96, "num_attention_heads": 60}, "60 att"),
+        (MIMO | {"swa_num_attention_heads": 60, "swa_num_key_value_heads": 4}, "60 attention heads"),
+        (MIMO | {"swa_num_attention_heads": 96, "swa_num_key_value_heads": 12}, "12 KV heads and 8 ranks"),
+        (STEP | {"num_sliding_attention_heads": 12, "layer_types": ["full_attention", "sliding_attention"] * 2}, "12"),
+    ],
+)
+def test_heads_of_each_kind_of_attention_are_divided(config: Config, words: str) -> None:
+    with pytest.raises(SplitError, match=words):
+        split(config, 1, ranks=8)
 
 
 def test_stages_with_experts_and_classes_that_only_warn() -> None:

@@ -202,6 +202,9 @@ def step3p5(name: str, config: Config) -> Architecture:
     if config.flag("is_heterogeneous"):
         raise ConfigError(f"`{config.path}is_heterogeneous` is not something stackc knows")
     check_value(config, "att_impl_type", ("GQA",))
+    shares = {str(share)[:40] for share in config.items("partial_rotary_factors")[:count] if share not in (0.5, 1)}
+    if shares:
+        raise ConfigError(f"`{config.path}partial_rotary_factors` must be 0.5 or 1, not {min(shares)}")
     full, slid = _step_heads(config, hidden)
     frame = Frame.read(config, config.positive("intermediate_size"), max(full, slid, key=lambda each: each.query))
     slides, sparse = _step_slides(config, count), _step_sparse(config, count)

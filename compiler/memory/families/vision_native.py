@@ -81,8 +81,8 @@ def _options(vision: Config, sizes: tuple[int, int, int, int], *, newer: bool) -
     projector = vision.text("mm_projector_type", default="patchmergerv2" if newer else "patchmerger")
     if norm not in ("layernorm", "rmsnorm"):
         raise ConfigError(f"`{vision.path}norm_type` must be layernorm or rmsnorm, not {norm[:40]}")
-    if attention % heads:
-        raise ConfigError(f"`{vision.path}qkv_hidden_size` {attention} is not a multiple of the heads {heads}")
+    if attention % heads or attention // heads % 4:
+        raise ConfigError(f"`{vision.path}qkv_hidden_size` {attention} is not a multiple of 4 × the heads {heads}")
     return _MoonViT(
         width,
         mlp,
