@@ -11,6 +11,7 @@ from compiler.memory.read import FAMILIES
 
 _MODELS = "model_executor/models"
 _PACKAGE = "vllm.model_executor.models"
+_OTHER_DEVICES = {"amd", "cpu", "xpu"}
 
 
 def model_modules(package: Path) -> frozenset[Path]:
@@ -31,10 +32,32 @@ def model_modules(package: Path) -> frozenset[Path]:
     return frozenset(found)
 
 
+def own_modules(package: Path) -> frozenset[Path]:
+    """The files of `vllm/models` that serve an architecture that we read on an NVIDIA GPU.
+
+    A model there is a package, with folders for other devices.
+    """
+    found = (
+        _package(module, package) for name, module in registered(package / _MODELS / "registry.py") if _is_read(name)
+    )
+    files = {file for folder in found if folder is not None for file in folder.rglob("*.py")}
+    return frozenset(file for file in files if not _OTHER_DEVICES & set(file.relative_to(package).parts))
+
+
+def _package(module: str, package: Path) -> Path | None:
+    """The folder of a model in `vllm/models`; None for a module elsewhere."""
+    top, *rest = module.removeprefix("vllm.").split(".")
+    return package / top / rest[0] if module.startswith("vllm.models.") else None
+
+
+def _is_read(architecture: str) -> bool:
+    return architecture in FAMILIES or converted(architecture, FAMILIES) is not None
+
+
 def _served(folder: Path) -> Iterator[Path]:
     """Modules with a class for an architecture that we read."""
     for architecture, module in registered(folder / "registry.py"):
-        if architecture in FAMILIES or converted(architecture, FAMILIES) is not None:
+        if _is_read(architecture):
             yield from _files(module, folder)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.refusals.reached import model_modules
+from tests.refusals.reached import model_modules, own_modules
 
 FOLDERS = {
     "config": "config",
@@ -16,6 +16,7 @@ FOLDERS = {
     "worker": "v1/worker",
     "core": "v1/core",
     "models": "model_executor/models",
+    "packages": "models",
 }
 """Part of the table → what it covers, below `vllm/`."""
 
@@ -57,6 +58,9 @@ def sites_of(part: str, package: Path) -> tuple[Site, ...]:
     if part == "models":
         reached = model_modules(package)
         files = [file for file in files if file in reached]
+    elif part == "packages":
+        owned = own_modules(package)
+        files = [file for file in files if file in owned]
     return tuple(site for file in files for site in sites_in(file.read_text(), file.relative_to(package).as_posix()))
 
 

@@ -37,6 +37,7 @@ from tests.unit.test_memory_moe import (
     QWEN3,
 )
 from tests.unit.test_memory_vision import GEMMA_3_27B, LLAVA, MISTRAL_3, QWEN2_5_VL, QWEN3_VL_8B
+from tests.unit.test_minimax_m3 import M3 as MINIMAX_M3
 
 Config = dict[str, Any]
 Tower = Callable[[Keys], Encoder]
@@ -144,6 +145,21 @@ def test_the_activation_of_a_language_model_behind_a_tower() -> None:
         read_architecture(within(QWEN3_VL_8B, "text_config", hidden_act="gelu"))
     with pytest.raises(ConfigError, match=r"`text_config.hidden_activation` must be"):
         read_architecture(within(GEMMA_4_26B, "text_config", hidden_activation="relu"))
+
+
+def test_minimax_m3_has_an_activation_of_its_own() -> None:
+    with pytest.raises(ConfigError, match=r"`text_config\.hidden_act` must be swigluoai.*, not silu"):
+        read_architecture(within(MINIMAX_M3, "text_config", hidden_act="silu"))
+
+
+@pytest.mark.parametrize(("bound", "fits"), [(-5, True), (-0.5, True), (0, False), (-6, False), ("x", False)])
+def test_gates_of_kimi_have_a_bound(bound: object, fits: bool) -> None:
+    linear = KIMI_LINEAR["linear_attn_config"] | {"use_full_rank_gate": True, "gate_lower_bound": bound}
+    if fits:
+        read_architecture(KIMI_LINEAR | {"linear_attn_config": linear})
+    else:
+        with pytest.raises(ConfigError, match="gate_lower_bound` must be from -5"):
+            read_architecture(KIMI_LINEAR | {"linear_attn_config": linear})
 
 
 def test_experts_alone_take_no_activation_of_the_config() -> None:

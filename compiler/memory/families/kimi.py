@@ -29,6 +29,7 @@ from compiler.memory.families.terms import check_scoring
 # Narrower slices of experts are padded (KimiMoE).
 _LEAST_EXPERT_WIDTH = 256
 _ROW_ALIGNMENT = 16
+_LEAST_BOUND = -5  # vllm/models/kimi_k3/nvidia/kda.py:_KDA_GATE_LOGBOUND_MIN
 
 
 def kimi_linear(name: str, config: Config) -> Architecture:
@@ -73,8 +74,17 @@ def _kinds(config: Config) -> tuple[bool, ...]:
     return kinds
 
 
+def _is_bound(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and _LEAST_BOUND <= value < 0
+
+
 def _delta(config: Config) -> KimiDelta:
     linear = config.at("linear_attn_config")
+    bound = linear.data.get("gate_lower_bound")
+    if linear.flag("use_full_rank_gate") and bound is not None and not _is_bound(bound):
+        raise ConfigError(
+            f"`{linear.path}gate_lower_bound` must be from {_LEAST_BOUND} to below 0, not {str(bound)[:40]}"
+        )
     delta = KimiDelta(
         heads=linear.positive("num_heads"),
         head_dim=linear.positive("head_dim"),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, KeyCache, Layer, Linear, Module, Split
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import check_activation
 from compiler.memory.families.moe_parts import LAYER_NORMS, Frame, layers_like, routed, router, score_bias
 from compiler.memory.families.parts import attention, gated_mlp, norms
 from compiler.memory.families.terms import check_scoring
@@ -22,6 +23,7 @@ _NAMES: Renames = (
 
 
 def _text(name: str, config: Config) -> Architecture:
+    check_activation(config, ("swigluoai",))
     check_scoring(config)
     frame, count = Frame.read(config, config.positive("dense_intermediate_size")), config.layers()
     sparse = config.at("sparse_attention_config")
