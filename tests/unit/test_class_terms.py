@@ -22,7 +22,7 @@ from compiler.memory.weights import check_split
 from compiler.solve.support import why_not_wrapped
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
-from tests.unit.test_hybrid import GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, QWEN3_NEXT
+from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, QWEN3_NEXT
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
 from tests.unit.test_memory_latent import GLM_FLASH, MINICPM3, V2_LITE, V3, V4_FLASH
 from tests.unit.test_memory_moe import (
@@ -54,8 +54,6 @@ def dense(name: str, **more: Any) -> Config:
 
 GPT2 = dense("GPT2LMHeadModel", n_positions=1024)
 GPTJ = dense("GPTJForCausalLM", rotary_dim=64, num_key_value_heads=16)
-PHI3 = dense("Phi3ForCausalLM", model_type="phi3")
-FACTORS = {"short_factor": [1.0] * 32, "long_factor": [2.0] * 32}
 NOMIC: Config = {
     "architectures": ["NomicBertModel"], "model_type": "nomic_bert", "n_embd": 768, "n_inner": 3072, "n_layer": 12,
     "n_head": 12, "vocab_size": 30528, "activation_function": "swiglu", "qkv_proj_bias": False, "mlp_fc1_bias": False,
@@ -197,6 +195,12 @@ def test_experts_alone_take_no_activation_of_the_config() -> None:
         (QWEN3_8B, {"max_window_layers": 28, "use_sliding_window": True, "sliding_window": 4096}),
         (LLAVA, {"vision_feature_select_strategy": "first"}),
         (GPT_OSS, {"layer_types": ["full_attention"]}),
+        (QWEN2, {"layer_types": ["full_attention"]}),
+        (QWEN3_NEXT, {"output_gate_type": "tanh"}),
+        (FALCON_H1, {"mlp_multipliers": [1.0]}),
+        (FALCON_H1, {"ssm_multipliers": [1.0] * 4}),
+        (dense("MuseGlimmerForCausalLM"), {"layer_rope_theta": [1e4]}),
+        (dense("SmolLM3ForCausalLM", model_type="smollm3"), {"no_rope_layers": [1, 0]}),
     ],
     ids=lambda value: next(iter(value)) if "architectures" not in value else value["architectures"][0],
 )
@@ -271,69 +275,43 @@ def test_towers_whose_patches_fill_an_image() -> None:
         read_architecture(within(LLAVA, "vision_config", image_size=340, patch_size=14))
 
 
+def test_keys_that_a_configuration_class_has_no_default_for() -> None:
+    nemotron = dense("NemotronForCausalLM", model_type="nemotron")
+    with pytest.raises(ConfigError, match="`num_key_value_heads` is missing"):
+        read_architecture({key: value for key, value in nemotron.items() if key != "num_key_value_heads"})
+    vision = within(QWEN3_VL_8B, "text_config", num_experts=8, moe_intermediate_size=512, num_experts_per_tok=2)
+    vision |= {"architectures": ["Qwen3VLMoeForConditionalGeneration"]}
+    read_architecture(within(vision, "text_config", norm_topk_prob=True))
+    with pytest.raises(ConfigError, match=r"`text_config\.norm_topk_prob` is missing"):
+        read_architecture(vision)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "heads"),
+    [
+        ("MistralForCausalLM", "mistral", 8),
+        ("Starcoder2ForCausalLM", "starcoder2", 2),
+        ("LlamaForCausalLM", "llama", 16),
+    ],
+)
+def test_kv_heads_that_a_config_does_not_name_are_the_class_s_own(name: str, kind: str, heads: int) -> None:
+    config = dense(name, model_type=kind, num_key_value_heads=None)
+    assert read_architecture(config).num_kv_heads == 16
+    del config["num_key_value_heads"]
+    assert read_architecture(config).num_kv_heads == heads
+
+
+def test_kv_heads_of_the_class_that_do_not_divide_its_heads() -> None:
+    config = dense("Qwen2ForCausalLM", model_type="qwen2")
+    del config["num_key_value_heads"]
+    with pytest.raises(ConfigError, match="16 is not a multiple of num_key_value_heads 32"):
+        read_architecture(config)
+
+
 @pytest.mark.parametrize("key", ["scoring_func", "rotary_dim"])
 def test_keys_that_a_class_looks_up(key: str) -> None:
     with pytest.raises(ConfigError, match=f"`{key}` is missing"):
         read_architecture({name: value for name, value in MINIMAX.items() if name != key})
-
-
-@pytest.mark.parametrize(
-    ("rope", "words"),
-    [
-        ({"rope_type": "spiral"}, "rope_type` is spiral"),
-        ({"type": "linear"}, "factor` is missing"),
-        ({"rope_type": "llama3", "factor": 8.0}, "low_freq_factor` is missing"),
-        ({"rope_type": "longrope", "short_factor": [1.0]}, "long_factor` is missing"),
-        ({"type": "mrope"}, "mrope_section` is missing"),
-        ({"rope_type": "yarn", "type": "linear", "factor": 2.0}, "rope_type` is yarn and `type` linear"),
-        ({"rope_type": "default", "partial_rotary_factor": 1.5}, "partial_rotary_factor` must be"),
-        ({"rope_type": "default", "partial_rotary_factor": 0}, "partial_rotary_factor` must be"),
-    ],
-)
-@pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
-def test_positions_that_the_engine_does_not_know(key: str, rope: Config, words: str) -> None:
-    config = dense("LlamaForCausalLM")
-    with pytest.raises(ConfigError, match=words):
-        read_architecture(config | {key: rope})
-    with pytest.raises(ConfigError, match=words):
-        read_architecture(config | {key: {"full_attention": {"rope_type": "default"}, "sliding_attention": rope}})
-
-
-@pytest.mark.parametrize(
-    "rope",
-    [
-        {"rope_type": "default"},
-        {"rope_type": "default", "type": "mrope", "mrope_section": [16, 24, 24]},
-        {"type": "linear", "factor": 2.0},
-        {"rope_type": "dynamic", "factor": 2.0},
-        {"rope_type": "yarn", "factor": 4.0},
-        {"type": "su", "rope_type": "longrope", **FACTORS},
-        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
-        {"rope_type": "proportional", "partial_rotary_factor": 0.25},
-    ],
-)
-def test_positions_that_the_engine_knows(rope: Config) -> None:
-    read_architecture(dense("LlamaForCausalLM", rope_scaling=rope))
-
-
-def test_the_older_of_two_kinds_of_positions_is_taken() -> None:
-    newer = {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}
-    assert read_architecture(dense("LlamaForCausalLM", **newer)).max_model_len == 8192
-
-
-@pytest.mark.parametrize(
-    ("config", "rope", "words"),
-    [
-        (PHI3, {"type": "linear", "factor": 2.0}, "must be default or longrope"),
-        (PHI3, {"type": "yarn", "factor": 2.0}, "short_factor` is missing"),
-        (PHI, {"type": "longrope", **FACTORS}, "short_mscale` is missing"),
-        (V3, {"type": "linear", "factor": 2.0}, "original_max_position_embeddings` is missing"),
-        (GPT_OSS, {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0}, "beta_slow` is missing"),
-    ],
-)
-def test_positions_that_a_model_does_not_take(config: Config, rope: Config, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        read_architecture(config | {"rope_scaling": rope})
 
 
 def split(config: Config, stages: int, ranks: int = 1) -> None:

@@ -282,6 +282,9 @@ def falcon_h1(name: str, config: Config) -> Architecture:
         config.flag("tie_word_embeddings"),
     )
     check_activation(config, SILU)
+    for key, count in (("mlp_multipliers", 2), ("ssm_multipliers", 5)):
+        if key in config and len(config.items(key)) != count:
+            raise ConfigError(f"`{config.path}{key}` must have {count} numbers, not {len(config.items(key))}")
     heads, width = Heads.read(config), config.positive("intermediate_size")
     inner = config.positive("mamba_d_ssm", default=config.positive("mamba_expand", default=2) * hidden)
     mixer = _mamba2(config, inner, default_state=256, normed=config.flag("mamba_rms_norm")).mixer("mamba", hidden)

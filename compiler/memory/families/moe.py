@@ -61,6 +61,8 @@ def _qwen(
     name: str, config: Config, frame: Frame, attended: tuple[Module, ...], *, quantized_router: bool
 ) -> Architecture:
     count, hidden = config.layers(), frame.hidden
+    if "layer_types" in config:
+        config.per_layer("layer_types", count)
     experts = config.count("num_experts", "num_local_experts")
     cache = frame.heads.cache(_qwen_window(config, count))
     mixed = (*frame.norms(*LAYER_NORMS), *attended)
