@@ -70,7 +70,8 @@ def test_the_older_of_two_kinds_of_positions_is_taken() -> None:
     ("config", "rope", "words"),
     [
         (PHI3, {"type": "linear", "factor": 2.0}, "must be default or longrope"),
-        (PHI3, {"type": "yarn", "factor": 2.0}, "short_factor` is missing"),
+        (PHI3, {"type": "longrope", "factor": 2.0}, "short_factor` is missing"),
+        (PHI3, {"type": "su", **FACTORS}, "original_max_position_embeddings` is missing"),
         (PHI, {"type": "longrope", **FACTORS}, "short_mscale` is missing"),
         (V3, {"type": "linear", "factor": 2.0}, "original_max_position_embeddings` is missing"),
         (GPT_OSS, {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0}, "beta_slow` is missing"),
