@@ -16,14 +16,15 @@ from compiler.memory.config import Config as Keys
 from compiler.memory.config import ConfigError
 from compiler.memory.families.vision_native import kimi_k25_tower
 from compiler.memory.families.vision_others import phi3_vision_tower
+from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split
+from compiler.memory.weights import check_head, check_split
 from compiler.solve.support import why_not_wrapped
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
 from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, QWEN3_NEXT
-from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
+from tests.unit.test_memory import LLAMA_8B, QWEN3_8B, QWEN_32B
 from tests.unit.test_memory_latent import GLM_FLASH, MINICPM3, V2_LITE, V3, V4_FLASH
 from tests.unit.test_memory_moe import (
     ERNIE,
@@ -268,6 +269,32 @@ def test_scores_that_are_made_of_the_output_head(change: Config, words: str) -> 
     read_architecture(scoring | {"method": "from_2_way_softmax", "classifier_from_token": ["no", "yes"]})
     with pytest.raises(ConfigError, match=words):
         read_architecture(scoring | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sbert_ce_default_activation_function": "os.system"},
+        {"sentence_transformers": {"activation_fn": "sklearn.softmax"}},
+    ],
+)
+def test_scores_are_made_by_modules_of_torch_alone(change: Config) -> None:
+    scoring = BERT | {"architectures": ["BertForSequenceClassification"]}
+    read_architecture(scoring | {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"})
+    read_architecture(scoring | {"problem_type": "regression"} | change)
+    with pytest.raises(ConfigError, match=r"must be one of torch\.nn\.modules"):
+        read_architecture(scoring | change)
+
+
+def test_a_quantized_output_head_computes_in_the_model_s_dtype() -> None:
+    block = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True, "lm_head": True}
+    packed, bare = (read_quantization("gptq", block | {"lm_head": on}, QWEN_32B) for on in (True, False))
+    architecture = read_architecture(QWEN_32B)
+    wide = Keys(QWEN_32B | {"head_dtype": "float32"})
+    check_head(architecture, bare, wide)
+    check_head(architecture, packed, Keys(QWEN_32B | {"head_dtype": "model"}))
+    with pytest.raises(ConfigError, match="`head_dtype` is float32, and vLLM computes a quantized output head"):
+        check_head(architecture, packed, wide)
 
 
 def test_towers_whose_patches_fill_an_image() -> None:
