@@ -17,15 +17,14 @@ from compiler.memory.config import ConfigError
 from compiler.memory.families.vision_native import kimi_k25_tower
 from compiler.memory.families.vision_others import phi3_vision_tower
 from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_head, check_split
+from compiler.memory.weights import check_head
 from compiler.solve.support import why_not_wrapped
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
-from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, QWEN3_NEXT
+from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, OLMO_HYBRID, QWEN3_NEXT
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B, QWEN_32B
-from tests.unit.test_memory_latent import GLM_FLASH, MINICPM3, V2_LITE, V3, V4_FLASH
+from tests.unit.test_memory_latent import MINICPM3, V2_LITE, V3, V4_FLASH
 from tests.unit.test_memory_moe import (
     ERNIE,
     GPT_OSS,
@@ -153,7 +152,7 @@ def test_minimax_m3_has_an_activation_of_its_own() -> None:
 
 @pytest.mark.parametrize(("bound", "fits"), [(-5, True), (-0.5, True), (0, False), (-6, False), ("x", False)])
 def test_gates_of_kimi_have_a_bound(bound: object, fits: bool) -> None:
-    linear = KIMI_LINEAR["linear_attn_config"] | {"use_full_rank_gate": True, "gate_lower_bound": bound}
+    linear = KIMI_LINEAR["linear_attn_config"] | {"gate_lower_bound": bound}
     if fits:
         read_architecture(KIMI_LINEAR | {"linear_attn_config": linear})
     else:
@@ -196,6 +195,11 @@ def test_experts_alone_take_no_activation_of_the_config() -> None:
         (QWEN3_8B, {"max_window_layers": 28, "use_sliding_window": True, "sliding_window": 4096}),
         (LLAVA, {"vision_feature_select_strategy": "first"}),
         (GPT_OSS, {"layer_types": ["full_attention"]}),
+        (V3, {"n_group": None}),
+        (V3, {"n_group": 7}),
+        (GLM_AIR, {"topk_group": None}),
+        (OLMO_HYBRID, {"linear_use_gate": False}),
+        (NEMOTRON_NANO, {"mlp_hidden_act": "quick_gelu"}),
         (QWEN2, {"layer_types": ["full_attention"]}),
         (QWEN3_NEXT, {"output_gate_type": "tanh"}),
         (FALCON_H1, {"mlp_multipliers": [1.0]}),
@@ -339,55 +343,3 @@ def test_kv_heads_of_the_class_that_do_not_divide_its_heads() -> None:
 def test_keys_that_a_class_looks_up(key: str) -> None:
     with pytest.raises(ConfigError, match=f"`{key}` is missing"):
         read_architecture({name: value for name, value in MINIMAX.items() if name != key})
-
-
-def split(config: Config, stages: int, ranks: int = 1) -> None:
-    check_split(read_architecture(config), None, Parallelism(ranks, stages))
-
-
-@pytest.mark.parametrize(
-    ("config", "stages", "held"),
-    [
-        (GLM_AIR | {"first_k_dense_replace": 23}, 2, "from 0 to 22"),
-        (GLM_FLASH | {"first_k_dense_replace": 24}, 2, "from 0 to"),
-        (QWEN3 | {"mlp_only_layers": list(range(24)), "intermediate_size": 6144}, 2, "from 0 to 23"),
-        (QWEN3 | {"mlp_only_layers": list(range(48)), "intermediate_size": 6144}, 1, "from 0 to 47"),
-        (STEP | {"moe_layers_enum": "2,3"}, 2, "from 0 to 1"),
-    ],
-)
-def test_stages_without_experts_are_refused(config: Config, stages: int, held: str) -> None:
-    with pytest.raises(SplitError, match=f"no layer {held}.* has experts"):
-        split(config, stages)
-
-
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        (MIMO | {"swa_num_key_value_heads": 16, "swa_num_attention_heads": 96, "num_attention_heads": 60}, "60 att"),
-        (MIMO | {"swa_num_attention_heads": 60, "swa_num_key_value_heads": 4}, "60 attention heads"),
-        (MIMO | {"swa_num_attention_heads": 96, "swa_num_key_value_heads": 12}, "12 KV heads and 8 ranks"),
-        (STEP | {"num_sliding_attention_heads": 12, "layer_types": ["full_attention", "sliding_attention"] * 2}, "12"),
-    ],
-)
-def test_heads_of_each_kind_of_attention_are_divided(config: Config, words: str) -> None:
-    with pytest.raises(SplitError, match=words):
-        split(config, 1, ranks=8)
-
-
-def test_stages_with_experts_and_classes_that_only_warn() -> None:
-    split(GLM_AIR, 2)
-    split(V2_LITE | {"first_k_dense_replace": V2_LITE["num_hidden_layers"] // 2 + 1}, 2)
-
-
-def test_the_layers_that_get_features_of_the_tower_are_on_the_first_stage() -> None:
-    shallow = within(QWEN3_VL_8B, "text_config", num_hidden_layers=4)
-    with pytest.raises(SplitError, match=r"first stage has 2 layers, .* first 3"):
-        split(shallow, 2)
-    split(within(shallow, "vision_config", deepstack_visual_indexes=[8, 16]), 2)
-    split(QWEN3_VL_8B, 4)
-
-
-def test_experts_of_gpt_oss_divide_by_all_ranks() -> None:
-    split(GPT_OSS, 3)
-    with pytest.raises(SplitError, match="2880 do not divide by 7, all ranks of all stages"):
-        split(GPT_OSS, 7)

@@ -16,6 +16,7 @@ from compiler.memory.config import Config, ConfigError, kv_heads_of
 from compiler.memory.families.activations import CONVOLVED, PLAIN, SILU, check_activation
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, state_dtype, taps
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
+from compiler.memory.families.terms import check_groups
 from compiler.memory.lengths import max_model_len
 
 ATTENTION, STATE = "full_attention", "linear_attention"
@@ -177,6 +178,8 @@ def _two_layers(name: str, width: int, hidden: int, *, bias: bool) -> tuple[Modu
 
 def _nemotron_moe(config: Config) -> tuple[Module, ...]:
     hidden, count = config.positive("hidden_size"), config.positive("n_routed_experts", default=8)
+    check_groups(config, count)
+    check_activation(config, ("gelu", "relu2", "silu"), "mlp_hidden_act")
     inner, bias = config.positive("moe_latent_size", default=hidden), config.flag("mlp_bias")
     shared = config.count("n_shared_experts", default=1) * config.positive(
         "moe_shared_expert_intermediate_size", default=7688
