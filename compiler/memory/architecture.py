@@ -99,6 +99,7 @@ class Experts:
         engine_name: as the engine calls it, where that differs.
         projections: names of one expert's gate, up and down projections in checkpoints.
         least_width: on one of several ranks; narrower slices are padded to it.
+        over_world: whether the width must divide by the ranks of all stages together (gpt_oss.py:MLPBlock).
     """
 
     name: str
@@ -112,6 +113,7 @@ class Experts:
     engine_name: str | None = None
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
     least_width: int = 1
+    over_world: bool = False
 
 
 Module = Linear | Vector | Table | Experts
@@ -318,7 +320,10 @@ class Architecture:
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
+        first_stage: layers that the first pipeline stage must hold at least.
+        needs_experts: its class refuses to build a pipeline stage, or a whole model, without a layer of routed experts.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
+        whole_items: the tokens of an image or a video attend to each other (compiler/memory/whole_items.py).
         assumed: nothing is known of its layers, and they are counted by an upper bound, on one GPU only.
         kinds: one layer of each kind: those that are alike share one object.
     """
@@ -345,7 +350,10 @@ class Architecture:
     pooling: bool = False
     pipelined: bool = True
     copies_kv_heads: bool = True
+    first_stage: int = 0
+    needs_experts: bool = False
     float16: bool = True
+    whole_items: bool = False
     assumed: bool = False
     kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 

@@ -32,12 +32,14 @@ class Device:
         dtype: the model is served in.
         kv: vLLM's flag for the KV cache's dtype.
         ranks: of tensor parallelism.
+        whole_items: the tokens of an image attend to each other, which few backends can do.
     """
 
     capability: tuple[int, int]
     dtype: str
     kv: str
     ranks: int = 1
+    whole_items: bool = False
 
     @property
     def major(self) -> int:

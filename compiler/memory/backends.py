@@ -32,6 +32,11 @@ _FLASH = Backend("FLASH_ATTN", (16,))
 _FLASH_SM90_FP8_512 = Backend("FLASH_ATTN", (64,))
 _FLASHINFER = Backend("FLASHINFER", (16, 32, 64))
 _TRITON = Backend("TRITON_ATTN", (16,))
+# Triton where an image's tokens see each other, the other one everywhere else (composite.py); both take two head sizes.
+_TRITON_FLASH = Backend("TRITON_FLASH_ATTN", (16,))
+_TRITON_FLASH_SM90_FP8_512 = Backend("TRITON_FLASH_ATTN", (64,))
+_TRITON_FLASHINFER = Backend("TRITON_FLASHINFER", (64,))
+_COMPOSITE_HEADS = (256, 512)
 _FLEX = Backend("FLEX_ATTENTION", (16,))
 _PICKED_BLOCKS = Backend("MINIMAX_M3_SPARSE", (128,))
 
@@ -80,7 +85,8 @@ def attention_plan(
         NoBackendError: vLLM has no backend for this.
     """
     flag = _defaulted(architecture, capability, kv_cache_dtype)
-    device = Device(capability, served_dtype, flag, tensor_parallel_size)
+    whole_items = architecture.whole_items and bool(architecture.encoders)
+    device = Device(capability, served_dtype, flag, tensor_parallel_size, whole_items)
     backends = tuple(dict.fromkeys(_backends(architecture, device)))
     block = common_block_size([backend.blocks for backend in backends])
     fallback = served_dtype if flag == "auto" else flag.partition("_")[0]
@@ -146,6 +152,8 @@ def _head_backend(cache: HeadCache, device: Device, *, sinks: bool) -> Backend:
     flash = (_flash(cache, device), _flash_takes(cache, device, sinks=sinks))
     flashinfer = (_FLASHINFER, _flashinfer_takes(cache, device, sinks=sinks))
     first, second = (flashinfer, flash) if device.major == 10 else (flash, flashinfer)  # noqa: PLR2004
+    if device.whole_items:
+        first, second = _composite(cache, device, flash=flash[1], flashinfer=flashinfer[1]), (_FLASH, False)
     triton, flex = cache.head_dim >= 32, not (device.is_fp8 or sinks)  # noqa: PLR2004
     listed = (first, second, (_TRITON, triton), (_FLEX, flex))
     chosen = next((backend for backend, takes in listed if takes), None)
@@ -156,9 +164,23 @@ def _head_backend(cache: HeadCache, device: Device, *, sinks: bool) -> Backend:
     return chosen
 
 
+def _composite(cache: HeadCache, device: Device, *, flash: bool, flashinfer: bool) -> tuple[Backend, bool]:
+    """triton_flash_attn.py on 9.x, triton_flashinfer.py on 10.x; alone, neither lets an image's tokens see each other.
+
+    FlashAttention 4 could on 10.x, with Triton's blocks.
+    """
+    suits = cache.head_dim in _COMPOSITE_HEADS
+    if device.major == 10:  # noqa: PLR2004
+        return _TRITON_FLASHINFER, suits and flashinfer
+    wide = _flash(cache, device) is _FLASH_SM90_FP8_512
+    return (_TRITON_FLASH_SM90_FP8_512 if wide else _TRITON_FLASH), suits and flash and device.major == 9  # noqa: PLR2004
+
+
 def _no_fp8(cache: HeadCache, device: Device) -> str:
     """triton_attn.py:TritonAttentionImpl, where none before it takes the cache."""
     gpu = f"this GPU has {dotted(device.capability)}"
+    if device.whole_items:
+        return f"an fp8 KV cache of a model whose images are not cut needs compute capability 8.9, {gpu}"
     if device.capability < (8, 0):
         return f"an fp8 KV cache needs compute capability 8.0, {gpu}"
     sizes = ", ".join(map(str, _FLASHINFER_HEADS))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import served_dtype
+from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
 from compiler.memory.caches import rank_kv_layout
@@ -16,6 +16,7 @@ from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
+from compiler.memory.whole_items import whole_item
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms
 from compiler.solve.variants import Variant
@@ -254,8 +255,7 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         tensor_parallel_size=degrees.tensor,
         max_model_len=length,
         max_num_seqs=sequences,
-        # vLLM refuses fewer batched tokens than sequences.
-        max_num_batched_tokens=tokens or max(limits.max_num_batched_tokens, sequences),
+        max_num_batched_tokens=tokens or _batch(variant.architecture, limits.max_num_batched_tokens, sequences, length),
         served_dtype=served_dtype(
             variant.architecture.checkpoint_dtype,
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
@@ -268,3 +268,13 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         stage=stage,
         expert_parallel=terms.expert_parallel,
     )
+
+
+def _batch(architecture: Architecture, limit: int, sequences: int, length: int) -> int:
+    """Tokens of a batch where the spec has none, by vLLM's own rules for a server that is not told either.
+
+    No more than all sequences have, because nothing else bounds the requests of its trial runs; as many as the largest
+    image that may not be cut, and as there are sequences, because it refuses less
+    (vllm/engine/arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args of 0.33.0).
+    """
+    return max(min(limit, sequences * length), whole_item(architecture, length), sequences)

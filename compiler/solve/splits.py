@@ -81,7 +81,8 @@ class Splits:
     def _error(self, degrees: Degrees) -> str | None:
         experts = self.candidate.spec.expert_parallel
         spec = self.candidate.spec
-        key = ("split", self.candidate.name, spec.task == "embed", degrees, experts, spec.kv_cache_dtype)
+        numa = _binds_one(spec)
+        key = ("split", self.candidate.name, spec.task == "embed", degrees, experts, spec.kv_cache_dtype, numa)
         if key not in self.rules.known:
             self.rules.known[key] = self._judged(degrees, experts=experts)
         return cast("str | None", self.rules.known[key])
@@ -89,6 +90,8 @@ class Splits:
     def _judged(self, degrees: Degrees, *, experts: bool) -> str | None:
         if self.rules.mig is not None and degrees.gpus > 1:
             return "slices of a GPU (MIG) cannot reach each other, so one server runs on one slice"
+        if degrees.gpus > 1 and _binds_one(self.candidate.spec):
+            return "`numa-bind-nodes` and `numa-bind-cpus` bind one GPU, and vLLM wants an entry for each"
         if experts and not _has_experts(self.architecture):
             return "`expert_parallel` needs a mixture of experts, this model has none"
         if degrees.pipeline > 1 and (refusal := self._staging_refusal()) is not None:
@@ -133,6 +136,12 @@ class Splits:
             kv_cache_dtype="fp8" if self.candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto",
             tensor_parallel_size=ranks,
         )
+
+
+def _binds_one(service: ServiceSpec) -> bool:
+    """Whether the spec binds a server to a NUMA node: an option has one value here (vllm/utils/numa_utils.py)."""
+    given = {key.removeprefix("--").replace("-", "_") for key in service.engine_args}
+    return not given.isdisjoint(("numa_bind_nodes", "numa_bind_cpus"))
 
 
 def _has_experts(architecture: Architecture) -> bool:

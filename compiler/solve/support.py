@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from compiler.catalog.architectures import load_registry
 from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, served_dtype
@@ -146,6 +147,16 @@ def _compressed_refusals(block: Mapping[str, Any]) -> Iterator[str]:
     form = block.get("format")
     if "wna16" in schemes_of("compressed-tensors", block) and form not in ("pack-quantized", "mixed-precision", None):
         yield f"compressed-tensors WNA16 is served in the format pack-quantized only, not in {str(form)[:40]}"
+
+
+def why_not_wrapped(name: str, method: str | None, release: Release) -> str | None:
+    """Why transformers' model code cannot run a checkpoint of this method; None if it can or is not asked.
+
+    See vllm/model_executor/models/transformers/base.py:Base.__init__ of 0.33.0.
+    """
+    if method != "mxfp4" or not load_registry(release.version).wraps(name):
+        return None
+    return f"vLLM {release.version} runs {name} through transformers' model code, and no MXFP4 weights there"
 
 
 def why_not_attended(

@@ -23,6 +23,7 @@ from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.memory.weights import check_layout
+from compiler.solve.limits import limit_refusal
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -41,7 +42,7 @@ from compiler.solve.refusals import (
     tokenizer_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
-from compiler.solve.support import why_not_attended, why_not_served
+from compiler.solve.support import why_not_attended, why_not_served, why_not_wrapped
 from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")
@@ -110,6 +111,8 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
     )
+    if reason is None and not isinstance(architecture, Refusal):
+        reason = why_not_wrapped(architecture.name, checkpoint_format(facts), rules.release)
     if reason is not None:
         return engine_refusal(candidate, reason)
     if isinstance(architecture, Refusal):
@@ -182,7 +185,7 @@ def _limited(
     )
     refusal = None if degrees else split_refusal(candidate, splits.reasons())
     refusal = refusal or tokenizer_refusal(candidate, rules.release) or chat_refusal(candidate, rules.release)
-    refusal = refusal or length_refusal(candidate, architecture)
+    refusal = refusal or length_refusal(candidate, architecture) or limit_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
     reading = partial(_checkpoint, candidate.facts, architecture, quantization)

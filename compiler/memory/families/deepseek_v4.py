@@ -20,7 +20,9 @@ from compiler.memory.architecture import (
     Vector,
 )
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.parts import dtype_of, embeddings, gated_mlp, norms
+from compiler.memory.families.terms import check_scoring
 from compiler.memory.lengths import max_model_len
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
@@ -49,6 +51,8 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
     """DeepseekV4ForCausalLM, without vision."""
     if config.count("vision_n_layers", default=0):
         raise ConfigError(f"`{config.path}vision_n_layers`: DeepSeek V4 with vision is not accounted for")
+    check_activation(config, SILU)
+    check_scoring(config)
     count, vocab = config.layers(), config.positive("vocab_size")
     numbers, hashed = _numbers(config), _hashed(config, count)
     kinds = tuple((ratio, index < hashed) for index, ratio in enumerate(_ratios(config, count)))
