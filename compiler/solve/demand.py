@@ -8,14 +8,14 @@ from functools import lru_cache
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
+from compiler.memory.backends import is_latent
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
+from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms
 from compiler.solve.variants import Variant
@@ -199,35 +199,14 @@ def _layout(checkpoint: Checkpoint, cache: _Cache) -> KvLayout:
 
 
 def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
-    """What the KV cache is kept as, and tokens of its blocks: the attention backend decides both.
-
-    The spec's dtype comes first, then the checkpoint's, which vLLM follows, then the served one.
-    """
-    chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
-    flag = "fp8" if terms.kv_cache_dtype == "fp8" else chosen or "auto"
-    if shape.compute_capability is None:
-        latent = is_latent(variant.architecture)
-        block_size = CPU_LATENT_BLOCK if latent else setting.release.block_size
-        return shape.served_dtype if flag == "auto" else flag, block_size
-    key = (variant.checkpoint, shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size)
-    try:
-        plan = _attention(*key)
-    except NoBackendError:
-        # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
-        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
-    return plan.kv_dtype, plan.block_size
-
-
-@lru_cache(maxsize=4096)
-def _attention(
-    checkpoint: Checkpoint, capability: tuple[int, int], served: str, flag: str, tensor_parallel_size: int
-) -> AttentionPlan:
-    return attention_plan(
-        checkpoint.architecture,
-        capability=capability,
-        served_dtype=served,
-        kv_cache_dtype=flag,
-        tensor_parallel_size=tensor_parallel_size,
+    """What the KV cache is kept as, and tokens of its blocks."""
+    return kept_as(
+        variant.architecture,
+        cache_flag(variant.quantization, terms.kv_cache_dtype),
+        setting.release,
+        shape.compute_capability,
+        shape.served_dtype,
+        ranks=shape.tensor_parallel_size,
     )
 
 

@@ -17,6 +17,7 @@ from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name
 from compiler.memory.weights import check_split
+from compiler.solve.kept import cache_flag
 from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec
 
@@ -124,13 +125,12 @@ class Splits:
         capability = self.rules.capability
         if capability is None:
             return
-        chosen = self.quantization.kv_cache_dtype if self.quantization is not None else None
         dtype = served_dtype(self.architecture.checkpoint_dtype, bfloat16_runs=capability >= BFLOAT16_CAPABILITY)
         attention_plan(
             self.architecture,
             capability=capability,
             served_dtype=dtype,
-            kv_cache_dtype="fp8" if self.candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto",
+            kv_cache_dtype=cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype),
             tensor_parallel_size=ranks,
         )
 

@@ -23,6 +23,7 @@ from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.memory.weights import check_layout
+from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -170,7 +171,10 @@ def _limited(
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
     embeds = candidate.spec.task == "embed"
-    has_cache = _read(candidate, rules, f"cache {embeds}", lambda: _has_cache(architecture, rules))
+    flag = cache_flag(quantization, candidate.spec.kv_cache_dtype)
+    has_cache = _read(
+        candidate, rules, f"cache {embeds} {flag} {rules.capability}", lambda: _has_cache(architecture, flag, rules)
+    )
     if isinstance(has_cache, Refusal):
         return has_cache
     if (architecture.pooling or not has_cache) != embeds or (embeds and not gives_embeddings(architecture.name)):
@@ -202,14 +206,23 @@ def _limited(
     )
 
 
-def _has_cache(architecture: Architecture, rules: Rules) -> bool:
+def _has_cache(architecture: Architecture, flag: str, rules: Rules) -> bool:
     """Whether it keeps anything of a request; caches that no formula counts are found before anything is placed.
 
     Raises:
         UnsupportedArchitectureError: there is one.
     """
-    block = rules.release.block_size
-    layout = rank_kv_layout(architecture, Parallelism(), dtype="bfloat16", block_size=block, max_num_batched_tokens=1)
+    served = _dtype(architecture, rules)
+    dtype, block = kept_as(architecture, flag, rules.release, rules.capability, served)
+    layout = rank_kv_layout(
+        architecture,
+        Parallelism(),
+        dtype=dtype,
+        block_size=block,
+        max_num_batched_tokens=1,
+        served_dtype=served,
+        compute_capability=rules.capability,
+    )
     return bool(layout.groups)
 
 
