@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import served_dtype
+from compiler.memory.architecture import Architecture, StateCache, served_dtype
 from compiler.memory.backends import is_latent
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
@@ -63,10 +63,12 @@ class Stage:
     required: ByteRange
     assumed: bool = False
 
-    def kv_row(self, blocks: int) -> LedgerRow:
-        """The ledger row of a KV cache of that many blocks."""
+    def kv_row(self, blocks: int, prefixes: int = 0) -> LedgerRow:
+        """The ledger row of a KV cache of that many blocks, of which `prefixes` are more than requests could fill."""
         size, tokens = self.layout.bytes_per_block, self.layout.block_size
         source = f"{blocks} blocks of {tokens} tokens × {size} bytes, vllm/v1/kv_cache_interface.py"
+        if prefixes:
+            source += f"; {prefixes} of them are more than all requests fill: prefixes of earlier ones are kept there"
         row = LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
         return row.as_assumed() if self.assumed else row
 
@@ -82,6 +84,7 @@ class Demand:
             `seat_blocks`.
         seat_blocks: that the engine wants for its sequences before it starts; 0 where it wants none.
         useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+        keeps_prefixes: whether even more are of use, because the engine keeps prefixes of earlier requests in them.
     """
 
     service: str
@@ -94,6 +97,7 @@ class Demand:
     required_blocks: int
     useful_blocks: int
     seat_blocks: int = 0
+    keeps_prefixes: bool = False
 
     @property
     def lacks_seats(self) -> bool:
@@ -142,7 +146,19 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
         required_blocks=blocks,
         useful_blocks=max(layout.blocks_for(concurrency=seats, length=length) for layout in layouts),
         seat_blocks=seat_blocks,
+        keeps_prefixes=_keeps_prefixes(variant.architecture, terms) and any(layout.groups for layout in layouts),
     )
+
+
+def _keeps_prefixes(architecture: Architecture, terms: Terms) -> bool:
+    """Whether vLLM caches prefixes (vllm/config/model.py:is_prefix_caching_supported): not of models of states alone.
+
+    What pools is not counted on: that depends on how it pools, of which no fact is known. Nor is what is only bounded.
+    """
+    if architecture.pooling or architecture.assumed or terms.prefix_caching is False:
+        return False
+    caches = (cache for layer in architecture.kinds for cache in layer.caches)
+    return terms.prefix_caching is True or not all(isinstance(cache, StateCache) for cache in caches)
 
 
 def _captures_decodes(shape: ServerShape) -> bool:
