@@ -47,6 +47,7 @@ from compiler.units import ByteRange
 
 _LATENT_ROTARY = 64  # qk_rope_head_dim of every MLA model so far
 _HOPPER = 9
+_ONE_KERNEL = ("gpt-oss-mxfp4", "ct-mxfp4")
 _NVLINK_SWITCHED = (9, 10)
 _SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides
 
@@ -160,11 +161,12 @@ def gpu_rows(
 def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     """Whether experts take their scratch from vLLM's workspaces, not inside their kernel.
 
-    MXFP4 on Hopper runs in one kernel (OAITritonMxfp4ExpertsMonolithic in gpt_oss_triton_kernels_moe.py).
+    On Hopper gpt-oss's MXFP4 runs in one kernel (OAITritonMxfp4ExpertsMonolithic in gpt_oss_triton_kernels_moe.py), and
+    DeepSeek V4's in Marlin's (select_deepseek_v4_mxfp4_moe_backend in fused_moe/oracle/mxfp4.py).
     """
     packing = checkpoint.quantization.experts if checkpoint.quantization is not None else None
     hopper = shape.compute_capability is not None and shape.compute_capability[0] == _HOPPER
-    return not (hopper and packing is not None and "mxfp4" in packing.style)
+    return not (hopper and packing is not None and packing.style in _ONE_KERNEL)
 
 
 @lru_cache(maxsize=4096)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from compiler.catalog.quantization import Capability
+from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture
+from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
+from compiler.memory.caches import rank_kv_layout
+from compiler.memory.kv_cache import KvLayout
 from compiler.memory.packing import Quantization
+from compiler.memory.parallelism import Parallelism
 
 
 def cache_flag(quantization: Quantization | None, asked: str = "auto") -> str:
@@ -41,6 +44,34 @@ def kept_as(
         # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
         return plain, release.block_size
     return plan.kv_dtype, plan.block_size
+
+
+def probe_layout(
+    architecture: Architecture, split: Parallelism, flag: str, release: Release, capability: Capability | None
+) -> KvLayout:
+    """The layout that a server would get, of batches of one token: what is asked of it holds for longer ones too.
+
+    Raises:
+        UnsupportedArchitectureError: caches that no formula counts.
+        PagesError: caches that vLLM cannot put in blocks together.
+        ConfigError: entries of a size that the engine's format does not hold.
+    """
+    served = served_dtype(
+        architecture.checkpoint_dtype,
+        bfloat16_runs=capability is None or capability >= BFLOAT16_CAPABILITY,
+        pooling=architecture.pooling,
+        float16=architecture.float16,
+    )
+    dtype, block_size = kept_as(architecture, flag, release, capability, served, ranks=split.tensor_parallel_size)
+    return rank_kv_layout(
+        architecture,
+        split,
+        dtype=dtype,
+        block_size=block_size,
+        max_num_batched_tokens=1,
+        served_dtype=served,
+        compute_capability=capability,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -10,18 +10,22 @@ import pytest
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.memory.activation import activation_peak, kept_workspace
-from compiler.memory.architecture import Architecture
+from compiler.memory.architecture import Architecture, HeadCache
 from compiler.memory.compressed import compressed_buffers, compressed_tables, compressed_workspace
 from compiler.memory.latent import indexer_table_bytes, picked_tokens_bytes
+from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
+from compiler.memory.server import Checkpoint, experts_keep
 from compiler.memory.shape import ServerShape
 from compiler.memory.weights import check_split
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
 from compiler.solve.kept import kept_as
 from compiler.solve.problem import Problem
-from compiler.spec.models import Spec
+from compiler.solve.refusals import Candidate
+from compiler.solve.splits import Degrees, Rules, Splits
+from compiler.spec.models import PolicySpec, ServiceSpec, Spec
 from compiler.units import GIB, MIB
 from tests.unit.test_memory_latent import FP8, GLM_52, V3, V4_FLASH, V4_PRO, V32, layout_of, quantization_of
 from tests.unit.test_minimax_m3 import M3
@@ -101,6 +105,27 @@ def test_a_rank_holds_whole_groups_of_outputs() -> None:
     check_split(FLASH, quantization_of(FP8, V4_FLASH), Parallelism(8))
     with pytest.raises(SplitError, match="wo_a has 8 groups of outputs, no multiple of 16 ranks"):
         check_split(FLASH, quantization_of(FP8, V4_FLASH), Parallelism(16))
+
+
+def test_caches_that_do_not_go_together_are_refused_on_every_number_of_ranks() -> None:
+    chunks = HeadCache(8, 128, 128, chunk=512)
+    layers = tuple(replace(layer, caches=(*layer.caches, chunks)) for layer in read_architecture(V3).layers)
+    architecture = replace(read_architecture(V3), layers=layers)
+    asked = {"model": "a/v3", "context": "4K", "port": 8000, "tensor_parallel_size": 2}
+    facts = ModelFacts(source=HUB, config=V3)
+    candidate = Candidate("s", ServiceSpec.model_validate(asked), "a/v3", facts)
+    rules = Rules(PolicySpec(), RELEASES["0.32.0"], None, 2)
+    (reason,) = Splits(candidate, architecture, None, rules).reasons()
+    assert "over 2 GPUs: vLLM cannot make the pages of its KV cache equal" in reason
+    assert Splits(candidate, read_architecture(V3), None, replace(rules, known={})).legal((Degrees(2),))
+
+
+@pytest.mark.parametrize(("config", "keep"), [(V4_FLASH, True), ({"model_type": "gpt_oss"}, False)])
+def test_marlin_leaves_its_scratch_to_the_shared_workspace_on_hopper(config: dict[str, Any], keep: bool) -> None:
+    """vLLM has no kernel of its own for gpt-oss's experts in DeepSeek V4."""
+    block = FP8 if keep else {"quant_method": "mxfp4"}
+    quantization = read_quantization(block["quant_method"], block, config)
+    assert experts_keep(Checkpoint(FLASH, quantization, None), shape()) is keep
 
 
 def shape(**keys: Any) -> ServerShape:
