@@ -12,11 +12,11 @@ from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.memory.activation import activation_peak, kept_workspace
 from compiler.memory.architecture import Architecture, HeadCache
 from compiler.memory.compressed import compressed_buffers, compressed_tables, compressed_workspace
-from compiler.memory.latent import indexer_table_bytes, picked_tokens_bytes
+from compiler.memory.latent import gathered_context_bytes, indexer_table_bytes, picked_tokens_bytes
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, experts_keep
+from compiler.memory.server import Checkpoint, experts_keep, fixed_rows
 from compiler.memory.shape import ServerShape
 from compiler.memory.weights import check_split
 from compiler.solve.attempt import attempt
@@ -182,6 +182,26 @@ def test_every_indexer_has_a_block_table_for_each_token() -> None:
     assert indexer_table_bytes(
         read_architecture(V3), max_model_len=163_840, max_num_batched_tokens=8192, block_size=64
     ) == 0  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [V4_FLASH, V32])
+def test_a_ledger_holds_all_of_it(config: dict[str, Any]) -> None:
+    architecture, of_rank = read_architecture(config), shape(max_model_len=163_840)
+    layout = layout_of(architecture, Parallelism(2))
+    checkpoint = Checkpoint(architecture, quantization_of(FP8, config), None)
+    rows = {row.title: row.bytes for row in fixed_rows(RELEASE, checkpoint, of_rank, layout)}
+    kept = compressed_buffers(architecture, of_rank) + picked_tokens_bytes(architecture, max_num_batched_tokens=8192)
+    assert rows["sampler state, rotary tables and rounding"].low >= kept
+    late = compressed_tables(architecture, of_rank, layout)
+    late = late or indexer_table_bytes(
+        architecture, max_model_len=163_840, max_num_batched_tokens=8192, block_size=layout.block_size
+    )
+    tables = 2 * 4 * 256 * sum(-(-163_840 // group.spec.block_size) for group in layout.groups)
+    gathered = gathered_context_bytes(
+        architecture, max_model_len=163_840, max_num_seqs=256, block_size=layout.block_size, served_dtype="bfloat16"
+    )
+    assert late > 0
+    assert rows["allocated after KV sizing"].low == tables + late + gathered
 
 
 def test_a_start_up_that_was_logged_lies_within_the_estimates() -> None:
