@@ -12,11 +12,13 @@ from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, Experts, served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
-from compiler.memory.config import ConfigError
+from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.kv_groups import PagesError
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name
 from compiler.memory.weights import check_split
+from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec
 
@@ -101,8 +103,11 @@ class Splits:
                 split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
                 check_split(self.architecture, self.quantization, split)
                 self._check_cache(split)
-        except (SplitError, NoBackendError, ConfigError) as error:
+                self._check_pages(split)
+        except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
             return str(error)
+        except PagesError as error:
+            return f"vLLM cannot make the pages of its KV cache equal: {error}"
         return None
 
     def _staging_refusal(self) -> str | None:
@@ -123,17 +128,22 @@ class Splits:
                 return
             raise
 
+    def _check_pages(self, split: Parallelism) -> None:
+        """Caches of several kinds share blocks, which some sizes of them do not allow."""
+        if len({cache for layer in self.architecture.kinds for cache in layer.caches}) > 1:
+            flag = cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype)
+            probe_layout(self.architecture, split, flag, self.rules.release, self.rules.capability)
+
     def _plan_attention(self, ranks: int) -> None:
         capability = self.rules.capability
         if capability is None:
             return
-        chosen = self.quantization.kv_cache_dtype if self.quantization is not None else None
         dtype = served_dtype(self.architecture.checkpoint_dtype, bfloat16_runs=capability >= BFLOAT16_CAPABILITY)
         attention_plan(
             self.architecture,
             capability=capability,
             served_dtype=dtype,
-            kv_cache_dtype="fp8" if self.candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto",
+            kv_cache_dtype=cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype),
             tensor_parallel_size=ranks,
         )
 

@@ -11,18 +11,19 @@ from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
 from compiler.memory.families.pooling import as_embedding, embedding_dimension, gives_embeddings
 from compiler.memory.header_totals import ContradictionError, check_totals
 from compiler.memory.headers import check_headers
+from compiler.memory.kv_groups import PagesError
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.memory.weights import check_layout
+from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.limits import limit_refusal
 from compiler.solve.refusals import (
     Candidate,
@@ -173,7 +174,10 @@ def _limited(
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
     embeds = candidate.spec.task == "embed"
-    has_cache = _read(candidate, rules, f"cache {embeds}", lambda: _has_cache(architecture, rules))
+    flag = cache_flag(quantization, candidate.spec.kv_cache_dtype)
+    has_cache = _read(
+        candidate, rules, f"cache {embeds} {flag} {rules.capability}", lambda: _has_cache(architecture, flag, rules)
+    )
     if isinstance(has_cache, Refusal):
         return has_cache
     if (architecture.pooling or not has_cache) != embeds or (embeds and not gives_embeddings(architecture.name)):
@@ -205,15 +209,14 @@ def _limited(
     )
 
 
-def _has_cache(architecture: Architecture, rules: Rules) -> bool:
+def _has_cache(architecture: Architecture, flag: str, rules: Rules) -> bool:
     """Whether it keeps anything of a request; caches that no formula counts are found before anything is placed.
 
     Raises:
         UnsupportedArchitectureError: there is one.
+        PagesError: there are several that do not go together.
     """
-    block = rules.release.block_size
-    layout = rank_kv_layout(architecture, Parallelism(), dtype="bfloat16", block_size=block, max_num_batched_tokens=1)
-    return bool(layout.groups)
+    return bool(probe_layout(architecture, Parallelism(), flag, rules.release, rules.capability).groups)
 
 
 def _checkpoint(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> Checkpoint:
@@ -238,13 +241,15 @@ def _read(candidate: Candidate, rules: Rules, what: str, reading: Callable[[], _
             _ANSWERS.clear()
         try:
             _ANSWERS[key] = (candidate.facts, reading())
-        except (ConfigError, ContradictionError, SplitError, UnsupportedArchitectureError) as error:
+        except (ConfigError, ContradictionError, PagesError, SplitError, UnsupportedArchitectureError) as error:
             _ANSWERS[key] = (candidate.facts, error)
     found = _ANSWERS[key][1]
     if isinstance(found, ContradictionError):
         return header_refusal(candidate, found.lines)
     if isinstance(found, SplitError):
         return engine_refusal(candidate, str(found))
+    if isinstance(found, PagesError):
+        return engine_refusal(candidate, f"vLLM cannot make the pages of its KV cache equal: {found}")
     if isinstance(found, UnsupportedArchitectureError):
         return formula_refusal(candidate, str(found))
     if isinstance(found, UnknownLayoutError):

@@ -73,6 +73,7 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
         num_attention_heads=numbers.heads,
         num_kv_heads=1,
         head_dim=numbers.width,
+        streams=numbers.streams,
         vocab_size=vocab,
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
@@ -168,10 +169,12 @@ def _attention(config: Config, numbers: _Numbers, ratio: int) -> tuple[tuple[Mod
         *norms(numbers.query_rank, "attn.q_norm"),
         *norms(width, "attn.kv_norm"),
         Linear("attn.wq_b", numbers.heads * width, numbers.query_rank, Split.OUTPUTS),
-        Linear("attn.wo_a", inner, numbers.heads * width // numbers.groups, Split.OUTPUTS),
+        Linear(
+            "attn.wo_a", inner, numbers.heads * width // numbers.groups, Split.OUTPUTS, groups=numbers.groups
+        ),
         Linear("attn.wo_b", hidden, inner, Split.INPUTS),
         Vector("attn.attn_sink", sinks * _SINKS, Split.KV_HEADS, "F32", heads=sinks),
-    )
+    )  # fmt: skip
     window = PackedCache("latent", width, window=numbers.window, block=_WINDOW_BLOCK)
     if ratio == 1:
         return modules, (window,)
@@ -190,7 +193,8 @@ def _indexer(config: Config, numbers: _Numbers) -> tuple[tuple[Module, ...], tup
         Linear("attn.indexer.weights_proj", heads, numbers.hidden, Split.REPLICATED, quantized=False),
         *compressor,
     )  # fmt: skip
-    return modules, (PackedCache("indexer", width, _INDEXED), state)
+    keys = PackedCache("indexer", width, _INDEXED, heads=heads, topk=config.positive("index_topk"))
+    return modules, (keys, state)
 
 
 def _compressor(name: str, width: int, ratio: int, hidden: int) -> tuple[tuple[Module, ...], PackedCache]:
