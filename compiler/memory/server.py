@@ -95,11 +95,12 @@ def _unexplained(
 ) -> tuple[int, str]:
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
-    tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
+    # A model that generates nothing has no output head to load (vllm/model_executor/models/adapters.py).
+    tied, ranks = architecture.tie_word_embeddings or architecture.pooling, parallelism.tensor_parallel_size
     implied = expected_tensors(architecture, checkpoint.quantization)
     found = content(as_loaded(tensors, implied), tied=tied, skipped=architecture.drafting_prefixes)
     expected = content(implied, tied=tied)
-    head = second_head_elements(tensors, architecture) * width // ranks
+    head = 0 if architecture.pooling else second_head_elements(tensors, architecture) * width // ranks
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:
         source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"

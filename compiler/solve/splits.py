@@ -81,7 +81,7 @@ class Splits:
     def _error(self, degrees: Degrees) -> str | None:
         experts = self.candidate.spec.expert_parallel
         spec = self.candidate.spec
-        key = ("split", self.candidate.name, spec.task == "embed", degrees, experts, spec.kv_cache_dtype)
+        key = ("split", self.candidate.name, spec.task, degrees, experts, spec.kv_cache_dtype)
         if key not in self.rules.known:
             self.rules.known[key] = self._judged(degrees, experts=experts)
         return cast("str | None", self.rules.known[key])

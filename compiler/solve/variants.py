@@ -14,7 +14,7 @@ from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
-from compiler.memory.families.pooling import as_embedding, embedding_dimension, gives_embeddings
+from compiler.memory.families.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
 from compiler.memory.header_totals import ContradictionError, check_totals
 from compiler.memory.headers import check_headers
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
@@ -36,12 +36,14 @@ from compiler.solve.refusals import (
     layout_refusal,
     length_refusal,
     policy_refusal,
+    scored_refusal,
     split_refusal,
     task_refusal,
     tokenizer_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
 from compiler.solve.support import why_not_attended, why_not_served
+from compiler.solve.tasks import label_count, scoring_tokens, tasks_of
 from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")
@@ -58,7 +60,9 @@ class Variant:
         degrees: ways to divide it that are legal and allowed by the spec, fewest GPUs first.
         pipelines: tried after all of these: pipeline stages, where the spec asks for no division of its own.
         dimension: numbers of an embedding; None for a service that gives none.
-        converted: whether a generating model is served for embeddings.
+        labels: of a text, one of them a score; None for a service that gives none.
+        convert: what vLLM makes of a generating model (`embed`, `classify`); None where it is served as it is.
+        score_tokens: words by which a generating model scores.
     """
 
     name: str
@@ -68,7 +72,9 @@ class Variant:
     degrees: tuple[Degrees, ...]
     pipelines: tuple[Degrees, ...] = ()
     dimension: int | None = None
-    converted: bool = False
+    labels: int | None = None
+    convert: str | None = None
+    score_tokens: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -104,8 +110,8 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
-    task = "embedding" if candidate.spec.task == "embed" else "architecture"
-    architecture = _read(candidate, rules, task, lambda: _served_architecture(candidate, rules))
+    task = _served_as(candidate)
+    architecture = _read(candidate, rules, f"architecture {task}", lambda: _served_architecture(candidate, rules))
     dtype = None if isinstance(architecture, Refusal) else _dtype(architecture, rules)
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
@@ -131,6 +137,16 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     return _limited(candidate, architecture, quantization, rules)
 
 
+def _served_as(candidate: Candidate) -> str:
+    """What of the service decides how the model is built: chats and completions are of the same one."""
+    spec = candidate.spec
+    return f"{spec.task} {_tokens(candidate)}" if spec.pools else "generate"
+
+
+def _tokens(candidate: Candidate) -> tuple[str, ...]:
+    return scoring_tokens(candidate.spec, candidate.name, candidate.facts)
+
+
 @lru_cache(maxsize=256)
 def _shared(architecture: Architecture) -> Architecture:
     """One object for equal architectures: what is worked out for one is then found without comparing layers."""
@@ -139,11 +155,14 @@ def _shared(architecture: Architecture) -> Architecture:
 
 def _served_architecture(candidate: Candidate, rules: Rules) -> Architecture:
     """The model as it is for the service's task."""
-    facts = candidate.facts
+    facts, config, task = candidate.facts, Config(candidate.facts.config), candidate.spec.task
     architecture = _architecture(facts, rules)
-    if candidate.spec.task != "embed" or not gives_embeddings(architecture.name):
+    if task == "embed" and gives_embeddings(architecture.name):
+        architecture = as_embedding(architecture, config, _dense(facts))
+    elif candidate.spec.pools and (architecture.pooling or _tokens(candidate)):
+        architecture = as_scoring(architecture, config)
+    else:
         return _shared(architecture)
-    architecture = as_embedding(architecture, Config(facts.config), _dense(facts))
     limit = facts.embedding.max_length if facts.embedding is not None else None
     length = min(architecture.max_model_len, limit or architecture.max_model_len)
     return _shared(replace(architecture, max_model_len=length))
@@ -169,12 +188,18 @@ def _limited(
     candidate: Candidate, architecture: Architecture, quantization: Quantization | None, rules: Rules
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
-    embeds = candidate.spec.task == "embed"
-    has_cache = _read(candidate, rules, f"cache {embeds}", lambda: _has_cache(architecture, rules))
+    spec, config, served = candidate.spec, candidate.facts.config, _served_as(candidate)
+    has_cache = _read(candidate, rules, f"cache {served}", lambda: _has_cache(architecture, rules))
     if isinstance(has_cache, Refusal):
         return has_cache
-    if (architecture.pooling or not has_cache) != embeds or (embeds and not gives_embeddings(architecture.name)):
-        return task_refusal(candidate, can_embed=gives_embeddings(architecture.name))
+    base = _architecture(candidate.facts, rules)
+    tasks = _read(candidate, rules, f"tasks {served}", lambda: tasks_of(base, config, _tokens(candidate)))
+    if isinstance(tasks, Refusal):
+        return tasks
+    if (architecture.pooling or not has_cache) != spec.pools or (spec.pools and spec.task not in tasks):
+        return task_refusal(candidate, tasks, generates=not base.pooling and has_cache)
+    if spec.score_tokens and base.pooling:
+        return scored_refusal(candidate)
     splits = Splits(candidate, architecture, quantization, rules)
     degrees, pipelines = (
         splits.legal(asked_degrees(candidate.spec, rules)),
@@ -186,10 +211,11 @@ def _limited(
     if refusal is not None:
         return refusal
     reading = partial(_checkpoint, candidate.facts, architecture, quantization)
-    checkpoint = _read(candidate, rules, f"checkpoint {embeds}", reading)
+    checkpoint = _read(candidate, rules, f"checkpoint {served}", reading)
     if isinstance(checkpoint, Refusal):
         return checkpoint
-    config, dense = Config(candidate.facts.config), _dense(candidate.facts)
+    is_made = spec.pools and not base.pooling
+    dimension = embedding_dimension(architecture, Config(config), _dense(candidate.facts))
     return Variant(
         candidate.name,
         candidate.facts,
@@ -197,8 +223,10 @@ def _limited(
         candidate.method,
         degrees,
         pipelines,
-        dimension=embedding_dimension(architecture, config, dense) if embeds else None,
-        converted=embeds and not _architecture(candidate.facts, rules).pooling,
+        dimension=dimension if spec.task == "embed" else None,
+        labels=label_count(spec, architecture, config),
+        convert=("embed" if spec.task == "embed" else "classify") if is_made else None,
+        score_tokens=_tokens(candidate) if is_made else (),
     )
 
 

@@ -25,7 +25,11 @@ from compiler.spec.rollouts import SUFFIX, with_candidates
 
 QuantizationMethod = Literal["auto", "none", "awq", "gptq", "fp8", "int8", "compressed-tensors"]
 Target = Literal["scripts", "systemd", "compose", "quadlet"]
+Task = Literal["chat", "completion", "embed", "score", "classify"]
 Feature = Literal["tools", "structured-output", "reasoning"]
+
+POOLING: frozenset[Task] = frozenset(("embed", "score", "classify"))
+"""Tasks of vLLM's pooling runner: what is answered is made of a whole text, and nothing is generated."""
 
 
 class EngineSpec(SpecModel):
@@ -68,7 +72,9 @@ class ServiceSpec(SpecModel):
     """One vLLM server.
 
     Attributes:
-        task: what it answers: chats (and completions), completions only, or embeddings.
+        task: what it answers: chats (and completions), completions only, embeddings, how well texts fit a query, or
+            labels of a text.
+        score_tokens: words whose probability a generating model scores by: one, or the one against and the one for.
         features: what clients need of it beyond that; flags and the smoke test follow.
         context: tokens of one request, prompt and answer together (`--max-model-len`).
         concurrency: requests of full context that must fit in the KV cache at once.
@@ -81,7 +87,12 @@ class ServiceSpec(SpecModel):
     """
 
     model: ModelName
-    task: Literal["chat", "completion", "embed"] = "chat"
+    task: Task = "chat"
+    score_tokens: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...],
+        BeforeValidator(as_list),
+        Field(max_length=2, strict=False),
+    ] = ()
     features: Annotated[tuple[Feature, ...], Field(strict=False)] = ()
     quantization: Annotated[
         tuple[QuantizationMethod, ...], BeforeValidator(as_list), Field(min_length=1, strict=False)
@@ -105,6 +116,11 @@ class ServiceSpec(SpecModel):
     ] = ()
     engine_args: dict[str, Any] = Field(default_factory=dict)
     rollout: RolloutSpec | None = None
+
+    @property
+    def pools(self) -> bool:
+        """Whether vLLM's pooling runner serves it, which generates nothing."""
+        return self.task in POOLING
 
     @property
     def ranks(self) -> int:

@@ -1,0 +1,46 @@
+"""The emitted smoke test on real servers that rank texts and label them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.random_model import write_model
+from tests.engine.stack import Stack, compile_services
+from tests.engine.test_smoke import ENCODER, checks_of
+
+pytestmark = pytest.mark.engine
+
+CROSS_ENCODER = ENCODER | {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+CLASSIFIER = ENCODER | {"architectures": ["BertForSequenceClassification"], "num_labels": 3}
+
+
+@pytest.fixture(scope="module")
+def trio(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A cross-encoder, a generating model that scores by two words, and a classifier of three labels."""
+    folder = tmp_path_factory.mktemp("pooled")
+    write_model(folder / "cross-encoder", CROSS_ENCODER, tiny_model)
+    write_model(folder / "classifier", CLASSIFIER, tiny_model)
+    services = {
+        "cross-encoder": {"model": str(folder / "cross-encoder"), "task": "score"},
+        "words": {"model": str(tiny_model), "task": "score", "score_tokens": ["n", "y"]},
+        "classifier": {"model": str(folder / "classifier"), "task": "classify"},
+    }
+    stack = compile_services(folder, services, key=True)
+    with stack.serve_all():
+        yield stack
+
+
+def test_texts_are_ranked_and_labelled(trio: Stack) -> None:
+    code, checks = checks_of(trio, "--requests", "0")
+    assert code == 0, [check for check in checks.values() if check["status"] == "fail"]
+    asked = [(name, check) for name in ("cross-encoder", "words", "classifier") for check in ("overlong", "metrics")]
+    asked += [("classifier", "labels"), ("words", "kv-cache"), ("cross-encoder", "labels"), ("words", "labels")]
+    assert {key for key in asked if checks[key]["status"] != "ok"} == set()
+    # Random weights know no capital: the order of the scores is checked, which of the texts is the best only told.
+    assert {checks[name, "rerank"]["status"] for name in ("cross-encoder", "words")} <= {"ok", "warn"}
+    assert checks["classifier", "rerank"]["status"] == "skip"
+    assert checks["classifier", "labels"]["detail"].startswith("3 labels")
+
+
