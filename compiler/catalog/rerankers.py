@@ -32,8 +32,12 @@ _QWEN3 = "https://huggingface.co/Qwen/Qwen3-Reranker-0.6B"
 RERANKERS: tuple[Reranker, ...] = (
     Reranker("qwen3-reranker", "Qwen3ForCausalLM", ("no", "yes"), _QWEN3),
     Reranker("qwen3-vl-reranker", "Qwen3VLForConditionalGeneration", ("no", "yes"), _QWEN3),
-    Reranker("mxbai-rerank", "Qwen2ForCausalLM", ("0", "1"), "https://huggingface.co/mixedbread-ai/mxbai-rerank-base-v2"),
-    Reranker("bge-reranker-v2-gemma", "GemmaForCausalLM", ("Yes",), "https://huggingface.co/BAAI/bge-reranker-v2-gemma"),
+    Reranker(
+        "mxbai-rerank", "Qwen2ForCausalLM", ("0", "1"), "https://huggingface.co/mixedbread-ai/mxbai-rerank-base-v2"
+    ),
+    Reranker(
+        "bge-reranker-v2-gemma", "GemmaForCausalLM", ("Yes",), "https://huggingface.co/BAAI/bge-reranker-v2-gemma"
+    ),
 )
 
 METHODS = {1: "no_post_processing", 2: "from_2_way_softmax"}

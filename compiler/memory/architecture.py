@@ -279,6 +279,7 @@ class Encoder:
         split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
         item: the largest item of a prompt.
         batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+        most_items: of one kind in a prompt; 0: none, and the engine builds no tower.
     """
 
     modules: tuple[Module, ...]
@@ -290,6 +291,12 @@ class Encoder:
     item: ItemSize
     split: bool = True
     batch_elements: int = 0
+    most_items: int = 999
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the engine has it, and not only the checkpoint."""
+        return self.most_items > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +373,11 @@ class Architecture:
     def modalities(self) -> tuple[str, ...]:
         """What a prompt may hold besides text."""
         return tuple(dict.fromkeys(kind for encoder in self.encoders for kind in encoder.modalities))
+
+    @property
+    def towers(self) -> tuple[Encoder, ...]:
+        """Those of `encoders` that the engine builds."""
+        return tuple(encoder for encoder in self.encoders if encoder.is_built)
 
     @property
     def sliding_window(self) -> int | None:

@@ -22,6 +22,7 @@ from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Experts, HeadCache, LatentCache
 from compiler.memory.backend_rules import Device
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
+from compiler.memory.expert_backends import MARLIN
 from compiler.memory.graphs import graph_memory
 from compiler.memory.kernel_padding import kernel_padding
 from compiler.memory.kv_cache import KvLayout
@@ -163,7 +164,8 @@ def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     """
     packing = checkpoint.quantization.experts if checkpoint.quantization is not None else None
     hopper = shape.compute_capability is not None and shape.compute_capability[0] == _HOPPER
-    return not (hopper and packing is not None and "mxfp4" in packing.style)
+    own_choice = shape.moe_backend != MARLIN
+    return not (hopper and own_choice and packing is not None and "mxfp4" in packing.style)
 
 
 @lru_cache(maxsize=4096)

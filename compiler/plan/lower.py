@@ -38,7 +38,7 @@ from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lowe
 from compiler.solve.attempt import devices_of
 from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
 from compiler.solve.chats import AUTO, formats
-from compiler.solve.media import takes_media
+from compiler.solve.media import is_text_only, takes_media
 from compiler.solve.parsers import WANTS_TOOLS, parsers_of, wanted_roles
 from compiler.solve.remote_code import code_needed
 from compiler.solve.tasks import scoring_overrides
@@ -274,10 +274,16 @@ def _arguments(
 
 
 def _media_arguments(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:
-    """What a client may have the server fetch. Media inside a request (`data:`) need no domain."""
+    """What a prompt may hold, and what a client may have the server fetch. Media inside a request need no domain."""
+    is_reader = takes_media(variant.facts, release.version)
+    if is_reader and is_text_only(spec, variant.facts):
+        yield Argument("--language-model-only", None, "media")
+    elif is_reader and spec.media is not None:
+        yield Argument("--limit-mm-per-prompt", json.dumps(spec.media, sort_keys=True), "media")
     if spec.allowed_media_domains:
         yield Argument(MEDIA_DOMAINS, spec.allowed_media_domains, "spec")
-    elif takes_media(variant.facts, release.version):
+    elif is_reader:
+        # Also for text alone: whether a URL is fetched before its kind is refused is the engine's affair.
         yield Argument(MEDIA_DOMAINS, NO_DOMAIN, "no domain in the spec: nothing is fetched")
 
 

@@ -267,4 +267,5 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         pipeline_parallel_size=degrees.pipeline,
         stage=stage,
         expert_parallel=terms.expert_parallel,
+        moe_backend=terms.moe_backend,
     )

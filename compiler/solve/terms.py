@@ -24,6 +24,7 @@ class Terms:
     enforce_eager: bool
     expert_parallel: bool
     prefix_caching: bool | None
+    moe_backend: str
     gpus: tuple[int, ...]
     share: int
 
@@ -45,6 +46,7 @@ def least_terms(service: ServiceSpec) -> Terms:
         enforce_eager=service.enforce_eager,
         expert_parallel=service.expert_parallel,
         prefix_caching=service.prefix_caching,
+        moe_backend=service.moe_backend,
         gpus=service.gpus,
         share=service.share,
     )

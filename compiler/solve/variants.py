@@ -17,12 +17,14 @@ from compiler.memory.families.assumed import assumed
 from compiler.memory.families.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
 from compiler.memory.header_totals import ContradictionError, check_totals
 from compiler.memory.headers import check_headers
+from compiler.memory.media_limits import with_limits
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.memory.weights import check_layout
+from compiler.solve.kernels import kernel_refusal
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -140,7 +142,8 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
 def _served_as(candidate: Candidate) -> str:
     """What of the service decides how the model is built: chats and completions are of the same one."""
     spec = candidate.spec
-    return f"{spec.task} {_tokens(candidate)}" if spec.pools else "generate"
+    what = f"{spec.task} {_tokens(candidate)}" if spec.pools else "generate"
+    return what if spec.media is None else f"{what}, media {spec.media}"
 
 
 def _tokens(candidate: Candidate) -> tuple[str, ...]:
@@ -156,7 +159,7 @@ def _shared(architecture: Architecture) -> Architecture:
 def _served_architecture(candidate: Candidate, rules: Rules) -> Architecture:
     """The model as it is for the service's task."""
     facts, config, task = candidate.facts, Config(candidate.facts.config), candidate.spec.task
-    architecture = _architecture(facts, rules)
+    architecture = with_limits(_architecture(facts, rules), candidate.spec.media_limit)
     if task == "embed" and gives_embeddings(architecture.name):
         architecture = as_embedding(architecture, config, _dense(facts))
     elif candidate.spec.pools and (architecture.pooling or _tokens(candidate)):
@@ -205,6 +208,9 @@ def _limited(
         splits.legal(asked_degrees(candidate.spec, rules)),
         splits.legal(pipeline_degrees(candidate.spec, rules)),
     )
+    refusal = kernel_refusal(candidate, architecture, quantization, rules.capability, _dtype(architecture, rules))
+    if refusal is not None:
+        return refusal
     refusal = None if degrees else split_refusal(candidate, splits.reasons())
     refusal = refusal or tokenizer_refusal(candidate, rules.release) or chat_refusal(candidate, rules.release)
     refusal = refusal or length_refusal(candidate, architecture)

@@ -31,8 +31,8 @@ _CHAT_PATHS = (
     "/v1/messages",
     "/v1/messages/count_tokens",
 )
-# Of the pooling runner's paths (vllm/entrypoints/pooling/*/api_router.py), those of the task. Some are outside /v1, where
-# the servers ask for no key: the gateway asks its clients for theirs on every path.
+# Of the pooling runner's paths (vllm/entrypoints/pooling/*/api_router.py), those of the task. Some are outside /v1,
+# where the servers ask for no key: the gateway asks its clients for theirs on every path.
 TASK_PATHS = {
     "chat": _CHAT_PATHS,
     "completion": _COMPLETION_PATHS,

@@ -53,5 +53,7 @@ def write_tensors(path: Path, tensors: tuple[StoredTensor, ...]) -> None:
 def _values(tensor: StoredTensor, chance: random.Random) -> bytes:
     count = math.prod(tensor.shape)
     if tensor.dtype == "F32":
-        return array("f", [0.0] * count).tobytes()
+        # Heads for scores; other float32 parameters are of recurrent states, and none of these is a weight.
+        is_head = tensor.name.startswith(("classifier.", "bert.pooler."))
+        return array("f", (chance.uniform(-0.1, 0.1) if is_head else 0.0 for _ in range(count))).tobytes()
     return array("H", [_ONE] * count if "norm" in tensor.name else chance.choices(_SMALL, k=count)).tobytes()

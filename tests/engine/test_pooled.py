@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.engine.test_smoke import ENCODER, checks_of
 pytestmark = pytest.mark.engine
 
 CROSS_ENCODER = ENCODER | {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
-CLASSIFIER = ENCODER | {"architectures": ["BertForSequenceClassification"], "num_labels": 3}
+CLASSIFIER = CROSS_ENCODER | {"id2label": {str(label): f"LABEL_{label}" for label in range(3)}}
 
 
 @pytest.fixture(scope="module")
@@ -42,5 +43,3 @@ def test_texts_are_ranked_and_labelled(trio: Stack) -> None:
     assert {checks[name, "rerank"]["status"] for name in ("cross-encoder", "words")} <= {"ok", "warn"}
     assert checks["classifier", "rerank"]["status"] == "skip"
     assert checks["classifier", "labels"]["detail"].startswith("3 labels")
-
-

@@ -106,7 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/v1/embeddings":
             self._embed()
         elif self.path == "/v1/rerank":
-            self._answer(200, {"results": [{"index": at, "relevance_score": score} for at, score in self.server.ranked]})
+            self._answer(
+                200, {"results": [{"index": at, "relevance_score": score} for at, score in self.server.ranked]}
+            )
         elif self.path == "/classify":
             self._answer(200, {"data": [{"probs": probabilities} for probabilities in self.server.labelled]})
         elif body.get("stream"):
