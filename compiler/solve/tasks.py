@@ -6,16 +6,18 @@ vllm/config/model.py:get_pooling_task picks one for a server, and vllm/entrypoin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compiler.catalog.rerankers import METHODS, known_tokens
-from compiler.lock.models import ModelFacts
+from compiler.diagnostics import Diagnostic, Help
+from compiler.lock.models import Lock, ModelFacts
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.encoder import labels
 from compiler.memory.families.pooling import gives_embeddings, gives_labels
 from compiler.memory.read import architecture_name
+from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Task
 
 GIVES: Mapping[Task, str] = {
@@ -73,3 +75,19 @@ def tasks_of(architecture: Architecture, config: Mapping[str, Any], tokens: tupl
     if gives_embeddings(name):
         found.append("embed")
     return tuple(found)
+
+
+def check_prompts(file: SpecFile, lock: Lock) -> Iterator[Diagnostic]:
+    """W0503 where a generating model is to score texts, and nobody gives the prompt that it was trained with."""
+    for name, service in file.spec.services.items():
+        candidates = lock.services[name].candidates
+        by_words = (tokens for each in candidates if (tokens := scoring_tokens(service, each, lock.models[each])))
+        tokens = next(by_words, ())
+        if not tokens or service.brings_chat_template:
+            continue
+        words = " against ".join(f"`{word}`" for word in reversed(tokens))
+        message = f"service `{name}` scores texts by {words} with no prompt around query and text"
+        notes = ("such a model was trained to answer a question; without it scores may say little",)
+        key = "`engine_args: {chat-template: …}`, an absolute path on the server"
+        helps = (Help(f"take the template of the model's card: {key}"), Help("or have clients send the whole prompt"))
+        yield Diagnostic("W0503", message, file.at("services", name, "task"), notes, helps)

@@ -12,7 +12,9 @@ import random
 import shutil
 from array import array
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from compiler.memory.read import read_architecture
@@ -23,13 +25,24 @@ _SMALL = (0x3D00, 0xBD00, 0x3C80, 0xBC80)  # about ±0.03 and ±0.016
 _WIDTHS = {"BF16": 2, "F32": 4}
 
 
-def write_model(folder: Path, config: Mapping[str, Any], tokenizer: Path) -> None:
-    """Write the model. `tokenizer` is a folder whose tokenizer and vocabulary it takes."""
+def write_model(
+    folder: Path,
+    config: Mapping[str, Any],
+    tokenizer: Path,
+    tables: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+) -> None:
+    """Write the model. `tokenizer` is a folder whose tokenizer and vocabulary it takes.
+
+    Args:
+        tables: shapes of tensors of which the arithmetic knows the elements alone, such as heads for scores.
+    """
     shutil.copytree(tokenizer, folder)
     vocabulary = json.loads((tokenizer / "config.json").read_text())
     whole = {**config, "vocab_size": vocabulary["vocab_size"], "eos_token_id": vocabulary["eos_token_id"]}
     (folder / "config.json").write_text(json.dumps(whole))
-    write_tensors(folder / "model.safetensors", tuple(stored_tensors(read_architecture(whole), None)))
+    tensors = stored_tensors(read_architecture(whole), None)
+    shaped = tuple(replace(tensor, shape=tables.get(tensor.name, tensor.shape)) for tensor in tensors)
+    write_tensors(folder / "model.safetensors", shaped)
 
 
 def write_tensors(path: Path, tensors: tuple[StoredTensor, ...]) -> None:

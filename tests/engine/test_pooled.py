@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,10 @@ CLASSIFIER = CROSS_ENCODER | {"id2label": {str(label): f"LABEL_{label}" for labe
 def trio(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A cross-encoder, a generating model that scores by two words, and a classifier of three labels."""
     folder = tmp_path_factory.mktemp("pooled")
-    write_model(folder / "cross-encoder", CROSS_ENCODER, tiny_model)
-    write_model(folder / "classifier", CLASSIFIER, tiny_model)
-    services = {
+    for name, config, labels in (("cross-encoder", CROSS_ENCODER, 1), ("classifier", CLASSIFIER, 3)):
+        tables = {"bert.pooler.dense.weight": (128, 128), "classifier.weight": (labels, 128)}
+        write_model(folder / name, config, tiny_model, tables)
+    services: dict[str, dict[str, Any]] = {
         "cross-encoder": {"model": str(folder / "cross-encoder"), "task": "score"},
         "words": {"model": str(tiny_model), "task": "score", "score_tokens": ["n", "y"]},
         "classifier": {"model": str(folder / "classifier"), "task": "classify"},

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from compiler.lock.models import EmbeddingFacts
+from compiler.diagnostics import SourceText
+from compiler.lock.models import HUB, EmbeddingFacts, Lock, LockedService, ModelFacts
+from compiler.solve.tasks import check_prompts
+from compiler.source.document import load_document
+from compiler.spec.load import SpecFile
 from tests.unit.test_solve_embeddings import BERT, HEAD, QWEN3, attempted, flags, planned, problem, weights
 
 CLASSIFIER: dict[str, Any] = BERT | {"architectures": ["BertForSequenceClassification"]}
@@ -90,3 +94,25 @@ def test_a_reranker_reads_a_text_in_one_piece_and_no_longer_one_than_vllm_takes(
 
 def test_what_reads_in_both_directions_has_no_cache() -> None:
     assert planned(CONVERTED | {"is_causal": False}, task="score")[1].kv_cache.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "service", "code"),
+    [
+        (QWEN3, {"task": "score", "score_tokens": ["no", "yes"]}, ["W0503"]),
+        (QWEN3, {"task": "score", "score_tokens": "Yes"}, ["W0503"]),
+        (QWEN3, {"task": "score", "score_tokens": "Yes", "engine_args": {"chat-template": "/srv/x.jinja"}}, []),
+        (QWEN3, {"task": "embed"}, []),
+        (CROSS_ENCODER, {"task": "score"}, []),
+    ],
+)
+def test_a_model_that_answers_a_question_is_to_be_asked_it(
+    config: dict[str, Any], service: dict[str, Any], code: list[str]
+) -> None:
+    spec, _ = attempted(config, **service)
+    locked = LockedService(model="own/m", quantization=("none",), candidates=("own/m",))
+    facts = ModelFacts(source=HUB, chat_template="x", config=config)
+    document, _ = load_document(SourceText("x.yaml", "stack: x"))
+    assert document is not None
+    found = check_prompts(SpecFile(spec, document), Lock(schema=1, services={"s": locked}, models={"own/m": facts}))
+    assert [each.code for each in found] == code
