@@ -178,7 +178,7 @@ def task_refusal(candidate: Candidate, tasks: tuple[Task, ...], *, generates: bo
         generates: whether it answers chats and completions as it is.
     """
     given = ["text"] if generates else [GIVES[task] for task in tasks] or ["a vector or a label for each token"]
-    refusal = engine_refusal(candidate, f"it {_NOT_GIVEN[candidate.spec.task]}: it gives {' or '.join(given)}")
+    refusal = engine_refusal(candidate, f"it {_NOT_GIVEN[candidate.spec.task]}, but gives {' or '.join(given)}")
     remedies = tuple(
         Remedy(f"`task: {task}`, if clients ask for {GIVES[task]}", _other_task(candidate, task), kind="task")
         for task in tasks

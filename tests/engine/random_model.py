@@ -11,10 +11,8 @@ import math
 import random
 import shutil
 from array import array
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from compiler.memory.read import read_architecture
@@ -29,20 +27,19 @@ def write_model(
     folder: Path,
     config: Mapping[str, Any],
     tokenizer: Path,
-    tables: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    spelled: Callable[[StoredTensor], StoredTensor] = lambda tensor: tensor,
 ) -> None:
     """Write the model. `tokenizer` is a folder whose tokenizer and vocabulary it takes.
 
     Args:
-        tables: shapes of tensors of which the arithmetic knows the elements alone, such as heads for scores.
+        spelled: a tensor as checkpoints of the family call and shape it, where the arithmetic knows its elements alone.
     """
     shutil.copytree(tokenizer, folder)
     vocabulary = json.loads((tokenizer / "config.json").read_text())
     whole = {**config, "vocab_size": vocabulary["vocab_size"], "eos_token_id": vocabulary["eos_token_id"]}
     (folder / "config.json").write_text(json.dumps(whole))
     tensors = stored_tensors(read_architecture(whole), None)
-    shaped = tuple(replace(tensor, shape=tables.get(tensor.name, tensor.shape)) for tensor in tensors)
-    write_tensors(folder / "model.safetensors", shaped)
+    write_tensors(folder / "model.safetensors", tuple(map(spelled, tensors)))
 
 
 def write_tensors(path: Path, tensors: tuple[StoredTensor, ...]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from compiler.memory.tensors import StoredTensor
 from tests.engine.random_model import write_model
 from tests.engine.stack import Stack, compile_services
 from tests.engine.test_smoke import ENCODER, checks_of
@@ -22,9 +25,8 @@ CLASSIFIER = CROSS_ENCODER | {"id2label": {str(label): f"LABEL_{label}" for labe
 def trio(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A cross-encoder, a generating model that scores by two words, and a classifier of three labels."""
     folder = tmp_path_factory.mktemp("pooled")
-    for name, config, labels in (("cross-encoder", CROSS_ENCODER, 1), ("classifier", CLASSIFIER, 3)):
-        tables = {"bert.pooler.dense.weight": (128, 128), "classifier.weight": (labels, 128)}
-        write_model(folder / name, config, tiny_model, tables)
+    for name, config in (("cross-encoder", CROSS_ENCODER), ("classifier", CLASSIFIER)):
+        write_model(folder / name, config, tiny_model, _as_bert)
     services: dict[str, dict[str, Any]] = {
         "cross-encoder": {"model": str(folder / "cross-encoder"), "task": "score"},
         "words": {"model": str(tiny_model), "task": "score", "score_tokens": ["n", "y"]},
@@ -33,6 +35,13 @@ def trio(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     stack = compile_services(folder, services, key=True)
     with stack.serve_all():
         yield stack
+
+
+def _as_bert(tensor: StoredTensor) -> StoredTensor:
+    """The encoder below `bert.`, and heads as tables."""
+    whole = tensor.name if tensor.name.startswith(("bert.", "classifier.")) else f"bert.{tensor.name}"
+    is_head = whole in ("bert.pooler.dense.weight", "classifier.weight")
+    return replace(tensor, name=whole, shape=(math.prod(tensor.shape) // 128, 128) if is_head else tensor.shape)
 
 
 def test_texts_are_ranked_and_labelled(trio: Stack) -> None:

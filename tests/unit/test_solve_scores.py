@@ -35,7 +35,7 @@ def test_a_model_with_one_label_gives_scores(config: dict[str, Any]) -> None:
 def test_scores_need_one_label_and_labels_take_any_number() -> None:
     """vLLM opens neither /score nor /rerank for a model with several labels; its default is two."""
     found = problem(CLASSIFIER, task="score")
-    assert (found.code, found.message.endswith("it gives labels of texts (/classify)")) == ("E0308", True)
+    assert (found.code, found.message.endswith("but gives labels of texts (/classify)")) == ("E0308", True)
     assert texts(CLASSIFIER, task="score") == ["`task: classify`, if clients ask for labels of texts (/classify)"]
     assert planned(CLASSIFIER | {"num_labels": 5}, task="classify")[1].labels == 5
     assert planned(CROSS_ENCODER, task="classify")[1].labels == 1
