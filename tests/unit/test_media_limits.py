@@ -99,6 +99,17 @@ def test_the_server_is_told(tmp_path: Path, media: Any, flag: str, value: Any) -
     assert service.media_domains == ()
 
 
+def test_text_alone_is_offered_where_the_tower_is_too_much(tmp_path: Path) -> None:
+    compiled(tmp_path)
+    data = json.loads((tmp_path / "x.yaml").read_text())
+    data["nodes"]["n"]["gpus"] = {"memory": "7500MiB", "compute_capability": "8.9"}
+    data["services"]["see"] |= {"max_num_seqs": 8}
+    (tmp_path / "x.yaml").write_text(json.dumps(data))
+    _, found = compile_stack(tmp_path / "x.yaml", "x.yaml")
+    helps = [help_.text for each in found if each.code in ("E0401", "E0402") for help_ in each.helps]
+    assert "`media: none` for `see`: it then reads text alone" in helps
+
+
 @pytest.mark.parametrize(
     ("service", "code", "words"),
     [
