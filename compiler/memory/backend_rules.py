@@ -32,12 +32,14 @@ class Device:
         dtype: the model is served in.
         kv: vLLM's flag for the KV cache's dtype.
         ranks: of tensor parallelism.
+        named: the attention backend that the server is told to take; None where vLLM chooses.
     """
 
     capability: tuple[int, int]
     dtype: str
     kv: str
     ranks: int = 1
+    named: str | None = None
 
     @property
     def major(self) -> int:

@@ -283,7 +283,8 @@ def _sparse_workspaces(architecture: Architecture, shape: ServerShape, layout: K
 def _may_use_flashinfer(shape: ServerShape, layout: KvLayout) -> bool:
     """FlashInfer comes first on compute capability 10.x, and serves fp8 caches where FlashAttention does not."""
     major = shape.compute_capability[0] if shape.compute_capability else 0
-    return major == 10 or (layout.dtype == "fp8" and major != 9)  # noqa: PLR2004
+    is_chosen = major == 10 or (layout.dtype == "fp8" and major != 9)  # noqa: PLR2004
+    return is_chosen or shape.attention_backend == "FLASHINFER"
 
 
 def _cpu_rows(

@@ -187,6 +187,7 @@ def _host_needs(stack: Spec, spec: ServiceSpec, server: Server, cache: KvCache) 
         is_eager=spec.enforce_eager,
         kv_dtype=cache.dtype,
         config=demand.variant.facts.config,
+        attention_backend=spec.attention_backend,
     )
     return host_needs(start)
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import served_dtype
+from compiler.memory.backend_rules import Device as AttentionDevice
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
 from compiler.memory.caches import rank_kv_layout
@@ -209,9 +210,11 @@ def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerSha
         latent = is_latent(variant.architecture)
         block_size = CPU_LATENT_BLOCK if latent else setting.release.block_size
         return shape.served_dtype if flag == "auto" else flag, block_size
-    key = (variant.checkpoint, shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size)
+    gpu = AttentionDevice(
+        shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size, terms.attention_backend
+    )
     try:
-        plan = _attention(*key)
+        plan = _attention(variant.checkpoint, gpu)
     except NoBackendError:
         # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
         return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
@@ -219,15 +222,14 @@ def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerSha
 
 
 @lru_cache(maxsize=4096)
-def _attention(
-    checkpoint: Checkpoint, capability: tuple[int, int], served: str, flag: str, tensor_parallel_size: int
-) -> AttentionPlan:
+def _attention(checkpoint: Checkpoint, device: AttentionDevice) -> AttentionPlan:
     return attention_plan(
         checkpoint.architecture,
-        capability=capability,
-        served_dtype=served,
-        kv_cache_dtype=flag,
-        tensor_parallel_size=tensor_parallel_size,
+        capability=device.capability,
+        served_dtype=device.dtype,
+        kv_cache_dtype=device.kv,
+        tensor_parallel_size=device.ranks,
+        named=device.named,
     )
 
 
@@ -268,4 +270,5 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         stage=stage,
         expert_parallel=terms.expert_parallel,
         moe_backend=terms.moe_backend,
+        attention_backend=terms.attention_backend,
     )

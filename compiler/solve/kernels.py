@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from compiler.diagnostics import Edit
 from compiler.memory.architecture import Architecture
 from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import attention_plan
+from compiler.memory.backends import attention_plan, may_be_named
 from compiler.memory.expert_backends import AUTO, experts_of, known_backend, why_not_run
 from compiler.memory.packing import Quantization
 from compiler.solve.problem import Remedy
@@ -57,31 +58,25 @@ def _attention_refusal(
     asked = candidate.spec.attention_backend
     if asked is None:
         return None
-    names = _attention(candidate, architecture, quantization, capability, dtype)
-    if names == (asked,):
-        return None
-    taken = " and ".join(names) or "no backend of that kind"
-    refusal = layout_refusal(candidate, f"the ledger is of {taken} for its attention, and not of `{asked}`")
-    return _placed(candidate, refusal, ATTENTION_BACKEND, names if len(names) == 1 else ())
-
-
-def _attention(
-    candidate: Candidate,
-    architecture: Architecture,
-    quantization: Quantization | None,
-    capability: Capability | None,
-    dtype: str,
-) -> tuple[str, ...]:
-    """The backends that vLLM picks by itself; none on a CPU."""
-    if capability is None:
-        return ()
     chosen = quantization.kv_cache_dtype if quantization is not None else None
     cache = "fp8" if candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto"
+    plans = partial(attention_plan, architecture, served_dtype=dtype, kv_cache_dtype=cache)
     try:
-        plan = attention_plan(architecture, capability=capability, served_dtype=dtype, kv_cache_dtype=cache)
+        own = () if capability is None else plans(capability=capability).backends
     except NoBackendError:
-        return ()
-    return plan.backends
+        return None  # told of by itself
+    if own == (asked,):
+        return None
+    others = own if len(own) == 1 else ()
+    if capability is None or not may_be_named(architecture, asked):
+        taken = " and ".join(own) or "no backend of that kind"
+        refusal = layout_refusal(candidate, f"the ledger is of {taken} for its attention, and not of `{asked}`")
+        return _placed(candidate, refusal, ATTENTION_BACKEND, others)
+    try:
+        plans(capability=capability, named=asked)
+    except NoBackendError as error:
+        return _placed(candidate, engine_refusal(candidate, str(error)), ATTENTION_BACKEND, others)
+    return None
 
 
 def _placed(candidate: Candidate, refusal: Refusal, option: str, others: tuple[str, ...]) -> Refusal:

@@ -25,6 +25,7 @@ class Terms:
     expert_parallel: bool
     prefix_caching: bool | None
     moe_backend: str
+    attention_backend: str | None
     gpus: tuple[int, ...]
     share: int
 
@@ -47,6 +48,7 @@ def least_terms(service: ServiceSpec) -> Terms:
         expert_parallel=service.expert_parallel,
         prefix_caching=service.prefix_caching,
         moe_backend=service.moe_backend,
+        attention_backend=service.attention_backend,
         gpus=service.gpus,
         share=service.share,
     )

@@ -75,7 +75,7 @@ _SENTENCES: Mapping[str, tuple[str, ...]] = {
         "--sparse-indexer-topk-backend",
     ),
     "vLLM chooses the attention backend, and blocks of the KV cache follow it; `attention-backend` in `engine_args` "
-    "may name the same": ("--attention-config",),
+    "is taken where the ledger follows it": ("--attention-config",),
     "adapters are not served: merge one into its model, and serve that": (
         "--enable-lora", "--lora-modules", "--default-mm-loras", "--lora-target-modules", "--max-cpu-loras",
         "--max-lora-cls-labels", "--max-loras", "--max-lora-rank", "--lora-dtype", "--fully-sharded-loras",

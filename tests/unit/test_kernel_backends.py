@@ -27,6 +27,11 @@ MOE: dict[str, Any] = {
     "mlp_only_layers": [],
 }  # fmt: skip
 DENSE = MOE | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+GEMMA2: dict[str, Any] = {
+    "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "hidden_size": 2304, "intermediate_size": 9216,
+    "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 256000,
+    "max_position_embeddings": 8192, "sliding_window": 1024, "torch_dtype": "bfloat16",
+}  # fmt: skip
 NVFP4 = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
@@ -86,10 +91,34 @@ def test_a_dense_model_has_no_experts_to_lay_out() -> None:
     assert isinstance(solved(DENSE, None, moe_backend="marlin"), Solution)
 
 
-def test_the_attention_backend_that_vllm_takes_may_be_named() -> None:
-    assert isinstance(solved(DENSE, None, **{"attention-backend": "flash_attn"}), Solution)
-    found = problem(DENSE, None, **{"attention-backend": "FLASHINFER"})
+def late(found: Any) -> int:
+    (server,) = found.ledgers[0].servers
+    size: int = next(row.bytes.high for row in server.rows if row.title == "allocated after KV sizing")
+    return size
+
+
+def test_an_attention_backend_that_the_ledger_follows_may_be_named() -> None:
+    own = solved(DENSE, None)
+    for name in ("flash_attn", "TRITON_ATTN"):
+        found = solved(DENSE, None, **{"attention-backend": name})
+        assert isinstance(found, Solution)
+        assert late(found) == late(own)
+    # FlashInfer's workspace comes on top.
+    assert late(solved(DENSE, None, **{"attention-backend": "FLASHINFER"})) - late(own) >= 300 * 2**20
+
+
+def test_an_attention_backend_that_does_not_take_the_heads_is_refused() -> None:
+    """vLLM ends with `Selected backend … is not valid for this configuration`."""
+    narrow = DENSE | {"head_dim": 80}
+    found = problem(narrow, None, **{"attention-backend": "FLASHINFER"})
+    assert (found.code, [each.text for each in found.remedies][1:]) == ("E0308", ["`attention-backend: FLASH_ATTN`"])
+    assert isinstance(solved(narrow, None, **{"attention-backend": "FLASH_ATTN"}), Solution)
+
+
+def test_an_attention_backend_with_workspaces_of_its_own_is_an_error() -> None:
+    found = problem(DENSE, None, **{"attention-backend": "FLEX_ATTENTION"})
     assert (found.code, [each.text for each in found.remedies][1:]) == ("E0307", ["`attention-backend: FLASH_ATTN`"])
+    assert problem(GEMMA2, None, **{"attention-backend": "FLASHINFER"}).code == "E0307"
 
 
 def padding(
