@@ -84,7 +84,7 @@ def _placed(candidate: Candidate, refusal: Refusal, option: str, others: tuple[s
     spellings = (option, option.replace("-", "_"), f"--{option}")
     key = next((key for key in spellings if key in candidate.spec.engine_args), option)
     path = ("services", candidate.service, "engine_args", key)
-    named = tuple(Remedy(f"`{key}: {name}`", (Edit(path, name),), kind=option) for name in others)
+    named = tuple(Remedy(f"`{key}: {name}`", (Edit(path, name),), kind=f"{option} {name}") for name in others)
     remedies = (Remedy(f"remove `{key}`", (Edit(path, None),), kind=option), *named)
     notes = (*refusal.problem.notes, _OWN)
     return replace(refusal, problem=replace(refusal.problem, path=path[2:], notes=notes, remedies=remedies))
