@@ -280,6 +280,7 @@ class Encoder:
         item: the largest item of a prompt.
         batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
         most_items: of one kind in a prompt; 0: none, and the engine builds no tower.
+        stays: the engine builds it all the same.
     """
 
     modules: tuple[Module, ...]
@@ -292,11 +293,7 @@ class Encoder:
     split: bool = True
     batch_elements: int = 0
     most_items: int = 999
-
-    @property
-    def is_built(self) -> bool:
-        """Whether the engine has it, and not only the checkpoint."""
-        return self.most_items > 0
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,8 +373,8 @@ class Architecture:
 
     @property
     def towers(self) -> tuple[Encoder, ...]:
-        """Those of `encoders` that the engine builds."""
-        return tuple(encoder for encoder in self.encoders if encoder.is_built)
+        """Those of `encoders` that the engine builds, where others are in the checkpoint alone."""
+        return tuple(encoder for encoder in self.encoders if encoder.most_items or encoder.stays)
 
     @property
     def sliding_window(self) -> int | None:

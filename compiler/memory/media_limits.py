@@ -12,6 +12,9 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Encoder
 
+ALWAYS_BUILT = frozenset({"Gemma4UnifiedForConditionalGeneration"})
+"""Classes that build what embeds images and sound outside such a block (gemma4_unified.py)."""
+
 
 def with_limits(architecture: Architecture, limit: Callable[[str], int]) -> Architecture:
     """The model with what its towers may be given.
@@ -21,11 +24,13 @@ def with_limits(architecture: Architecture, limit: Callable[[str], int]) -> Arch
     """
     if not architecture.encoders:
         return architecture
-    return replace(architecture, encoders=tuple(_limited(encoder, limit) for encoder in architecture.encoders))
+    stays = architecture.name in ALWAYS_BUILT
+    encoders = tuple(_limited(encoder, limit, stays=stays) for encoder in architecture.encoders)
+    return replace(architecture, encoders=encoders)
 
 
-def _limited(encoder: Encoder, limit: Callable[[str], int]) -> Encoder:
+def _limited(encoder: Encoder, limit: Callable[[str], int], *, stays: bool) -> Encoder:
     most = max(limit(kind) for kind in encoder.modalities)
     # Only a video holds an image's tokens several times.
     groups = encoder.item.groups if limit("video") else 1
-    return replace(encoder, most_items=most, item=replace(encoder.item, groups=groups))
+    return replace(encoder, most_items=most, stays=stays, item=replace(encoder.item, groups=groups))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from compiler.memory import media_limits
 from compiler.memory.architecture import Architecture
 from compiler.memory.encoder_budget import encoder_budget, encoder_memory
 from compiler.memory.ledger import Basis
@@ -48,6 +49,17 @@ def test_a_tower_that_may_be_given_nothing_is_not_built(config: dict[str, Any], 
     assert tensors == expected_tensors(whole, None)
     row = weights_row(Checkpoint(text, None, tensors), Parallelism(), "bfloat16")
     assert (row.basis, row.bytes.low) == (Basis.EXACT, row.bytes.high)
+
+
+def test_what_a_class_builds_all_the_same_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights stay, and only the profile run goes."""
+    monkeypatch.setattr(media_limits, "ALWAYS_BUILT", {LLAVA["architectures"][0]})
+    sizes = [
+        rank_weights(each, None, Parallelism(), served_dtype="bfloat16")
+        for each in (read_architecture(LLAVA), limited(LLAVA, "none"))
+    ]
+    assert sizes[0] == sizes[1]
+    assert encoder_memory(limited(LLAVA, "none"), Parallelism(), shape()) is None
 
 
 def test_without_videos_the_largest_item_is_an_image() -> None:
