@@ -43,8 +43,8 @@ def scoring_overrides(tokens: tuple[str, ...]) -> dict[str, Any]:
     return {"classifier_from_token": list(tokens), "method": METHODS[len(tokens)]}
 
 
-def label_count(spec: ServiceSpec, architecture: Architecture, config: Mapping[str, Any]) -> int | None:
-    """Labels that it gives for a text, one of them a score; None for a service of another kind.
+def label_count(architecture: Architecture, config: Mapping[str, Any]) -> int:
+    """Labels that a model gives for a text; one, its score, where it is made of a generating one.
 
     Args:
         architecture: as it is served.
@@ -52,8 +52,6 @@ def label_count(spec: ServiceSpec, architecture: Architecture, config: Mapping[s
     Raises:
         ConfigError: config.json names no labels that can be counted.
     """
-    if spec.task not in ("score", "classify"):
-        return None
     return labels(Config(config)) if gives_labels(architecture.name) else 1
 
 

@@ -191,49 +191,60 @@ def _limited(
     candidate: Candidate, architecture: Architecture, quantization: Quantization | None, rules: Rules
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
-    spec, config, served = candidate.spec, candidate.facts.config, _served_as(candidate)
-    has_cache = _read(candidate, rules, f"cache {served}", lambda: _has_cache(architecture, rules))
-    if isinstance(has_cache, Refusal):
-        return has_cache
-    base = _architecture(candidate.facts, rules)
-    tasks = _read(candidate, rules, f"tasks {served}", lambda: tasks_of(base, config, _tokens(candidate)))
-    if isinstance(tasks, Refusal):
-        return tasks
-    if (architecture.pooling or not has_cache) != spec.pools or (spec.pools and spec.task not in tasks):
-        return task_refusal(candidate, tasks, generates=not base.pooling and has_cache)
-    if spec.score_tokens and base.pooling:
-        return scored_refusal(candidate)
+    base = _read(candidate, rules, "base", lambda: _architecture(candidate.facts, rules))
+    if isinstance(base, Refusal):
+        return base
+    refusal = _suits(candidate, architecture, base, rules)
+    refusal = refusal or kernel_refusal(
+        candidate, architecture, quantization, rules.capability, _dtype(architecture, rules)
+    )
+    if refusal is not None:
+        return refusal
     splits = Splits(candidate, architecture, quantization, rules)
     degrees, pipelines = (
         splits.legal(asked_degrees(candidate.spec, rules)),
         splits.legal(pipeline_degrees(candidate.spec, rules)),
     )
-    refusal = kernel_refusal(candidate, architecture, quantization, rules.capability, _dtype(architecture, rules))
-    if refusal is not None:
-        return refusal
     refusal = None if degrees else split_refusal(candidate, splits.reasons())
     refusal = refusal or tokenizer_refusal(candidate, rules.release) or chat_refusal(candidate, rules.release)
     refusal = refusal or length_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
     reading = partial(_checkpoint, candidate.facts, architecture, quantization)
-    checkpoint = _read(candidate, rules, f"checkpoint {served}", reading)
+    checkpoint = _read(candidate, rules, f"checkpoint {_served_as(candidate)}", reading)
     if isinstance(checkpoint, Refusal):
         return checkpoint
-    is_made = spec.pools and not base.pooling
-    dimension = embedding_dimension(architecture, Config(config), _dense(candidate.facts))
-    return Variant(
-        candidate.name,
-        candidate.facts,
-        checkpoint,
-        candidate.method,
-        degrees,
-        pipelines,
-        dimension=dimension if spec.task == "embed" else None,
-        labels=label_count(spec, architecture, config),
-        convert=("embed" if spec.task == "embed" else "classify") if is_made else None,
-        score_tokens=_tokens(candidate) if is_made else (),
-    )
+    variant = Variant(candidate.name, candidate.facts, checkpoint, candidate.method, degrees, pipelines)
+    return _pooling(candidate, variant, base) if candidate.spec.pools else variant
+
+
+def _suits(candidate: Candidate, architecture: Architecture, base: Architecture, rules: Rules) -> Refusal | None:
+    """Why the model is none for the service's task; None if it is.
+
+    Args:
+        architecture: as it is for the task.
+        base: as config.json describes it.
+    """
+    spec, config, served = candidate.spec, candidate.facts.config, _served_as(candidate)
+    has_cache = _read(candidate, rules, f"cache {served}", lambda: _has_cache(architecture, rules))
+    tasks = _read(candidate, rules, f"tasks {served}", lambda: tasks_of(base, config, _tokens(candidate)))
+    if isinstance(has_cache, Refusal) or isinstance(tasks, Refusal):
+        return has_cache if isinstance(has_cache, Refusal) else cast("Refusal", tasks)
+    if (architecture.pooling or not has_cache) != spec.pools or (spec.pools and spec.task not in tasks):
+        return task_refusal(candidate, tasks, generates=not base.pooling and has_cache)
+    return scored_refusal(candidate) if spec.score_tokens and base.pooling else None
+
+
+def _pooling(candidate: Candidate, variant: Variant, base: Architecture) -> Variant:
+    """With what a server of the pooling runner gives, and what makes it of a generating model."""
+    spec, config = candidate.spec, candidate.facts.config
+    if spec.task == "embed":
+        dimension = embedding_dimension(variant.architecture, Config(config), _dense(candidate.facts))
+        return replace(variant, dimension=dimension, convert=None if base.pooling else "embed")
+    labels = label_count(variant.architecture, config)
+    if base.pooling:
+        return replace(variant, labels=labels)
+    return replace(variant, labels=labels, convert="classify", score_tokens=_tokens(candidate))
 
 
 def _has_cache(architecture: Architecture, rules: Rules) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,3 +55,14 @@ def test_texts_are_ranked_and_labelled(trio: Stack) -> None:
     assert {checks[name, "rerank"]["status"] for name in ("cross-encoder", "words")} <= {"ok", "warn"}
     assert checks["classifier", "rerank"]["status"] == "skip"
     assert checks["classifier", "labels"]["detail"].startswith("3 labels")
+
+
+@pytest.mark.parametrize("name", ["cross-encoder", "classifier"])
+def test_what_reads_whole_texts_is_measured_by_vllm_s_own_benchmark(trio: Stack, name: str, tmp_path: Path) -> None:
+    load = ("--runs", "1", "--requests", "4", "--input-len", "32")
+    done = trio.run("bench", name, *load, "--baselines", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.rglob("*.json")
+    figures = json.loads(path.read_text())["metrics"]
+    assert set(figures) == {"total_token_throughput", "median_e2el_ms", "p95_e2el_ms"}
+    assert all(figure["median"] > 0 for figure in figures.values())
