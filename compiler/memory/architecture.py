@@ -287,6 +287,8 @@ class Encoder:
         split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
         item: the largest item of a prompt.
         batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+        most_items: of one kind in a prompt; 0: none, and the engine builds no tower.
+        stays: the engine builds it all the same.
     """
 
     modules: tuple[Module, ...]
@@ -298,6 +300,8 @@ class Encoder:
     item: ItemSize
     split: bool = True
     batch_elements: int = 0
+    most_items: int = 999
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +386,11 @@ class Architecture:
     def modalities(self) -> tuple[str, ...]:
         """What a prompt may hold besides text."""
         return tuple(dict.fromkeys(kind for encoder in self.encoders for kind in encoder.modalities))
+
+    @property
+    def towers(self) -> tuple[Encoder, ...]:
+        """Those of `encoders` that the engine builds, where others are in the checkpoint alone."""
+        return tuple(encoder for encoder in self.encoders if encoder.most_items or encoder.stays)
 
     @property
     def sliding_window(self) -> int | None:

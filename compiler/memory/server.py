@@ -23,6 +23,7 @@ from compiler.memory.architecture import Architecture, Experts, HeadCache, Laten
 from compiler.memory.backend_rules import Device
 from compiler.memory.compressed import compressed_buffers, compressed_tables
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
+from compiler.memory.expert_backends import MARLIN
 from compiler.memory.graphs import graph_memory
 from compiler.memory.kernel_padding import kernel_padding
 from compiler.memory.kv_cache import KvLayout
@@ -98,11 +99,12 @@ def _unexplained(
 ) -> tuple[int, str]:
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
-    tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
+    # A model that generates nothing has no output head to load (vllm/model_executor/models/adapters.py).
+    tied, ranks = architecture.tie_word_embeddings or architecture.pooling, parallelism.tensor_parallel_size
     implied = expected_tensors(architecture, checkpoint.quantization)
     found = content(as_loaded(tensors, implied), tied=tied, skipped=architecture.drafting_prefixes)
     expected = content(implied, tied=tied)
-    head = second_head_elements(tensors, architecture) * width // ranks
+    head = 0 if architecture.pooling else second_head_elements(tensors, architecture) * width // ranks
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:
         source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
@@ -166,7 +168,8 @@ def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     """
     packing = checkpoint.quantization.experts if checkpoint.quantization is not None else None
     hopper = shape.compute_capability is not None and shape.compute_capability[0] == _HOPPER
-    return not (hopper and packing is not None and packing.style in _ONE_KERNEL)
+    own_choice = shape.moe_backend != MARLIN
+    return not (hopper and own_choice and packing is not None and packing.style in _ONE_KERNEL)
 
 
 @lru_cache(maxsize=4096)
@@ -295,7 +298,8 @@ def _sparse_workspaces(architecture: Architecture, shape: ServerShape, layout: K
 def _may_use_flashinfer(shape: ServerShape, layout: KvLayout) -> bool:
     """FlashInfer comes first on compute capability 10.x, and serves fp8 caches where FlashAttention does not."""
     major = shape.compute_capability[0] if shape.compute_capability else 0
-    return major == 10 or (layout.dtype == "fp8" and major != 9)  # noqa: PLR2004
+    is_chosen = major == 10 or (layout.dtype == "fp8" and major != 9)  # noqa: PLR2004
+    return is_chosen or shape.attention_backend == "FLASHINFER"
 
 
 def _cpu_rows(

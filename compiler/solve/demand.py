@@ -224,6 +224,7 @@ def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerSha
         shape.compute_capability,
         shape.served_dtype,
         ranks=shape.tensor_parallel_size,
+        named=terms.attention_backend,
     )
 
 
@@ -262,6 +263,8 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         pipeline_parallel_size=degrees.pipeline,
         stage=stage,
         expert_parallel=terms.expert_parallel,
+        moe_backend=terms.moe_backend,
+        attention_backend=terms.attention_backend,
     )
 
 

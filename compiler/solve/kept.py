@@ -7,7 +7,7 @@ from functools import lru_cache
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.backend_rules import NoBackendError
+from compiler.memory.backend_rules import Device, NoBackendError
 from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
@@ -27,19 +27,20 @@ def cache_flag(quantization: Quantization | None, asked: str = "auto") -> str:
 
 def kept_as(
     architecture: Architecture, flag: str, release: Release, capability: Capability | None, served_dtype: str,
-    *, ranks: int = 1,
+    *, ranks: int = 1, named: str | None = None,
 ) -> tuple[str, int]:  # fmt: skip
     """Dtype and block size on a GPU, or on a CPU where `capability` is None.
 
     Args:
         flag: of `cache_flag`.
         ranks: of tensor parallelism.
+        named: the attention backend that the server is told to take; None where vLLM chooses.
     """
     plain = served_dtype if flag == "auto" else flag
     if capability is None:
         return plain, CPU_LATENT_BLOCK if is_latent(architecture) else release.block_size
     try:
-        plan = _attention(architecture, capability, served_dtype, flag, ranks)
+        plan = _attention(architecture, Device(capability, served_dtype, flag, ranks, named=named))
     except NoBackendError:
         # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
         return plain, release.block_size
@@ -47,8 +48,9 @@ def kept_as(
 
 
 def probe_layout(
-    architecture: Architecture, split: Parallelism, flag: str, release: Release, capability: Capability | None
-) -> KvLayout:
+    architecture: Architecture, split: Parallelism, flag: str, release: Release, capability: Capability | None,
+    *, named: str | None = None,
+) -> KvLayout:  # fmt: skip
     """The layout that a server would get, of batches of one token: what is asked of it holds for longer ones too.
 
     Raises:
@@ -62,7 +64,8 @@ def probe_layout(
         pooling=architecture.pooling,
         float16=architecture.float16,
     )
-    dtype, block_size = kept_as(architecture, flag, release, capability, served, ranks=split.tensor_parallel_size)
+    ranks = split.tensor_parallel_size
+    dtype, block_size = kept_as(architecture, flag, release, capability, served, ranks=ranks, named=named)
     return rank_kv_layout(
         architecture,
         split,
@@ -75,13 +78,12 @@ def probe_layout(
 
 
 @lru_cache(maxsize=4096)
-def _attention(
-    architecture: Architecture, capability: Capability, served: str, flag: str, tensor_parallel_size: int
-) -> AttentionPlan:
+def _attention(architecture: Architecture, device: Device) -> AttentionPlan:
     return attention_plan(
         architecture,
-        capability=capability,
-        served_dtype=served,
-        kv_cache_dtype=flag,
-        tensor_parallel_size=tensor_parallel_size,
+        capability=device.capability,
+        served_dtype=device.dtype,
+        kv_cache_dtype=device.kv,
+        tensor_parallel_size=device.ranks,
+        named=device.named,
     )

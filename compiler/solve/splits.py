@@ -84,7 +84,7 @@ class Splits:
         experts = self.candidate.spec.expert_parallel
         spec = self.candidate.spec
         numa = _binds_one(spec)
-        key = ("split", self.candidate.name, spec.task == "embed", degrees, experts, spec.kv_cache_dtype, numa)
+        key = ("split", self.candidate.name, spec.task, degrees, experts, spec.kv_cache_dtype, numa)
         if key not in self.rules.known:
             self.rules.known[key] = self._judged(degrees, experts=experts)
         return cast("str | None", self.rules.known[key])

@@ -135,6 +135,7 @@ def _matching(pattern: str, words: str) -> Callable[[Any], Reason]:
 
 
 OTHER: Mapping[str, Callable[[Any], Reason]] = {
+    "--attention-backend": _matching(r"[A-Za-z0-9_]+", "it takes the name of a backend"),
     "--chat-template": _template,
     "--generation-config": _generation,
     "--log-config-file": _absolute,

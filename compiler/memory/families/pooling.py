@@ -47,13 +47,36 @@ _DENSE_DTYPE = "F32"
 _TWO_WAYS = 2
 # Models whose classes look at `is_causal` (vllm/model_executor/models/{apertus,llama,qwen2,qwen3}.py).
 _HEEDS_IS_CAUSAL = {
-    f"{stem}{ending}" for stem in ("Apertus", "Llama", "Qwen2", "Qwen3") for ending in ("ForCausalLM", "Model")
+    f"{stem}{ending}"
+    for stem in ("Apertus", "Llama", "Qwen2", "Qwen3")
+    for ending in ("ForCausalLM", "Model", "ForSequenceClassification")
 }
 
 
 def gives_embeddings(name: str) -> bool:
     """Whether vLLM answers /v1/embeddings with a model of this architecture, converted where it generates text."""
     return name == "RobertaForMaskedLM" or not (name.endswith(_OTHER_ANSWERS) or "ColBERT" in name or "ColQwen" in name)
+
+
+def gives_labels(name: str) -> bool:
+    """Whether vLLM answers /classify with a model of this architecture: labels of whole texts, not of each token."""
+    return name.endswith(("ForSequenceClassification", "ClassificationModel")) and "ForTokenClassification" not in name
+
+
+def as_scoring(architecture: Architecture, config: Config) -> Architecture:
+    """A generating model with `--convert classify`, whose score is made of rows of its output head while it loads.
+
+    One score (adapters.py:as_seq_cls_model and its SEQ_CLS_LOAD_METHODS); no quantizer touches it.
+    """
+    if not architecture.pooling:
+        score = Vector("score.weight", architecture.hidden_size, dtype=_DENSE_DTYPE, stored=False)
+        architecture = dataclasses.replace(
+            architecture,
+            last=_headless(architecture.last),
+            everywhere=(*_headless(architecture.everywhere), score),
+            pooling=True,
+        )
+    return architecture if config.flag("is_causal", default=True) else _in_both_directions(architecture)
 
 
 def as_embedding(architecture: Architecture, config: Config, dense: Sequence[tuple[int, int, bool]]) -> Architecture:
