@@ -273,7 +273,7 @@ def _of_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape:
     tokens, fits, unknown = _capacity(case, checkpoint, overheads, shape, parameters)
     return Prediction(
         weights=parameters
-        + rotary_tables(architecture, shape)
+        + rotary_tables(overheads, architecture, shape)
         + rounding.expected
         + overheads.allocator.bytes.expected,
         activation=activation_peak(

@@ -12,7 +12,7 @@ from compiler.memory.activation import activation_peak, expert_workspaces, sampl
 from compiler.memory.architecture import Architecture
 from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
-from compiler.memory.server import rotary_tables, tower_memory
+from compiler.memory.server import tower_memory
 from compiler.memory.shape import ServerShape
 from compiler.units import GIB, MIB, ByteRange
 
@@ -88,7 +88,7 @@ def _of_model(
         values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
     if "consumed" in log.figures and "non_torch" not in log.figures:
         kept = sampler_state(overheads, architecture, shape) + expert_workspaces(architecture, shape)
-        beside = log.figures["consumed"] - log.figures["weights"] - kept - rotary_tables(architecture, shape)
+        beside = log.figures["consumed"] - log.figures["weights"] - kept
         values[_growth(log)] = max(0, beside)
     limit = capture_limit(architecture, capability)
     sizes = capture_sizes(log.max_num_seqs, log.max_num_batched_tokens, limit=limit)

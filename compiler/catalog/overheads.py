@@ -54,6 +54,8 @@ class GpuOverheads:
         workspaces_kept: whether MoE workspaces stay allocated after a layer has run (vllm/v1/worker/workspace.py).
         fragmentation: the largest part of the activation peak, as 1/n, that torch's allocator holds in pieces besides
             it: vLLM counts allocated bytes, and runs the sampler again when the KV cache is there.
+        videos_run_ahead: whether rotary tables of models that count positions by tokens are as long as for other
+            models that read videos (before vllm/model_executor/models/qwen3_vl.py:mrope_positions_factor).
         blas_in_profile: whether cuBLAS's workspace is allocated in the profile run, not before it.
         calibration: of the file whose measurements replaced constants; empty where none did.
     """
@@ -75,6 +77,7 @@ class GpuOverheads:
     workspaces_kept: bool
     blas_in_profile: bool
     fragmentation: int
+    videos_run_ahead: bool = False
     activation_correction: Overhead | None = None
     calibration: str = ""
 
@@ -143,6 +146,7 @@ GPU_0_19 = GpuOverheads(
     workspaces_kept=True,
     blas_in_profile=True,
     fragmentation=2,
+    videos_run_ahead=True,
 )
 
 GPU_0_33 = GpuOverheads(
@@ -188,7 +192,8 @@ _HISTORY: tuple[tuple[tuple[int, int], GpuOverheads], ...] = (
     ((0, 0), _SORTING),
     ((0, 17), GPU_0_19),
     ((0, 21), _CHARGING),
-    ((0, 28), GPU_0_33),
+    ((0, 28), replace(GPU_0_33, videos_run_ahead=True)),
+    ((0, 32), GPU_0_33),
 )
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+VIDEO_POSITIONS = 4
+"""Rows of a rotary table for each position, as those of a video may run ahead of its tokens (mrope.py)."""
+
 
 class Split(Enum):
     """Which dimension of a module's weights tensor parallelism divides (vllm/model_executor/layers/linear.py)."""
@@ -237,6 +240,25 @@ Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | StateC
 
 
 @dataclass(frozen=True, slots=True)
+class RotaryTable:
+    """Cosines and sines of positions, which layers that rotate alike share, on every rank and every pipeline stage.
+
+    Attributes:
+        rows: one for each position.
+        width: cosines and sines of a row.
+        dtype: where it is fixed; None: what the model is served in.
+        eager_dtype: the same with enforce_eager only.
+        counted: positions never exceed the tokens; before 0.32 vLLM made such a table as long as one for videos.
+    """
+
+    rows: int
+    width: int
+    dtype: str | None = None
+    eager_dtype: str | None = None
+    counted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One layer of the decoder; layers that are alike are equal.
 
@@ -313,6 +335,7 @@ class Architecture:
         tie_word_embeddings: the output head is the embedding table.
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
+        rotary: tables of rotary positions, each once.
         pooling: it gives embeddings or scores, and generates nothing.
         renames: starts of names, as checkpoints spell them and as the engine and this architecture do.
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
@@ -336,6 +359,7 @@ class Architecture:
     tie_word_embeddings: bool
     max_model_len: int
     checkpoint_dtype: str
+    rotary: tuple[RotaryTable, ...]
     everywhere: tuple[Module, ...] = ()
     encoders: tuple[Encoder, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()

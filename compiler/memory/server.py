@@ -19,7 +19,7 @@ from compiler.memory.activation import (
     sampler_state,
 )
 from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, Experts, HeadCache, LatentCache
+from compiler.memory.architecture import VIDEO_POSITIONS, Architecture, Experts, RotaryTable
 from compiler.memory.backend_rules import Device
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.graphs import graph_memory
@@ -43,7 +43,6 @@ from compiler.memory.unified import shared_memory_rows
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
-_LATENT_ROTARY = 64  # qk_rope_head_dim of every MLA model so far
 _HOPPER = 9
 _NVLINK_SWITCHED = (9, 10)
 _SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides
@@ -174,7 +173,7 @@ def _buffers_row(
     overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
 ) -> LedgerRow:
     architecture = checkpoint.architecture
-    kept = sampler_state(overheads, architecture, shape) + rotary_tables(architecture, shape)
+    kept = sampler_state(overheads, architecture, shape) + rotary_tables(overheads, architecture, shape)
     kept += encoder.buffers if encoder is not None else 0
     tokens, ranks = shape.max_num_batched_tokens, shape.tensor_parallel_size
     kept += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=ranks)
@@ -184,7 +183,7 @@ def _buffers_row(
         )
     rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype)
     source = (
-        "rotary tables: vllm/model_executor/layers/rotary_embedding/base.py; rounding: segments of torch's allocator; "
+        "rotary tables: vllm/model_executor/layers/rotary_embedding; rounding: segments of torch's allocator; "
         f"rest: {overheads.allocator.source}"
     )
     if overheads.sampler.state:
@@ -215,15 +214,19 @@ def _activation_source(overheads: GpuOverheads, architecture: Architecture, enco
     return "; ".join(parts)
 
 
-def rotary_tables(architecture: Architecture, shape: ServerShape) -> int:
-    """Cosines and sines for every position, one table for each width and each kind of layer that rotates otherwise.
+def rotary_tables(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> int:
+    """Bytes of cosines and sines; the tables are made whole on every rank, whatever max_model_len is asked for."""
+    ahead = VIDEO_POSITIONS if overheads.videos_run_ahead else 1
+    return sum(
+        table.rows * (ahead if table.counted else 1) * table.width * SERVED_BYTES[_rotary_dtype(table, shape)]
+        for table in architecture.rotary
+    )
 
-    vLLM shares tables between layers (get_rope in vllm/model_executor/layers/rotary_embedding/__init__.py).
-    """
-    caches = [cache for layer in architecture.kinds for cache in layer.caches]
-    tables = {(cache.head_dim, cache.window is None) for cache in caches if isinstance(cache, HeadCache)}
-    tables |= {(_LATENT_ROTARY, True) for cache in caches if isinstance(cache, LatentCache)}
-    return sum(width for width, _ in tables) * architecture.max_model_len * SERVED_BYTES[shape.served_dtype]
+
+def _rotary_dtype(table: RotaryTable, shape: ServerShape) -> str:
+    """Without compiled graphs FlashInfer rotates, in float32 (deepseek_scaling_rope.py)."""
+    eager = table.eager_dtype if shape.enforce_eager else None
+    return table.dtype or eager or shape.served_dtype
 
 
 def non_torch_growth(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:

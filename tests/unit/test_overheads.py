@@ -135,7 +135,7 @@ def test_what_loading_took_is_parameters_rotary_tables_and_rounding(
     architecture, shape = read_architecture(config), shape_of(ranks=ranks)
     parameters = rank_weights(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
     rounding = weights_rounding(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
-    loaded = parameters + rotary_tables(architecture, shape) + rounding.expected
+    loaded = parameters + rotary_tables(GPU_0_19, architecture, shape) + rounding.expected
     assert gib(loaded) == pytest.approx(measured, abs=0.006)
 
 

@@ -5,6 +5,8 @@ vllm/models/deepseek_v4/{attention,compressor}.py and nvidia/model.py of 0.33.0.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from compiler.memory.architecture import (
@@ -15,13 +17,14 @@ from compiler.memory.architecture import (
     Linear,
     Module,
     PackedCache,
+    RotaryTable,
     Split,
     Table,
     Vector,
 )
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import dtype_of, embeddings, gated_mlp, norms
-from compiler.memory.lengths import max_model_len
+from compiler.memory.lengths import max_model_len, positions, rope_parameters, scaling_factor
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
 _STATE_BLOCKS = {4: 4, 128: 8}  # compressor.py:CompressorStateCache, by ratio
@@ -73,7 +76,27 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=tuple(_tables(config, built)),
     )
+
+
+def _tables(config: Config, ratios: Iterable[tuple[int, bool]]) -> Iterator[RotaryTable]:
+    """Float32; only layers that compress are scaled (vllm/models/deepseek_v4/common/rope.py)."""
+    rows, width = positions(config), config.positive("qk_rope_head_dim", default=_rotated(config))
+    compressing = {ratio > 1 for ratio, _ in ratios}
+    if False in compressing:
+        yield RotaryTable(rows, width, "float32")
+    if True in compressing:
+        stated = rope_parameters(config)
+        rope = next((one for one in stated if one.path.endswith("compress.")), stated[0])
+        scaled = "factor" in rope and next(rope.first("rope_type", "type"), "default") != "default"
+        original = rope.positive("original_max_position_embeddings", default=rows)
+        yield RotaryTable(math.ceil(original * scaling_factor(rope)) if scaled else rows, width, "float32")
+
+
+def _rotated(config: Config) -> int:
+    """64 of 512 elements of a head, where transformers' DeepseekV4Config is not told otherwise."""
+    return max(1, config.positive("head_dim") // 8)
 
 
 def _numbers(config: Config) -> _Numbers:

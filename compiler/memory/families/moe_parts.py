@@ -10,6 +10,7 @@ from typing import Any
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import Heads, dtype_of, embeddings, head, norms
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
 
 
@@ -74,6 +75,7 @@ class Frame:
             tie_word_embeddings=tied,
             max_model_len=max_model_len(config),
             checkpoint_dtype=dtype_of(config),
+            rotary=rotary_tables(name, config, layers, self.heads.dim),
         )
 
 
