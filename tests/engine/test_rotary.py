@@ -78,7 +78,9 @@ def _configs(draw: st.DrawFn) -> dict[str, Any]:
     elif kind != "deepseek_v3" and draw(st.booleans()):
         config["partial_rotary_factor"] = draw(st.sampled_from((0.25, 0.5, 1.0)))
     if draw(st.booleans()) or len(rope) > 1:
-        config[draw(st.sampled_from(("rope_parameters", "rope_scaling")))] = rope
+        # Gemma 3's class takes `rope_parameters` by kind of layer only.
+        key = "rope_scaling" if kind == "gemma3_text" else draw(st.sampled_from(("rope_parameters", "rope_scaling")))
+        config[key] = rope
     return config
 
 

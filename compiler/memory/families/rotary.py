@@ -25,8 +25,11 @@ _PART_KEYS = ("partial_rotary_factor", "rotary_pct", "rotary_emb_fraction")
 # Elements of a head that rotate (gpt_j.py, falcon_h1.py, transformers' MiniMaxM2Config), by the key that says so.
 _ROTATED_KEYS = {"gptj": "rotary_dim", "minimax_m2": "rotary_dim", "falcon_h1": "attn_rotary_emb"}
 _GPTJ_ROTATED = 64
-# Layers with and without a window have bases of their own even where `rope_parameters` is not nested by kind.
-_TWO_BASES = {"gemma3_text", "gemma4_text", "modernbert"}
+# Bases of layers without and with a window, where `rope_parameters` is not nested by kind and the config has neither.
+_TWO_BASES = {"gemma3_text": (1e6, 1e4), "gemma4_text": (1e6, 1e4), "modernbert": (16e4, 1e4)}
+# What transformers' classes scale by where the config holds nothing of it.
+_YARN = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096}
+_SCALED = {"gpt_oss": _YARN, "ministral3": _YARN | {"factor": 16.0, "original_max_position_embeddings": 16384}}
 # Their positions never exceed the tokens (qwen3_vl.py:mrope_positions_factor), as video pruning is not asked for.
 _COUNTED = ("Qwen3VL", "Qwen3_5")
 # deepseek_v2.py calls every scaling by the name of DeepSeek's own.
@@ -92,6 +95,7 @@ def _parameters(name: str, config: Config, kind: str, index: int) -> Mapping[str
         rope = config.at("swa_rope_parameters")
     if name.startswith("MiMoV2") or _spared(config, kind, nested=nested):
         rope = Config({}, rope.path)  # not scaled
+    rope = rope if rope.data else Config(_SCALED.get(config.text("model_type"), {}), rope.path)
     data = {"rope_theta": _base(config, kind, index), **rope.data}
     data["rope_type"] = str(next(rope.first("rope_type", "type"), "default"))
     if "layer_rope_theta" in config:
@@ -108,17 +112,18 @@ def _spared(config: Config, kind: str, *, nested: bool) -> bool:
     scaled = config.items("yarn_only_types")
     if scaled and not nested:
         return kind not in scaled
-    return kind == SLIDING and config.text("model_type") in _TWO_BASES and not nested
+    return kind == SLIDING and config.text("model_type") == "gemma3_text" and not nested
 
 
 def _base(config: Config, kind: str, index: int) -> object:
     """Of the rotation; None where it is the class's own."""
     keys = ["layer_rope_theta", "rope_theta", "global_rope_theta"]
+    two = _TWO_BASES.get(config.text("model_type"))
     if kind == SLIDING:
-        keys = ["swa_rope_theta", "rope_local_base_freq", "local_rope_theta", *keys]
-    value = next(config.first(*keys), None)
-    if kind == SLIDING and config.text("model_type") in _TWO_BASES and value is config.data.get("rope_theta"):
-        return SLIDING  # their classes have a default for windows, which is not that of other layers
+        own = ["swa_rope_theta", "rope_local_base_freq", "local_rope_theta"]
+        keys = own if two else [*own, *keys]
+    default = None if two is None else two[kind == SLIDING]
+    value = next(config.first(*keys), default)
     return value[index] if isinstance(value, list) and index < len(value) else value
 
 
@@ -148,7 +153,9 @@ def _table(name: str, config: Config, rope: Rope, length: int) -> RotaryTable:
         return RotaryTable(length + _original(config, parameters, length), width)
     if kind in ("yarn", "telechat3-yarn"):
         rows = _scaled(parameters, many * _original(config, parameters, length))
-        return RotaryTable(rows, width, counted=videos and counted)
+        # gpt_oss.py:OAIAttention asks for it whatever the model is served in.
+        dtype = "float32" if name == "GptOssForCausalLM" else None
+        return RotaryTable(rows, width, dtype, counted=videos and counted)
     if kind == "deepseek_yarn":
         wide = "float32" if head_dim in _FLASHINFER_WIDTHS else None
         return RotaryTable(_scaled(parameters, _original(config, parameters, length)), width, eager_dtype=wide)
