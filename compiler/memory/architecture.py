@@ -192,6 +192,7 @@ class PackedCache:
         ratio: tokens that one entry stands for.
         window: tokens that are kept; None for all.
         block: tokens of a block where it is fixed; None: the backend's.
+        topk: entries that an indexer picks by its keys here.
     """
 
     role: str
@@ -199,6 +200,7 @@ class PackedCache:
     ratio: int = 1
     window: int | None = None
     block: int | None = None
+    topk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +332,7 @@ class Architecture:
         drafting: layers for speculative decoding (MTP) that checkpoints may hold after the decoder's own; not served.
         drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
+        streams: hidden states that run side by side from layer to layer.
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
         tie_word_embeddings: the output head is the embedding table.
@@ -364,6 +367,7 @@ class Architecture:
     encoders: tuple[Encoder, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
+    streams: int = 1
     drafting: tuple[Layer, ...] = ()
     drafting_prefixes: tuple[str, ...] = ()
     pooling: bool = False

@@ -14,7 +14,7 @@ from compiler.catalog.releases import Release
 from compiler.lock.models import TensorKind
 from compiler.memory.activation import (
     activation_peak,
-    latent_width,
+    latent_context,
     processors,
     sampler_state,
 )
@@ -30,6 +30,7 @@ from compiler.memory.latent import (
     block_scores_bytes,
     gathered_context_bytes,
     mask_bytes,
+    packed_kernel_bytes,
     picked_tokens_bytes,
     unpacked_context_bytes,
 )
@@ -132,7 +133,7 @@ def gpu_rows(
             "activation peak",
             peak,
             Basis.ESTIMATE,
-            _activation_source(overheads, architecture, encoder),
+            _activation_source(overheads, architecture, shape, encoder),
         ),
         LedgerRow(RowKind.NON_TORCH, "non-torch growth", non_torch.bytes, Basis.ESTIMATE, non_torch.source),
         LedgerRow(
@@ -177,10 +178,9 @@ def _buffers_row(
     kept += encoder.buffers if encoder is not None else 0
     tokens, ranks = shape.max_num_batched_tokens, shape.tensor_parallel_size
     kept += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=ranks)
-    if latent_width(architecture):
-        kept += absorbed_bytes(
-            architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
-        )
+    kept += absorbed_bytes(architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype)
+    if shape.compute_capability is not None:
+        kept += packed_kernel_bytes(architecture, Device(shape.compute_capability, shape.served_dtype, "auto", ranks))
     rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype)
     source = (
         "rotary tables: vllm/model_executor/layers/rotary_embedding; rounding: segments of torch's allocator; "
@@ -201,11 +201,13 @@ def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemor
     return encoder_memory(architecture, shape.parallelism, limits)
 
 
-def _activation_source(overheads: GpuOverheads, architecture: Architecture, encoder: EncoderMemory | None) -> str:
+def _activation_source(
+    overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, encoder: EncoderMemory | None
+) -> str:
     parts = [f"larger of forward pass and sampler; {overheads.sampler.source}"]
     if any(isinstance(module, Experts) for layer in architecture.kinds for module in layer.modules):
         parts.append("expert workspaces: vllm/model_executor/layers/fused_moe/modular_kernel.py")
-    if latent_width(architecture):
+    if latent_context(architecture, shape):
         parts.append("MLA context: vllm/model_executor/layers/attention/mla_attention.py")
     if encoder is not None:
         parts.append(encoder.source)
@@ -255,16 +257,19 @@ def _late_allocations(
         2 * 4 * shape.max_num_seqs * blocks * (architecture.num_layers if architecture.assumed else 1)
     )
     source = "block tables: vllm/v1/worker/gpu/block_table.py"
-    if latent_width(architecture):
-        gathered = gathered_context_bytes(
-            architecture,
-            max_model_len=shape.max_model_len,
-            max_num_seqs=shape.max_num_seqs,
-            block_size=layout.block_size,
-            served_dtype=shape.served_dtype,
-        )
-        tables += ByteRange.exact(gathered) + _sparse_workspaces(architecture, shape, layout)
+    gathered = gathered_context_bytes(
+        architecture,
+        max_model_len=shape.max_model_len,
+        max_num_seqs=shape.max_num_seqs,
+        block_size=layout.block_size,
+        served_dtype=shape.served_dtype,
+    )
+    if gathered:
         source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py and mla/"
+    sparse = _sparse_workspaces(architecture, shape, layout)
+    if sparse.high:
+        source += "; sparse attention's first prefill: vllm/v1/attention/backends/mla and vllm/models/minimax_m3/nvidia"
+    tables += ByteRange.exact(gathered) + sparse
     if not _may_use_flashinfer(shape, layout):
         return tables, source
     return tables + overheads.flashinfer_workspace.bytes, f"{source}; {overheads.flashinfer_workspace.source}"

@@ -28,6 +28,7 @@ from compiler.memory.lengths import max_model_len, positions, rope_parameters, s
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
 _STATE_BLOCKS = {4: 4, 128: 8}  # compressor.py:CompressorStateCache, by ratio
+_PICKED = 512  # transformers' DeepseekV4Config
 _INDEXED = 4  # only layers of this ratio have an indexer
 _SINKS = 64  # nvidia/flashmla.py:get_padded_num_q_heads pads a rank's heads to 64 or 128
 _RATES = {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
@@ -68,6 +69,7 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
             Vector("model.hc_head_scale", 1, dtype="F32"),
         ),
         hidden_size=numbers.hidden,
+        streams=numbers.streams,
         intermediate_size=config.positive("moe_intermediate_size"),
         num_attention_heads=numbers.heads,
         num_kv_heads=1,
@@ -209,7 +211,8 @@ def _indexer(config: Config, numbers: _Numbers) -> tuple[tuple[Module, ...], tup
         Linear("attn.indexer.weights_proj", heads, numbers.hidden, Split.REPLICATED, quantized=False),
         *compressor,
     )  # fmt: skip
-    return modules, (PackedCache("indexer", width, _INDEXED), state)
+    picked = config.positive("index_topk", default=_PICKED)
+    return modules, (PackedCache("indexer", width, _INDEXED, topk=picked), state)
 
 
 def _compressor(name: str, width: int, ratio: int, hidden: int) -> tuple[tuple[Module, ...], PackedCache]:
