@@ -38,9 +38,10 @@ from compiler.memory.server import (
     non_torch_growth,
     rotary_tables,
     tower_memory,
+    weights_row,
 )
 from compiler.memory.shape import ServerShape
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import check_split
 from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]
@@ -267,7 +268,7 @@ def _of_largest_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads
 def _of_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape: ServerShape) -> Prediction:
     architecture, quantization = checkpoint.architecture, checkpoint.quantization
     check_split(architecture, quantization, shape.parallelism)
-    parameters = rank_weights(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
+    parameters = weights_row(checkpoint, shape.parallelism, shape.served_dtype).bytes.expected
     rounding = weights_rounding(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
     keep = experts_keep(checkpoint, shape)
     tokens, fits, unknown = _capacity(case, checkpoint, overheads, shape, parameters)

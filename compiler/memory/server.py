@@ -37,7 +37,7 @@ from compiler.memory.latent import (
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
-from compiler.memory.parallelism import Parallelism
+from compiler.memory.parallelism import Parallelism, padded_rows
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.unified import shared_memory_rows
@@ -83,11 +83,26 @@ def weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: 
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.ESTIMATE, source)
     if checkpoint.tensors is None:
         source = "parameters that config.json implies, split as vLLM splits them; no header was read"
-        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
+        return _with_second_head(checkpoint, parallelism, served_dtype, size, source)
     more, source = _unexplained(checkpoint, checkpoint.tensors, parallelism, served_dtype)
     if more == 0:
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.EXACT, source)
-    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size, size + more), Basis.ESTIMATE, source)
+    head = _second_head(checkpoint.architecture, checkpoint.tensors, parallelism, served_dtype)
+    likely = size + head if checkpoint.architecture.presumes_tie else size
+    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, likely, size + more), Basis.ESTIMATE, source)
+
+
+def _with_second_head(
+    checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str, size: int, source: str
+) -> LedgerRow:
+    """Without headers, an output head is taken for stored where only a composed class's default ties it."""
+    architecture = checkpoint.architecture
+    if not architecture.presumes_tie:
+        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
+    rows = padded_rows(architecture.vocab_size) // parallelism.tensor_parallel_size
+    head = rows * architecture.hidden_size * SERVED_BYTES[served_dtype]
+    source += "; the config does not say whether lm_head is tied, and checkpoints of this class hold one"
+    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size + head, size + head), Basis.ESTIMATE, source)
 
 
 def _unexplained(
@@ -95,11 +110,11 @@ def _unexplained(
 ) -> tuple[int, str]:
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
-    tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
+    tied = architecture.tie_word_embeddings
     implied = expected_tensors(architecture, checkpoint.quantization)
     found = content(as_loaded(tensors, implied), tied=tied, skipped=architecture.drafting_prefixes)
     expected = content(implied, tied=tied)
-    head = second_head_elements(tensors, architecture) * width // ranks
+    head = _second_head(architecture, tensors, parallelism, served_dtype)
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:
         source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
@@ -109,6 +124,13 @@ def _unexplained(
     more = max(0, found.float_elements - expected.float_elements) * width
     more += max(0, found.packed_bytes - expected.packed_bytes)
     return head + max(more, 1), f"config.json, split as vLLM splits it; the headers hold {more} bytes more than that"
+
+
+def _second_head(
+    architecture: Architecture, tensors: tuple[TensorKind, ...], parallelism: Parallelism, served_dtype: str
+) -> int:
+    elements = second_head_elements(tensors, architecture)
+    return elements * SERVED_BYTES[served_dtype] // parallelism.tensor_parallel_size
 
 
 def gpu_rows(
