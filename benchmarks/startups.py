@@ -269,7 +269,13 @@ def _of_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape:
     architecture, quantization = checkpoint.architecture, checkpoint.quantization
     check_split(architecture, quantization, shape.parallelism)
     parameters = weights_row(checkpoint, shape.parallelism, shape.served_dtype).bytes.expected
-    rounding = weights_rounding(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
+    rounding = weights_rounding(
+        architecture,
+        quantization,
+        shape.parallelism,
+        served_dtype=shape.served_dtype,
+        largest_split=overheads.largest_split,
+    )
     keep = experts_keep(checkpoint, shape)
     tokens, fits, unknown = _capacity(case, checkpoint, overheads, shape, parameters)
     return Prediction(

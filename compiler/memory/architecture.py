@@ -336,8 +336,8 @@ class Architecture:
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
         tie_word_embeddings: the output head is the embedding table.
-        presumes_tie: it is so only by the default of a composed config's class, where the language model's own class has
-            none: checkpoints of such hold an output head, and the engine keeps what differs from the embeddings.
+        presumes_tie: it is so only by the default of a composed config's class, where the language model's own class
+            has none: checkpoints of such hold an output head, and the engine keeps what differs from the embeddings.
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         rotary: tables of rotary positions, each once.

@@ -188,8 +188,16 @@ def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _rounding(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> ByteRange:
-    return weights_rounding(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
+def _rounding(
+    checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str, largest_split: int | None
+) -> ByteRange:
+    return weights_rounding(
+        checkpoint.architecture,
+        checkpoint.quantization,
+        parallelism,
+        served_dtype=served_dtype,
+        largest_split=largest_split,
+    )
 
 
 def _buffers_row(
@@ -203,7 +211,7 @@ def _buffers_row(
     kept += absorbed_bytes(architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype)
     if shape.compute_capability is not None:
         kept += packed_kernel_bytes(architecture, Device(shape.compute_capability, shape.served_dtype, "auto", ranks))
-    rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype)
+    rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype, overheads.largest_split)
     source = (
         "rotary tables: vllm/model_executor/layers/rotary_embedding; rounding: segments of torch's allocator; "
         f"rest: {overheads.allocator.source}"
