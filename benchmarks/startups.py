@@ -21,7 +21,6 @@ from compiler.catalog.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
-from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
@@ -37,6 +36,7 @@ from compiler.memory.server import (
     gpu_rows,
     non_torch_growth,
     rotary_tables,
+    segment_rests,
     tower_memory,
     weights_row,
 )
@@ -268,14 +268,9 @@ def _of_largest_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads
 def _of_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape: ServerShape) -> Prediction:
     architecture, quantization = checkpoint.architecture, checkpoint.quantization
     check_split(architecture, quantization, shape.parallelism)
-    parameters = weights_row(checkpoint, shape.parallelism, shape.served_dtype).bytes.expected
-    rounding = weights_rounding(
-        architecture,
-        quantization,
-        shape.parallelism,
-        served_dtype=shape.served_dtype,
-        largest_split=overheads.largest_split,
-    )
+    split, dtype, capability = shape.parallelism, shape.served_dtype, shape.compute_capability
+    parameters = weights_row(checkpoint, split, dtype, capability).bytes.expected
+    rounding = segment_rests(checkpoint, split, dtype, capability, overheads.largest_split)
     keep = experts_keep(checkpoint, shape)
     tokens, fits, unknown = _capacity(case, checkpoint, overheads, shape, parameters)
     return Prediction(

@@ -6,7 +6,7 @@ weights, buffers, the profile run's peak, graphs; last the allocations that come
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.catalog.overheads import CpuOverheads, GpuOverheads, Overhead
@@ -23,7 +23,7 @@ from compiler.memory.architecture import VIDEO_POSITIONS, Architecture, Experts,
 from compiler.memory.backend_rules import Device
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.graphs import graph_memory
-from compiler.memory.kernel_padding import kernel_padding
+from compiler.memory.kernel_padding import fitted, widened_routers
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.latent import (
     absorbed_bytes,
@@ -66,7 +66,7 @@ class Checkpoint:
 def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
     """Every row but the KV cache; `layout` is for the block tables."""
     architecture = checkpoint.architecture
-    weights = weights_row(checkpoint, shape.parallelism, shape.served_dtype)
+    weights = weights_row(checkpoint, shape.parallelism, shape.served_dtype, shape.compute_capability)
     if release.gpu is not None:
         return gpu_rows(release.gpu, checkpoint, shape, layout, weights)
     if release.cpu is not None:
@@ -75,8 +75,22 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
 
 
 @lru_cache(maxsize=4096)
-def weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+def weights_row(
+    checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str, capability: tuple[int, int] | None
+) -> LedgerRow:
     """Parameters on one rank, and how well they are known: exactly where headers and config.json agree."""
+    row = _parameters_row(checkpoint, parallelism, served_dtype)
+    architecture, quantization = checkpoint.architecture, fitted(checkpoint.quantization, capability)
+    more = widened_routers(architecture, parallelism, capability)
+    if quantization is not checkpoint.quantization:
+        more += rank_weights(architecture, quantization, parallelism, served_dtype=served_dtype) - row.bytes.low
+    if not more:
+        return row
+    source = f"{row.source}; padded and widened for this GPU: vllm/model_executor/layers/fused_moe/{{oracle,router}}"
+    return replace(row, bytes=row.bytes + ByteRange.exact(more), source=source)
+
+
+def _parameters_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
     size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
     if checkpoint.architecture.assumed:
         source = "all tensors of the safetensors headers"
@@ -188,12 +202,17 @@ def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _rounding(
-    checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str, largest_split: int | None
+def segment_rests(
+    checkpoint: Checkpoint,
+    parallelism: Parallelism,
+    served_dtype: str,
+    capability: tuple[int, int] | None,
+    largest_split: int | None,
 ) -> ByteRange:
+    """What the allocator adds to the parameters that a GPU's kernels want."""
     return weights_rounding(
         checkpoint.architecture,
-        checkpoint.quantization,
+        fitted(checkpoint.quantization, capability),
         parallelism,
         served_dtype=served_dtype,
         largest_split=largest_split,
@@ -211,17 +230,16 @@ def _buffers_row(
     kept += absorbed_bytes(architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype)
     if shape.compute_capability is not None:
         kept += packed_kernel_bytes(architecture, Device(shape.compute_capability, shape.served_dtype, "auto", ranks))
-    rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype, overheads.largest_split)
+    rounding = segment_rests(
+        checkpoint, shape.parallelism, shape.served_dtype, shape.compute_capability, overheads.largest_split
+    )
     source = (
         "rotary tables: vllm/model_executor/layers/rotary_embedding; rounding: segments of torch's allocator; "
         f"rest: {overheads.allocator.source}"
     )
     if overheads.sampler.state:
         source = f"sampler state: vllm/v1/worker/gpu/sample/penalties.py; {source}"
-    padding = kernel_padding(architecture, checkpoint.quantization, shape)
-    if padding:
-        source += "; experts' padding and float32 routers off 9.0: vllm/model_executor/layers/fused_moe/{oracle,router}"
-    size = ByteRange.exact(kept) + ByteRange(0, padding, padding) + rounding + overheads.allocator.bytes
+    size = ByteRange.exact(kept) + rounding + overheads.allocator.bytes
     return LedgerRow(RowKind.BUFFERS, "sampler state, rotary tables and rounding", size, Basis.ESTIMATE, source)
 
 

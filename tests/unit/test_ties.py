@@ -56,7 +56,7 @@ HEAD = 131072 * 5120 * 2
 
 def _row(config: dict[str, Any], tensors: tuple[TensorKind, ...] | None, ranks: int = 1) -> tuple[int, int, int, Basis]:
     checkpoint = Checkpoint(read_architecture(config), None, tensors)
-    row = weights_row(checkpoint, Parallelism(ranks), "bfloat16")
+    row = weights_row(checkpoint, Parallelism(ranks), "bfloat16", (9, 0))
     return row.bytes.low, row.bytes.expected, row.bytes.high, row.basis
 
 
