@@ -36,6 +36,8 @@ _COUNTED = ("Qwen3VL", "Qwen3_5")
 _DEEPSEEK = ("Deepseek", "GlmMoeDsa", "Glm4MoeLite", "KimiK25")
 _FLASHINFER_WIDTHS = (64, 128, 256, 512)  # deepseek_scaling_rope.py
 
+_BY_LAYER = ("rope_theta", "layer_rope_theta", "partial_rotary_factors")
+
 Rope = tuple[int, Mapping[str, Any]]
 """What decides a table: the width of a head, and `rope_parameters` of its kind of layer."""
 
@@ -64,7 +66,7 @@ def rotary_tables(name: str, config: Config, layers: Sequence[Layer], head_dim: 
 
 def _kinds_of(config: Config, layers: Sequence[Layer]) -> Iterator[tuple[int, Layer]]:
     """Each kind of layer once; every layer where keys of the config are lists by layer."""
-    by_layer = any(isinstance(config.data.get(key), list) for key in ("rope_theta", "layer_rope_theta"))
+    by_layer = any(isinstance(config.data.get(key), list) for key in _BY_LAYER)
     seen: set[int] = set()
     for index, layer in enumerate(layers):
         if by_layer or id(layer) not in seen:
