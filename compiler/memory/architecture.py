@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-VIDEO_POSITIONS = 4
-"""Rows of a rotary table for each position, as those of a video may run ahead of its tokens (mrope.py)."""
+from compiler.memory.rotary_table import RotaryTable
 
 
 class Split(Enum):
@@ -242,25 +241,6 @@ Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | StateC
 
 
 @dataclass(frozen=True, slots=True)
-class RotaryTable:
-    """Cosines and sines of positions, which layers that rotate alike share, on every rank and every pipeline stage.
-
-    Attributes:
-        rows: one for each position.
-        width: cosines and sines of a row.
-        dtype: where it is fixed; None: what the model is served in.
-        eager_dtype: the same with enforce_eager only.
-        counted: positions never exceed the tokens; before 0.32 vLLM made such a table as long as one for videos.
-    """
-
-    rows: int
-    width: int
-    dtype: str | None = None
-    eager_dtype: str | None = None
-    counted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Layer:
     """One layer of the decoder; layers that are alike are equal.
 
@@ -303,6 +283,8 @@ class Encoder:
         split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
         item: the largest item of a prompt.
         batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+        pixels: of one patch, in all channels and frames, which are held while the tower runs; 0 where not known.
+        rotates: whether queries and keys are joined and rotated, beside which they stay as they were.
     """
 
     modules: tuple[Module, ...]
@@ -314,6 +296,8 @@ class Encoder:
     item: ItemSize
     split: bool = True
     batch_elements: int = 0
+    pixels: int = 0
+    rotates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

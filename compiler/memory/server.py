@@ -19,7 +19,7 @@ from compiler.memory.activation import (
     sampler_state,
 )
 from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import VIDEO_POSITIONS, Architecture, Experts, RotaryTable
+from compiler.memory.architecture import Architecture, Experts
 from compiler.memory.backend_rules import Device
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.graphs import graph_memory
@@ -38,6 +38,7 @@ from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, padded_rows
+from compiler.memory.rotary_table import VIDEO_POSITIONS, RotaryTable
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.unified import shared_memory_rows

@@ -16,11 +16,12 @@ from typing import Any
 
 from compiler.catalog.architectures import GENERATING
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Module, RotaryTable, Vector
+from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Module, Vector
 from compiler.memory.config import Config, UnsupportedArchitectureError
 from compiler.memory.families.parts import dtype_of
 from compiler.memory.lengths import max_model_len, rope_parameters
 from compiler.memory.parallelism import padded_rows
+from compiler.memory.rotary_table import RotaryTable
 from compiler.memory.tensors import check_tensors
 
 _RECURRENT_KEYS = re.compile(

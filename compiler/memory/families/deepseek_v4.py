@@ -17,7 +17,6 @@ from compiler.memory.architecture import (
     Linear,
     Module,
     PackedCache,
-    RotaryTable,
     Split,
     Table,
     Vector,
@@ -25,6 +24,7 @@ from compiler.memory.architecture import (
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import dtype_of, embeddings, gated_mlp, norms
 from compiler.memory.lengths import max_model_len, positions, rope_parameters, scaling_factor
+from compiler.memory.rotary_table import RotaryTable
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
 _STATE_BLOCKS = {4: 4, 128: 8}  # compressor.py:CompressorStateCache, by ratio

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.memory.architecture import Architecture, Layer, Linear, Module, RotaryTable, Split, Vector
+from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of, kv_heads_of
 from compiler.memory.families.decoder import (
     Frame,
@@ -22,6 +22,7 @@ from compiler.memory.families.decoder import (
 )
 from compiler.memory.families.parts import Heads
 from compiler.memory.families.windows import uniform_windows
+from compiler.memory.rotary_table import RotaryTable
 
 _OPT_OFFSET = 2  # opt.py:OPTLearnedPositionalEmbedding
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 
-from compiler.memory.architecture import Architecture, Layer, Linear, Module, RotaryTable, Split, Table, Vector
+from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of
 from compiler.memory.families.decoder import gated, layer_norms, plain, projections
 from compiler.memory.families.parts import Heads, dtype_of
 from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
+from compiler.memory.rotary_table import RotaryTable
 
 _LARGEST_LABELS = 2**20
 

@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compiler.memory.architecture import VIDEO_POSITIONS, HeadCache, IndexerCache, LatentCache, Layer, RotaryTable
+from compiler.memory.architecture import HeadCache, IndexerCache, LatentCache, Layer
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.windows import FULL, SLIDING
 from compiler.memory.lengths import positions, rope_parameters, scaling_factor
+from compiler.memory.rotary_table import VIDEO_POSITIONS, RotaryTable
 
 # Part of a head that rotates, where transformers' class has a default of its own.
 _PARTS = {
