@@ -223,12 +223,8 @@ def segment_rests(
 def _buffers_row(
     overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
 ) -> LedgerRow:
-    architecture = checkpoint.architecture
-    kept = sampler_state(overheads, architecture, shape) + rotary_tables(overheads, architecture, shape)
-    kept += encoder.buffers if encoder is not None else 0
-    tokens, ranks = shape.max_num_batched_tokens, shape.tensor_parallel_size
-    kept += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=ranks)
-    kept += absorbed_bytes(architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype)
+    architecture, ranks = checkpoint.architecture, shape.tensor_parallel_size
+    kept = sampler_state(overheads, architecture, shape) + made_while_loading(overheads, checkpoint, shape, encoder)
     if shape.compute_capability is not None:
         kept += packed_kernel_bytes(architecture, Device(shape.compute_capability, shape.served_dtype, "auto", ranks))
     rounding = segment_rests(
@@ -242,6 +238,20 @@ def _buffers_row(
         source = f"sampler state: vllm/v1/worker/gpu/sample/penalties.py; {source}"
     size = ByteRange.exact(kept) + rounding + overheads.allocator.bytes
     return LedgerRow(RowKind.BUFFERS, "sampler state, rotary tables and rounding", size, Basis.ESTIMATE, source)
+
+
+def made_while_loading(
+    overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
+) -> int:
+    """Buffers that the model makes itself, which logs count with its weights.
+
+    Rotary tables, a table of picked tokens, unpacked latent projections, and embeddings of images for a batch.
+    """
+    architecture, tokens = checkpoint.architecture, shape.max_num_batched_tokens
+    made = rotary_tables(overheads, architecture, shape) + (encoder.buffers if encoder is not None else 0)
+    made += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=shape.tensor_parallel_size)
+    served = shape.served_dtype
+    return made + absorbed_bytes(architecture, checkpoint.quantization, shape.parallelism, served_dtype=served)
 
 
 def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemory | None:
