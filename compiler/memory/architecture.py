@@ -193,8 +193,7 @@ class PackedCache:
         ratio: tokens that one entry stands for.
         window: tokens that are kept; None for all.
         block: tokens of a block where it is fixed; None: the backend's.
-        heads: of an indexer's queries, the same on every rank.
-        topk: entries that an indexer picks by its keys here.
+        heads, topk: of an indexer: its queries, the same on every rank, and entries that it picks by its keys here.
     """
 
     role: str
@@ -330,7 +329,6 @@ class Architecture:
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
         rotary: tables of rotary positions, each once.
         pooling: it gives embeddings or scores, and generates nothing.
-        renames: starts of names, as checkpoints spell them and as the engine and this architecture do.
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
