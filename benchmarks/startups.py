@@ -21,7 +21,6 @@ from compiler.catalog.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
-from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
@@ -35,12 +34,14 @@ from compiler.memory.server import (
     Checkpoint,
     experts_keep,
     gpu_rows,
+    made_while_loading,
     non_torch_growth,
-    rotary_tables,
+    segment_rests,
     tower_memory,
+    weights_row,
 )
 from compiler.memory.shape import ServerShape
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import check_split
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total
 
@@ -98,6 +99,11 @@ class Case:
         """Whether a note speaks of another process on the GPU."""
         return bool(re.search(r"share|second instance|another process|other process", str(self.data.get("note", ""))))
 
+    @property
+    def text_only(self) -> bool:
+        """Whether a note says that towers for images and sound were not loaded."""
+        return bool(re.search(r"tower[^;]* (is|was) not loaded|language.model.only", str(self.data.get("note", ""))))
+
     def measured(self, key: str) -> float | None:
         """A figure of the log."""
         value = self.data.get(key)
@@ -119,7 +125,7 @@ class Prediction:
     """What stackc says of a case, of the rank that takes most.
 
     Attributes:
-        weights: as vLLM prints them: parameters, rotary tables and the allocator's rounding.
+        weights: as vLLM prints them: parameters, buffers that the model makes and the allocator's rounding.
         tokens: capacity; None where the log lacks what it depends on.
         fits: `fits`, `margin` or `unfit`; None where that cannot be said.
         unknown: why a part is missing.
@@ -180,6 +186,8 @@ def _checkpoint(case: Case, hub: Path) -> Checkpoint:
         raise UnjudgedError(f"no reader for {error}") from error
     except ConfigError as error:
         raise UnjudgedError(f"config.json: {error}") from error
+    if case.text_only:
+        architecture = dataclasses.replace(architecture, encoders=())
     return Checkpoint(as_embedding(architecture) if _embeds(case, hub) else architecture, quantization, None)
 
 
@@ -268,18 +276,17 @@ def _of_largest_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads
 def _of_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape: ServerShape) -> Prediction:
     architecture, quantization = checkpoint.architecture, checkpoint.quantization
     check_split(architecture, quantization, shape.parallelism)
-    parameters = rank_weights(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
-    rounding = weights_rounding(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
-    keep = experts_keep(checkpoint, shape)
+    split, dtype, capability = shape.parallelism, shape.served_dtype, shape.compute_capability
+    parameters = weights_row(checkpoint, split, dtype, capability).bytes.expected
+    rounding = segment_rests(checkpoint, split, dtype, capability, largest_split=overheads.largest_split)
+    keep, tower = experts_keep(checkpoint, shape), tower_memory(architecture, shape)
     tokens, fits, unknown = _capacity(case, checkpoint, overheads, shape, parameters)
     return Prediction(
         weights=parameters
-        + rotary_tables(architecture, shape)
+        + made_while_loading(overheads, checkpoint, shape, tower)
         + rounding.expected
         + overheads.allocator.bytes.expected,
-        activation=activation_peak(
-            overheads, architecture, shape, experts_keep=keep, encoder=tower_memory(architecture, shape)
-        ),
+        activation=activation_peak(overheads, architecture, shape, experts_keep=keep, encoder=tower),
         non_torch=non_torch_growth(overheads, architecture, shape).bytes,
         tokens=tokens,
         fits=fits,

@@ -10,15 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from compiler.memory.architecture import (
-    Architecture,
-    IndexerCache,
-    KeyCache,
-    LatentCache,
-    Layer,
-    Linear,
-    PackedCache,
-)
+from compiler.memory.architecture import Architecture, IndexerCache, KeyCache, LatentCache, Layer, Linear, PackedCache
 from compiler.memory.backend_rules import Device
 from compiler.memory.latent_backends import latent_shape
 from compiler.memory.layouts import SERVED_BYTES
@@ -34,6 +26,9 @@ _TABLE_TOKENS = 128  # v1/worker/block_table.py:get_block_table_width
 _SPLIT_TOKENS = 512  # triton_mla.py:_MIN_WORK_PER_SPLIT
 _LONG = 256 * 1024
 _SCORED_TOPK, _SCORED_BLOCKS = 16, 8192  # the only topk of its kernel; MAX_K_TILES
+_PREFILLS = 4  # deepseek_v4/attention.py:PREFILL_CHUNK_SIZE
+_PICKED_UNIT = 128
+_PACKED_KERNEL = 128 << 20  # _FLASHINFER_DSV4_WORKSPACE_BUFFER_SIZE
 _MASK = 128 << 20  # sparse_mla_attention.py:GLOBAL_TOPK_MASK_MAX_BYTES
 _MASKED = {(128, 512, 128, 64, 128), (64, 512, 192, 64, 256)}  # heads, rank, widths without and with position, values
 
@@ -106,21 +101,21 @@ def triton_workspace_bytes(
     splits = min(1 << (max(1, max_model_len // _SPLIT_TOKENS) - 1).bit_length(), 2 * processors)
     shapes = [latent_shape(layer, cache) for layer, cache in _latents(architecture) if cache.topk is None]
     rows = (max_num_seqs * (shape.heads // parallelism.tensor_parallel_size) * (shape.rank + 1) for shape in shapes)
-    return aligned(max(rows, default=0) * splits * 4)
+    return _aligned(max(rows, default=0) * splits * 4)
 
 
 def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -> int:
     """The shared workspace into which an indexer gathers keys: tokens × (width + 4), and scratch for the choice.
 
-    tokens = 8 × factor × max_model_len / tokens of a key, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
-    get_max_prefill_buffer_size). It is reserved in the profile run and kept.
+    tokens = 8 × factor × max_model_len, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
+    get_max_prefill_buffer_size), by the tokens that one key stands for. It is reserved in the profile run and kept.
     """
-    indexers = tuple(_indexers(architecture))
-    if not indexers:
-        return 0
-    width, ratio = max(indexers)
-    tokens = 8 * prefill_factor(max_model_len) * max_model_len // ratio
-    return aligned(tokens * width) + aligned(tokens * 4) + _TOPK_SCRATCH
+    tokens = 8 * prefill_factor(max_model_len) * max_model_len
+    sizes = (
+        _aligned(tokens // ratio * width) + _aligned(tokens // ratio * 4) + _TOPK_SCRATCH
+        for width, ratio, _ in _indexers(architecture)
+    )
+    return max(sizes, default=0)
 
 
 def indexer_logits_bytes(architecture: Architecture) -> int:
@@ -146,8 +141,8 @@ def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: i
 
     max_num_batched_tokens × topk tokens of latent attention, or × topk blocks for each of a rank's heads.
     """
-    caches = (cache for layer in architecture.kinds for cache in layer.caches)
-    tokens = max((cache.topk or 0 for cache in caches if isinstance(cache, LatentCache | PackedCache)), default=0)
+    picked = [cache.topk or 0 for _, cache in _latents(architecture)]
+    tokens = max((*picked, *(topk for *_, topk in _indexers(architecture))), default=0)
     blocks = max((cache.topk * max(1, cache.heads // ranks) for cache in _block_keys(architecture)), default=0)
     return (tokens * max_num_batched_tokens + blocks * -(-max_num_batched_tokens // 4) * 4) * 4
 
@@ -161,6 +156,37 @@ def block_scores_bytes(architecture: Architecture, device: Device, *, max_num_ba
     return max_num_batched_tokens * heads * _SCORED_BLOCKS * 4
 
 
+def packed_workspace_bytes(
+    architecture: Architecture, device: Device, *, max_model_len: int, max_num_batched_tokens: int
+) -> int:
+    """The shared workspace into which DeepSeek V4 gathers what four prefills read in 16 bits, and what is picked.
+
+    4 × (max_model_len / ratio + window + max_num_batched_tokens) × width of the widest layer. It is reserved in the
+    profile run and kept (models/deepseek_v4/nvidia/flashmla.py:forward_mqa); 12.x has another backend.
+    """
+    if device.major not in (9, 10):
+        return 0
+    return max((_gathered(layer, max_model_len, max_num_batched_tokens) for layer in architecture.kinds), default=0)
+
+
+def _gathered(layer: Layer, max_model_len: int, max_num_batched_tokens: int) -> int:
+    latents = [cache for cache in layer.caches if isinstance(cache, PackedCache) and cache.role == "latent"]
+    if not latents:
+        return 0
+    window = max(cache.window or 0 for cache in latents)
+    rows = sum(-(-max_model_len // cache.ratio) for cache in latents if cache.window is None)
+    topk = max((cache.topk or 0 for cache in layer.caches if isinstance(cache, PackedCache)), default=0)
+    picked = -(-(topk + window) // _PICKED_UNIT) * _PICKED_UNIT
+    read = _PREFILLS * (rows + window + max_num_batched_tokens) * max(cache.width for cache in latents) * 2
+    return _aligned(read) + _aligned(max_num_batched_tokens * picked * 4) + _aligned(max_num_batched_tokens * 4)
+
+
+def packed_kernel_bytes(architecture: Architecture, device: Device) -> int:
+    """What FlashInfer's kernels for DeepSeek V4 keep on 12.x from the profile run on (nvidia/flashinfer_sparse.py)."""
+    packed = any(isinstance(cache, PackedCache) for layer in architecture.kinds for cache in layer.caches)
+    return _PACKED_KERNEL if packed and device.major == 12 else 0  # noqa: PLR2004  (Blackwell without its tensor memory)
+
+
 def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_model_len: int) -> int:
     """The shared workspace into which FLASHMLA_SPARSE unpacks an fp8_ds_mla cache: factor × max_model_len × width × 2.
 
@@ -169,7 +195,7 @@ def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_mo
     if device.kv != "fp8_ds_mla" or device.major not in (9, 10):
         return 0
     width = max((cache.width for _, cache in _latents(architecture) if cache.topk is not None), default=0)
-    return aligned(prefill_factor(max_model_len) * max_model_len * width * 2)
+    return _aligned(prefill_factor(max_model_len) * max_model_len * width * 2)
 
 
 def mask_bytes(architecture: Architecture, device: Device) -> int:
@@ -186,19 +212,19 @@ def prefill_factor(max_model_len: int) -> int:
     return 5 if max_model_len <= _LONG else 2
 
 
-def aligned(size: int) -> int:
+def _aligned(size: int) -> int:
     """A part of the shared workspace."""
     return -(-size // _WORKSPACE_UNIT) * _WORKSPACE_UNIT
 
 
-def _indexers(architecture: Architecture) -> Iterator[tuple[int, int]]:
-    """Width of the 8-bit keys of each indexer, and tokens that one key stands for."""
+def _indexers(architecture: Architecture) -> Iterator[tuple[int, int, int]]:
+    """Width of a key, tokens that it stands for, and entries that are picked, of each kind of layer with an indexer."""
     for layer in architecture.kinds:
         for cache in layer.caches:
             if isinstance(cache, IndexerCache):
-                yield cache.head_dim, 1
+                yield cache.head_dim, 1, 0
             elif isinstance(cache, PackedCache) and cache.role == "indexer":
-                yield cache.width, cache.ratio
+                yield cache.width, cache.ratio, cache.topk or 0
 
 
 def _block_keys(architecture: Architecture) -> Iterator[KeyCache]:

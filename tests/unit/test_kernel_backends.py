@@ -8,11 +8,12 @@ import pytest
 
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.kernel_padding import kernel_padding
 from compiler.memory.packing import read_quantization
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, experts_keep
+from compiler.memory.server import Checkpoint, experts_keep, weights_row
 from compiler.memory.shape import ServerShape
+from compiler.memory.weights import rank_weights
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.solve.problem import Problem
@@ -124,9 +125,9 @@ def test_an_attention_backend_with_workspaces_of_its_own_is_an_error() -> None:
 def padding(
     config: dict[str, Any], method: str, block: dict[str, Any], major: int = 12, moe_backend: str = "auto"
 ) -> int:
-    quantization = read_quantization(method, block, config)
-    shape = ServerShape(1, 4096, 64, 2048, "bfloat16", (major, 0), moe_backend=moe_backend)
-    return kernel_padding(read_architecture(config), quantization, shape)
+    checkpoint = Checkpoint(read_architecture(config), read_quantization(method, block, config), None)
+    kept = weights_row(checkpoint, Parallelism(), "bfloat16", (major, 0), moe_backend).bytes.expected
+    return kept - rank_weights(checkpoint.architecture, checkpoint.quantization, Parallelism(), served_dtype="bfloat16")
 
 
 def test_marlin_pads_narrow_experts_of_nvfp4() -> None:

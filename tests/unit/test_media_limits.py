@@ -47,7 +47,7 @@ def test_a_tower_that_may_be_given_nothing_is_not_built(config: dict[str, Any], 
     assert encoder_budget(text, shape()) == (0, 0)
     tensors = expected_tensors(text, None)
     assert tensors == expected_tensors(whole, None)
-    row = weights_row(Checkpoint(text, None, tensors), Parallelism(), "bfloat16")
+    row = weights_row(Checkpoint(text, None, tensors), Parallelism(), "bfloat16", (9, 0))
     assert (row.basis, row.bytes.low) == (Basis.EXACT, row.bytes.high)
 
 
