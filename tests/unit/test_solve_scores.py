@@ -81,6 +81,20 @@ def test_words_of_known_rerankers_need_not_be_written() -> None:
     assert problem(llama, name="Own/Qwen3-Reranker-4B", task="score").code == "E0308"
 
 
+def test_words_are_looked_for_on_one_rank() -> None:
+    """A rank looks in its own part of the vocabulary: others' rows are wrong ones, or none."""
+    two = {"gpus": [0, 1], "tensor_parallel_size": 2}
+    found = problem(QWEN3, task="score", score_tokens=["bad", "good"], count=2, **two)
+    assert (found.code, any("another rank" in note for note in found.notes)) == ("E0404", True)
+    # The words of known rerankers have small numbers, and the first rank answers.
+    _, service = planned(QWEN3, name="Own/Qwen3-Reranker-4B", task="score", count=2, **two)
+    assert service.tensor_parallel_size == 2
+    staged = {"gpus": [0, 1], "pipeline_parallel_size": 2}
+    found = problem(QWEN3, name="Own/Qwen3-Reranker-4B", task="score", count=2, **staged)
+    assert (found.code, any("each stage" in note for note in found.notes)) == ("E0404", True)
+    assert planned(CONVERTED, task="score", count=2, **staged)[1].pipeline_parallel_size == 2
+
+
 def test_words_for_a_model_with_a_head_of_its_own_are_refused() -> None:
     """They would be passed over in silence."""
     assert texts(CROSS_ENCODER, task="score", score_tokens=["no", "yes"]) == ["remove `score_tokens`"]
