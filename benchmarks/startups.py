@@ -41,13 +41,14 @@ from compiler.memory.server import (
 )
 from compiler.memory.shape import ServerShape
 from compiler.memory.weights import check_split, rank_weights
+from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]
 _ALWAYS_FREE = 0.2 * GIB  # two totals of one card differ by less
 _ANY_CARD = (9, 0)  # where the log does not name the card
 _EMBEDDING_TAGS = ("feature-extraction", "sentence-similarity")
-_CACHES = {"auto": None, "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
+_CACHES = {"auto": "auto", "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
 _OLD_UTILIZATION, _UTILIZATION = 0.9, 0.92  # default of gpu_memory_utilization before 0.21 and since
 
 
@@ -290,15 +291,18 @@ def _layout(case: Case, checkpoint: Checkpoint, shape: ServerShape) -> KvLayout:
     named = str(case.data.get("kv_cache_dtype", "auto"))
     if named not in _CACHES:
         raise UnjudgedError(f"KV cache of {named}")
-    chosen = checkpoint.quantization.kv_cache_dtype if checkpoint.quantization is not None else None
+    flag, capability = cache_flag(checkpoint.quantization, _CACHES[named]), shape.compute_capability or _ANY_CARD
+    dtype, block_size = kept_as(
+        checkpoint.architecture, flag, _RELEASE, capability, shape.served_dtype, ranks=shape.tensor_parallel_size
+    )
     return rank_kv_layout(
         checkpoint.architecture,
         shape.parallelism,
-        dtype=_CACHES[named] or chosen or shape.served_dtype,
-        block_size=_RELEASE.block_size,
+        dtype=dtype,
+        block_size=block_size,
         max_num_batched_tokens=shape.max_num_batched_tokens,
         served_dtype=shape.served_dtype,
-        compute_capability=shape.compute_capability or _ANY_CARD,
+        compute_capability=capability,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from compiler.catalog.overheads import GpuOverheads
 from compiler.memory.architecture import Architecture, Experts, LatentCache, Module
+from compiler.memory.compressed import compressed_attention, compressed_workspace
 from compiler.memory.encoder_budget import EncoderMemory
 from compiler.memory.latent import (
     expanded_context_bytes,
@@ -63,8 +64,8 @@ def activation_peak(
     workspaces = kept_workspace(architecture, shape, experts=True) if keeps else 0
     kept = kept_workspace(architecture, shape, experts=experts_keep) if keeps else 0
     blas = blas_workspace(shape.compute_capability) if overheads.blas_in_profile else 0
-    # Hidden states and residual go from stage to stage.
-    passed = 2 * _hidden(architecture, shape) if shape.pipeline_parallel_size > 1 else 0
+    # Hidden states and residual go from stage to stage, or all streams of them.
+    passed = max(2, architecture.streams) * _hidden(architecture, shape) if shape.pipeline_parallel_size > 1 else 0
     tower, outputs = (encoder.tower, encoder.outputs) if encoder is not None else (_NOTHING, _NOTHING)
     more = blas + passed
     peak = ByteRange(
@@ -91,9 +92,14 @@ def _forward(overheads: GpuOverheads, architecture: Architecture, shape: ServerS
     hidden, mlp = _hidden(architecture, shape), _mlp(architecture, shape)
     experts = 0 if overheads.workspaces_kept else expert_workspaces(architecture, shape)
     # Gate and up are one tensor, alive beside their product.
-    widest = max(3 * mlp, _attention(architecture, shape), experts, latent_context(architecture, shape))
-    # The layer's input, the residual, the attention's output and the next layer's input.
-    return max(2 * mlp, experts // 2) + 2 * hidden, widest + 4 * hidden, widest + mlp // 2 + 6 * hidden
+    compressed, streams = compressed_attention(architecture, shape), architecture.streams
+    widest = max(3 * mlp, _attention(architecture, shape), experts, latent_context(architecture, shape), compressed)
+    # The layer's input, the residual, the attention's output and the next layer's input; of the residual, every stream
+    # before and after it is mixed.
+    beside = 2 + 2 * streams
+    low = max(2 * mlp, experts // 2, compressed // 2) + (1 + streams) * hidden
+    more = max(mlp // 2, compressed // 4)
+    return low, widest + beside * hidden, widest + more + (beside + 2) * hidden
 
 
 def _mlp(architecture: Architecture, shape: ServerShape) -> int:
@@ -174,7 +180,7 @@ def latent_context(architecture: Architecture, shape: ServerShape, block_size: i
 
 def kept_workspace(architecture: Architecture, shape: ServerShape, *, experts: bool) -> int:
     """The buffer that experts, MLA's decoding and a sparse indexer share: what the largest of them asks for."""
-    sizes = [expert_workspaces(architecture, shape) if experts else 0]
+    sizes = [expert_workspaces(architecture, shape) if experts else 0, compressed_workspace(architecture, shape)]
     if latent_width(architecture):
         sizes.append(indexer_workspace_bytes(architecture, max_model_len=shape.max_model_len))
         if shape.compute_capability is not None and shape.compute_capability[0] not in _NO_TRITON_LATENTS:

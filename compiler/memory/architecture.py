@@ -33,6 +33,7 @@ class Linear:
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
         alignment: rows on one rank are padded to a multiple of it.
         whole_unless: every rank holds all of it where the ranks do not divide this number, such as a tower's heads.
+        groups: of outputs, of which each rank holds whole ones; None where it has none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Linear:
     parts: int = 1
     alignment: int = 1
     whole_unless: int | None = None
+    groups: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Experts:
         engine_name: as the engine calls it, where that differs.
         projections: names of one expert's gate, up and down projections in checkpoints.
         least_width: on one of several ranks; narrower slices are padded to it.
+        over_world: whether the width must divide by the ranks of all stages together (gpt_oss.py:MLPBlock).
     """
 
     name: str
@@ -112,6 +115,7 @@ class Experts:
     engine_name: str | None = None
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
     least_width: int = 1
+    over_world: bool = False
 
 
 Module = Linear | Vector | Table | Experts
@@ -189,6 +193,8 @@ class PackedCache:
         ratio: tokens that one entry stands for.
         window: tokens that are kept; None for all.
         block: tokens of a block where it is fixed; None: the backend's.
+        heads: of an indexer's queries, the same on every rank.
+        topk: entries that an indexer picks; None for other caches.
     """
 
     role: str
@@ -196,6 +202,8 @@ class PackedCache:
     ratio: int = 1
     window: int | None = None
     block: int | None = None
+    heads: int = 0
+    topk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +330,11 @@ class Architecture:
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
+        first_stage: layers that the first pipeline stage must hold at least.
+        needs_experts: its class refuses to build a pipeline stage, or a whole model, without a layer of routed experts.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
+        whole_items: the tokens of an image or a video attend to each other (compiler/memory/whole_items.py).
+        streams: copies of the hidden states that go from layer to layer (DeepSeek V4's hyper-connections).
         assumed: nothing is known of its layers, and they are counted by an upper bound, on one GPU only.
         kinds: one layer of each kind: those that are alike share one object.
     """
@@ -349,7 +361,11 @@ class Architecture:
     pooling: bool = False
     pipelined: bool = True
     copies_kv_heads: bool = True
+    first_stage: int = 0
+    needs_experts: bool = False
     float16: bool = True
+    whole_items: bool = False
+    streams: int = 1
     assumed: bool = False
     kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 

@@ -7,9 +7,18 @@ workspace (vllm/v1/worker/workspace.py) is one buffer for all its users: of what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from compiler.memory.architecture import Architecture, IndexerCache, KeyCache, LatentCache, Layer, Linear
+from compiler.memory.architecture import (
+    Architecture,
+    IndexerCache,
+    KeyCache,
+    LatentCache,
+    Layer,
+    Linear,
+    PackedCache,
+)
 from compiler.memory.backend_rules import Device
 from compiler.memory.latent_backends import latent_shape
 from compiler.memory.layouts import SERVED_BYTES
@@ -21,6 +30,7 @@ _CONTEXT_ROWS = 64 * 1024
 _INDEXER_LOGITS = 512 << 20  # VLLM_SPARSE_INDEXER_MAX_LOGITS_MB
 _TOPK_SCRATCH = 1 << 20  # indexer_topk.py:RADIX_TOPK_WORKSPACE_SIZE
 _WORKSPACE_UNIT = 256
+_TABLE_TOKENS = 128  # v1/worker/block_table.py:get_block_table_width
 _SPLIT_TOKENS = 512  # triton_mla.py:_MIN_WORK_PER_SPLIT
 _LONG = 256 * 1024
 _SCORED_TOPK, _SCORED_BLOCKS = 16, 8192  # the only topk of its kernel; MAX_K_TILES
@@ -96,27 +106,39 @@ def triton_workspace_bytes(
     splits = min(1 << (max(1, max_model_len // _SPLIT_TOKENS) - 1).bit_length(), 2 * processors)
     shapes = [latent_shape(layer, cache) for layer, cache in _latents(architecture) if cache.topk is None]
     rows = (max_num_seqs * (shape.heads // parallelism.tensor_parallel_size) * (shape.rank + 1) for shape in shapes)
-    return _aligned(max(rows, default=0) * splits * 4)
+    return aligned(max(rows, default=0) * splits * 4)
 
 
 def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -> int:
     """The shared workspace into which an indexer gathers keys: tokens × (width + 4), and scratch for the choice.
 
-    tokens = 8 × factor × max_model_len, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
+    tokens = 8 × factor × max_model_len / tokens of a key, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
     get_max_prefill_buffer_size). It is reserved in the profile run and kept.
     """
-    widths = [cache.head_dim for layer in architecture.kinds for cache in layer.caches
-              if isinstance(cache, IndexerCache)]  # fmt: skip
-    if not widths:
+    indexers = tuple(_indexers(architecture))
+    if not indexers:
         return 0
-    tokens = 8 * prefill_factor(max_model_len) * max_model_len
-    return _aligned(tokens * max(widths)) + _aligned(tokens * 4) + _TOPK_SCRATCH
+    width, ratio = max(indexers)
+    tokens = 8 * prefill_factor(max_model_len) * max_model_len // ratio
+    return aligned(tokens * width) + aligned(tokens * 4) + _TOPK_SCRATCH
 
 
 def indexer_logits_bytes(architecture: Architecture) -> int:
     """What an indexer's profile run allocates for scores and frees again."""
-    has_indexer = any(isinstance(cache, IndexerCache) for layer in architecture.kinds for cache in layer.caches)
-    return _INDEXER_LOGITS if has_indexer else 0
+    return _INDEXER_LOGITS if any(_indexers(architecture)) else 0
+
+
+def indexer_table_bytes(
+    architecture: Architecture, *, max_model_len: int, max_num_batched_tokens: int, block_size: int
+) -> int:
+    """An indexer's block table with a row for each token of a batch, int32, made after KV sizing.
+
+    See v1/attention/backends/mla/indexer.py: expanded_block_table_buffer; rows are rounded up to 128 tokens of blocks.
+    """
+    if not any(_indexers(architecture)):
+        return 0
+    alignment = _TABLE_TOKENS // math.gcd(_TABLE_TOKENS, block_size)
+    return max_num_batched_tokens * -(-max_model_len // (block_size * alignment)) * alignment * 4
 
 
 def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: int, ranks: int = 1) -> int:
@@ -124,7 +146,8 @@ def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: i
 
     max_num_batched_tokens × topk tokens of latent attention, or × topk blocks for each of a rank's heads.
     """
-    tokens = max((cache.topk or 0 for _, cache in _latents(architecture)), default=0)
+    caches = (cache for layer in architecture.kinds for cache in layer.caches)
+    tokens = max((cache.topk or 0 for cache in caches if isinstance(cache, LatentCache | PackedCache)), default=0)
     blocks = max((cache.topk * max(1, cache.heads // ranks) for cache in _block_keys(architecture)), default=0)
     return (tokens * max_num_batched_tokens + blocks * -(-max_num_batched_tokens // 4) * 4) * 4
 
@@ -146,7 +169,7 @@ def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_mo
     if device.kv != "fp8_ds_mla" or device.major not in (9, 10):
         return 0
     width = max((cache.width for _, cache in _latents(architecture) if cache.topk is not None), default=0)
-    return _aligned(prefill_factor(max_model_len) * max_model_len * width * 2)
+    return aligned(prefill_factor(max_model_len) * max_model_len * width * 2)
 
 
 def mask_bytes(architecture: Architecture, device: Device) -> int:
@@ -163,8 +186,19 @@ def prefill_factor(max_model_len: int) -> int:
     return 5 if max_model_len <= _LONG else 2
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """A part of the shared workspace."""
     return -(-size // _WORKSPACE_UNIT) * _WORKSPACE_UNIT
+
+
+def _indexers(architecture: Architecture) -> Iterator[tuple[int, int]]:
+    """Width of the 8-bit keys of each indexer, and tokens that one key stands for."""
+    for layer in architecture.kinds:
+        for cache in layer.caches:
+            if isinstance(cache, IndexerCache):
+                yield cache.head_dim, 1
+            elif isinstance(cache, PackedCache) and cache.role == "indexer":
+                yield cache.width, cache.ratio
 
 
 def _block_keys(architecture: Architecture) -> Iterator[KeyCache]:

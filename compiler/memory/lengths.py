@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.rope_terms import check_rope
 
 # RoPE types whose factor is already in max_position_embeddings; vLLM reads `telechat3-yarn` as YaRN.
 _ALREADY_SCALED = {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "telechat3-yarn"}
@@ -44,7 +45,12 @@ def max_model_len(config: Config) -> int:
 
     Args:
         config: of the language model, where others stand beside it.
+
+    Raises:
+        ConfigError: a length, or what lengthens it, is none that the engine takes.
     """
+    for rope in rope_parameters(config):
+        check_rope(rope)
     lengths = [config.positive(key) for key in _LENGTH_KEYS if key in config]
     default = _DEFAULTS.get(config.text("model_type"))
     if default is not None and not any(key in config for key in ("max_position_embeddings", "n_positions")):
@@ -58,8 +64,11 @@ def max_model_len(config: Config) -> int:
 
 
 def rope_parameters(config: Config) -> tuple[Config, ...]:
-    """`rope_parameters`, or `rope_scaling` as older configs call it; one for each kind of layer where they differ."""
-    rope = config.at("rope_parameters") if "rope_parameters" in config else config.at("rope_scaling")
+    """`rope_parameters`, or `rope_scaling` as older configs call it; one for each kind of layer where they differ.
+
+    Where both hold something, transformers takes the older (modeling_rope_utils.py:convert_rope_params_to_dict).
+    """
+    rope = config.at("rope_scaling") if config.data.get("rope_scaling") else config.at("rope_parameters")
     kinds = [key for key, value in rope.data.items() if isinstance(value, Mapping)]
     return tuple(rope.at(key) for key in kinds) if kinds else (rope,)
 

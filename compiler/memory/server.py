@@ -21,6 +21,7 @@ from compiler.memory.activation import (
 from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Experts, HeadCache, LatentCache
 from compiler.memory.backend_rules import Device
+from compiler.memory.compressed import compressed_buffers, compressed_tables
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.expert_backends import MARLIN
 from compiler.memory.graphs import graph_memory
@@ -30,6 +31,7 @@ from compiler.memory.latent import (
     absorbed_bytes,
     block_scores_bytes,
     gathered_context_bytes,
+    indexer_table_bytes,
     mask_bytes,
     picked_tokens_bytes,
     unpacked_context_bytes,
@@ -46,6 +48,7 @@ from compiler.units import ByteRange
 
 _LATENT_ROTARY = 64  # qk_rope_head_dim of every MLA model so far
 _HOPPER = 9
+_ONE_KERNEL = ("gpt-oss-mxfp4", "ct-mxfp4")
 _NVLINK_SWITCHED = (9, 10)
 _SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides
 
@@ -160,12 +163,13 @@ def gpu_rows(
 def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     """Whether experts take their scratch from vLLM's workspaces, not inside their kernel.
 
-    MXFP4 on Hopper runs in one kernel (OAITritonMxfp4ExpertsMonolithic in gpt_oss_triton_kernels_moe.py).
+    On Hopper gpt-oss's MXFP4 runs in one kernel (OAITritonMxfp4ExpertsMonolithic in gpt_oss_triton_kernels_moe.py), and
+    DeepSeek V4's in Marlin's (select_deepseek_v4_mxfp4_moe_backend in fused_moe/oracle/mxfp4.py).
     """
     packing = checkpoint.quantization.experts if checkpoint.quantization is not None else None
     hopper = shape.compute_capability is not None and shape.compute_capability[0] == _HOPPER
     own_choice = shape.moe_backend != MARLIN
-    return not (hopper and own_choice and packing is not None and "mxfp4" in packing.style)
+    return not (hopper and own_choice and packing is not None and packing.style in _ONE_KERNEL)
 
 
 @lru_cache(maxsize=4096)
@@ -181,6 +185,7 @@ def _buffers_row(
     kept += encoder.buffers if encoder is not None else 0
     tokens, ranks = shape.max_num_batched_tokens, shape.tensor_parallel_size
     kept += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=ranks)
+    kept += compressed_buffers(architecture, shape)
     if latent_width(architecture):
         kept += absorbed_bytes(
             architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
@@ -255,6 +260,10 @@ def _late_allocations(
         2 * 4 * shape.max_num_seqs * blocks * (architecture.num_layers if architecture.assumed else 1)
     )
     source = "block tables: vllm/v1/worker/gpu/block_table.py"
+    lists = compressed_tables(architecture, shape, layout)
+    if lists:
+        tables += ByteRange.exact(lists)
+        source += "; lists of entries to read: vllm/models/deepseek_v4/sparse_mla.py and vllm/v1/attention/backends/mla"
     if latent_width(architecture):
         gathered = gathered_context_bytes(
             architecture,
@@ -263,7 +272,13 @@ def _late_allocations(
             block_size=layout.block_size,
             served_dtype=shape.served_dtype,
         )
-        tables += ByteRange.exact(gathered) + _sparse_workspaces(architecture, shape, layout)
+        expanded = indexer_table_bytes(
+            architecture,
+            max_model_len=shape.max_model_len,
+            max_num_batched_tokens=shape.max_num_batched_tokens,
+            block_size=layout.block_size,
+        )
+        tables += ByteRange.exact(gathered + expanded) + _sparse_workspaces(architecture, shape, layout)
         source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py and mla/"
     if not _may_use_flashinfer(shape, layout):
         return tables, source

@@ -7,16 +7,16 @@ from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import served_dtype
-from compiler.memory.backend_rules import Device as AttentionDevice
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
+from compiler.memory.architecture import Architecture, StateCache, served_dtype
+from compiler.memory.backends import is_latent
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
+from compiler.memory.whole_items import whole_item
+from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms
 from compiler.solve.variants import Variant
@@ -64,10 +64,12 @@ class Stage:
     required: ByteRange
     assumed: bool = False
 
-    def kv_row(self, blocks: int) -> LedgerRow:
-        """The ledger row of a KV cache of that many blocks."""
+    def kv_row(self, blocks: int, prefixes: int = 0) -> LedgerRow:
+        """The ledger row of a KV cache of that many blocks, of which `prefixes` are more than requests could fill."""
         size, tokens = self.layout.bytes_per_block, self.layout.block_size
         source = f"{blocks} blocks of {tokens} tokens × {size} bytes, vllm/v1/kv_cache_interface.py"
+        if prefixes:
+            source += f"; {prefixes} of them are more than all requests fill: prefixes of earlier ones are kept there"
         row = LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
         return row.as_assumed() if self.assumed else row
 
@@ -83,6 +85,7 @@ class Demand:
             `seat_blocks`.
         seat_blocks: that the engine wants for its sequences before it starts; 0 where it wants none.
         useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+        keeps_prefixes: whether even more are of use, because the engine keeps prefixes of earlier requests in them.
     """
 
     service: str
@@ -95,6 +98,7 @@ class Demand:
     required_blocks: int
     useful_blocks: int
     seat_blocks: int = 0
+    keeps_prefixes: bool = False
 
     @property
     def lacks_seats(self) -> bool:
@@ -143,7 +147,19 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
         required_blocks=blocks,
         useful_blocks=max(layout.blocks_for(concurrency=seats, length=length) for layout in layouts),
         seat_blocks=seat_blocks,
+        keeps_prefixes=_keeps_prefixes(variant.architecture, terms) and any(layout.groups for layout in layouts),
     )
+
+
+def _keeps_prefixes(architecture: Architecture, terms: Terms) -> bool:
+    """Whether vLLM caches prefixes (vllm/config/model.py:is_prefix_caching_supported): not of models of states alone.
+
+    What pools is not counted on: that depends on how it pools, of which no fact is known. Nor is what is only bounded.
+    """
+    if architecture.pooling or architecture.assumed or terms.prefix_caching is False:
+        return False
+    caches = (cache for layer in architecture.kinds for cache in layer.caches)
+    return terms.prefix_caching is True or not all(isinstance(cache, StateCache) for cache in caches)
 
 
 def _captures_decodes(shape: ServerShape) -> bool:
@@ -200,36 +216,15 @@ def _layout(checkpoint: Checkpoint, cache: _Cache) -> KvLayout:
 
 
 def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
-    """What the KV cache is kept as, and tokens of its blocks: the attention backend decides both.
-
-    The spec's dtype comes first, then the checkpoint's, which vLLM follows, then the served one.
-    """
-    chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
-    flag = "fp8" if terms.kv_cache_dtype == "fp8" else chosen or "auto"
-    if shape.compute_capability is None:
-        latent = is_latent(variant.architecture)
-        block_size = CPU_LATENT_BLOCK if latent else setting.release.block_size
-        return shape.served_dtype if flag == "auto" else flag, block_size
-    gpu = AttentionDevice(
-        shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size, terms.attention_backend
-    )
-    try:
-        plan = _attention(variant.checkpoint, gpu)
-    except NoBackendError:
-        # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
-        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
-    return plan.kv_dtype, plan.block_size
-
-
-@lru_cache(maxsize=4096)
-def _attention(checkpoint: Checkpoint, device: AttentionDevice) -> AttentionPlan:
-    return attention_plan(
-        checkpoint.architecture,
-        capability=device.capability,
-        served_dtype=device.dtype,
-        kv_cache_dtype=device.kv,
-        tensor_parallel_size=device.ranks,
-        named=device.named,
+    """What the KV cache is kept as, and tokens of its blocks."""
+    return kept_as(
+        variant.architecture,
+        cache_flag(variant.quantization, terms.kv_cache_dtype),
+        setting.release,
+        shape.compute_capability,
+        shape.served_dtype,
+        ranks=shape.tensor_parallel_size,
+        named=terms.attention_backend,
     )
 
 
@@ -256,8 +251,7 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         tensor_parallel_size=degrees.tensor,
         max_model_len=length,
         max_num_seqs=sequences,
-        # vLLM refuses fewer batched tokens than sequences.
-        max_num_batched_tokens=tokens or max(limits.max_num_batched_tokens, sequences),
+        max_num_batched_tokens=tokens or _batch(variant.architecture, limits.max_num_batched_tokens, sequences, length),
         served_dtype=served_dtype(
             variant.architecture.checkpoint_dtype,
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
@@ -272,3 +266,13 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         moe_backend=terms.moe_backend,
         attention_backend=terms.attention_backend,
     )
+
+
+def _batch(architecture: Architecture, limit: int, sequences: int, length: int) -> int:
+    """Tokens of a batch where the spec has none, by vLLM's own rules for a server that is not told either.
+
+    No more than all sequences have, because nothing else bounds the requests of its trial runs; as many as the largest
+    image that may not be cut, and as there are sequences, because it refuses less
+    (vllm/engine/arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args of 0.33.0).
+    """
+    return max(min(limit, sequences * length), whole_item(architecture, length), sequences)

@@ -11,6 +11,7 @@ from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan, may_be_named
 from compiler.memory.expert_backends import AUTO, experts_of, known_backend, why_not_run
 from compiler.memory.packing import Quantization
+from compiler.solve.kept import cache_flag
 from compiler.solve.problem import Remedy
 from compiler.solve.refusals import Candidate, Refusal, engine_refusal, layout_refusal
 
@@ -58,8 +59,7 @@ def _attention_refusal(
     asked = candidate.spec.attention_backend
     if asked is None:
         return None
-    chosen = quantization.kv_cache_dtype if quantization is not None else None
-    cache = "fp8" if candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto"
+    cache = cache_flag(quantization, candidate.spec.kv_cache_dtype)
     plans = partial(attention_plan, architecture, served_dtype=dtype, kv_cache_dtype=cache)
     try:
         own = () if capability is None else plans(capability=capability).backends

@@ -63,6 +63,7 @@ _OF_SEVERAL: Mapping[str, str] = {
     "E0315": "{count} candidates of service `{service}` lack what their config.json implies",
     "E0403": "service `{service}` asks for more context than {count} candidates have",
     "E0404": "service `{service}` cannot be split over the GPUs it asks for",
+    "E0405": "a limit of service `{service}` suits none of {count} candidates",
 }
 _SHOWN_UNREAD = 5
 _SHOWN_TENSORS = 5

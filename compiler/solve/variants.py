@@ -11,12 +11,12 @@ from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
 from compiler.memory.families.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
 from compiler.memory.header_totals import ContradictionError, check_totals
 from compiler.memory.headers import check_headers
+from compiler.memory.kv_groups import PagesError
 from compiler.memory.media_limits import with_limits
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
@@ -24,7 +24,9 @@ from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.memory.weights import check_layout
+from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.kernels import kernel_refusal
+from compiler.solve.limits import limit_refusal
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -44,7 +46,7 @@ from compiler.solve.refusals import (
     tokenizer_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
-from compiler.solve.support import why_not_attended, why_not_served
+from compiler.solve.support import why_not_attended, why_not_served, why_not_wrapped
 from compiler.solve.tasks import label_count, scoring_tokens, tasks_of
 from compiler.spec.models import ServiceSpec
 
@@ -118,6 +120,8 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
     )
+    if reason is None and not isinstance(architecture, Refusal):
+        reason = why_not_wrapped(architecture.name, checkpoint_format(facts), rules.release)
     if reason is not None:
         return engine_refusal(candidate, reason)
     if isinstance(architecture, Refusal):
@@ -194,7 +198,8 @@ def _limited(
     base = _read(candidate, rules, "base", lambda: _architecture(candidate.facts, rules))
     if isinstance(base, Refusal):
         return base
-    refusal = _suits(candidate, architecture, base, rules)
+    flag = cache_flag(quantization, candidate.spec.kv_cache_dtype)
+    refusal = _suits(candidate, architecture, base, rules, flag)
     refusal = refusal or kernel_refusal(
         candidate, architecture, quantization, rules.capability, _dtype(architecture, rules)
     )
@@ -207,7 +212,7 @@ def _limited(
     )
     refusal = None if degrees else split_refusal(candidate, splits.reasons())
     refusal = refusal or tokenizer_refusal(candidate, rules.release) or chat_refusal(candidate, rules.release)
-    refusal = refusal or length_refusal(candidate, architecture)
+    refusal = refusal or length_refusal(candidate, architecture) or limit_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
     reading = partial(_checkpoint, candidate.facts, architecture, quantization)
@@ -218,15 +223,20 @@ def _limited(
     return _pooling(candidate, variant, base) if candidate.spec.pools else variant
 
 
-def _suits(candidate: Candidate, architecture: Architecture, base: Architecture, rules: Rules) -> Refusal | None:
+def _suits(
+    candidate: Candidate, architecture: Architecture, base: Architecture, rules: Rules, flag: str
+) -> Refusal | None:
     """Why the model is none for the service's task; None if it is.
 
     Args:
         architecture: as it is for the task.
         base: as config.json describes it.
+        flag: for the dtype of the KV cache.
     """
     spec, config, served = candidate.spec, candidate.facts.config, _served_as(candidate)
-    has_cache = _read(candidate, rules, f"cache {served}", lambda: _has_cache(architecture, rules))
+    asked = f"cache {served} {flag} {spec.attention_backend} {rules.capability}"
+    probe = partial(probe_layout, architecture, Parallelism(), flag, rules.release, rules.capability)
+    has_cache = _read(candidate, rules, asked, lambda: bool(probe(named=spec.attention_backend).groups))
     tasks = _read(candidate, rules, f"tasks {served}", lambda: tasks_of(base, config, _tokens(candidate)))
     if isinstance(has_cache, Refusal) or isinstance(tasks, Refusal):
         return has_cache if isinstance(has_cache, Refusal) else cast("Refusal", tasks)
@@ -245,17 +255,6 @@ def _pooling(candidate: Candidate, variant: Variant, base: Architecture) -> Vari
     if base.pooling:
         return replace(variant, labels=labels)
     return replace(variant, labels=labels, convert="classify", score_tokens=_tokens(candidate))
-
-
-def _has_cache(architecture: Architecture, rules: Rules) -> bool:
-    """Whether it keeps anything of a request; caches that no formula counts are found before anything is placed.
-
-    Raises:
-        UnsupportedArchitectureError: there is one.
-    """
-    block = rules.release.block_size
-    layout = rank_kv_layout(architecture, Parallelism(), dtype="bfloat16", block_size=block, max_num_batched_tokens=1)
-    return bool(layout.groups)
 
 
 def _checkpoint(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> Checkpoint:
@@ -280,13 +279,15 @@ def _read(candidate: Candidate, rules: Rules, what: str, reading: Callable[[], _
             _ANSWERS.clear()
         try:
             _ANSWERS[key] = (candidate.facts, reading())
-        except (ConfigError, ContradictionError, SplitError, UnsupportedArchitectureError) as error:
+        except (ConfigError, ContradictionError, PagesError, SplitError, UnsupportedArchitectureError) as error:
             _ANSWERS[key] = (candidate.facts, error)
     found = _ANSWERS[key][1]
     if isinstance(found, ContradictionError):
         return header_refusal(candidate, found.lines)
     if isinstance(found, SplitError):
         return engine_refusal(candidate, str(found))
+    if isinstance(found, PagesError):
+        return engine_refusal(candidate, f"vLLM cannot make the pages of its KV cache equal: {found}")
     if isinstance(found, UnsupportedArchitectureError):
         return formula_refusal(candidate, str(found))
     if isinstance(found, UnknownLayoutError):

@@ -104,9 +104,17 @@ def _unmet(given: _Given, flag: Flag, catalog: FlagCatalog) -> str | None:
     return None
 
 
+_GENERATING = ("chat", "completion")
+# vllm/v1/core/kv_cache_coordinator.py ends where a model caches nothing; vllm/config/model.py warns of the others that
+# it would not choose it for (is_prefix_caching_supported).
+_FORCED_CACHING = "for such a task vLLM chooses it where the model allows, and ends or errs where it is forced"
+
+
 def _promised(given: _Given, flag: Flag) -> str | None:
-    """Whether a limit takes back what the spec promises."""
+    """Whether an option takes back what the spec promises, or what the engine decides by the model."""
     service = given.file.spec.services[given.service]
+    if flag.name == "--enable-prefix-caching" and given.value is True and service.task not in _GENERATING:
+        return _FORCED_CACHING
     limit = number(given.value)
     if limit is None:
         return None

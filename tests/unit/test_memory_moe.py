@@ -43,7 +43,7 @@ MINIMAX = COMMON | {
     "architectures": ["MiniMaxM2ForCausalLM"], "model_type": "minimax_m2", "hidden_size": 3072, "head_dim": 128,
     "intermediate_size": 1536, "num_hidden_layers": 62, "num_attention_heads": 48, "num_key_value_heads": 8,
     "num_local_experts": 256, "num_experts_per_tok": 8, "use_routing_bias": True, "vocab_size": 200064,
-    "max_position_embeddings": 196608,
+    "max_position_embeddings": 196608, "scoring_func": "sigmoid", "rotary_dim": 64,
 }  # fmt: skip
 PHI = COMMON | {
     "architectures": ["PhiMoEForCausalLM"], "model_type": "phimoe", "hidden_size": 4096, "intermediate_size": 960,

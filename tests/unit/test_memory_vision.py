@@ -281,7 +281,9 @@ def test_gemma_4_s_towers_are_whole_on_every_rank() -> None:
 
 
 def test_phi_3_vision_has_a_second_table_of_its_vocabulary() -> None:
-    config = Config({"hidden_size": 3072, "vocab_size": 32064, "img_processor": {"image_dim_out": 1024}})
+    crops = {"use_hd_transform": True, "with_learnable_separator": True, "hd_transform_order": "sub_glb"}
+    image = {"img_processor": {"image_dim_out": 1024}, "embd_layer": crops}
+    config = Config({"hidden_size": 3072, "vocab_size": 32064, **image})
     assert tower_elements(phi3_vision_tower(config), 1, "embed_tokens") == 32064 * 3072
 
 

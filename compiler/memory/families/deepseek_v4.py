@@ -20,7 +20,9 @@ from compiler.memory.architecture import (
     Vector,
 )
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.parts import dtype_of, embeddings, gated_mlp, norms
+from compiler.memory.families.terms import check_scoring
 from compiler.memory.lengths import max_model_len
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
@@ -49,6 +51,8 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
     """DeepseekV4ForCausalLM, without vision."""
     if config.count("vision_n_layers", default=0):
         raise ConfigError(f"`{config.path}vision_n_layers`: DeepSeek V4 with vision is not accounted for")
+    check_activation(config, SILU)
+    check_scoring(config)
     count, vocab = config.layers(), config.positive("vocab_size")
     numbers, hashed = _numbers(config), _hashed(config, count)
     kinds = tuple((ratio, index < hashed) for index, ratio in enumerate(_ratios(config, count)))
@@ -69,6 +73,7 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
         num_attention_heads=numbers.heads,
         num_kv_heads=1,
         head_dim=numbers.width,
+        streams=numbers.streams,
         vocab_size=vocab,
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
@@ -164,10 +169,12 @@ def _attention(config: Config, numbers: _Numbers, ratio: int) -> tuple[tuple[Mod
         *norms(numbers.query_rank, "attn.q_norm"),
         *norms(width, "attn.kv_norm"),
         Linear("attn.wq_b", numbers.heads * width, numbers.query_rank, Split.OUTPUTS),
-        Linear("attn.wo_a", inner, numbers.heads * width // numbers.groups, Split.OUTPUTS),
+        Linear(
+            "attn.wo_a", inner, numbers.heads * width // numbers.groups, Split.OUTPUTS, groups=numbers.groups
+        ),
         Linear("attn.wo_b", hidden, inner, Split.INPUTS),
         Vector("attn.attn_sink", sinks * _SINKS, Split.KV_HEADS, "F32", heads=sinks),
-    )
+    )  # fmt: skip
     window = PackedCache("latent", width, window=numbers.window, block=_WINDOW_BLOCK)
     if ratio == 1:
         return modules, (window,)
@@ -186,7 +193,8 @@ def _indexer(config: Config, numbers: _Numbers) -> tuple[tuple[Module, ...], tup
         Linear("attn.indexer.weights_proj", heads, numbers.hidden, Split.REPLICATED, quantized=False),
         *compressor,
     )  # fmt: skip
-    return modules, (PackedCache("indexer", width, _INDEXED), state)
+    keys = PackedCache("indexer", width, _INDEXED, heads=heads, topk=config.positive("index_topk"))
+    return modules, (keys, state)
 
 
 def _compressor(name: str, width: int, ratio: int, hidden: int) -> tuple[tuple[Module, ...], PackedCache]:

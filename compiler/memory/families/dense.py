@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from compiler.memory.architecture import Architecture, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, SILU, check_activation
 from compiler.memory.families.decoder import (
     LLAMA_FRAME,
     Frame,
@@ -20,7 +21,10 @@ from compiler.memory.families.decoder import (
     projections,
 )
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.windows import layer_windows, uniform_windows
+from compiler.memory.lengths import rope_parameters
+from compiler.memory.rope_terms import check_keys, check_type, is_default
 
 _LLAMA_NORMS = ("input_layernorm", "post_attention_layernorm")
 
@@ -45,12 +49,17 @@ def ernie(name: str, config: Config) -> Architecture:
 
 def phi3(name: str, config: Config) -> Architecture:
     """Phi3ForCausalLM: Llama's class; the checkpoint stores q, k and v as one tensor, and gate and up."""
+    for rope in rope_parameters(config) if config.text("model_type") == "phi3" else ():
+        # transformers' Phi3Config.validate_rope; it reads `su` and `yarn` as longrope.
+        check_type(rope, ("default", "longrope", "su", "yarn"))
+        check_keys(rope, () if is_default(rope) else ("short_factor", "long_factor"))
     return _llama(name, config, stored_fused=True)
 
 
 def _llama(
     name: str, config: Config, *, stored_fused: bool, output_biased: bool = True, frame: Frame = LLAMA_FRAME
 ) -> Architecture:
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     qkv_bias, out_bias = biases(config)
     out_bias, bias = out_bias and output_biased, config.flag("mlp_bias")
@@ -83,6 +92,7 @@ def qwen3(name: str, config: Config) -> Architecture:
 
 
 def _qwen(name: str, config: Config, *, qkv_bias: bool, qk_norm: bool) -> Architecture:
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     windows = layer_windows(config, count)
     if len(set(windows)) > 1:
@@ -99,6 +109,7 @@ def _qwen(name: str, config: Config, *, qkv_bias: bool, qk_norm: bool) -> Archit
 
 def granite(name: str, config: Config) -> Architecture:
     """GraniteForCausalLM: Llama's modules; with `layer_types`, each head has an attention sink."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     sinks = config.flag("attention_sinks", default="layer_types" in config)
@@ -113,6 +124,7 @@ def granite(name: str, config: Config) -> Architecture:
 
 def solar(name: str, config: Config) -> Architecture:
     """SolarForCausalLM: Llama's modules with one bias for all of attention."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     modules = (
@@ -125,6 +137,8 @@ def solar(name: str, config: Config) -> Architecture:
 
 def nemotron(name: str, config: Config) -> Architecture:
     """NemotronForCausalLM: norms with biases, no gate."""
+    check_value(config, "model_type", ("nemotron",))
+    check_activation(config, PLAIN)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     modules = (
@@ -138,6 +152,7 @@ def nemotron(name: str, config: Config) -> Architecture:
 
 def exaone(name: str, config: Config) -> Architecture:
     """ExaoneForCausalLM: Llama by GPT's names."""
+    check_activation(config, SILU, "activation_function")
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers("num_hidden_layers", "num_layers")
     bias = config.flag("attention_bias") or config.flag("bias")
     path = "attn.attention"
@@ -153,6 +168,7 @@ def exaone(name: str, config: Config) -> Architecture:
 
 def exaone4(name: str, config: Config) -> Architecture:
     """Exaone4ForCausalLM: norms behind attention and MLP, and one for each head's q and k."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     modules = (
@@ -166,6 +182,7 @@ def exaone4(name: str, config: Config) -> Architecture:
 
 def glm4(name: str, config: Config) -> Architecture:
     """Glm4ForCausalLM: four norms; gate and up are one tensor."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *norms(sizes.hidden, *_LLAMA_NORMS, "post_self_attn_layernorm", "post_mlp_layernorm"),
@@ -189,6 +206,7 @@ def stablelm(name: str, config: Config) -> Architecture:
 
 def orion(name: str, config: Config) -> Architecture:
     """OrionForCausalLM: norms with biases."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *layer_norms(sizes.hidden, *_LLAMA_NORMS),
@@ -203,6 +221,7 @@ def minicpm(name: str, config: Config) -> Architecture:
     """MiniCPMForCausalLM without experts."""
     if config.count("num_experts", default=0):
         raise ConfigError(f"`{config.path}num_experts`: MiniCPM with experts is not accounted for")
+    check_activation(config, ("silu", "fatrelu"))
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *norms(sizes.hidden, *_LLAMA_NORMS),
@@ -215,6 +234,7 @@ def minicpm(name: str, config: Config) -> Architecture:
 
 def internlm2(name: str, config: Config) -> Architecture:
     """InternLM2ForCausalLM: names of its own, q, k and v stored as one tensor."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *norms(sizes.hidden, "attention_norm", "ffn_norm"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of, kv_heads_of
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.decoder import (
     Frame,
     Sizes,
@@ -21,6 +22,7 @@ from compiler.memory.families.decoder import (
     projections,
 )
 from compiler.memory.families.parts import Heads
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.windows import uniform_windows
 
 _OPT_OFFSET = 2  # opt.py:OPTLearnedPositionalEmbedding
@@ -28,6 +30,8 @@ _OPT_OFFSET = 2  # opt.py:OPTLearnedPositionalEmbedding
 
 def gpt2(name: str, config: Config) -> Architecture:
     """GPT2LMHeadModel: learned positions, biases everywhere."""
+    for key in ("add_cross_attention", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"):
+        check_value(config, key, (False,))
     hidden, heads = _gpt_heads(config)
     sizes = _gpt_sizes(config, hidden)
     modules = (
@@ -42,7 +46,11 @@ def gpt2(name: str, config: Config) -> Architecture:
 
 def gptj(name: str, config: Config) -> Architecture:
     """GPTJForCausalLM: one norm a layer; the output head has a bias."""
+    check_value(config, "rotary", (True,))
+    check_value(config, "tie_word_embeddings", (False,))
     hidden, heads = _gpt_heads(config)
+    if (width := config.positive("rotary_dim", default=64)) % 2 or width > heads.dim:
+        raise ConfigError(f"`{config.path}rotary_dim` {width} must be even and at most the head's {heads.dim}")
     sizes = _gpt_sizes(config, hidden)
     qkv = ("attn.q_proj", "attn.k_proj", "attn.v_proj")
     modules = (
@@ -61,6 +69,7 @@ def _gpt_heads(config: Config) -> tuple[int, Heads]:
 
 
 def _gpt_sizes(config: Config, hidden: int) -> Sizes:
+    check_activation(config, PLAIN, "activation_function")
     return Sizes(hidden, config.positive("n_inner", default=4 * hidden), config.positive("vocab_size"))
 
 
@@ -84,6 +93,7 @@ def _frame(table: str, *, tied: bool = False, head_bias: bool = False, first: tu
 def opt(name: str, config: Config) -> Architecture:
     """OPTForCausalLM: the embeddings may be narrower than the layers, with a projection on either side."""
     hidden, query = config.positive("hidden_size"), config.positive("num_attention_heads")
+    check_activation(config, PLAIN, "activation_function")
     heads, bias = Heads(query, query, hidden // query), config.flag("enable_bias", default=True)
     narrow = config.positive("word_embed_proj_dim", default=hidden)
     sizes = Sizes(hidden, config.positive("ffn_dim"), config.positive("vocab_size"), narrow)
@@ -167,6 +177,8 @@ def chatglm(name: str, config: Config) -> Architecture:
     """ChatGLMModel: sizes by GLM's own keys; vLLM has the configuration class, with its defaults."""
     if "tie_word_embeddings" not in config:
         raise ConfigError(f"`{config.path}tie_word_embeddings` is missing, vLLM asks for it")
+    if "vision_config" in config.data:
+        raise ConfigError(f"`{config.path}vision_config`: vLLM's class for ChatGLM reads text only")
     hidden = config.positive("hidden_size", default=4096)
     query = config.positive("num_attention_heads", default=32)
     kv = config.positive("multi_query_group_num", default=1) if config.flag("multi_query_attention") else query

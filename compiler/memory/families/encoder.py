@@ -11,8 +11,10 @@ from enum import Enum, auto
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.decoder import gated, layer_norms, plain, projections
 from compiler.memory.families.parts import Heads, dtype_of
+from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import max_model_len
 
 _LARGEST_LABELS = 2**20
@@ -83,6 +85,7 @@ def _bert(name: str, config: Config, top: Top, more: tuple[Module, ...] = ()) ->
     hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
     heads = _heads(config, hidden)
     _check_positions(name, config)
+    check_activation(config, PLAIN)
     path = "attention.self"
     modules = (
         *projections(
@@ -175,6 +178,8 @@ def modernbert_sequence(name: str, config: Config) -> Architecture:
 
 def _modernbert(name: str, config: Config, top: tuple[Module, ...]) -> Architecture:
     hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
+    if "layer_types" in config:
+        config.per_layer("layer_types", config.layers())
     heads, norm_bias = _heads(config, hidden), config.flag("norm_bias")
     bias, mlp_bias = config.flag("attention_bias"), config.flag("mlp_bias")
     shared = (
@@ -193,10 +198,21 @@ def _modernbert(name: str, config: Config, top: tuple[Module, ...]) -> Architect
     return _encoder(name, config, layers, heads, width, around=around)
 
 
+def _check_nomic(config: Config) -> None:
+    """vllm/model_executor/models/config.py:NomicBertModelConfig."""
+    biases = {key: config.flag(key, default=True) for key in ("mlp_fc1_bias", "mlp_fc2_bias", "qkv_proj_bias")}
+    if len(set(biases.values())) > 1:
+        told = ", ".join(f"{key} {str(value).lower()}" for key, value in biases.items())
+        raise ConfigError(f"`{config.path}qkv_proj_bias`: vLLM's class has one bias for all, not {told}")
+    check_value(config, "rotary_emb_scale_base", (None,))
+    check_value(config, "rotary_emb_interleaved", (False,))
+
+
 def nomic_bert(name: str, config: Config) -> Architecture:
     """NomicBertModel without experts: `n_embd` and other keys of GPT-2 (models/config.py:NomicBertModelConfig)."""
     if config.count("moe_every_n_layers", default=0):
         raise ConfigError(f"`{config.path}moe_every_n_layers`: Nomic BERT with experts is not accounted for")
+    _check_nomic(config)
     hidden, width = config.positive("n_embd"), config.positive("n_inner")
     heads, vocab, bias = (
         _heads(config, hidden),

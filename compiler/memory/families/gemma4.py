@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError, kv_heads_of
+from compiler.memory.families.activations import GATED, check_activation
 from compiler.memory.families.decoder import Frame, Sizes, assemble
 from compiler.memory.families.moe_parts import layers_like, routed, router
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
@@ -89,6 +90,7 @@ class _Kind:
 def _text(name: str, config: Config) -> Architecture:
     if config.text("use_bidirectional_attention") == "all":
         raise ConfigError(f"`{config.path}use_bidirectional_attention` all is an encoder's, which stackc does not know")
+    check_activation(config, GATED, "hidden_activation")
     sizes, kinds = Sizes.read(config), _kinds(config)
     heads, inputs = {sliding: _heads(config, sliding=sliding) for sliding in (True, False)}, _input_width(config)
     window = config.positive("sliding_window", default=_WINDOW)

@@ -13,6 +13,7 @@ from functools import cache
 
 from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, kv_heads_of
+from compiler.memory.families.activations import CONVOLVED, PLAIN, SILU, check_activation
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, state_dtype, taps
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
 from compiler.memory.lengths import max_model_len
@@ -91,6 +92,8 @@ def nemotron_h(name: str, config: Config) -> Architecture:
     The embeddings, the last norm and an output head of its own are on every stage.
     """
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
+    check_activation(config, PLAIN, "mlp_hidden_act")
+    check_activation(config, CONVOLVED, "mamba_hidden_act")
     heads, mamba, kinds = _nemotron_heads(config), _nemotron_mamba(config), _nemotron_kinds(config)
     mixer, window = mamba.mixer("mixer", hidden), config.count("sliding_window", default=0) or None
 
@@ -104,7 +107,7 @@ def nemotron_h(name: str, config: Config) -> Architecture:
 
     tables = (embeddings(vocab, hidden), *norms(hidden, "model.norm_f"))
     dense = config.positive("intermediate_size", default=1) if "mlp" in kinds else 1
-    return model(
+    architecture = model(
         name,
         config,
         stack(kinds, layer),
@@ -113,6 +116,7 @@ def nemotron_h(name: str, config: Config) -> Architecture:
         everywhere=(*tables, *head(vocab, hidden, tied=False)),
         renames=(("backbone.", "model."),),
     )
+    return replace(architecture, needs_experts="moe" in kinds)
 
 
 def _nemotron_kinds(config: Config) -> tuple[str, ...]:
@@ -202,6 +206,7 @@ def granite_hybrid(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.flag("tie_word_embeddings"),
     )
+    check_activation(config, SILU if config.count("shared_intermediate_size", default=1024) else CONVOLVED)
     heads, mixer = square_heads(config), _granite_mamba(config).mixer("mamba", hidden)
     feed_forward, bias = tuple(_granite_feed_forward(config, hidden)), config.flag("attention_bias")
 
@@ -276,6 +281,7 @@ def falcon_h1(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.flag("tie_word_embeddings"),
     )
+    check_activation(config, SILU)
     heads, width = Heads.read(config), config.positive("intermediate_size")
     inner = config.positive("mamba_d_ssm", default=config.positive("mamba_expand", default=2) * hidden)
     mixer = _mamba2(config, inner, default_state=256, normed=config.flag("mamba_rms_norm")).mixer("mamba", hidden)
@@ -310,6 +316,7 @@ def jamba(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.positive("intermediate_size"),
     )
+    check_activation(config, SILU)
     heads, mixer, count = square_heads(config), _jamba_mamba(config, hidden), config.layers()
     common = norms(hidden, "input_layernorm", "pre_ff_layernorm")
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from compiler.catalog.architectures import converted_base, load_registry
 from compiler.memory.architecture import Architecture, Linear, Module, Split, Table, Vector
-from compiler.memory.config import Config, UnsupportedArchitectureError
+from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.encoder import classifier, labels
+from compiler.memory.families.terms import check_value
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -43,6 +44,7 @@ _OTHER_ANSWERS = (
     "BertForMaskedLM", "BertSpladeSparseEmbeddingModel", "ForRanking", "ForRetrieval", "ForJointSchema",
 )  # fmt: skip
 _DENSE_DTYPE = "F32"
+_TWO_WAYS = 2
 # Models whose classes look at `is_causal` (vllm/model_executor/models/{apertus,llama,qwen2,qwen3}.py).
 _HEEDS_IS_CAUSAL = {
     f"{stem}{ending}"
@@ -113,7 +115,22 @@ def embedding_dimension(architecture: Architecture, config: Config, dense: Seque
     return dense[-1][1] if dense else architecture.hidden_size
 
 
+def _check_method(config: Config) -> None:
+    """How a score is made of the output head's rows, where config.json says so (adapters.py, models/config.py)."""
+    tokens = config.items("classifier_from_token")
+    if config.flag("is_original_qwen3_reranker") and len(tokens) != _TWO_WAYS:
+        raise ConfigError(f"`{config.path}classifier_from_token` must name two tokens, not {len(tokens)}")
+    if config.data.get("method") is None:
+        return
+    check_value(config, "method", ("from_2_way_softmax", "no_post_processing"))
+    if not tokens or (config.text("method") == "from_2_way_softmax" and len(tokens) != _TWO_WAYS):
+        wanted = "two tokens" if tokens else "the tokens of its scores"
+        raise ConfigError(f"`{config.path}classifier_from_token` must name {wanted}, which `method` needs")
+
+
 def _pooling(decoder: Architecture, config: Config, *, scored: bool) -> Architecture:
+    if scored:
+        _check_method(config)
     score = (Linear("score", labels(config), decoder.hidden_size, Split.REPLICATED, dtype="F32"),)
     return dataclasses.replace(
         decoder,

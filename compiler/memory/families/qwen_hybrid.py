@@ -6,10 +6,12 @@ vllm/model_executor/models/{qwen3_next,qwen3_5}.py of 0.33.0. The embeddings are
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.mixers import DeltaNet, state_dtype
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
 from compiler.memory.lengths import max_model_len
@@ -30,7 +32,7 @@ def qwen3_next(name: str, config: Config) -> Architecture:
     sparse = tuple(experts > 0 and index not in plain and (index + 1) % step == 0 for index in range(config.layers()))
     vocab, hidden = config.positive("vocab_size"), config.positive("hidden_size")
     layers = _layers(config, _fused_inputs, None, sparse)
-    return _architecture(
+    architecture = _architecture(
         name,
         config,
         layers,
@@ -38,6 +40,7 @@ def qwen3_next(name: str, config: Config) -> Architecture:
         last=norms(hidden, "model.norm"),
         tied=False,
     )
+    return replace(architecture, needs_experts=True)
 
 
 def qwen3_5(name: str, config: Config) -> Architecture:
@@ -73,6 +76,7 @@ def _architecture(
     last: tuple[Module, ...],
     tied: bool,
 ) -> Architecture:
+    check_activation(config, SILU)
     heads, net = Heads.read(config), DeltaNet.read(config)
     widths = ("intermediate_size", "shared_expert_intermediate_size")
     return Architecture(

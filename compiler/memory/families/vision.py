@@ -15,7 +15,7 @@ from compiler.memory.config import Config, UnsupportedArchitectureError
 from compiler.memory.families import dense
 from compiler.memory.families.vision_others import internvl_tower, phi3_vision_tower
 from compiler.memory.families.vision_patches import llava_tower, mistral3_tower
-from compiler.memory.families.vision_qwen import qwen2_5_vl_tower, qwen2_vl_tower, qwen3_vl_tower
+from compiler.memory.families.vision_qwen import qwen2_5_vl_tower, qwen2_vl_tower, qwen3_vl_levels, qwen3_vl_tower
 
 TextReader = Callable[[str, Config], Architecture]
 Renames = tuple[tuple[str, str], ...]
@@ -235,9 +235,11 @@ def _inside(module: Module) -> Module:
     return module
 
 
-def _qwen3_vl_towers(config: Config) -> tuple[Encoder, ...]:
-    return (qwen3_vl_tower(config),)
+def around_qwen3_vl(reader: TextReader, **defaults: Any) -> TextReader:
+    """A reader of Qwen3-VL's tower and a language model, whose first layers get features of the tower's (deepstack)."""
+    composed_reader = around(reader, lambda config: (qwen3_vl_tower(config),), QWEN3_VL_NAMES, **defaults)
+    return lambda name, config: replace(composed_reader(name, config), first_stage=qwen3_vl_levels(config))
 
 
-qwen3_vl = around(dense.qwen3, _qwen3_vl_towers, QWEN3_VL_NAMES, **_QWEN3_VL_TEXT)
+qwen3_vl = around_qwen3_vl(dense.qwen3, **_QWEN3_VL_TEXT)
 """Qwen3VLForConditionalGeneration."""

@@ -17,7 +17,7 @@ from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_con
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, muse_glimmer_tower
 from compiler.memory.families.vision_others import llama4_tower
 from compiler.memory.families.vision_patches import gemma3_tower
-from compiler.memory.families.vision_qwen import qwen3_5_tower, qwen3_vl_tower
+from compiler.memory.families.vision_qwen import qwen3_5_tower
 
 _GEMMA3_TEXT = {
     "vocab_size": 262208,
@@ -31,7 +31,7 @@ _GEMMA3_TEXT = {
     "model_type": "gemma3_text",
 }
 
-qwen3_vl_moe = around(moe.qwen3_moe, lambda config: (qwen3_vl_tower(config),), vision.QWEN3_VL_NAMES)
+qwen3_vl_moe = vision.around_qwen3_vl(moe.qwen3_moe)
 gemma3 = around(
     gemma.gemma3, lambda config: (gemma3_tower(config),), VISION_TOWER_NAMES, tie_word_embeddings=True, **_GEMMA3_TEXT
 )

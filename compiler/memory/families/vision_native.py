@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.parts import norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision_parts import (
     below,
     blocks,
@@ -53,6 +55,7 @@ class _MoonViT:
 def kimi_k25_tower(config: Config) -> Encoder:
     """Kimi K2.5's; what the published configs call `vt_hidden_size` and so on is ignored (Kimi_K25VisionConfig)."""
     vision = config.at("vision_config")
+    check_activation(vision, PLAIN, "activation_func" if "activation_func" in vision else "hidden_act")
     width = vision.positive("hidden_size", default=1152)
     mlp, heads = vision.positive("intermediate_size", default=4304), heads_of(vision, "num_attention_heads", width, 16)
     sizes = (width, mlp, heads, depth(vision, "num_hidden_layers", 27))
@@ -71,13 +74,17 @@ def kimi_k3_tower(config: Config) -> Encoder:
 
 def _options(vision: Config, sizes: tuple[int, int, int, int], *, newer: bool) -> _MoonViT:
     width, mlp, heads, layers = sizes
+    check_value(vision, "pos_emb_type", ("divided_fixed",))
+    check_value(vision, "mlp_type", ("mlp2",))
+    check_value(vision, "video_attn_type", ("spatial_temporal",))
+    check_value(vision, "merge_type", ("sd2_tpool",))
     attention = vision.positive("qkv_hidden_size", default=1536 if newer else width)
     norm = vision.text("norm_type", default="rmsnorm" if newer else "layernorm")
     projector = vision.text("mm_projector_type", default="patchmergerv2" if newer else "patchmerger")
     if norm not in ("layernorm", "rmsnorm"):
         raise ConfigError(f"`{vision.path}norm_type` must be layernorm or rmsnorm, not {norm[:40]}")
-    if attention % heads:
-        raise ConfigError(f"`{vision.path}qkv_hidden_size` {attention} is not a multiple of the heads {heads}")
+    if attention % heads or attention // heads % 4:
+        raise ConfigError(f"`{vision.path}qkv_hidden_size` {attention} is not a multiple of 4 × the heads {heads}")
     return _MoonViT(
         width,
         mlp,
@@ -151,6 +158,12 @@ def muse_glimmer_tower(config: Config) -> Encoder:
     if merged != width * merge**2:
         raise ConfigError(f"`{config.path}out_hidden_size` {merged} is not the tower's width {width} × {merge}²")
     heads = heads_of(vision, "num_attention_heads", width, 16)
+    if (each := width // heads) % 4:
+        raise ConfigError(
+            f"`{vision.path}num_attention_heads` {heads} makes heads {each} wide, which is no multiple of 4"
+        )
+    if "layer_types" in vision:
+        vision.per_layer("layer_types", depth(vision, "num_hidden_layers", 50))
     positions = vision.positive("pos_emb_height", default=32) * vision.positive("pos_emb_width", default=32)
     attention = (
         *separate_qkv("attn", width, inputs=width, bias=True),

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.parts import norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision_parts import (
     below,
     blocks,
@@ -35,6 +37,9 @@ def llama4_tower(config: Config) -> Encoder:
     width, mlp = vision.positive("hidden_size", default=768), vision.positive("intermediate_size", default=5632)
     inner, output = (vision.positive(f"projector_{end}_dim", default=4096) for end in ("input", "output"))
     bias, patches = vision.flag("multi_modal_projector_bias"), grid_of(vision, 448, 14) ** 2
+    image, patch = vision.positive("image_size", default=448), vision.positive("patch_size", default=14)
+    if image % patch:
+        raise ConfigError(f"`{vision.path}image_size` {image} is not a multiple of patch_size {patch}")
     modules = (
         Vector("vision_model.class_embedding", width),
         Vector("vision_model.positional_embedding_vlm", (patches + 1) * width),
@@ -76,6 +81,7 @@ def _llama4_block(width: int, mlp: int) -> tuple[Module, ...]:
 def internvl_tower(config: Config) -> Encoder:
     """InternViT and two layers: attention stays whole where ranks do not divide its heads, MLPs do not."""
     vision, hidden = config.at("vision_config"), config.at("llm_config").positive("hidden_size")
+    check_activation(vision, PLAIN)
     width, mlp = vision.positive("hidden_size"), vision.positive("intermediate_size")
     heads, count = heads_of(vision, "num_attention_heads", width, 25), vision.layers()
     layer = config.data.get("select_layer", -1)
@@ -143,6 +149,7 @@ def phi3_vision_tower(config: Config) -> Encoder:
     """CLIP ViT-L/14 at 336 pixels, whatever the config says, beside a second table of the vocabulary."""
     hidden, image = config.positive("hidden_size"), config.at("img_processor")
     layer, width = image.data.get("layer_idx", -2), 4 * image.positive("image_dim_out")
+    _check_phi3_crops(config.at("embd_layer"))
     if not isinstance(layer, int) or isinstance(layer, bool) or not -_CLIP_LAYERS <= layer < _CLIP_LAYERS:
         raise ConfigError(f"`{image.path}layer_idx` must be a layer of the tower, not {str(layer)[:40]}")
     built = layer % _CLIP_LAYERS + 1
@@ -158,6 +165,13 @@ def phi3_vision_tower(config: Config) -> Encoder:
     # An image of 16 crops in a row, by the published processor; 4 by transformers' default.
     item = ItemSize((_phi3_tokens(4), _phi3_tokens(16)), 4, "num_crops, 4 to 16")
     return Encoder(modules, ("image",), 16, 1024, 4096, hidden, item)
+
+
+def _check_phi3_crops(layer: Config) -> None:
+    """phi3v.py:Phi3HDImageEmbedding."""
+    check_value(layer, "use_hd_transform", (True,), default=False)
+    check_value(layer, "with_learnable_separator", (True,), default=False)
+    check_value(layer, "hd_transform_order", ("sub_glb",), default="glb_sub")
 
 
 _CLIP_LAYERS = 24

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import GATED, PLAIN, check_activation
 from compiler.memory.families.parts import norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision_parts import (
     below,
     blocks,
@@ -55,6 +57,7 @@ class Patches:
 
 def siglip(vision: Config, layers: int | None = None, *, method: str, post_norm: bool) -> tuple[Module, ...]:
     """SiglipVisionModel; its MLPs are quantized only where their widths suit the kernels (siglip.py:SiglipMLP)."""
+    check_activation(vision, PLAIN)
     size = siglip_patches(vision)
     mlp = two_layers("mlp.fc1", "mlp.fc2", size.width, size.mlp, size.width)
     aligned = size.width % _ALIGNMENT == 0 and size.mlp % _ALIGNMENT == 0
@@ -75,7 +78,10 @@ def siglip_patches(vision: Config) -> Patches:
 
 def clip(vision: Config, layers: int | None = None, *, post_norm: bool) -> tuple[Module, ...]:
     """CLIPVisionModel: a class embedding beside the patches."""
+    check_activation(vision, PLAIN)
     size = clip_patches(vision)
+    if size.image % size.side:
+        raise ConfigError(f"`{vision.path}image_size` {size.image} is not a multiple of patch_size {size.side}")
     modules = (
         Vector("embeddings.class_embedding", size.width),
         *convolution("embeddings.patch_embedding", size.width, size.pixels, bias=False),
@@ -111,6 +117,7 @@ def _built(size: Patches, layers: int | None) -> int:
 
 def pixtral(vision: Config, layers: int | None = None) -> tuple[Module, ...]:
     """PixtralHFVisionModel: no biases, gated MLPs, no norm at the end."""
+    check_activation(vision, GATED)
     size = pixtral_patches(vision)
     block = (
         *norms(size.width, "attention_norm", "ffn_norm"),
@@ -150,6 +157,8 @@ def gemma3_tower(config: Config) -> Encoder:
 def mistral3_tower(config: Config) -> Encoder:
     """Pixtral's tower and a projector that merges patches."""
     vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size")
+    check_value(vision, "model_type", ("pixtral",))
+    check_activation(config, PLAIN, "projector_hidden_act")
     size, merge = pixtral_patches(vision), config.positive("spatial_merge_size", default=2)
     modules = (
         *pixtral(vision, feature_layers(config, size.count, -1)),
@@ -168,6 +177,10 @@ def llava_tower(config: Config) -> Encoder:
     kind = vision.text("model_type", default="clip_vision_model")
     if kind not in _LLAVA_TOWERS:
         raise ConfigError(f"`{vision.path}model_type` is {kind[:40]}: Llava has no such tower")
+    if config.data.get("projector_hidden_act") is not None:
+        # llava.py: without one, GELU stands for it where the tower's is GELU too.
+        check_activation(config, PLAIN, "projector_hidden_act")
+    check_value(config, "vision_feature_select_strategy", ("default", "full", "class"))
     patches, build = _LLAVA_TOWERS[kind]
     size = patches(vision)
     modules = (

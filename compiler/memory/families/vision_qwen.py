@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import GATED, PLAIN, check_activation
 from compiler.memory.families.parts import norms
 from compiler.memory.families.vision_parts import (
     below,
@@ -48,6 +49,7 @@ def qwen2_vl_tower(config: Config) -> Encoder:
 def qwen2_5_vl_tower(config: Config) -> Encoder:
     """Qwen2.5-VL's: gated MLPs, norms without biases."""
     vision = config.at("vision_config")
+    check_activation(vision, GATED)
     width, output = vision.positive("hidden_size", default=3584), vision.positive("out_hidden_size", default=3584)
     mlp = vision.positive("intermediate_size", default=3420)
     merged = width * vision.positive("spatial_merge_size", default=2) ** 2
@@ -74,7 +76,12 @@ def qwen2_5_vl_tower(config: Config) -> Encoder:
 
 def qwen3_vl_tower(config: Config) -> Encoder:
     """Qwen3-VL's: features of some layers go into the decoder's first layers, each through a projector of its own."""
-    return _qwen3(config, _listed_levels(config.at("vision_config"), 3))
+    return _qwen3(config, qwen3_vl_levels(config))
+
+
+def qwen3_vl_levels(config: Config) -> int:
+    """Layers of the tower whose features the decoder's first layers get."""
+    return _listed_levels(config.at("vision_config"), 3)
 
 
 def qwen3_5_tower(config: Config) -> Encoder:
@@ -84,6 +91,7 @@ def qwen3_5_tower(config: Config) -> Encoder:
 
 def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True) -> Encoder:
     vision = config.at("vision_config")
+    check_activation(vision, PLAIN)
     width, output = vision.positive("hidden_size", default=1152), vision.positive("out_hidden_size", default=3584)
     mlp = vision.positive("intermediate_size", default=4304)
     merged = width * vision.positive("spatial_merge_size", default=2) ** 2
