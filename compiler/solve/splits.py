@@ -120,11 +120,13 @@ class Splits:
         whole vocabulary's numbers, and ties a head to embeddings that later stages lack. The first rank answers, and
         holds the words of the known rerankers, whose numbers are small.
         """
-        if gives_labels(self.architecture.name) or self.candidate.spec.task != "score":
+        spec, own = self.candidate.spec, self.candidate.facts.config.get("classifier_from_token")
+        made = own or (spec.task == "score" and not gives_labels(self.architecture.name))
+        if not made or spec.task not in ("score", "classify"):
             return None
         if degrees.pipeline > 1:
             return "a score that is made of words needs the output head on each stage"
-        return "the rows of `score_tokens` may lie on another rank" if self.candidate.spec.score_tokens else None
+        return "the rows of `score_tokens` may lie on another rank" if spec.score_tokens else None
 
     def _staging_refusal(self) -> str | None:
         version = self.rules.release.version
