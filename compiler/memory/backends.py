@@ -79,7 +79,8 @@ def may_be_named(architecture: Architecture, backend: str) -> bool:
     """
     caches = [cache for layer in architecture.kinds for cache in layer.caches if not isinstance(cache, StateCache)]
     heads = [cache for cache in caches if isinstance(cache, HeadCache)]
-    plain = len(heads) == len(caches) > 0 and len({(cache.window, cache.chunk) for cache in heads}) == 1
+    alike = len({(cache.window, cache.chunk) for cache in heads}) == 1
+    plain = len(heads) == len(caches) > 0 and alike and all(cache.value_dim == cache.head_dim for cache in heads)
     special = architecture.encoders or architecture.pooling or any(_has_sinks(layer) for layer in architecture.kinds)
     return backend in _NAMED and plain and not special
 

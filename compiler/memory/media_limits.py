@@ -26,7 +26,9 @@ def with_limits(architecture: Architecture, limit: Callable[[str], int]) -> Arch
         return architecture
     stays = architecture.name in ALWAYS_BUILT
     encoders = tuple(_limited(encoder, limit, stays=stays) for encoder in architecture.encoders)
-    return replace(architecture, encoders=encoders)
+    # Without media nothing attends in both directions (vllm/config/model.py:_supports_multimodal_for_mm_prefix).
+    whole = architecture.whole_items and any(encoder.most_items for encoder in encoders)
+    return replace(architecture, encoders=encoders, whole_items=whole)
 
 
 def _limited(encoder: Encoder, limit: Callable[[str], int], *, stays: bool) -> Encoder:

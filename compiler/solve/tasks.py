@@ -14,8 +14,7 @@ from compiler.diagnostics import Diagnostic, Help
 from compiler.lock.models import Lock, ModelFacts
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.encoder import labels
-from compiler.memory.families.pooling import gives_embeddings, gives_labels
+from compiler.memory.families.pooling import gives_embeddings, gives_labels, label_count
 from compiler.memory.read import architecture_name
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Task
@@ -29,9 +28,12 @@ GIVES: Mapping[Task, str] = {
 
 
 def scoring_tokens(spec: ServiceSpec, name: str, facts: ModelFacts) -> tuple[str, ...]:
-    """Words by which a generating model scores: the spec's, or those that are known of the model; empty for others."""
+    """Words by which a generating model scores: the spec's, its config.json's, or those of its card; else empty."""
     if spec.task != "score" or spec.score_tokens:
         return spec.score_tokens
+    own = facts.config.get("classifier_from_token")
+    if isinstance(own, list) and len(own) in METHODS and all(isinstance(word, str) for word in own):
+        return tuple(own)
     try:
         return known_tokens((name, *facts.base_models), architecture_name(facts.config))
     except ConfigError:
@@ -43,7 +45,7 @@ def scoring_overrides(tokens: tuple[str, ...]) -> dict[str, Any]:
     return {"classifier_from_token": list(tokens), "method": METHODS[len(tokens)]}
 
 
-def label_count(architecture: Architecture, config: Mapping[str, Any]) -> int:
+def labels_of(architecture: Architecture, config: Mapping[str, Any]) -> int:
     """Labels that a model gives for a text; one, its score, where it is made of a generating one.
 
     Args:
@@ -52,7 +54,7 @@ def label_count(architecture: Architecture, config: Mapping[str, Any]) -> int:
     Raises:
         ConfigError: config.json names no labels that can be counted.
     """
-    return labels(Config(config)) if gives_labels(architecture.name) else 1
+    return label_count(Config(config)) if gives_labels(architecture.name) else 1
 
 
 def tasks_of(architecture: Architecture, config: Mapping[str, Any], tokens: tuple[str, ...]) -> tuple[Task, ...]:
@@ -67,7 +69,7 @@ def tasks_of(architecture: Architecture, config: Mapping[str, Any], tokens: tupl
     """
     name, found = architecture.name, list[Task]()
     if architecture.pooling and gives_labels(name):
-        return ("score", "classify") if labels(Config(config)) == 1 else ("classify",)
+        return ("score", "classify") if label_count(Config(config)) == 1 else ("classify",)
     if tokens and not architecture.pooling:
         found.append("score")
     if gives_embeddings(name):

@@ -47,7 +47,7 @@ from compiler.solve.refusals import (
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
 from compiler.solve.support import why_not_attended, why_not_served, why_not_wrapped
-from compiler.solve.tasks import label_count, scoring_tokens, tasks_of
+from compiler.solve.tasks import labels_of, scoring_tokens, tasks_of
 from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")
@@ -251,7 +251,7 @@ def _pooling(candidate: Candidate, variant: Variant, base: Architecture) -> Vari
     if spec.task == "embed":
         dimension = embedding_dimension(variant.architecture, Config(config), _dense(candidate.facts))
         return replace(variant, dimension=dimension, convert=None if base.pooling else "embed")
-    labels = label_count(variant.architecture, config)
+    labels = labels_of(variant.architecture, config)
     if base.pooling:
         return replace(variant, labels=labels)
     return replace(variant, labels=labels, convert="classify", score_tokens=_tokens(candidate))

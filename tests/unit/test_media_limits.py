@@ -10,6 +10,7 @@ import pytest
 
 from compiler.memory import media_limits
 from compiler.memory.architecture import Architecture
+from compiler.memory.backends import attention_plan
 from compiler.memory.encoder_budget import encoder_budget, encoder_memory
 from compiler.memory.ledger import Basis
 from compiler.memory.media_limits import with_limits
@@ -18,11 +19,20 @@ from compiler.memory.read import read_architecture
 from compiler.memory.server import Checkpoint, weights_row
 from compiler.memory.tensors import expected_tensors
 from compiler.memory.weights import rank_weights
+from compiler.memory.whole_items import whole_item
 from compiler.pipeline import compile_stack
 from compiler.spec.models import MOST_MEDIA, ServiceSpec
 from tests.unit.test_media_plan import compiled, service_of
 from tests.unit.test_memory_vision import LLAVA, MISTRAL_3, QWEN2_5_VL, QWEN3_VL_8B, shape, tower_elements
 
+GEMMA3: dict[str, Any] = {
+    "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "mm_tokens_per_image": 256,
+    "text_config": {"model_type": "gemma3_text", "num_hidden_layers": 4, "torch_dtype": "bfloat16"},
+    "vision_config": {
+        "hidden_size": 1152, "image_size": 896, "intermediate_size": 4304, "num_attention_heads": 16,
+        "num_hidden_layers": 2, "patch_size": 14, "model_type": "siglip_vision_model",
+    },
+}  # fmt: skip
 VISION = [QWEN2_5_VL, QWEN3_VL_8B, LLAVA, MISTRAL_3]
 
 
@@ -60,6 +70,16 @@ def test_what_a_class_builds_all_the_same_stays(monkeypatch: pytest.MonkeyPatch)
     ]
     assert sizes[0] == sizes[1]
     assert encoder_memory(limited(LLAVA, "none"), Parallelism(), shape()) is None
+
+
+def test_text_alone_attends_as_a_language_model_does() -> None:
+    """Where an image's tokens see each other, other backends come first, and a batch must hold a whole image."""
+    whole = read_architecture(GEMMA3)
+    text, few = limited(GEMMA3, "none"), limited(GEMMA3, {"image": 1})
+    assert (whole.whole_items, few.whole_items, text.whole_items) == (True, True, False)
+    assert whole_item(whole, 4096) >= 256 > whole_item(text, 4096) == 0
+    plans = [attention_plan(each, capability=(9, 0), served_dtype="bfloat16") for each in (whole, text)]
+    assert plans[0].backends != plans[1].backends == ("FLASH_ATTN",)
 
 
 def test_without_videos_the_largest_item_is_an_image() -> None:

@@ -34,10 +34,15 @@ HEAD = 151936 * 1024 * 2
 
 
 def attempted(
-    config: dict[str, Any], embedding: EmbeddingFacts | None = None, *, name: str = "own/m", **service: Any
+    config: dict[str, Any],
+    embedding: EmbeddingFacts | None = None,
+    *,
+    name: str = "own/m",
+    count: int = 1,
+    **service: Any,
 ) -> tuple[Spec, Solution | tuple[Problem, ...]]:
     asked = {"model": name, "quantization": "none", "context": 512, "port": 8000, "task": "embed", **service}
-    node = {"gpus": {"model": "l4"}}
+    node = {"gpus": {"model": "l4", "count": count}}
     spec = Spec.model_validate(
         {"stack": "x", "engine": {"vllm": "0.33.0"}, "nodes": {"n": node}, "services": {"s": asked}}
     )

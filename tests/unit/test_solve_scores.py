@@ -9,6 +9,8 @@ import pytest
 
 from compiler.diagnostics import SourceText
 from compiler.lock.models import HUB, EmbeddingFacts, Lock, LockedService, ModelFacts
+from compiler.memory.read import read_architecture
+from compiler.memory.tensors import expected_tensors
 from compiler.solve.tasks import check_prompts
 from compiler.source.document import load_document
 from compiler.spec.load import SpecFile
@@ -79,6 +81,42 @@ def test_words_of_known_rerankers_need_not_be_written() -> None:
     assert json.loads(flags(service)["--hf-overrides"] or "")["classifier_from_token"] == ["bad", "good"]
     llama = QWEN3 | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
     assert problem(llama, name="Own/Qwen3-Reranker-4B", task="score").code == "E0308"
+
+
+@pytest.mark.parametrize(
+    ("more", "labels"),
+    [
+        ({"method": "from_2_way_softmax", "classifier_from_token": ["no", "yes"]}, 1),
+        ({"is_original_qwen3_reranker": True, "classifier_from_token": ["no", "yes"]}, 1),
+        ({"method": "no_post_processing", "classifier_from_token": ["a", "b", "c"]}, 3),
+    ],
+)
+def test_words_of_config_json_decide_how_many_labels_there_are(more: dict[str, Any], labels: int) -> None:
+    """The checkpoint holds no head for them: asked for one, it would be called incomplete."""
+    named = QWEN3 | {"architectures": ["Qwen3ForSequenceClassification"]} | more
+    plan, service = planned(named, task="classify")
+    assert service.labels == labels
+    assert weights(plan) == weights(planned(QWEN3, task="embed")[0]) + 4 * 1024 * labels
+    assert not any(kind.name.startswith("score") for kind in expected_tensors(read_architecture(named), None))
+    generating = QWEN3 | more
+    if labels == 1:
+        assert "no" in (flags(planned(generating, task="score")[1])["--hf-overrides"] or "")
+
+
+def test_words_are_looked_for_on_one_rank() -> None:
+    """A rank looks in its own part of the vocabulary: others' rows are wrong ones, or none."""
+    two = {"gpus": [0, 1], "tensor_parallel_size": 2}
+    found = problem(QWEN3, task="score", score_tokens=["bad", "good"], count=2, **two)
+    assert (found.code, any("another rank" in note for note in found.notes)) == ("E0404", True)
+    # The words of known rerankers have small numbers, and the first rank answers.
+    _, service = planned(QWEN3, name="Own/Qwen3-Reranker-4B", task="score", count=2, **two)
+    assert service.tensor_parallel_size == 2
+    staged = {"gpus": [0, 1], "pipeline_parallel_size": 2}
+    found = problem(QWEN3, name="Own/Qwen3-Reranker-4B", task="score", count=2, **staged)
+    assert (found.code, any("each stage" in note for note in found.notes)) == ("E0404", True)
+    named = CONVERTED | {"is_original_qwen3_reranker": True, "classifier_from_token": ["no", "yes"]}
+    assert problem(named, task="score", count=2, **staged).code == "E0404"
+    assert planned(CONVERTED, task="score", count=2, **staged)[1].pipeline_parallel_size == 2
 
 
 def test_words_for_a_model_with_a_head_of_its_own_are_refused() -> None:

@@ -128,14 +128,29 @@ def _check_method(config: Config) -> None:
         raise ConfigError(f"`{config.path}classifier_from_token` must name {wanted}, which `method` needs")
 
 
+def label_count(config: Config) -> int:
+    """Labels of a text, by the words that config.json makes them of, or by their names."""
+    tokens, method = config.items("classifier_from_token"), config.data.get("method")
+    if method is None and not config.flag("is_original_qwen3_reranker"):
+        return labels(config)
+    return len(tokens) if method == "no_post_processing" else 1
+
+
+def _score(decoder: Architecture, config: Config) -> Module:
+    """The head; no quantizer touches it, and no checkpoint holds it, where rows of the output head become it."""
+    _check_method(config)
+    count, hidden = label_count(config), decoder.hidden_size
+    if config.data.get("method") is not None or config.flag("is_original_qwen3_reranker"):
+        return Vector("score.weight", count * hidden, dtype=_DENSE_DTYPE, stored=False)
+    return Linear("score", count, hidden, Split.REPLICATED, dtype=_DENSE_DTYPE)
+
+
 def _pooling(decoder: Architecture, config: Config, *, scored: bool) -> Architecture:
-    if scored:
-        _check_method(config)
-    score = (Linear("score", labels(config), decoder.hidden_size, Split.REPLICATED, dtype="F32"),)
+    score = (_score(decoder, config),) if scored else ()
     return dataclasses.replace(
         decoder,
         last=_headless(decoder.last),
-        everywhere=(*_headless(decoder.everywhere), *(score if scored else ())),
+        everywhere=(*_headless(decoder.everywhere), *score),
         pooling=True,
     )
 
