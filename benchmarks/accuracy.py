@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.cases import Case, card_of, read_cases
 from benchmarks.estimators import Estimate, hf_mem, llmd_planner
-from benchmarks.startups import Case, Prediction, UnjudgedError, card_of, facts, predict, read_cases
+from benchmarks.startups import Prediction, UnjudgedError, facts, predict
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism

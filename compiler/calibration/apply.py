@@ -10,9 +10,10 @@ from compiler.catalog.overheads import GpuOverheads, Overhead
 
 _FIELDS = {
     "activation_ratio": ("activation_correction",),
-    "context_parallel": ("context_parallel",),
+    "context_parallel": ("context_nvlink", "context_pcie"),
     "context_single": ("context_single",),
-    "graphs": ("graphs",),
+    "graphs": ("graphs", "graphs_large"),
+    "graphs_shared": ("graphs_shared",),
     "non_torch_parallel": ("non_torch_nvlink", "non_torch_pcie"),
     "non_torch_pipeline": ("non_torch_pipeline",),
     "non_torch_single": ("non_torch_single",),
@@ -26,6 +27,8 @@ def calibrated(overheads: GpuOverheads, calibration: Calibration) -> GpuOverhead
         starts = "one start-up" if count == 1 else f"{count} start-ups"
         measured = Overhead(size, f"{starts} on {calibration.gpu} with vLLM {calibration.engine}, {calibration.name}")
         changes |= dict.fromkeys(_FIELDS[name], measured)
+    if "context_single" in calibration.components:
+        changes["context_growth"] = None
     if "non_torch_single" in calibration.components:
         # What was measured holds the kernels' stacks.
         changes |= {"stack": (0, 0, 0), "stack_odd_vocabulary": (0, 0, 0)}

@@ -16,11 +16,13 @@ COMPONENTS = (
     "context_parallel",
     "context_single",
     "graphs",
+    "graphs_shared",
     "non_torch_parallel",
     "non_torch_pipeline",
     "non_torch_single",
 )
-_UNITS = {"activation_ratio": "2^-20 of the formula", "graphs": "bytes for each captured size and layer"}
+_GRAPHS = "bytes for each captured size and layer"
+_UNITS = {"activation_ratio": "2^-20 of the formula", "graphs": _GRAPHS, "graphs_shared": _GRAPHS}
 _KEYS = ("low", "expected", "high", "count")
 _LARGEST = 1 << 40
 _PLAIN = re.compile(r"[\w./-]+")

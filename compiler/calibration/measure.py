@@ -8,7 +8,7 @@ from typing import Any
 
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.activation import activation_peak, expert_workspaces, sampler_state
+from compiler.memory.activation import activation_peak, expert_workspaces, latent_width, sampler_state
 from compiler.memory.architecture import Architecture
 from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
@@ -94,7 +94,8 @@ def _of_model(
     sizes = capture_sizes(log.max_num_seqs, log.max_num_batched_tokens, limit=limit)
     graphs = log.figures.get("graphs", log.figures.get("graphs_estimate"))
     if graphs is not None and not log.enforce_eager:
-        values["graphs"] = max(0, graphs) // (len(sizes) * architecture.num_layers)
+        name = "graphs" if shape.ranks == 1 and not latent_width(architecture) else "graphs_shared"
+        values[name] = max(0, graphs) // (len(sizes) * architecture.num_layers)
     return ()
 
 
@@ -111,5 +112,5 @@ def _range(name: str, values: list[int]) -> ByteRange:
     middle = values[len(values) // 2]
     # A single start-up says nothing of how the next one differs: a tenth either way.
     spread = middle // 10 if len(values) == 1 else middle // 50
-    spread += 0 if name in ("activation_ratio", "graphs") else _ROUNDING
+    spread += 0 if name in ("activation_ratio", "graphs", "graphs_shared") else _ROUNDING
     return ByteRange(max(0, values[0] - spread), middle, values[-1] + spread)

@@ -133,7 +133,7 @@ def _lines(components: dict[str, tuple[ByteRange, int]], measured: list[Measurem
 def _figures(name: str, size: ByteRange) -> str:
     if name == "activation_ratio":
         return f"{size.expected / RATIO_UNIT:.3f} of the formula"
-    if name == "graphs":
+    if name in ("graphs", "graphs_shared"):
         return f"{size.expected} bytes for each size and layer"
     return f"{format_gib(size.low)} to {format_gib(size.high)} GiB"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads
+from compiler.catalog.overheads import GpuOverheads, Overhead
+from compiler.memory.activation import latent_width
 from compiler.memory.architecture import Architecture
 from compiler.memory.shape import ServerShape
 from compiler.units import ByteRange
@@ -10,6 +11,7 @@ from compiler.units import ByteRange
 _LIMIT = 512  # vllm/config/vllm.py:_set_cudagraph_sizes
 _LARGE_LIMIT = 1024  # the same on compute capability 10.x; and vllm/model_executor/models/config.py for gpt-oss
 _BLACKWELL = 10
+_LARGE = (9, 10)
 
 
 def capture_sizes(max_num_seqs: int, max_num_batched_tokens: int, *, limit: int = _LIMIT) -> tuple[int, ...]:
@@ -25,6 +27,14 @@ def capture_limit(architecture: Architecture, capability: tuple[int, int] | None
     return _LARGE_LIMIT if large else _LIMIT
 
 
+def graph_overhead(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:
+    """What each size and layer takes: more where ranks exchange what they have, and where attention is otherwise."""
+    if shape.ranks > 1 or latent_width(architecture):
+        return overheads.graphs_shared
+    large = shape.compute_capability is not None and shape.compute_capability[0] in _LARGE
+    return overheads.graphs_large if large else overheads.graphs
+
+
 def graph_memory(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> ByteRange:
     """For each size a graph with the kernels of every layer of the rank."""
     if shape.enforce_eager:
@@ -32,5 +42,5 @@ def graph_memory(overheads: GpuOverheads, architecture: Architecture, shape: Ser
     limit = capture_limit(architecture, shape.compute_capability)
     sizes = capture_sizes(shape.max_num_seqs, shape.max_num_batched_tokens, limit=limit)
     count = len(sizes) * len(shape.parallelism.layers(architecture.num_layers))
-    each = overheads.graphs.bytes
-    return ByteRange(each.low * count, each.expected * count, each.high * count)
+    each = graph_overhead(overheads, architecture, shape).bytes
+    return ByteRange(each.low * count, each.expected * count, max(each.high * count, overheads.graphs_least))

@@ -14,6 +14,7 @@ class ServerShape:
     Attributes:
         compute_capability: of the GPU; None on a CPU.
         stage: pipeline stage of the rank, from 0.
+        multiprocessors: of the GPU or its slice; None for the most of any card of its compute capability.
     """
 
     tensor_parallel_size: int
@@ -27,6 +28,7 @@ class ServerShape:
     stage: int = 0
     data_parallel_size: int = 1
     expert_parallel: bool = False
+    multiprocessors: int | None = None
 
     @property
     def parallelism(self) -> Parallelism:

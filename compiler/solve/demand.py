@@ -24,13 +24,18 @@ from compiler.units import ByteRange, total
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What the services share: a GPU of the node, or the memory of a CPU node."""
+    """What the services share: a GPU of the node, or the memory of a CPU node.
+
+    Attributes:
+        multiprocessors: of the GPU or its slice; None where only its memory and compute capability are given.
+    """
 
     title: str
     total: int
     total_source: str
     reserve: int
     capability: tuple[int, int] | None
+    multiprocessors: int | None = None
 
     @property
     def usable(self) -> int:
@@ -267,4 +272,5 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         pipeline_parallel_size=degrees.pipeline,
         stage=stage,
         expert_parallel=terms.expert_parallel,
+        multiprocessors=device.multiprocessors,
     )

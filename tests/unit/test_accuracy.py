@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.accuracy import errors, replay, result, safety, summary
-from benchmarks.startups import Case, card_of
+from benchmarks.cases import Case, card_of
 from compiler.units import GIB
 from tests.conftest import ROOT
 from tests.unit.test_memory import LLAMA_8B
