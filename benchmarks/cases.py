@@ -103,6 +103,14 @@ def card_of(case: Case) -> Gpu | None:
     return named[0] if len({gpu.compute_capability for gpu in named}) == 1 else None
 
 
+def cards_like(case: Case) -> tuple[Gpu, ...]:
+    """Cards that the log may be of: the one that it names, or all of its total."""
+    card, seen = card_of(case), case.measured("gpu_total_gib")
+    if card is not None or seen is None:
+        return (card,) if card is not None else ()
+    return tuple(gpu for gpu in GPUS.values() if abs(gpu.memory - seen * GIB) < _ALWAYS_FREE)
+
+
 def _names_in(written: str) -> tuple[str, ...]:
     """Cards that a log's name may mean, with the size that people add to it or without."""
     whole = re.sub(r"\(.*?\)|\bclass\b", "", written)

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cases import Case, card_of
+from benchmarks.cases import Case, card_of, cards_like
 from benchmarks.hub_folders import facts_of, folder_of
 from benchmarks.releases import Rules, charging_overheads, rules_of
 from compiler.catalog.overheads import GpuOverheads
@@ -23,7 +23,7 @@ from compiler.memory.architecture import Architecture, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import compile_peak
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.kv_cache import KvLayout
+from compiler.memory.kv_cache import CacheKind, KvLayout
 from compiler.memory.kv_groups import PagesError
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import read_quantization
@@ -59,13 +59,14 @@ class Prediction:
         weights: as vLLM prints them: parameters, rotary tables and the allocator's rounding.
         inside: what counts against `total × gpu_memory_utilization`; None where the log shows neither the GPU nor its
             total.
+        activation: None where it depends on batch limits that the log does not show, and cards like its own differ in.
         tokens: capacity; None where the log lacks what it depends on.
         fits: `fits`, `margin` or `unfit`; None where that cannot be said.
         unknown: why a part is missing.
     """
 
     weights: int
-    activation: ByteRange
+    activation: ByteRange | None
     non_torch: ByteRange
     inside: ByteRange | None
     tokens: float | None
@@ -189,13 +190,17 @@ def _of_largest_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads
     insides = [each.inside for each in found if each.inside is not None]
     return Prediction(
         weights=max(each.weights for each in found),
-        activation=max((each.activation for each in found), key=lambda size: size.expected),
-        non_torch=max((each.non_torch for each in found), key=lambda size: size.expected),
-        inside=max(insides, key=lambda size: size.expected, default=None),
+        activation=max((each.activation for each in found if each.activation), key=_likely, default=None),
+        non_torch=max((each.non_torch for each in found), key=_likely),
+        inside=max(insides, key=_likely, default=None),
         tokens=min(tokens, default=None),
         fits=max(fits, key=order.index, default=None),
         unknown=found[0].unknown,
     )
+
+
+def _likely(size: ByteRange) -> int:
+    return size.expected
 
 
 def _of_rank(rank: _Rank) -> Prediction:
@@ -212,13 +217,21 @@ def _of_rank(rank: _Rank) -> Prediction:
         + rotary_tables(architecture, shape)
         + rounding.expected
         + overheads.allocator.bytes.expected,
-        activation=_while_profiling(rank, peak),
+        activation=_while_profiling(rank, peak) if _knows_batch(rank.case) else None,
         non_torch=non_torch_growth(overheads, architecture, shape).bytes,
         inside=inside,
         tokens=tokens,
         fits=fits,
         unknown=unknown,
     )
+
+
+def _knows_batch(case: Case) -> bool:
+    """Whether its batch limits are shown, or the same on all cards that it may be of."""
+    if "max_num_seqs" in case.data and "max_num_batched_tokens" in case.data:
+        return True
+    memory = memory_of(case) or 0
+    return len({_RELEASE.batch_limits(memory, gpu.title, gpu.compute_capability) for gpu in cards_like(case)}) <= 1
 
 
 def _while_profiling(rank: _Rank, peak: ByteRange) -> ByteRange:
@@ -233,14 +246,37 @@ def _while_profiling(rank: _Rank, peak: ByteRange) -> ByteRange:
 
 
 def _layout(rank: _Rank) -> KvLayout:
-    """As the case's release lays it out."""
+    """As the case's release lays it out.
+
+    Whether prefixes are cached, a start-up may not print. It is read off the blocks of a request then, which it prints
+    in other words: bytes of the cache, and how many requests fit.
+    """
+    shown = rank.case.flag("enable_prefix_caching")
+    default = rank.rules.caches_states
+    assumed = _layout_with(rank, caching=default if shown is None else shown)
+    each = _measured_blocks(rank.case, assumed)
+    if shown is not None or each is None:
+        return assumed
+    layouts = (assumed, _layout_with(rank, caching=not default))
+    return min(layouts, key=lambda layout: abs(layout.blocks_per_request(rank.shape.max_model_len) - each))
+
+
+def _measured_blocks(case: Case, layout: KvLayout) -> float | None:
+    """Blocks of one request, of a model with recurrent states; None where the log does not give them."""
+    cache, concurrency = case.measured("kv_cache_gib"), case.measured("max_concurrency")
+    has_states = any(group.spec.kind is CacheKind.STATE for group in layout.groups)
+    if not has_states or not cache or not concurrency or "max_model_len" not in case.data:
+        return None
+    return cache * GIB / layout.bytes_per_block / concurrency
+
+
+def _layout_with(rank: _Rank, *, caching: bool) -> KvLayout:
     case, shape, rules = rank.case, rank.shape, rank.rules
     named = str(case.data.get("kv_cache_dtype", "auto"))
     if named not in _CACHES:
         raise UnjudgedError(f"KV cache of {named}")
     quantization = rank.checkpoint.quantization
     chosen = quantization.kv_cache_dtype if quantization is not None else None
-    caching = case.flag("enable_prefix_caching")
     layout = rank_kv_layout(
         rank.checkpoint.architecture,
         shape.parallelism,
@@ -250,7 +286,7 @@ def _layout(rank: _Rank) -> KvLayout:
         served_dtype=shape.served_dtype,
         # Only a GPU exports states.
         compute_capability=(shape.compute_capability or _ANY_CARD) if rules.exports_states else None,
-        prefix_caching=False if caching is None and not rules.caches_states else caching,
+        prefix_caching=caching,
     )
     batches = shape.pipeline_parallel_size + rules.in_flight
     return dataclasses.replace(layout, in_flight_tokens=batches * shape.max_num_batched_tokens)
@@ -275,6 +311,8 @@ def _capacity(rank: _Rank, parameters: int) -> tuple[ByteRange | None, float | N
     case, shape, memory = rank.case, rank.shape, memory_of(rank.case)
     if memory is None:
         return None, None, None, "the log shows neither the GPU nor its total"
+    if not _knows_batch(case):
+        return None, None, None, "the log shows no batch limits, and cards of its size differ in their defaults"
     layout = _layout(rank)
     weights = LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(parameters), Basis.DERIVED, "config.json")
     rows = gpu_rows(rank.overheads, rank.checkpoint, shape, layout, weights)

@@ -10,6 +10,7 @@ from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
 from compiler.memory.activation import activation_peak, expert_workspaces, latent_width, sampler_state
 from compiler.memory.architecture import Architecture
+from compiler.memory.compiling import compile_peak
 from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
 from compiler.memory.server import rotary_tables, tower_memory
@@ -18,6 +19,7 @@ from compiler.units import GIB, MIB, ByteRange
 
 _MAX_UNEXPLAINED = GIB // 4
 _ROUNDING = 6 * MIB  # vLLM prints two decimals of a GiB
+_HIDDEN = "activation: the peak may be that of compiling the model; start once more with its cache, and read that log"
 RATIO_UNIT = MIB  # ratios are kept in parts of 2^20
 
 
@@ -83,7 +85,8 @@ def _of_model(
         compute_capability=capability,
         enforce_eager=log.enforce_eager,
     )
-    if "activation" in log.figures:
+    hidden = log.compiled and log.figures.get("activation", 0) <= compile_peak(architecture, shape).high
+    if "activation" in log.figures and not hidden:
         expected = activation_peak(overheads, architecture, shape, encoder=tower_memory(architecture, shape)).expected
         values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
     if "consumed" in log.figures and "non_torch" not in log.figures:
@@ -96,7 +99,7 @@ def _of_model(
     if graphs is not None and not log.enforce_eager:
         name = "graphs" if shape.ranks == 1 and not latent_width(architecture) else "graphs_shared"
         values[name] = max(0, graphs) // (len(sizes) * architecture.num_layers)
-    return ()
+    return (_HIDDEN,) if hidden and "activation" in log.figures else ()
 
 
 def component_ranges(measurements: Sequence[Measurement]) -> dict[str, tuple[ByteRange, int]]:

@@ -175,7 +175,8 @@ GPU_0_19 = GpuOverheads(
         _gib(1.00, 2.09, 2.40), "2.06 GiB (2 ranks) and 2.13 GiB (4 ranks) on H100s with vLLM 0.19.0; widened"
     ),
     non_torch_pcie=Overhead(
-        _gib(0.20, 0.60, 1.20), "0.30 GiB on two L40S and 1.07 GiB on A100s over 8 ranks (vLLM 0.5 to 0.8)"
+        _gib(0.03, 0.40, 1.20),
+        "below 0.1 GiB on two T4, 0.30 on two L40S and 1.07 on A100s over 8 ranks (vLLM 0.5 to 0.22)",
     ),
     non_torch_pipeline=Overhead(_gib(0.02, 0.07, 0.50), "0.07 GiB on two H100 stages with vLLM 0.19.0; widened"),
     stack=(400, 715, 900),
@@ -209,7 +210,8 @@ GPU_0_33 = GpuOverheads(
         _gib(0.05, 2.10, 2.40), "2.06 to 2.13 GiB per GPU on H100s with vLLM 0.19.0, 2 and 4 ranks; widened"
     ),
     non_torch_pcie=Overhead(
-        _gib(0.05, 0.60, 2.40), "0.30 GiB on two L40S, 1.07 GiB on A100s over 8 ranks, 0.63 GiB on four GH200; widened"
+        _gib(0.03, 0.40, 2.40),
+        "below 0.1 GiB on two T4, 0.30 on two L40S, 1.07 on A100s over 8 ranks, 0.63 on four GH200; widened",
     ),
     non_torch_pipeline=Overhead(_gib(0.0, 0.25, 0.80), "0.07 GiB on two H100 stages with vLLM 0.19.0; widened"),
     stack=(0, 715, 900),

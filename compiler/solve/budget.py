@@ -152,7 +152,8 @@ def _left_for_kv(device: Device, here: Iterable[Tenant], measure: Measure) -> in
     """What nobody asked for is taken from a memory that the CPU uses too only where it is proven to be free."""
     counted = _high if shares_memory(device.capability) else measure
     used = sum(
-        counted(tenant.stage.fixed) + tenant.demand.required_blocks * tenant.stage.layout.bytes_per_block
+        counted(tenant.stage.fixed)
+        + sum(counted(row.bytes) for row in tenant.stage.cache_rows(tenant.demand.required_blocks))
         for tenant in here
     )
     return device.usable - used - device.total * HEADROOM_PERMILLE // 1000
@@ -176,7 +177,9 @@ def _gain(assignment: Assignment, left: list[int], shares: list[int], blocks: Ma
 def _ledger(index: int, placed: Placed, blocks: Mapping[str, int]) -> DeviceLedger:
     device = placed.devices[index]
     servers = tuple(
-        ServerLedger(tenant.demand.service, (*tenant.stage.rows, tenant.stage.kv_row(blocks[tenant.demand.service])))
+        ServerLedger(
+            tenant.demand.service, (*tenant.stage.rows, *tenant.stage.cache_rows(blocks[tenant.demand.service]))
+        )
         for tenant in placed.tenants[index]
     )
     return DeviceLedger(index, device.total, device.total_source, device.reserve, servers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
@@ -11,6 +11,7 @@ from compiler.memory.architecture import served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.compiling import beyond_activation, compile_peak, compile_row
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
@@ -59,17 +60,23 @@ class Stage:
         assumed: its model has no formulas, and is bounded from above.
         rows: everything but the KV cache.
         fixed: bytes of these rows.
+        compiling: bytes beyond `fixed` that a start takes before it has a KV cache, and no longer when it has one.
         required: bytes with the smallest KV cache that keeps the promise.
     """
 
     layout: KvLayout
     rows: tuple[LedgerRow, ...]
     fixed: ByteRange
+    compiling: ByteRange
     required: ByteRange
     assumed: bool = False
 
-    def kv_row(self, blocks: int) -> LedgerRow:
-        """The ledger row of a KV cache of that many blocks."""
+    def cache_rows(self, blocks: int) -> tuple[LedgerRow, ...]:
+        """The ledger rows of a KV cache of that many blocks: itself, and what compiling takes more than it."""
+        more = compile_row(self.compiling, blocks * self.layout.bytes_per_block)
+        return (self._kv_row(blocks),) if more is None else (more, self._kv_row(blocks))
+
+    def _kv_row(self, blocks: int) -> LedgerRow:
         size, tokens = self.layout.bytes_per_block, self.layout.block_size
         source = f"{blocks} blocks of {tokens} tokens × {size} bytes, vllm/v1/kv_cache_interface.py"
         row = LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
@@ -159,8 +166,11 @@ def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout:
     rows = fixed_rows(release, checkpoint, shape, layout)
     assumed = checkpoint.architecture.assumed
     rows = tuple(row.as_assumed() for row in rows) if assumed else rows
-    fixed = total(row.bytes for row in rows)
-    return Stage(layout, rows, fixed, fixed + ByteRange.exact(blocks * layout.bytes_per_block), assumed)
+    fixed, compiling = total(row.bytes for row in rows), ByteRange.exact(0)
+    if release.gpu is not None:
+        compiling = beyond_activation(compile_peak(checkpoint.architecture, shape), rows)
+    stage = Stage(layout, rows, fixed, compiling, fixed, assumed)
+    return replace(stage, required=fixed + total(row.bytes for row in stage.cache_rows(blocks)))
 
 
 def _largest(stages: tuple[Stage, ...]) -> ByteRange:

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from compiler.catalog.gpus import GPUS
+from compiler.catalog.multiprocessors import MULTIPROCESSORS
 from compiler.catalog.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
-from compiler.memory.activation import activation_peak, expert_workspaces, latent_context
+from compiler.memory.activation import activation_peak, expert_workspaces, latent_context, processors
 from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
+from compiler.memory.context import context_memory
 from compiler.memory.encoder_budget import EncoderMemory
-from compiler.memory.graphs import capture_limit, graph_memory
+from compiler.memory.graphs import capture_limit, graph_memory, graph_overhead
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
 from compiler.memory.server import non_torch_growth, rotary_tables
@@ -191,3 +194,78 @@ def test_a_version_that_is_no_number_has_no_memory_model(version: str) -> None:
 def test_graphs_are_charged_to_the_budget_since_0_21() -> None:
     charged = {version: _known(version).graphs_in_budget for version in ("0.19.1", "0.20.2", "0.21.0", "0.33.0")}
     assert charged == {"0.19.1": False, "0.20.2": False, "0.21.0": True, "0.33.0": True}
+
+
+# GiB of a card that were not free when vLLM first looked, in start-up logs of 0.19 to 0.31.
+CONTEXTS = {
+    "l4": 0.19, "a10": 0.23, "a100-80gb": 0.41, "h100-80gb": 0.51, "rtx-pro-6000": 0.54, "b300": 0.61,
+}  # fmt: skip
+
+
+def on_card(name: str, **more: Any) -> ServerShape:
+    card = GPUS[name]
+    return shape_of(capability=card.compute_capability, multiprocessors=card.multiprocessors, **more)
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_a_context_grows_with_the_multiprocessors_of_its_card(name: str) -> None:
+    found = context_memory(GPU_0_33, on_card(name)).bytes
+    assert gib(found.low) <= CONTEXTS[name] <= gib(found.high)
+    assert gib(found.expected) == pytest.approx(CONTEXTS[name], abs=0.09)
+
+
+def test_a_slice_has_the_context_of_a_small_card() -> None:
+    found = context_memory(GPU_0_33, shape_of(multiprocessors=16)).bytes
+    assert gib(found.low) <= 0.11 <= gib(found.high) < 0.2
+
+
+def test_of_a_card_that_is_not_in_the_catalog_the_widest_context_is_counted() -> None:
+    assert gib(context_memory(GPU_0_33, shape_of()).bytes.high) == pytest.approx(0.8)
+    # One memory for CPU and GPU: what is free there, other programs decide too.
+    assert gib(context_memory(GPU_0_33, on_card("gb10")).bytes.high) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "measured"),
+    [("h100-80gb", 2, 1.51), ("h200", 8, 2.16), ("gb200", 4, 2.47), ("rtx-3090", 4, 0.63), ("rtx-pro-6000", 2, 1.18)],
+)
+def test_ranks_over_nvlink_hold_more_than_those_over_pcie(name: str, ranks: int, measured: float) -> None:
+    found = context_memory(GPU_0_33, on_card(name, ranks=ranks)).bytes
+    assert gib(found.low) <= measured <= gib(found.high)
+
+
+def test_every_card_has_its_multiprocessors() -> None:
+    assert set(MULTIPROCESSORS) == set(GPUS)
+    for gpu in GPUS.values():
+        if gpu.refusal is None:
+            assert gpu.multiprocessors <= processors(shape_of(capability=gpu.compute_capability))[0], gpu.name
+
+
+def test_stacks_and_buffers_follow_the_card_and_not_the_largest_of_its_kind() -> None:
+    architecture = read_architecture(LLAMA_8B)
+    l4, ada = (non_torch_growth(GPU_0_33, architecture, shape).bytes for shape in (on_card("l4"), on_card("rtx-4090")))
+    assert l4.high < ada.high < non_torch_growth(GPU_0_33, architecture, shape_of(capability=ADA)).bytes.high
+
+
+# KiB for each size and layer of one rank: A100, L4, RTX PRO 6000, a card with 44 GiB, and an H100; vLLM 0.22 to 0.31.
+@pytest.mark.parametrize(
+    ("capability", "kib"), [((8, 0), 148), (ADA, 154), ((12, 0), 96), ((8, 6), 353), (HOPPER, 560)]
+)
+def test_what_is_captured_lies_in_the_interval(capability: tuple[int, int], kib: int) -> None:
+    shape, architecture = shape_of(sequences=256, tokens=2048, capability=capability), read_architecture(LLAMA_8B)
+    found = graph_memory(GPU_0_33, architecture, shape)
+    assert found.low <= kib * 1024 * 51 * 32 <= found.high
+
+
+def test_ranks_and_latents_keep_the_wider_interval() -> None:
+    architecture = read_architecture(LLAMA_8B)
+    latent = with_layer(caches=(LatentCache(576),))
+    one, two = (graph_memory(GPU_0_33, architecture, shape_of(ranks=ranks, capability=ADA)) for ranks in (1, 2))
+    assert two.high > 2.5 * one.high
+    assert graph_overhead(GPU_0_33, latent, shape_of(capability=ADA)) == GPU_0_33.graphs_shared
+
+
+def test_graphs_of_two_sizes_are_not_smaller_than_they_were_seen() -> None:
+    # Qwen2.5-3B with one sequence took 0.14 GiB.
+    architecture = read_architecture(QWEN_7B | {"hidden_size": 2048, "num_attention_heads": 16})
+    assert graph_memory(GPU_0_33, architecture, shape_of(sequences=1, capability=ADA)).high >= 0.14 * GIB
