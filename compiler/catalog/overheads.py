@@ -207,7 +207,9 @@ GPU_0_33 = GpuOverheads(
         "0.56 GiB beside the weights in 9 logs of 0.26 to 0.31",
     ),
     non_torch_nvlink=Overhead(
-        _gib(0.05, 2.10, 2.40), "2.06 to 2.13 GiB per GPU on H100s with vLLM 0.19.0, 2 and 4 ranks; widened"
+        _gib(0.05, 1.45, 2.40),
+        "with buffers 1.70 GiB per GPU beside the weights on 4 and 1.74 on 8 ranks (H200) with vLLM 0.27 to 0.29, 0.95 on "
+        "four GB200 with 0.26; 2.06 to 2.13 on H100s with 0.19.0",
     ),
     non_torch_pcie=Overhead(
         _gib(0.03, 0.40, 2.40),
