@@ -10,10 +10,10 @@ from compiler.catalog.overheads import GpuOverheads, Overhead
 
 _FIELDS = {
     "activation_ratio": ("activation_correction",),
-    "context_parallel": ("context_nvlink", "context_pcie"),
+    "context_parallel": ("context_hopper", "context_nvlink", "context_pcie"),
     "context_single": ("context_single",),
     "graphs": ("graphs", "graphs_large"),
-    "graphs_shared": ("graphs_shared",),
+    "graphs_shared": ("graphs_shared", "graphs_latent"),
     "non_torch_parallel": ("non_torch_nvlink", "non_torch_pcie"),
     "non_torch_pipeline": ("non_torch_pipeline",),
     "non_torch_single": ("non_torch_single",),

@@ -58,7 +58,8 @@ class GpuOverheads:
     Attributes:
         context_single: CUDA context of one rank, taken before vLLM's snapshot.
         context_growth: how it grows within `context_single`; None where that was measured on the card itself.
-        context_nvlink, context_pcie: the same of two ranks and more, with NCCL and custom all-reduce.
+        context_hopper, context_nvlink, context_pcie: of two ranks and more, with NCCL and custom all-reduce: of fewer
+            than eight over NVLink on compute capability 9.x, of eight and more or on 10.x, and over PCIe.
         non_torch_single: growth outside torch's allocator while profiling.
         non_torch_nvlink, non_torch_pcie: the same with tensor parallelism, by compute capability.
         non_torch_pipeline: the same where only pipeline stages talk.
@@ -67,7 +68,7 @@ class GpuOverheads:
         allocator: small buffers of the model beside parameters, rotary tables and the allocator's rounding.
         graphs: CUDA graphs of one rank, for each captured size and each layer.
         graphs_large: the same on compute capability 9.x and 10.x, whose attention kernels are others.
-        graphs_shared: the same where ranks share the work or attention is over latents.
+        graphs_shared, graphs_latent: the same where ranks share the work, and where attention is over latents.
         graphs_least: that graphs of however few sizes may take.
         graphs_in_budget: whether vLLM takes them from `total × gpu_memory_utilization`.
         flashinfer_workspace: where FlashInfer is the attention backend.
@@ -80,6 +81,7 @@ class GpuOverheads:
 
     context_single: Overhead
     context_growth: ContextGrowth | None
+    context_hopper: Overhead
     context_nvlink: Overhead
     context_pcie: Overhead
     non_torch_single: Overhead
@@ -93,6 +95,7 @@ class GpuOverheads:
     graphs: Overhead
     graphs_large: Overhead
     graphs_shared: Overhead
+    graphs_latent: Overhead
     graphs_least: int
     graphs_in_budget: bool
     flashinfer_workspace: Overhead
@@ -128,8 +131,16 @@ _GRAPHS_0_19 = Overhead(
 )
 _GRAPHS_LEAST = 160 * MIB  # 0.06 to 0.14 GiB were seen with two sizes
 _GRAPHS_SHARED_0_19 = Overhead(
+    ByteRange(205 * KIB, 576 * KIB, 860 * KIB),
+    "430 to 520 KiB for each size and layer on 2 and 4 ranks, 835 on a pipeline's stage, in H100 logs of vLLM 0.19.0",
+)
+_GRAPHS_WIDE = Overhead(
     ByteRange(205 * KIB, 576 * KIB, 1229 * KIB),
-    "0.41 to 1.2 MiB for each size and layer in H100 logs of vLLM 0.19.0 with several ranks or latent attention",
+    "0.41 to 1.2 MiB for each size and layer in H100 logs of vLLM 0.19.0, the most with latent attention",
+)
+_GRAPHS_SHARED_0_33 = Overhead(
+    ByteRange(102 * KIB, 650 * KIB, 1229 * KIB),
+    "0.3 to 0.8 MiB for each size and layer in 3 logs of vLLM 0.25 to 0.29, up to 1.2 in those of 0.19; widened",
 )
 
 # A card's total less what is free when vLLM first looks: 0.11 GiB in a slice of 16 multiprocessors, 0.19 on an L4 with
@@ -139,10 +150,12 @@ _CONTEXT = Overhead(
     "0.11 to 0.61 GiB on nine kinds of cards, about 4 MiB for each multiprocessor, in 56 logs of vLLM 0.19 to 0.31",
 )
 _CONTEXT_GROWTH = ContextGrowth(each=4 * MIB, most_expected=int(0.62 * GIB), base=80 * MIB, most_each=44 * MIB // 10)
+_CONTEXT_HOPPER = Overhead(
+    _gib(1.00, 1.52, 2.10), "1.43 to 2.05 GiB per GPU on H100s, in 22 logs of vLLM 0.19; widened"
+)
 _CONTEXT_NVLINK = Overhead(
     _gib(1.40, 1.55, 2.60),
-    "1.43 to 2.05 GiB per GPU on H100s, 2.16 on eight H200, 2.35 on GB300, 2.47 on four GB200, in 25 logs of vLLM 0.19 "
-    "to 0.29; widened",
+    "2.16 GiB per GPU on eight H200, 2.35 on GB300 and 2.47 on four GB200, in logs of vLLM 0.26 to 0.29; widened",
 )
 _CONTEXT_PCIE = Overhead(
     _gib(0.45, 1.00, 2.10), "0.45 to 1.18 GiB per GPU with two to eight ranks over PCIe, in 7 logs of vLLM; widened"
@@ -166,6 +179,7 @@ _SORT = SamplerPass(
 GPU_0_19 = GpuOverheads(
     context_single=_CONTEXT,
     context_growth=_CONTEXT_GROWTH,
+    context_hopper=_CONTEXT_HOPPER,
     context_nvlink=_CONTEXT_NVLINK,
     context_pcie=_CONTEXT_PCIE,
     non_torch_single=Overhead(
@@ -187,6 +201,7 @@ GPU_0_19 = GpuOverheads(
     graphs=_GRAPHS_0_19,
     graphs_large=_GRAPHS_0_19,
     graphs_shared=_GRAPHS_SHARED_0_19,
+    graphs_latent=_GRAPHS_WIDE,
     graphs_least=_GRAPHS_LEAST,
     graphs_in_budget=False,
     flashinfer_workspace=_FLASHINFER,
@@ -199,6 +214,7 @@ GPU_0_19 = GpuOverheads(
 GPU_0_33 = GpuOverheads(
     context_single=_CONTEXT,
     context_growth=_CONTEXT_GROWTH,
+    context_hopper=_CONTEXT_HOPPER,
     context_nvlink=_CONTEXT_NVLINK,
     context_pcie=_CONTEXT_PCIE,
     non_torch_single=Overhead(
@@ -208,8 +224,8 @@ GPU_0_33 = GpuOverheads(
     ),
     non_torch_nvlink=Overhead(
         _gib(0.05, 1.45, 2.40),
-        "with buffers 1.70 GiB per GPU beside the weights on 4 and 1.74 on 8 ranks (H200) with vLLM 0.27 to 0.29, 0.95 on "
-        "four GB200 with 0.26; 2.06 to 2.13 on H100s with 0.19.0",
+        "1.70 GiB per GPU on 4 and 1.74 on 8 ranks, with buffers, in logs of vLLM 0.27 to 0.29; 0.95 on 4 GB200 with "
+        "0.26; 2.06 to 2.13 on H100s with 0.19.0",
     ),
     non_torch_pcie=Overhead(
         _gib(0.03, 0.40, 2.40),
@@ -229,10 +245,8 @@ GPU_0_33 = GpuOverheads(
         ByteRange(40 * KIB, 400 * KIB, 640 * KIB),
         "160 to 640 KiB for each size and layer in logs of vLLM 0.19 to 0.26 on H100s",
     ),
-    graphs_shared=Overhead(
-        ByteRange(102 * KIB, 650 * KIB, 1229 * KIB),
-        "0.3 to 0.8 MiB for each size and layer in 3 logs of vLLM 0.25 to 0.29, up to 1.2 in those of 0.19; widened",
-    ),
+    graphs_shared=_GRAPHS_SHARED_0_33,
+    graphs_latent=_GRAPHS_SHARED_0_33,
     graphs_least=_GRAPHS_LEAST,
     graphs_in_budget=True,
     flashinfer_workspace=_FLASHINFER,
@@ -259,8 +273,9 @@ _SORTING = replace(
     stack_source="",
     workspaces_kept=False,
     fragmentation=2,
-    graphs=_GRAPHS_SHARED_0_19,
-    graphs_large=_GRAPHS_SHARED_0_19,
+    graphs=_GRAPHS_WIDE,
+    graphs_large=_GRAPHS_WIDE,
+    graphs_shared=_GRAPHS_WIDE,
 )
 _CHARGING = replace(GPU_0_19, graphs_in_budget=True)
 _HISTORY: tuple[tuple[tuple[int, int], GpuOverheads], ...] = (

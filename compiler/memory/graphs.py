@@ -29,7 +29,9 @@ def capture_limit(architecture: Architecture, capability: tuple[int, int] | None
 
 def graph_overhead(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:
     """What each size and layer takes: more where ranks exchange what they have, and where attention is otherwise."""
-    if shape.ranks > 1 or latent_width(architecture):
+    if latent_width(architecture):
+        return overheads.graphs_latent
+    if shape.ranks > 1:
         return overheads.graphs_shared
     large = shape.compute_capability is not None and shape.compute_capability[0] in _LARGE
     return overheads.graphs_large if large else overheads.graphs

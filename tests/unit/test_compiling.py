@@ -80,3 +80,26 @@ def test_where_the_cache_is_larger_the_ledger_has_no_such_row() -> None:
     titles = [row.title for row in solution.ledgers[0].servers[0].rows]
     assert TITLE not in titles
     assert solution.ledgers[0].servers[0].rows[-1].kind is RowKind.KV_CACHE
+
+
+def test_what_is_left_over_is_given_with_compiling_in_mind() -> None:
+    solution, _ = solved(CARD, SHALLOW, **(FEW | {"share": 1, "max_num_seqs": 256}))
+    (ledger,) = solution.ledgers
+    assert ledger.used.high <= ledger.total
+    rows = {row.title: row.bytes.high for row in ledger.servers[0].rows}
+    assert rows["KV cache"] > 0.5 * GIB
+    peak = compile_peak(read_architecture(SHALLOW), solution.servers[0].demand.shape)
+    assert rows.get(TITLE, 0) + rows["KV cache"] + rows["activation peak"] >= peak.high - 1
+
+
+@pytest.mark.parametrize(
+    ("card", "count"),
+    [
+        ({"model": "l4"}, 58),
+        ({"model": "h100-80gb", "mig": "3g.40gb", "uuids": ["MIG-0f1e2d3c-4b5a-4697-8879-6a5b4c3d2e1f"]}, 60),
+        ({"model": "my-card", "memory": "23GiB", "compute_capability": "8.9"}, None),
+    ],
+)
+def test_the_shape_of_a_server_has_its_card_s_multiprocessors(card: dict[str, Any], count: int | None) -> None:
+    solution, _ = solved(card, LLAMA_8B)
+    assert solution.servers[0].demand.shape.multiprocessors == count
