@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler.catalog.overheads import GpuOverheads, Overhead, overheads_of
+from compiler.catalog.overheads import GpuOverheads, Overhead, SamplerPass, overheads_of
 from compiler.units import KIB, ByteRange
 
 _CHARGED_SINCE = (0, 21)
@@ -17,12 +17,25 @@ _CHARGED = Overhead(
     ByteRange(220 * KIB, 480 * KIB, 640 * KIB),
     "estimates of 0.38 to 1.09 times 576 KiB for each size and layer in 9 logs of vLLM 0.25 to 0.31",
 )
+# The second model runner before 0.33.0 gave it a pass with parameters: 0.258 GiB for 256 sequences and 151936 tokens by
+# vLLM's pull request 57926, 7.1 bytes a logit.
+_BARE_SINCE, _BARE_UNTIL = (0, 28), (0, 33)
+_BARE_SAMPLER = SamplerPass(
+    bytes_per_logit=(6.0, 6.9, 14.5),
+    row_buffer=False,
+    state=True,
+    source="16-bit logits and one pass without parameters: v1/worker/gpu/model_runner.py:_dummy_sampler_run of 0.32.0",
+)
 
 
 def charging_overheads(number: tuple[int, int]) -> GpuOverheads | None:
     """Of a release, by its first two numbers, whose cache is sized by utilization; None for releases from 1.0 on."""
     known = overheads_of(f"{number[0]}.{number[1]}")
-    return known if known is None or number < _CHARGED_SINCE else replace(known, graphs=_CHARGED, graphs_large=_CHARGED)
+    if known is None or number < _CHARGED_SINCE:
+        return known
+    bare = _BARE_SINCE <= number < _BARE_UNTIL
+    sampler = _BARE_SAMPLER if bare else known.sampler
+    return replace(known, graphs=_CHARGED, graphs_large=_CHARGED, sampler=sampler)
 
 
 @dataclass(frozen=True, slots=True)

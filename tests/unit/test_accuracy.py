@@ -227,6 +227,15 @@ def test_what_a_release_assumes_and_charges() -> None:
     assert not old.graphs_in_budget
 
 
+def test_the_sampler_s_pass_with_parameters_came_with_the_pinned_release(hub: Path) -> None:
+    """0.258 GiB for 256 sequences of a vocabulary of 151936 tokens."""
+    eager = {"max_num_seqs": 256, "max_num_batched_tokens": 2048, "enforce_eager": True, "gpu": "NVIDIA L4"}
+    with_them, without = (said_of(hub, **eager, vllm_version=each).activation for each in ("0.33.0", "0.32.0"))
+    assert with_them is not None
+    assert without is not None
+    assert with_them.expected - without.expected == pytest.approx(256 * 128256 * 7.1 + 58 * 128256 * 4, rel=0.02)
+
+
 def test_compiling_counts_where_the_log_is_not_of_a_warm_start(hub: Path) -> None:
     few = {"max_num_seqs": 8, "vllm_version": "0.30.0"}
     cold, warm = (said_of(hub, **few, note=note).activation for note in (None, "warm compile cache"))
