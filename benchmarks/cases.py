@@ -81,6 +81,13 @@ class Case:
         value = self.data.get(key)
         return value if isinstance(value, bool) else None
 
+    @property
+    def reads_text_alone(self) -> bool:
+        """Whether towers for images and sound were left out by an option of the engine's."""
+        limits = self.data.get("limit_mm_per_prompt")
+        no_items = isinstance(limits, dict) and bool(limits) and not any(limits.values())
+        return bool(self.data.get("language_model_only")) or no_items
+
     def measured_tokens(self) -> float | None:
         """Capacity by the concurrency line, which counts every group of layers; else the printed tokens."""
         concurrency, length = self.measured("max_concurrency"), self.measured("concurrency_len")

@@ -17,9 +17,15 @@ _CHARGED = Overhead(
     ByteRange(220 * KIB, 480 * KIB, 640 * KIB),
     "estimates of 0.38 to 1.09 times 576 KiB for each size and layer in 9 logs of vLLM 0.25 to 0.31",
 )
-# The second model runner before 0.33.0 gave it a pass with parameters: 0.258 GiB for 256 sequences and 151936 tokens by
-# vLLM's pull request 57926, 7.1 bytes a logit.
-_BARE_SINCE, _BARE_UNTIL = (0, 28), (0, 33)
+_CHARGED_SHARED = Overhead(
+    ByteRange(100 * KIB, 450 * KIB, 1229 * KIB),
+    "estimates of 310 to 540 KiB, and one of 1090, for each size and layer on 2 and 4 ranks in 7 logs of 0.19 to 0.27",
+)
+# The second model runner: logs of 0.27.1 name it for models without recurrent states, those of 0.29 for all.
+_SECOND_RUNNER, _SECOND_RUNNER_OF_ALL = (0, 27), (0, 28)
+# Before 0.33.0 gave it a pass with parameters: 0.258 GiB for 256 sequences and 151936 tokens by vLLM's pull request
+# 57926, 7.1 bytes a logit.
+_BARE_UNTIL = (0, 33)
 _BARE_SAMPLER = SamplerPass(
     bytes_per_logit=(6.0, 6.9, 14.5),
     row_buffer=False,
@@ -28,14 +34,15 @@ _BARE_SAMPLER = SamplerPass(
 )
 
 
-def charging_overheads(number: tuple[int, int]) -> GpuOverheads | None:
+def charging_overheads(number: tuple[int, int], *, has_states: bool) -> GpuOverheads | None:
     """Of a release, by its first two numbers, whose cache is sized by utilization; None for releases from 1.0 on."""
-    known = overheads_of(f"{number[0]}.{number[1]}")
+    second = number >= (_SECOND_RUNNER_OF_ALL if has_states else _SECOND_RUNNER)
+    since = max(number, _SECOND_RUNNER_OF_ALL) if second else number
+    known = overheads_of(f"{since[0]}.{since[1]}")
     if known is None or number < _CHARGED_SINCE:
         return known
-    bare = _BARE_SINCE <= number < _BARE_UNTIL
-    sampler = _BARE_SAMPLER if bare else known.sampler
-    return replace(known, graphs=_CHARGED, graphs_large=_CHARGED, sampler=sampler)
+    sampler = _BARE_SAMPLER if second and number < _BARE_UNTIL else known.sampler
+    return replace(known, graphs=_CHARGED, graphs_large=_CHARGED, graphs_shared=_CHARGED_SHARED, sampler=sampler)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
 from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, Table
+from compiler.memory.architecture import Architecture, StateCache, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import compile_peak
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
@@ -92,12 +92,12 @@ def predict(case: Case, hub: Path) -> Prediction:
     Raises:
         UnjudgedError: why there is none.
     """
-    overheads = charging_overheads(case.number)
-    if overheads is None:
-        raise UnjudgedError(f"no memory model of vLLM {case.data.get('vllm_version')}")
     if case.data.get("lora_speculative"):
         raise UnjudgedError("LoRA or speculative decoding")
     checkpoint = _checkpoint(case, hub)
+    overheads = charging_overheads(case.number, has_states=_has_states(checkpoint.architecture))
+    if overheads is None:
+        raise UnjudgedError(f"no memory model of vLLM {case.data.get('vllm_version')}")
     try:
         return _of_largest_rank(case, checkpoint, overheads)
     except (SplitError, PagesError, ConfigError) as error:
@@ -116,7 +116,14 @@ def _checkpoint(case: Case, hub: Path) -> Checkpoint:
         raise UnjudgedError(f"no reader for {error}") from error
     except ConfigError as error:
         raise UnjudgedError(f"config.json: {error}") from error
+    if case.reads_text_alone:
+        # vllm/config/multimodal.py: with no item allowed of any kind, the towers are not even loaded.
+        architecture = dataclasses.replace(architecture, encoders=())
     return Checkpoint(as_embedding(architecture) if _embeds(case, hub) else architecture, quantization, None)
+
+
+def _has_states(architecture: Architecture) -> bool:
+    return any(isinstance(cache, StateCache) for layer in architecture.kinds for cache in layer.caches)
 
 
 def _embeds(case: Case, hub: Path) -> bool:
@@ -264,8 +271,12 @@ def _layout(rank: _Rank) -> KvLayout:
 def _measured_blocks(case: Case, layout: KvLayout) -> float | None:
     """Blocks of one request, of a model with recurrent states; None where the log does not give them."""
     cache, concurrency = case.measured("kv_cache_gib"), case.measured("max_concurrency")
-    has_states = any(group.spec.kind is CacheKind.STATE for group in layout.groups)
-    if not has_states or not cache or not concurrency or "max_model_len" not in case.data:
+    if (
+        not any(group.spec.kind is CacheKind.STATE for group in layout.groups)
+        or not cache
+        or not concurrency
+        or "max_model_len" not in case.data
+    ):
         return None
     return cache * GIB / layout.bytes_per_block / concurrency
 

@@ -20,6 +20,7 @@ from compiler.units import GIB
 from tests.conftest import ROOT
 from tests.unit.test_hybrid import QWEN3_NEXT
 from tests.unit.test_memory import LLAMA_8B
+from tests.unit.test_memory_vision import QWEN3_VL_2B
 
 STARTED = {
     "id": "started", "model": "meta-llama/Llama-3.1-8B-Instruct", "vllm_version": "0.19.0", "engine": "V1",
@@ -219,12 +220,14 @@ def test_a_window_holds_the_batches_that_its_release_keeps_in_flight(hub: Path) 
 def test_what_a_release_assumes_and_charges() -> None:
     assert (rules_of((0, 20)).utilization, rules_of((0, 21)).utilization) == (0.9, 0.92)
     assert [rules_of((0, each)).keeps_segments for each in (25, 27, 31, 32)] == [False, True, True, False]
-    charged, old = charging_overheads((0, 31)), charging_overheads((0, 19))
+    charged, old = charging_overheads((0, 31), has_states=False), charging_overheads((0, 19), has_states=False)
     assert charged is not None
     assert old is not None
     # vLLM takes more from a cache that it sizes than it then captures.
     assert charged.graphs.bytes.expected > 2 * GPU_0_33.graphs.bytes.expected
     assert not old.graphs_in_budget
+    runners = [charging_overheads((0, 27), has_states=each) for each in (True, False)]
+    assert [each is not None and each.sampler.state for each in runners] == [False, True]
 
 
 def test_the_sampler_s_pass_with_parameters_came_with_the_pinned_release(hub: Path) -> None:
@@ -246,6 +249,17 @@ def test_compiling_counts_where_the_log_is_not_of_a_warm_start(hub: Path) -> Non
     eager = said_of(hub, **few, enforce_eager=True).activation
     assert eager is not None
     assert eager.expected == warm.expected
+
+
+@pytest.mark.parametrize(
+    "option", [{"language_model_only": True}, {"limit_mm_per_prompt": {"image": 0, "video": 0}}, {"other": True}]
+)
+def test_towers_that_an_option_leaves_out_are_not_counted(option: dict[str, Any], hub: Path) -> None:
+    folder = hub / "models" / "Qwen__seeing"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(QWEN3_VL_2B))
+    whole, found = (said_of(hub, model="Qwen/seeing", **each).weights for each in ({}, option))
+    assert (found < whole) is ("other" not in option)
 
 
 @pytest.mark.parametrize("model", ["META-LLAMA/llama-3.1-8b-instruct", "meta-llama/Meta-Llama-3.1-8B-Instruct"])
