@@ -8,8 +8,9 @@ from typing import Any
 
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.activation import activation_peak, expert_workspaces, latent_width, sampler_state
+from compiler.memory.activation import activation_peak, expert_workspaces, sampler_state
 from compiler.memory.architecture import Architecture
+from compiler.memory.backends import is_latent
 from compiler.memory.compiling import compile_peak
 from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
@@ -97,7 +98,7 @@ def _of_model(
     sizes = capture_sizes(log.max_num_seqs, log.max_num_batched_tokens, limit=limit)
     graphs = log.figures.get("graphs", log.figures.get("graphs_estimate"))
     if graphs is not None and not log.enforce_eager:
-        name = "graphs" if shape.ranks == 1 and not latent_width(architecture) else "graphs_shared"
+        name = "graphs" if shape.ranks == 1 and not is_latent(architecture) else "graphs_shared"
         values[name] = max(0, graphs) // (len(sizes) * architecture.num_layers)
     return (_HIDDEN,) if hidden and "activation" in log.figures else ()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compiler.catalog.overheads import GpuOverheads, Overhead
-from compiler.memory.activation import latent_width
 from compiler.memory.architecture import Architecture
+from compiler.memory.backends import is_latent
 from compiler.memory.shape import ServerShape
 from compiler.units import ByteRange
 
@@ -29,7 +29,7 @@ def capture_limit(architecture: Architecture, capability: tuple[int, int] | None
 
 def graph_overhead(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:
     """What each size and layer takes: more where ranks exchange what they have, and where attention is otherwise."""
-    if latent_width(architecture):
+    if is_latent(architecture):
         return overheads.graphs_latent
     if shape.ranks > 1:
         return overheads.graphs_shared
