@@ -83,10 +83,11 @@ class Case:
 
     @property
     def reads_text_alone(self) -> bool:
-        """Whether towers for images and sound were left out by an option of the engine's."""
+        """Whether towers for images and sound were left out, by an option of the engine's or by what a note says."""
         limits = self.data.get("limit_mm_per_prompt")
         no_items = isinstance(limits, dict) and bool(limits) and not any(limits.values())
-        return bool(self.data.get("language_model_only")) or no_items
+        noted = re.search(r"language model only|tower [^;]*not loaded", str(self.data.get("note", "")))
+        return bool(self.data.get("language_model_only")) or no_items or noted is not None
 
     def measured_tokens(self) -> float | None:
         """Capacity by the concurrency line, which counts every group of layers; else the printed tokens."""

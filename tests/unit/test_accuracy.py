@@ -252,7 +252,13 @@ def test_compiling_counts_where_the_log_is_not_of_a_warm_start(hub: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "option", [{"language_model_only": True}, {"limit_mm_per_prompt": {"image": 0, "video": 0}}, {"other": True}]
+    "option",
+    [
+        {"language_model_only": True},
+        {"limit_mm_per_prompt": {"image": 0, "video": 0}},
+        {"note": "weights are those of the language model only (the tower of 0.86 GiB is not loaded)"},
+        {"limit_mm_per_prompt": {"image": 1, "video": 0}, "other": "this one has its tower"},
+    ],
 )
 def test_towers_that_an_option_leaves_out_are_not_counted(option: dict[str, Any], hub: Path) -> None:
     folder = hub / "models" / "Qwen__seeing"
