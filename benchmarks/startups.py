@@ -235,7 +235,7 @@ def _of_rank(rank: _Rank) -> Prediction:
 
 def _knows_batch(case: Case) -> bool:
     """Whether its batch limits are shown, or the same on all cards that it may be of."""
-    if "max_num_seqs" in case.data and "max_num_batched_tokens" in case.data:
+    if case.engine == "V0" or ("max_num_seqs" in case.data and "max_num_batched_tokens" in case.data):
         return True
     memory = memory_of(case) or 0
     return len({_RELEASE.batch_limits(memory, gpu.title, gpu.compute_capability) for gpu in cards_like(case)}) <= 1

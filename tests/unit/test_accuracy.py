@@ -281,6 +281,8 @@ def test_cards_of_one_size_with_other_batch_limits_leave_capacity_open(hub: Path
     assert (said.tokens, said.activation, said.fits) == (None, None, None)
     assert "batch limits" in said.unknown
     assert said_of(hub, **(unnamed | {"gpu": "NVIDIA H100 80GB HBM3"})).tokens is not None
+    # The first engine's batches did not depend on the card.
+    assert said_of(hub, **(unnamed | {"engine": "V0", "vllm_version": "0.6.3"})).tokens is not None
 
 
 def test_memory_above_the_high_end_is_counted_since_graphs_are_charged_and_on_discrete_cards(hub: Path) -> None:
