@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler.catalog.overheads import GpuOverheads, Overhead, SamplerPass, overheads_of
+from compiler.catalog.overheads import GpuOverheads, GraphOverhead, SamplerPass, overheads_of
 from compiler.units import KIB, ByteRange
 
 _CHARGED_SINCE = (0, 21)
 # What vLLM takes from a cache that it sizes itself, which is more than it then captures on one rank.
-_CHARGED = Overhead(
+_CHARGED = GraphOverhead(
+    ByteRange.exact(0),
     ByteRange(220 * KIB, 480 * KIB, 640 * KIB),
     "estimates of 0.38 to 1.09 times 576 KiB for each size and layer in 9 logs of vLLM 0.25 to 0.31",
 )
-_CHARGED_SHARED = Overhead(
+_CHARGED_SHARED = GraphOverhead(
+    ByteRange.exact(0),
     ByteRange(100 * KIB, 450 * KIB, 1229 * KIB),
     "estimates of 310 to 540 KiB, and one of 1090, for each size and layer on 2 and 4 ranks in 7 logs of 0.19 to 0.27",
 )
-# The second model runner: logs of 0.27.1 name it for models without recurrent states, those of 0.29 for all.
-_SECOND_RUNNER, _SECOND_RUNNER_OF_ALL = (0, 27), (0, 28)
+# The second model runner: of dense models since 0.25.1 (vLLM's pull request 44443), of all since 0.28, which logs of
+# 0.29 show. Until then it charged no graphs (issue 49224).
+_SECOND_RUNNER, _SECOND_RUNNER_OF_ALL = (0, 25), (0, 28)
 # Before 0.33.0 gave it a pass with parameters: 0.258 GiB for 256 sequences and 151936 tokens by vLLM's pull request
 # 57926, 7.1 bytes a logit.
 _BARE_UNTIL = (0, 33)
@@ -34,15 +37,23 @@ _BARE_SAMPLER = SamplerPass(
 )
 
 
-def charging_overheads(number: tuple[int, int], *, has_states: bool) -> GpuOverheads | None:
-    """Of a release, by its first two numbers, whose cache is sized by utilization; None for releases from 1.0 on."""
-    second = number >= (_SECOND_RUNNER_OF_ALL if has_states else _SECOND_RUNNER)
+def charging_overheads(number: tuple[int, int], *, dense: bool) -> GpuOverheads | None:
+    """Of a release whose cache is sized by utilization; None for releases from 1.0 on.
+
+    Args:
+        number: its first two numbers.
+        dense: whether the model has neither experts nor recurrent states.
+    """
+    second = number >= (_SECOND_RUNNER if dense else _SECOND_RUNNER_OF_ALL)
     since = max(number, _SECOND_RUNNER_OF_ALL) if second else number
     known = overheads_of(f"{since[0]}.{since[1]}")
     if known is None or number < _CHARGED_SINCE:
         return known
-    sampler = _BARE_SAMPLER if second and number < _BARE_UNTIL else known.sampler
-    return replace(known, graphs=_CHARGED, graphs_large=_CHARGED, graphs_shared=_CHARGED_SHARED, sampler=sampler)
+    if second and number < _BARE_UNTIL:
+        known = replace(known, sampler=_BARE_SAMPLER)
+    if second and number < _SECOND_RUNNER_OF_ALL:
+        return replace(known, graphs_in_budget=False)
+    return replace(known, graphs=_CHARGED, graphs_large=_CHARGED, graphs_shared=_CHARGED_SHARED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
 from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, StateCache, Table
+from compiler.memory.architecture import Architecture, Experts, StateCache, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import compile_peak
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
@@ -95,7 +95,7 @@ def predict(case: Case, hub: Path) -> Prediction:
     if case.data.get("lora_speculative"):
         raise UnjudgedError("LoRA or speculative decoding")
     checkpoint = _checkpoint(case, hub)
-    overheads = charging_overheads(case.number, has_states=_has_states(checkpoint.architecture))
+    overheads = charging_overheads(case.number, dense=_is_dense(checkpoint.architecture))
     if overheads is None:
         raise UnjudgedError(f"no memory model of vLLM {case.data.get('vllm_version')}")
     try:
@@ -122,8 +122,9 @@ def _checkpoint(case: Case, hub: Path) -> Checkpoint:
     return Checkpoint(as_embedding(architecture) if _embeds(case, hub) else architecture, quantization, None)
 
 
-def _has_states(architecture: Architecture) -> bool:
-    return any(isinstance(cache, StateCache) for layer in architecture.kinds for cache in layer.caches)
+def _is_dense(architecture: Architecture) -> bool:
+    parts = (part for layer in architecture.kinds for part in (*layer.caches, *layer.modules))
+    return not any(isinstance(part, StateCache | Experts) for part in parts)
 
 
 def _embeds(case: Case, hub: Path) -> bool:

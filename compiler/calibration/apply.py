@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from compiler.calibration.file import Calibration
-from compiler.catalog.overheads import GpuOverheads, Overhead
+from compiler.calibration.file import GRAPHS, Calibration
+from compiler.catalog.overheads import FEW_GRAPHS, GpuOverheads, GraphOverhead, Overhead
 
 _FIELDS = {
     "activation_ratio": ("activation_correction",),
@@ -25,7 +25,8 @@ def calibrated(overheads: GpuOverheads, calibration: Calibration) -> GpuOverhead
     changes: dict[str, Any] = {"calibration": calibration.name}
     for name, (size, count) in calibration.components.items():
         starts = "one start-up" if count == 1 else f"{count} start-ups"
-        measured = Overhead(size, f"{starts} on {calibration.gpu} with vLLM {calibration.engine}, {calibration.name}")
+        source = f"{starts} on {calibration.gpu} with vLLM {calibration.engine}, {calibration.name}"
+        measured = GraphOverhead(FEW_GRAPHS, size, source) if name in GRAPHS else Overhead(size, source)
         changes |= dict.fromkeys(_FIELDS[name], measured)
     if "context_single" in calibration.components:
         changes["context_growth"] = None

@@ -21,8 +21,9 @@ COMPONENTS = (
     "non_torch_pipeline",
     "non_torch_single",
 )
-_GRAPHS = "bytes for each captured size and layer"
-_UNITS = {"activation_ratio": "2^-20 of the formula", "graphs": _GRAPHS, "graphs_shared": _GRAPHS}
+GRAPHS = ("graphs", "graphs_shared")
+"""Components in bytes for each captured size and each layer."""
+_UNITS = {"activation_ratio": "2^-20 of the formula"} | dict.fromkeys(GRAPHS, "bytes for each captured size and layer")
 _KEYS = ("low", "expected", "high", "count")
 _LARGEST = 1 << 40
 _PLAIN = re.compile(r"[\w./-]+")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.calibration.file import GRAPHS
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
 from compiler.memory.activation import activation_peak, expert_workspaces, sampler_state
@@ -116,5 +117,5 @@ def _range(name: str, values: list[int]) -> ByteRange:
     middle = values[len(values) // 2]
     # A single start-up says nothing of how the next one differs: a tenth either way.
     spread = middle // 10 if len(values) == 1 else middle // 50
-    spread += 0 if name in ("activation_ratio", "graphs", "graphs_shared") else _ROUNDING
+    spread += 0 if name in ("activation_ratio", *GRAPHS) else _ROUNDING
     return ByteRange(max(0, values[0] - spread), middle, values[-1] + spread)

@@ -37,6 +37,15 @@ class SamplerPass:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphOverhead:
+    """What CUDA graphs take: all of them together, and for each captured size and each layer."""
+
+    base: ByteRange
+    each: ByteRange
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContextGrowth:
     """How a CUDA context grows with the multiprocessors of its card.
 
@@ -66,10 +75,9 @@ class GpuOverheads:
         stack: local memory that CUDA reserves for kernels that spill, per resident thread, and for a vocabulary that is
             no multiple of 16; NCCL's kernels reserve as much before the snapshot, so ranks of a group do not see it.
         allocator: small buffers of the model beside parameters, rotary tables and the allocator's rounding.
-        graphs: CUDA graphs of one rank, for each captured size and each layer.
+        graphs: CUDA graphs of one rank.
         graphs_large: the same on compute capability 9.x and 10.x, whose attention kernels are others.
         graphs_shared, graphs_latent: the same where ranks share the work, and where attention is over latents.
-        graphs_least: that graphs of however few sizes may take.
         graphs_in_budget: whether vLLM takes them from `total × gpu_memory_utilization`.
         flashinfer_workspace: where FlashInfer is the attention backend.
         workspaces_kept: whether MoE workspaces stay allocated after a layer has run (vllm/v1/worker/workspace.py).
@@ -92,11 +100,10 @@ class GpuOverheads:
     stack_odd_vocabulary: tuple[int, int, int]
     stack_source: str
     allocator: Overhead
-    graphs: Overhead
-    graphs_large: Overhead
-    graphs_shared: Overhead
-    graphs_latent: Overhead
-    graphs_least: int
+    graphs: GraphOverhead
+    graphs_large: GraphOverhead
+    graphs_shared: GraphOverhead
+    graphs_latent: GraphOverhead
     graphs_in_budget: bool
     flashinfer_workspace: Overhead
     sampler: SamplerPass
@@ -125,20 +132,38 @@ _ALLOCATOR = Overhead(
     ByteRange(0, 0, 64 * MIB),
     "parameters, rotary tables and rounding are within 10 MiB of logs of vLLM 0.7 to 0.19; widened",
 )
-_GRAPHS_0_19 = Overhead(
+FEW_GRAPHS = ByteRange(0, 0, 160 * MIB)
+"""Beside what each size and layer takes, measured with many sizes: 0.06 to 0.14 GiB were seen with two."""
+
+_GRAPHS_0_19 = GraphOverhead(
+    ByteRange.exact(0),
     ByteRange(205 * KIB, 576 * KIB, 768 * KIB),
     "530 to 640 KiB for each size and layer in 27 H100 logs of vLLM 0.19.0, 240 in one of 0.22.1; widened",
 )
-_GRAPHS_LEAST = 160 * MIB  # 0.06 to 0.14 GiB were seen with two sizes
-_GRAPHS_SHARED_0_19 = Overhead(
+_GRAPHS_SHARED_0_19 = GraphOverhead(
+    ByteRange.exact(0),
     ByteRange(205 * KIB, 576 * KIB, 860 * KIB),
     "430 to 520 KiB for each size and layer on 2 and 4 ranks, 835 on a pipeline's stage, in H100 logs of vLLM 0.19.0",
 )
-_GRAPHS_WIDE = Overhead(
+_GRAPHS_WIDE = GraphOverhead(
+    ByteRange.exact(0),
     ByteRange(205 * KIB, 576 * KIB, 1229 * KIB),
     "0.41 to 1.2 MiB for each size and layer in H100 logs of vLLM 0.19.0, the most with latent attention",
 )
-_GRAPHS_SHARED_0_33 = Overhead(
+# What is captured, not vLLM's estimate of it, which it takes from a cache that it sizes itself.
+_GRAPHS_0_33 = GraphOverhead(
+    ByteRange(0, 200 * MIB, 512 * MIB),
+    ByteRange(0, 150 * KIB, 200 * KIB),
+    "0.09 to 0.26 GiB with up to 11 sizes; with 51, 0.23 to 0.65 for 28 and 32 layers, 0.71 for 42, 0.30 to 0.94 for 64, "
+    "in 16 logs of vLLM 0.19 to 0.31 on cards but 9.x and 10.x; widened",
+)
+_GRAPHS_LARGE_0_33 = GraphOverhead(
+    ByteRange(0, 200 * MIB, 512 * MIB),
+    ByteRange(0, 250 * KIB, 440 * KIB),
+    "with 51 sizes 0.71 GiB for 26 layers, 1.41 for 48 in H100 logs of vLLM 0.19, 0.98 for 36 in one of 0.23; widened",
+)
+_GRAPHS_SHARED_0_33 = GraphOverhead(
+    FEW_GRAPHS,
     ByteRange(102 * KIB, 650 * KIB, 1229 * KIB),
     "0.3 to 0.8 MiB for each size and layer in 3 logs of vLLM 0.25 to 0.29, up to 1.2 in those of 0.19; widened",
 )
@@ -202,7 +227,6 @@ GPU_0_19 = GpuOverheads(
     graphs_large=_GRAPHS_0_19,
     graphs_shared=_GRAPHS_SHARED_0_19,
     graphs_latent=_GRAPHS_WIDE,
-    graphs_least=_GRAPHS_LEAST,
     graphs_in_budget=False,
     flashinfer_workspace=_FLASHINFER,
     sampler=_TRITON,
@@ -236,18 +260,10 @@ GPU_0_33 = GpuOverheads(
     stack_odd_vocabulary=(0, 1549, 1700),
     stack_source=f"{GPU_0_19.stack_source}; widened",
     allocator=Overhead(ByteRange(0, 16 * MIB, 96 * MIB), _ALLOCATOR.source),
-    # What is captured, not vLLM's estimate of it, which it takes from a cache that it sizes itself.
-    graphs=Overhead(
-        ByteRange(40 * KIB, 200 * KIB, 440 * KIB),
-        "0 to 360 KiB for each size and layer in 12 logs of vLLM 0.22 to 0.31, on cards but 9.x and 10.x; widened",
-    ),
-    graphs_large=Overhead(
-        ByteRange(40 * KIB, 400 * KIB, 640 * KIB),
-        "160 to 640 KiB for each size and layer in logs of vLLM 0.19 to 0.26 on H100s",
-    ),
+    graphs=_GRAPHS_0_33,
+    graphs_large=_GRAPHS_LARGE_0_33,
     graphs_shared=_GRAPHS_SHARED_0_33,
     graphs_latent=_GRAPHS_SHARED_0_33,
-    graphs_least=_GRAPHS_LEAST,
     graphs_in_budget=True,
     flashinfer_workspace=_FLASHINFER,
     sampler=SamplerPass(

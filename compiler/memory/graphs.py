@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads, Overhead
+from compiler.catalog.overheads import GpuOverheads, GraphOverhead
 from compiler.memory.architecture import Architecture
 from compiler.memory.backends import is_latent
 from compiler.memory.shape import ServerShape
@@ -27,8 +27,8 @@ def capture_limit(architecture: Architecture, capability: tuple[int, int] | None
     return _LARGE_LIMIT if large else _LIMIT
 
 
-def graph_overhead(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:
-    """What each size and layer takes: more where ranks exchange what they have, and where attention is otherwise."""
+def graph_overhead(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> GraphOverhead:
+    """What they take: more where ranks exchange what they have, and where attention is otherwise."""
     if is_latent(architecture):
         return overheads.graphs_latent
     if shape.ranks > 1:
@@ -38,11 +38,11 @@ def graph_overhead(overheads: GpuOverheads, architecture: Architecture, shape: S
 
 
 def graph_memory(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> ByteRange:
-    """For each size a graph with the kernels of every layer of the rank."""
+    """For each size a graph with the kernels of every layer of the rank, and what all of them share."""
     if shape.enforce_eager:
         return ByteRange.exact(0)
     limit = capture_limit(architecture, shape.compute_capability)
     sizes = capture_sizes(shape.max_num_seqs, shape.max_num_batched_tokens, limit=limit)
     count = len(sizes) * len(shape.parallelism.layers(architecture.num_layers))
-    each = graph_overhead(overheads, architecture, shape).bytes
-    return ByteRange(each.low * count, each.expected * count, max(each.high * count, overheads.graphs_least))
+    found = graph_overhead(overheads, architecture, shape)
+    return found.base + ByteRange(found.each.low * count, found.each.expected * count, found.each.high * count)

@@ -220,14 +220,15 @@ def test_a_window_holds_the_batches_that_its_release_keeps_in_flight(hub: Path) 
 def test_what_a_release_assumes_and_charges() -> None:
     assert (rules_of((0, 20)).utilization, rules_of((0, 21)).utilization) == (0.9, 0.92)
     assert [rules_of((0, each)).keeps_segments for each in (25, 27, 31, 32)] == [False, True, True, False]
-    charged, old = charging_overheads((0, 31), has_states=False), charging_overheads((0, 19), has_states=False)
+    charged, old = charging_overheads((0, 31), dense=True), charging_overheads((0, 19), dense=True)
     assert charged is not None
     assert old is not None
     # vLLM takes more from a cache that it sizes than it then captures.
-    assert charged.graphs.bytes.expected > 2 * GPU_0_33.graphs.bytes.expected
+    assert charged.graphs.each.expected > 2 * GPU_0_33.graphs.each.expected
     assert not old.graphs_in_budget
-    runners = [charging_overheads((0, 27), has_states=each) for each in (True, False)]
+    runners = [charging_overheads((0, 27), dense=each) for each in (False, True)]
     assert [each is not None and each.sampler.state for each in runners] == [False, True]
+    assert [each is not None and each.graphs_in_budget for each in runners] == [True, False]
 
 
 def test_the_sampler_s_pass_with_parameters_came_with_the_pinned_release(hub: Path) -> None:
