@@ -154,8 +154,8 @@ _GRAPHS_WIDE = GraphOverhead(
 _GRAPHS_0_33 = GraphOverhead(
     ByteRange(0, 200 * MIB, 512 * MIB),
     ByteRange(0, 150 * KIB, 200 * KIB),
-    "0.09 to 0.26 GiB with up to 11 sizes; with 51, 0.23 to 0.65 for 28 and 32 layers, 0.71 for 42, 0.30 to 0.94 for 64, "
-    "in 16 logs of vLLM 0.19 to 0.31 on cards but 9.x and 10.x; widened",
+    "0.09 to 0.26 GiB with up to 11 sizes; with 51, 0.23 to 0.65 for 28 and 32 layers, 0.71 for 42, 0.30 to 0.94 for "
+    "64, in 16 logs of vLLM 0.19 to 0.31 on cards but 9.x and 10.x; widened",
 )
 _GRAPHS_LARGE_0_33 = GraphOverhead(
     ByteRange(0, 200 * MIB, 512 * MIB),
