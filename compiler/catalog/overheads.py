@@ -150,8 +150,8 @@ _GRAPHS_WIDE = GraphOverhead(
     ByteRange(205 * KIB, 576 * KIB, 1229 * KIB),
     "0.41 to 1.2 MiB for each size and layer in H100 logs of vLLM 0.19.0, the most with latent attention",
 )
-# What is captured, not vLLM's estimate of it, which it takes from a cache that it sizes itself. Drivers of 2023 keep 1.4
-# to 2.3 MiB for each size and layer (an A100 with driver 535, vLLM 0.19.1); the pinned release does not run with them.
+# What is captured, not vLLM's estimate of it, which it takes from a cache that it sizes itself. Drivers of 2023 keep
+# 1.4 MiB and more for each size and layer (an A100 with driver 535, vLLM 0.19.1); the pinned release needs newer ones.
 _GRAPHS_0_33 = GraphOverhead(
     ByteRange(0, 200 * MIB, 512 * MIB),
     ByteRange(0, 150 * KIB, 200 * KIB),
