@@ -18,7 +18,6 @@ from compiler.catalog.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
-from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Experts, StateCache, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import compile_peak
@@ -33,12 +32,14 @@ from compiler.memory.server import (
     Checkpoint,
     experts_keep,
     gpu_rows,
+    made_while_loading,
     non_torch_growth,
-    rotary_tables,
+    segment_rests,
     tower_memory,
+    weights_row,
 )
 from compiler.memory.shape import ServerShape
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import check_split
 from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]
@@ -56,7 +57,7 @@ class Prediction:
     """What stackc says of a case, of the rank that takes most.
 
     Attributes:
-        weights: as vLLM prints them: parameters, rotary tables and the allocator's rounding.
+        weights: as vLLM prints them: parameters, buffers that the model makes and the allocator's rounding.
         inside: what counts against `total × gpu_memory_utilization`; None where the log shows neither the GPU nor its
             total.
         activation: None where it depends on batch limits that the log does not show, and cards like its own differ in.
@@ -213,16 +214,17 @@ def _likely(size: ByteRange) -> int:
 
 def _of_rank(rank: _Rank) -> Prediction:
     overheads, shape = rank.overheads, rank.shape
-    architecture, quantization = rank.checkpoint.architecture, rank.checkpoint.quantization
-    check_split(architecture, quantization, shape.parallelism)
-    parameters = rank_weights(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
-    rounding = weights_rounding(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
-    keep, encoder = experts_keep(rank.checkpoint, shape), tower_memory(architecture, shape)
-    peak = activation_peak(overheads, architecture, shape, experts_keep=keep, encoder=encoder)
+    architecture = rank.checkpoint.architecture
+    check_split(architecture, rank.checkpoint.quantization, shape.parallelism)
+    split, dtype, capability = shape.parallelism, shape.served_dtype, shape.compute_capability
+    parameters = weights_row(rank.checkpoint, split, dtype, capability).bytes.expected
+    rounding = segment_rests(rank.checkpoint, split, dtype, capability, overheads.largest_split)
+    keep, tower = experts_keep(rank.checkpoint, shape), tower_memory(architecture, shape)
+    peak = activation_peak(overheads, architecture, shape, experts_keep=keep, encoder=tower)
     inside, tokens, fits, unknown = _capacity(rank, parameters)
     return Prediction(
         weights=parameters
-        + rotary_tables(architecture, shape)
+        + made_while_loading(overheads, rank.checkpoint, shape, tower)
         + rounding.expected
         + overheads.allocator.bytes.expected,
         activation=_while_profiling(rank, peak) if _knows_batch(rank.case) else None,

@@ -9,13 +9,13 @@ from typing import Any
 from compiler.calibration.file import GRAPHS
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.activation import activation_peak, expert_workspaces, sampler_state
+from compiler.memory.activation import activation_peak, kept_workspace, sampler_state
 from compiler.memory.architecture import Architecture
 from compiler.memory.backends import is_latent
 from compiler.memory.compiling import compile_peak
 from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
-from compiler.memory.server import rotary_tables, tower_memory
+from compiler.memory.server import tower_memory
 from compiler.memory.shape import ServerShape
 from compiler.units import GIB, MIB, ByteRange
 
@@ -92,8 +92,8 @@ def _of_model(
         expected = activation_peak(overheads, architecture, shape, encoder=tower_memory(architecture, shape)).expected
         values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
     if "consumed" in log.figures and "non_torch" not in log.figures:
-        kept = sampler_state(overheads, architecture, shape) + expert_workspaces(architecture, shape)
-        beside = log.figures["consumed"] - log.figures["weights"] - kept - rotary_tables(architecture, shape)
+        kept = sampler_state(overheads, architecture, shape) + kept_workspace(architecture, shape, experts=True)
+        beside = log.figures["consumed"] - log.figures["weights"] - kept
         values[_growth(log)] = max(0, beside)
     limit = capture_limit(architecture, capability)
     sizes = capture_sizes(log.max_num_seqs, log.max_num_batched_tokens, limit=limit)

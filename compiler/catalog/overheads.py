@@ -83,6 +83,10 @@ class GpuOverheads:
         workspaces_kept: whether MoE workspaces stay allocated after a layer has run (vllm/v1/worker/workspace.py).
         fragmentation: the largest part of the activation peak, as 1/n, that torch's allocator holds in pieces besides
             it: vLLM counts allocated bytes, and runs the sampler again when the KV cache is there.
+        videos_run_ahead: whether rotary tables of models that count positions by tokens are as long as for other
+            models that read videos (before vllm/model_executor/models/qwen3_vl.py:mrope_positions_factor).
+        largest_split: a larger tensor keeps what is left of its segment while weights are loaded; None: none does
+            (vllm/v1/worker/gpu_worker.py:_scoped_allocator_max_split).
         blas_in_profile: whether cuBLAS's workspace is allocated in the profile run, not before it.
         calibration: of the file whose measurements replaced constants; empty where none did.
     """
@@ -110,6 +114,8 @@ class GpuOverheads:
     workspaces_kept: bool
     blas_in_profile: bool
     fragmentation: int
+    videos_run_ahead: bool = False
+    largest_split: int | None = None
     activation_correction: Overhead | None = None
     calibration: str = ""
 
@@ -234,6 +240,7 @@ GPU_0_19 = GpuOverheads(
     workspaces_kept=True,
     blas_in_profile=True,
     fragmentation=4,
+    videos_run_ahead=True,
 )
 
 GPU_0_33 = GpuOverheads(
@@ -279,6 +286,7 @@ GPU_0_33 = GpuOverheads(
     blas_in_profile=True,
     # The profile run keeps large blocks whole (gpu_worker.py:_scoped_allocator_max_split).
     fragmentation=4,
+    largest_split=20 * MIB,
 )
 
 # Releases that stackc does not compile for, so that old logs can be read: what is known to differ from 0.19.
@@ -294,12 +302,13 @@ _SORTING = replace(
     graphs_large=_GRAPHS_WIDE,
     graphs_shared=_GRAPHS_WIDE,
 )
-_CHARGING = replace(GPU_0_19, graphs_in_budget=True)
+_CHARGING = replace(GPU_0_19, graphs_in_budget=True, largest_split=20 * MIB)
 _HISTORY: tuple[tuple[tuple[int, int], GpuOverheads], ...] = (
     ((0, 0), _SORTING),
     ((0, 17), GPU_0_19),
     ((0, 21), _CHARGING),
-    ((0, 28), GPU_0_33),
+    ((0, 28), replace(GPU_0_33, videos_run_ahead=True)),
+    ((0, 32), GPU_0_33),
 )
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.architecture import Architecture, Experts, LatentCache, Module
+from compiler.memory.architecture import Architecture, Experts, Module
+from compiler.memory.backend_rules import Device
 from compiler.memory.encoder_budget import EncoderMemory
 from compiler.memory.latent import (
     expanded_context_bytes,
     indexer_logits_bytes,
     indexer_workspace_bytes,
+    packed_workspace_bytes,
     triton_workspace_bytes,
 )
 from compiler.memory.layouts import SERVED_BYTES
@@ -65,7 +67,7 @@ def activation_peak(
     kept = kept_workspace(architecture, shape, experts=experts_keep) if keeps else 0
     blas = blas_workspace(shape.compute_capability) if overheads.blas_in_profile else 0
     # Hidden states and residual go from stage to stage.
-    passed = 2 * _hidden(architecture, shape) if shape.pipeline_parallel_size > 1 else 0
+    passed = 2 * _hidden(architecture, shape) * architecture.streams if shape.pipeline_parallel_size > 1 else 0
     tower, outputs = (encoder.tower, encoder.outputs) if encoder is not None else (_NOTHING, _NOTHING)
     more = blas + passed
     peak = ByteRange(
@@ -93,8 +95,10 @@ def _forward(overheads: GpuOverheads, architecture: Architecture, shape: ServerS
     experts = 0 if overheads.workspaces_kept else expert_workspaces(architecture, shape)
     # Gate and up are one tensor, alive beside their product.
     widest = max(3 * mlp, _attention(architecture, shape), experts, latent_context(architecture, shape))
-    # The layer's input, the residual, the attention's output and the next layer's input.
-    return max(2 * mlp, experts // 2) + 2 * hidden, widest + 4 * hidden, widest + mlp // 2 + 6 * hidden
+    # The layer's input, the residual, the attention's output and the next residual.
+    streams = hidden * architecture.streams
+    low = max(2 * mlp, experts // 2) + hidden + streams
+    return low, widest + 2 * (hidden + streams), widest + mlp // 2 + 2 * hidden + 4 * streams
 
 
 def _mlp(architecture: Architecture, shape: ServerShape) -> int:
@@ -160,8 +164,6 @@ def _workspaces(module: Experts, shape: ServerShape) -> int:
 
 def latent_context(architecture: Architecture, shape: ServerShape, block_size: int = 16) -> int:
     """Keys and values that MLA expands from latents in the profile run, beside an indexer's scores."""
-    if not latent_width(architecture):
-        return 0
     expanded = expanded_context_bytes(
         architecture,
         shape.parallelism,
@@ -176,25 +178,24 @@ def latent_context(architecture: Architecture, shape: ServerShape, block_size: i
 def kept_workspace(architecture: Architecture, shape: ServerShape, *, experts: bool) -> int:
     """The buffer that experts, MLA's decoding and a sparse indexer share: what the largest of them asks for."""
     sizes = [expert_workspaces(architecture, shape) if experts else 0]
-    if latent_width(architecture):
-        sizes.append(indexer_workspace_bytes(architecture, max_model_len=shape.max_model_len))
-        if shape.compute_capability is not None and shape.compute_capability[0] not in _NO_TRITON_LATENTS:
-            sizes.append(
-                triton_workspace_bytes(
-                    architecture,
-                    shape.parallelism,
-                    max_model_len=shape.max_model_len,
-                    max_num_seqs=shape.max_num_seqs,
-                    processors=processors(shape)[0],
-                )
+    length, capability = shape.max_model_len, shape.compute_capability
+    sizes.append(indexer_workspace_bytes(architecture, max_model_len=length))
+    if capability is None:
+        return max(sizes)
+    device = Device(capability, shape.served_dtype, "auto", shape.tensor_parallel_size)
+    tokens = shape.max_num_batched_tokens
+    sizes.append(packed_workspace_bytes(architecture, device, max_model_len=length, max_num_batched_tokens=tokens))
+    if device.major not in _NO_TRITON_LATENTS:
+        sizes.append(
+            triton_workspace_bytes(
+                architecture,
+                shape.parallelism,
+                max_model_len=length,
+                max_num_seqs=shape.max_num_seqs,
+                processors=processors(shape)[0],
             )
+        )
     return max(sizes)
-
-
-def latent_width(architecture: Architecture) -> int:
-    """Elements of a latent vector; 0 for a model without MLA."""
-    caches = (cache for layer in architecture.kinds for cache in layer.caches)
-    return max((cache.width for cache in caches if isinstance(cache, LatentCache)), default=0)
 
 
 def blas_workspace(capability: tuple[int, int] | None) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from compiler.memory.rotary_table import RotaryTable
+
 
 class Split(Enum):
     """Which dimension of a module's weights tensor parallelism divides (vllm/model_executor/layers/linear.py)."""
@@ -189,6 +191,7 @@ class PackedCache:
         ratio: tokens that one entry stands for.
         window: tokens that are kept; None for all.
         block: tokens of a block where it is fixed; None: the backend's.
+        topk: entries that an indexer picks by its keys here.
     """
 
     role: str
@@ -196,6 +199,7 @@ class PackedCache:
     ratio: int = 1
     window: int | None = None
     block: int | None = None
+    topk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +283,8 @@ class Encoder:
         split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
         item: the largest item of a prompt.
         batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+        pixels: of one patch, in all channels and frames, which are held while the tower runs; 0 where not known.
+        rotates: whether queries and keys are joined and rotated, beside which they stay as they were.
     """
 
     modules: tuple[Module, ...]
@@ -290,6 +296,8 @@ class Encoder:
     item: ItemSize
     split: bool = True
     batch_elements: int = 0
+    pixels: int = 0
+    rotates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,11 +316,15 @@ class Architecture:
         drafting: layers for speculative decoding (MTP) that checkpoints may hold after the decoder's own; not served.
         drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
+        streams: hidden states that run side by side from layer to layer.
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
         tie_word_embeddings: the output head is the embedding table.
+        presumes_tie: it is so only by the default of a composed config's class, where the language model's own class
+            has none: checkpoints of such hold an output head, and the engine keeps what differs from the embeddings.
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
+        rotary: tables of rotary positions, each once.
         pooling: it gives embeddings or scores, and generates nothing.
         renames: starts of names, as checkpoints spell them and as the engine and this architecture do.
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
@@ -336,10 +348,13 @@ class Architecture:
     tie_word_embeddings: bool
     max_model_len: int
     checkpoint_dtype: str
+    rotary: tuple[RotaryTable, ...]
     everywhere: tuple[Module, ...] = ()
     encoders: tuple[Encoder, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
+    streams: int = 1
+    presumes_tie: bool = False
     drafting: tuple[Layer, ...] = ()
     drafting_prefixes: tuple[str, ...] = ()
     pooling: bool = False

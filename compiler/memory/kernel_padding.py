@@ -1,7 +1,7 @@
-"""What kernels of other GPUs add to the parameters as they are created on Hopper.
+"""What kernels of other GPUs make of the parameters that Hopper's take as they are.
 
 The layouts of compiler/memory/layouts.py and expert_layouts.py are those that vLLM 0.33.0 answers for on compute
-capability 9.0.
+capability 9.0. What is padded or widened is made so before the weights are loaded, and logs count it with them.
 """
 
 from __future__ import annotations
@@ -9,59 +9,39 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear
-from compiler.memory.expert_layouts import ExpertShape, expert_parameters
-from compiler.memory.packing import Packing, Quantization
-from compiler.memory.shape import ServerShape
-from compiler.memory.weights import expert_shape
+from compiler.memory.packing import Quantization, Uniform
+from compiler.memory.parallelism import Parallelism
 
-# Marlin and TRT-LLM (mxfp4_round_up_hidden_size_and_intermediate_size in fused_moe/oracle/mxfp4.py).
-_HIDDEN_TILE, _WIDTH_TILE = 256, 128
-_PADDED = "gpt-oss-mxfp4"
 _HOPPER = 9
+# Hopper's Triton kernel takes gpt-oss as it is. Marlin (7.5 to 8.9 and 12.x) and TRT-LLM (10.x) want the tiles of other
+# MXFP4 models (select_mxfp4_moe_backend and mxfp4_round_up_hidden_size_and_intermediate_size in
+# fused_moe/oracle/mxfp4.py).
+_NARROW, _WIDE = "gpt-oss-mxfp4", "mxfp4"
 # Elsewhere GateLinear keeps a router that computes in float32 as float32 (fused_moe/router/gate_linear.py).
 _FLOAT32_ROUTERS, _NARROW_ROUTERS_ON, _WIDENING = "NemotronH", (9, 10), 2
 
 
-def kernel_padding(architecture: Architecture, quantization: Quantization | None, shape: ServerShape) -> int:
-    """Bytes on one rank beyond its parameters on Hopper; none on Hopper itself and on CPUs."""
-    if shape.compute_capability is None or shape.compute_capability[0] == _HOPPER:
-        return 0
+def fitted(quantization: Quantization | None, capability: tuple[int, int] | None) -> Quantization | None:
+    """The quantization whose layouts a GPU's kernels want of this checkpoint; its own on Hopper and on CPUs."""
     packing = quantization.experts if quantization is not None else None
-    layers = (architecture.layers[index] for index in shape.parallelism.layers(architecture.num_layers))
-    known: dict[int, int] = {}
-    total = 0
-    for layer in layers:
-        if id(layer) not in known:
-            known[id(layer)] = _experts(layer, packing, shape) + _routers(architecture, layer, shape)
-        total += known[id(layer)]
-    return total
+    if quantization is None or packing is None or packing.style != _NARROW:
+        return quantization
+    if capability is None or capability[0] == _HOPPER:
+        return quantization
+    wide = replace(packing, style=_WIDE)
+    return replace(quantization, experts=wide, chooser=Uniform(None, wide))
 
 
-def _experts(layer: Layer, packing: Packing | None, shape: ServerShape) -> int:
-    if packing is None or packing.style != _PADDED:
+def widened_routers(architecture: Architecture, parallelism: Parallelism, capability: tuple[int, int] | None) -> int:
+    """Bytes on one rank by which routers are wider than Hopper's; none on CPUs."""
+    if capability is None or capability[0] in _NARROW_ROUTERS_ON:
         return 0
-    total = 0
-    for module in layer.modules:
-        if isinstance(module, Experts):
-            kept = expert_shape(module, shape.parallelism)
-            inputs, width = _up(kept.inputs, _HIDDEN_TILE), _up(kept.intermediate, _WIDTH_TILE)
-            padded = replace(kept, inputs=inputs, intermediate=width)
-            total += _bytes(padded, packing, shape) - _bytes(kept, packing, shape)
-    return total
-
-
-def _bytes(experts: ExpertShape, packing: Packing, shape: ServerShape) -> int:
-    return sum(parameter.loaded_bytes(shape.served_dtype) for parameter in expert_parameters(experts, packing))
-
-
-def _routers(architecture: Architecture, layer: Layer, shape: ServerShape) -> int:
-    assert shape.compute_capability is not None  # noqa: S101  kernel_padding leaves CPUs out
-    if not architecture.name.startswith(_FLOAT32_ROUTERS) or shape.compute_capability[0] in _NARROW_ROUTERS_ON:
+    if not architecture.name.startswith(_FLOAT32_ROUTERS):
         return 0
+    return sum(_routers(architecture.layers[index]) for index in parallelism.layers(architecture.num_layers))
+
+
+def _routers(layer: Layer) -> int:
     counts = {module.count for module in layer.modules if isinstance(module, Experts)}
     routers = (module for module in layer.modules if isinstance(module, Linear) and not module.quantized)
     return sum(router.outputs * router.inputs * _WIDENING for router in routers if router.outputs in counts)
-
-
-def _up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit

@@ -20,7 +20,7 @@ from compiler.units import GIB
 from tests.conftest import ROOT
 from tests.unit.test_hybrid import QWEN3_NEXT
 from tests.unit.test_memory import LLAMA_8B
-from tests.unit.test_memory_vision import QWEN3_VL_2B
+from tests.unit.test_memory_vision import QWEN3_VL_2B, QWEN3_VL_8B
 
 STARTED = {
     "id": "started", "model": "meta-llama/Llama-3.1-8B-Instruct", "vllm_version": "0.19.0", "engine": "V1",
@@ -317,3 +317,12 @@ def test_several_files_are_read_as_one(hub: Path, tmp_path: Path) -> None:
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert output.startswith("2 start-ups judged, 0 not")
     assert json.loads(output.splitlines()[-1])["weights"]["n"] == 2
+
+
+def test_a_tower_that_a_note_says_was_not_loaded_is_left_out(hub: Path) -> None:
+    folder = hub / "models" / "acme__sees"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(QWEN3_VL_8B))
+    note = "weights are those of the language model only (the tower of 0.86 GiB is not loaded)"
+    found = replay([case(model="acme/sees"), case(id="text", model="acme/sees", note=note)], hub).judged
+    assert found["started"][1].weights - found["text"][1].weights > GIB

@@ -19,10 +19,12 @@ from compiler.diagnostics import SourceText
 from compiler.memory.context import context_memory
 from compiler.memory.read import read_architecture
 from compiler.memory.server import non_torch_growth
-from compiler.units import GIB
+from compiler.units import GIB, MIB
 from tests.conftest import ROOT
 from tests.unit.test_memory import QWEN3_8B
 from tests.unit.test_overheads import shape_of
+
+MARGIN = MIB
 
 # A start-up of Qwen3-8B on an H100, as vLLM 0.19.0 words it.
 LOG = """\
@@ -64,6 +66,22 @@ def test_every_figure_of_a_log_is_read() -> None:
     rest = unexplained(log)
     assert rest is not None
     assert abs(rest) < 0.02 * GIB
+
+
+@pytest.mark.parametrize("factor", [1.0, 40.0])
+def test_growth_is_what_was_consumed_beyond_weights_which_hold_the_rotary_tables(tmp_path: Path, factor: float) -> None:
+    text = LOG.replace("; non-torch forward increase memory: 0.25GiB", "")
+    text += "DEBUG 04-01 total consumed (from mem_get_info): 15.77 GiB\n"
+    (tmp_path / "server.log").write_text(text)
+    scaled = QWEN3_8B | {"rope_scaling": {"rope_type": "linear", "factor": factor}}
+    (tmp_path / "config.json").write_text(json.dumps(scaled))
+    out = tmp_path / "h100.yaml"
+    arguments = ["calibrate", str(tmp_path / "server.log"), "--gpu", "h100-80gb", "--out", str(out)]
+    result = CliRunner().invoke(cli, [*arguments, "--config", str(tmp_path / "config.json")])
+    assert result.exit_code == 0, result.output
+    calibration, _ = read_calibration(SourceText("h100.yaml", out.read_text()))
+    assert calibration is not None
+    assert calibration.components["non_torch_single"][0].expected == pytest.approx(GIB // 2, abs=MARGIN)
 
 
 def test_a_log_becomes_a_file_that_reads_back(tmp_path: Path) -> None:

@@ -137,9 +137,33 @@ def test_what_loading_took_is_parameters_rotary_tables_and_rounding(
 ) -> None:
     architecture, shape = read_architecture(config), shape_of(ranks=ranks)
     parameters = rank_weights(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
-    rounding = weights_rounding(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
-    loaded = parameters + rotary_tables(architecture, shape) + rounding.expected
+    rounding = weights_rounding(
+        architecture, None, Parallelism(ranks), served_dtype="bfloat16", largest_split=GPU_0_19.largest_split
+    )
+    loaded = parameters + rotary_tables(GPU_0_19, architecture, shape) + rounding.expected
     assert gib(loaded) == pytest.approx(measured, abs=0.006)
+
+
+QWEN_1_5B = QWEN_7B | {
+    "hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2,
+    "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "ranks", "measured"),
+    [(QWEN_7B, 1, 14.29), (QWEN_7B, 2, 7.155), (QWEN_7B, 4, 3.63), (QWEN_1_5B, 1, 2.98)],
+)
+def test_large_tensors_keep_their_segments_where_loading_splits_none(
+    config: dict[str, Any], ranks: int, measured: float
+) -> None:
+    """Logs of builds whose worker sets max_split_size_mb while it loads."""
+    architecture, shape = read_architecture(config), shape_of(ranks=ranks)
+    parameters = rank_weights(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
+    limit = GPU_0_33.largest_split
+    rounding = weights_rounding(architecture, None, Parallelism(ranks), served_dtype="bfloat16", largest_split=limit)
+    loaded = parameters + rotary_tables(GPU_0_33, architecture, shape) + rounding.expected
+    assert gib(loaded) == pytest.approx(measured, abs=0.01)
 
 
 @pytest.mark.parametrize(

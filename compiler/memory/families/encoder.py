@@ -13,7 +13,9 @@ from compiler.memory.architecture import Architecture, Layer, Linear, Module, Sp
 from compiler.memory.config import Config, ConfigError, head_dim_of
 from compiler.memory.families.decoder import gated, layer_norms, plain, projections
 from compiler.memory.families.parts import Heads, dtype_of
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
+from compiler.memory.rotary_table import RotaryTable
 
 _LARGEST_LABELS = 2**20
 
@@ -133,7 +135,14 @@ def _heads(config: Config, hidden: int) -> Heads:
 
 
 def _encoder(
-    name: str, config: Config, layers: tuple[Layer, ...], heads: Heads, width: int, *, around: tuple[Module, ...]
+    name: str,
+    config: Config,
+    layers: tuple[Layer, ...],
+    heads: Heads,
+    width: int,
+    *,
+    around: tuple[Module, ...],
+    rotary: tuple[RotaryTable, ...] = (),
 ) -> Architecture:
     return Architecture(
         name=name,
@@ -150,6 +159,7 @@ def _encoder(
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary,
         layer_prefix="encoder.layer",
         pooling=True,
     )
@@ -190,7 +200,8 @@ def _modernbert(name: str, config: Config, top: tuple[Module, ...]) -> Architect
         *layer_norms(hidden, "embeddings.norm", "final_norm", bias=norm_bias),
         *top,
     )
-    return _encoder(name, config, layers, heads, width, around=around)
+    rotary = rotary_tables(name, config, layers, heads.dim)
+    return _encoder(name, config, layers, heads, width, around=around, rotary=rotary)
 
 
 def nomic_bert(name: str, config: Config) -> Architecture:
@@ -218,4 +229,5 @@ def nomic_bert(name: str, config: Config) -> Architecture:
         *((Table("embeddings.token_type_embeddings", types, hidden),) if types else ()),
         *layer_norms(hidden, "emb_ln"),
     )
-    return _encoder(name, config, (Layer(modules, ()),) * config.layers("n_layer"), heads, width, around=around)
+    layers, rotary = (Layer(modules, ()),) * config.layers("n_layer"), (RotaryTable(max_model_len(config), heads.dim),)
+    return _encoder(name, config, layers, heads, width, around=around, rotary=rotary)

@@ -19,6 +19,7 @@ from compiler.memory.families.latent_parts import (
 )
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, norms
 from compiler.memory.families.parts import head as output_head
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
 
 # vllm/transformers_utils/model_arch_config_convertor.py:is_deepseek_mla. The same code caches whole heads for a model
@@ -163,6 +164,7 @@ def _architecture(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, width),
     )
 
 
