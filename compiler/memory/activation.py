@@ -29,7 +29,7 @@ from compiler.units import MIB, ByteRange
 # "Compute Capabilities", and the vendor's data sheets.
 _PROCESSORS = {
     (7, 0): (84, 2048), (7, 5): (72, 1024), (8, 0): (108, 2048), (8, 6): (84, 1536), (8, 9): (144, 1536),
-    (9, 0): (132, 2048), (10, 0): (148, 2048), (10, 3): (160, 2048), (12, 0): (188, 1536), (12, 1): (48, 1536),
+    (9, 0): (132, 2048), (10, 0): (152, 2048), (10, 3): (160, 2048), (12, 0): (188, 1536), (12, 1): (48, 1536),
 }  # fmt: skip
 _LARGEST = (188, 2048)
 _NOTHING = ByteRange.exact(0)
@@ -39,9 +39,10 @@ _SORT_BYTES = 38
 _NO_TRITON_LATENTS = (9, 10)  # other kernels come first there (vllm/platforms/cuda.py)
 
 
-def processors(capability: tuple[int, int] | None) -> tuple[int, int]:
-    """Multiprocessors of the largest card of a compute capability, and the threads that reside on one."""
-    return _PROCESSORS.get(capability or (0, 0), _LARGEST)
+def processors(shape: ServerShape) -> tuple[int, int]:
+    """Multiprocessors, of the largest card of its compute capability where they are not known, and threads of one."""
+    most, threads = _PROCESSORS.get(shape.compute_capability or (0, 0), _LARGEST)
+    return shape.multiprocessors or most, threads
 
 
 def activation_peak(
@@ -121,7 +122,7 @@ def _sampler(overheads: GpuOverheads, architecture: Architecture, shape: ServerS
     per_logit = sampler.bytes_per_logit
     if sampler.row_buffer and rows < _SORTED_BELOW:
         per_logit = (per_logit[0], _SORT_BYTES, _SORT_BYTES)
-    buffer = min(processors(shape.compute_capability)[0], rows) * architecture.vocab_size * 4
+    buffer = min(processors(shape)[0], rows) * architecture.vocab_size * 4
     kept = buffer if sampler.row_buffer and rows >= _SORTED_BELOW else 0
     # The profile run still holds the hidden states, those of the sampled tokens and the random ones in their place.
     held = _hidden(architecture, shape) + 2 * rows * architecture.hidden_size * width
@@ -193,7 +194,7 @@ def kept_workspace(architecture: Architecture, shape: ServerShape, *, experts: b
                 shape.parallelism,
                 max_model_len=length,
                 max_num_seqs=shape.max_num_seqs,
-                processors=processors(capability)[0],
+                processors=processors(shape)[0],
             )
         )
     return max(sizes)

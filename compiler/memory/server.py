@@ -22,9 +22,10 @@ from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Experts
 from compiler.memory.backend_rules import Device
 from compiler.memory.compressed import compressed_tables
+from compiler.memory.context import NVLINK_SWITCHED, context_memory
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
 from compiler.memory.expert_backends import AUTO, MARLIN
-from compiler.memory.graphs import graph_memory
+from compiler.memory.graphs import graph_memory, graph_overhead
 from compiler.memory.kernel_padding import fitted, widened_bytes
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.latent import (
@@ -50,7 +51,6 @@ from compiler.units import ByteRange
 
 _HOPPER = 9
 _ONE_KERNEL = ("gpt-oss-mxfp4", "ct-mxfp4")
-_NVLINK_SWITCHED = (9, 10)
 _SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides
 
 
@@ -165,7 +165,7 @@ def gpu_rows(
 ) -> tuple[LedgerRow, ...]:
     """Rows of a server on a GPU, in the order in which it takes the memory."""
     architecture = checkpoint.architecture
-    context = overheads.context_single if shape.ranks == 1 else overheads.context_parallel
+    context = context_memory(overheads, shape)
     graphs = RowKind.CUDA_GRAPHS if overheads.graphs_in_budget else RowKind.OUTSIDE
     late, late_source = _late_allocations(overheads, architecture, shape, layout)
     non_torch = non_torch_growth(overheads, architecture, shape)
@@ -190,7 +190,7 @@ def gpu_rows(
             "CUDA graphs",
             graph_memory(overheads, architecture, shape),
             Basis.ESTIMATE,
-            f"captured sizes × layers; {overheads.graphs.source}",
+            f"captured sizes × layers; {graph_overhead(overheads, architecture, shape).source}",
         ),
         LedgerRow(RowKind.OUTSIDE, "allocated after KV sizing", late, Basis.ESTIMATE, late_source),
         LedgerRow(
@@ -314,13 +314,13 @@ def _rotary_dtype(table: RotaryTable, shape: ServerShape) -> str:
 def non_torch_growth(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:
     """Memory outside torch's allocator that appears while profiling: kernels, their stacks, NCCL's buffers."""
     if shape.tensor_parallel_size * shape.data_parallel_size > 1:
-        fast = shape.compute_capability is not None and shape.compute_capability[0] in _NVLINK_SWITCHED
+        fast = shape.compute_capability is not None and shape.compute_capability[0] in NVLINK_SWITCHED
         return overheads.non_torch_nvlink if fast else overheads.non_torch_pcie
     if shape.pipeline_parallel_size > 1:
         return overheads.non_torch_pipeline
     if not overheads.stack[2] or architecture.pooling:
         return overheads.non_torch_single
-    multiprocessors, threads = processors(shape.compute_capability)
+    multiprocessors, threads = processors(shape)
     odd = architecture.vocab_size % _SPECIALIZED != 0
     per_thread = overheads.stack_odd_vocabulary if odd else overheads.stack
     stack = ByteRange(*(each * multiprocessors * threads for each in per_thread))

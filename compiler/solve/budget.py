@@ -173,7 +173,8 @@ def _left_for_kv(device: Device, here: Iterable[Tenant], measure: Measure, block
     """What nobody asked for is taken from a memory that the CPU uses too only where it is proven to be free."""
     counted = _high if shares_memory(device.capability) else measure
     used = sum(
-        counted(tenant.stage.fixed) + blocks[tenant.demand.service] * tenant.stage.layout.bytes_per_block
+        counted(tenant.stage.fixed)
+        + sum(counted(row.bytes) for row in tenant.stage.cache_rows(blocks[tenant.demand.service]))
         for tenant in here
     )
     return device.usable - used - device.total * HEADROOM_PERMILLE // 1000
@@ -199,15 +200,15 @@ def _gain(assignment: Assignment, left: list[int], shares: list[int], most: int)
     return max(0, min(offers))
 
 
-def _kv_row(tenant: Tenant, blocks: int) -> LedgerRow:
+def _cache_rows(tenant: Tenant, blocks: int) -> tuple[LedgerRow, ...]:
     needed = max(tenant.demand.useful_blocks, tenant.demand.required_blocks)
-    return tenant.stage.kv_row(blocks, prefixes=max(0, blocks - needed))
+    return tenant.stage.cache_rows(blocks, prefixes=max(0, blocks - needed))
 
 
 def _ledger(index: int, placed: Placed, blocks: Mapping[str, int]) -> DeviceLedger:
     device = placed.devices[index]
     servers = tuple(
-        ServerLedger(tenant.demand.service, (*tenant.stage.rows, _kv_row(tenant, blocks[tenant.demand.service])))
+        ServerLedger(tenant.demand.service, (*tenant.stage.rows, *_cache_rows(tenant, blocks[tenant.demand.service])))
         for tenant in placed.tenants[index]
     )
     return DeviceLedger(index, device.total, device.total_source, device.reserve, servers)

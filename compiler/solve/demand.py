@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
@@ -10,6 +10,7 @@ from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, StateCache, served_dtype
 from compiler.memory.backends import is_latent
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.compiling import beyond_activation, compile_peak, compile_row
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
@@ -25,13 +26,18 @@ from compiler.units import ByteRange, total
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What the services share: a GPU of the node, or the memory of a CPU node."""
+    """What the services share: a GPU of the node, or the memory of a CPU node.
+
+    Attributes:
+        multiprocessors: of the GPU or its slice; None where only its memory and compute capability are given.
+    """
 
     title: str
     total: int
     total_source: str
     reserve: int
     capability: tuple[int, int] | None
+    multiprocessors: int | None = None
 
     @property
     def usable(self) -> int:
@@ -55,17 +61,27 @@ class Stage:
         assumed: its model has no formulas, and is bounded from above.
         rows: everything but the KV cache.
         fixed: bytes of these rows.
+        compiling: bytes beyond `fixed` that a start takes before it has a KV cache, and no longer when it has one.
         required: bytes with the smallest KV cache that keeps the promise.
     """
 
     layout: KvLayout
     rows: tuple[LedgerRow, ...]
     fixed: ByteRange
+    compiling: ByteRange
     required: ByteRange
     assumed: bool = False
 
-    def kv_row(self, blocks: int, prefixes: int = 0) -> LedgerRow:
-        """The ledger row of a KV cache of that many blocks, of which `prefixes` are more than requests could fill."""
+    def cache_rows(self, blocks: int, prefixes: int = 0) -> tuple[LedgerRow, ...]:
+        """The ledger rows of a KV cache of that many blocks: itself, and what compiling takes more than it.
+
+        Args:
+            prefixes: how many of the blocks are more than requests could fill.
+        """
+        more, cache = compile_row(self.compiling, blocks * self.layout.bytes_per_block), self._kv_row(blocks, prefixes)
+        return (cache,) if more is None else (more, cache)
+
+    def _kv_row(self, blocks: int, prefixes: int) -> LedgerRow:
         size, tokens = self.layout.bytes_per_block, self.layout.block_size
         source = f"{blocks} blocks of {tokens} tokens × {size} bytes, vllm/v1/kv_cache_interface.py"
         if prefixes:
@@ -171,8 +187,11 @@ def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout:
     rows = fixed_rows(release, checkpoint, shape, layout)
     assumed = checkpoint.architecture.assumed
     rows = tuple(row.as_assumed() for row in rows) if assumed else rows
-    fixed = total(row.bytes for row in rows)
-    return Stage(layout, rows, fixed, fixed + ByteRange.exact(blocks * layout.bytes_per_block), assumed)
+    fixed, compiling = total(row.bytes for row in rows), ByteRange.exact(0)
+    if release.gpu is not None:
+        compiling = beyond_activation(compile_peak(checkpoint.architecture, shape), rows)
+    stage = Stage(layout, rows, fixed, compiling, fixed, assumed)
+    return replace(stage, required=fixed + total(row.bytes for row in stage.cache_rows(blocks)))
 
 
 def _largest(stages: tuple[Stage, ...]) -> ByteRange:
@@ -265,6 +284,7 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         expert_parallel=terms.expert_parallel,
         moe_backend=terms.moe_backend,
         attention_backend=terms.attention_backend,
+        multiprocessors=device.multiprocessors,
     )
 
 
