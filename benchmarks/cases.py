@@ -62,6 +62,12 @@ class Case:
         return bool(re.search(r"share|second instance|another process|other process", str(self.data.get("note", ""))))
 
     @property
+    def spreads_uncounted(self) -> bool:
+        """Whether a note speaks of data or expert parallelism, and no field has its degree."""
+        counted = any(key in self.data for key in ("data_parallel_size", "expert_parallel"))
+        return not counted and bool(re.search(r"\b(DP|EP)\b", str(self.data.get("note", ""))))
+
+    @property
     def warm(self) -> bool:
         """Whether a note says that what it runs was compiled before."""
         return bool(re.search(r"\bwarm\b", str(self.data.get("note", ""))))

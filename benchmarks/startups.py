@@ -96,6 +96,8 @@ def predict(case: Case, hub: Path) -> Prediction:
     """
     if case.data.get("lora_speculative"):
         raise UnjudgedError("LoRA or speculative decoding")
+    if case.spreads_uncounted:
+        raise UnjudgedError("ranks of data or expert parallelism that the case does not count")
     checkpoint = _checkpoint(case, hub)
     overheads = charging_overheads(case.number, dense=_is_dense(checkpoint.architecture))
     if overheads is None:
@@ -338,14 +340,16 @@ def _capacity(rank: _Rank, parameters: int) -> tuple[ByteRange | None, float | N
     outside = total(row.bytes for row in rows if row.kind is RowKind.OUTSIDE)
     least = _least_blocks(rank, layout) * layout.bytes_per_block
     requested = requested_of(case)
+    one = layout.blocks_for(concurrency=1, length=case.count("max_model_len", 1)) * layout.bytes_per_block
     if requested is None:
-        one = layout.blocks_for(concurrency=1, length=case.count("max_model_len", 1)) * layout.bytes_per_block
         default = int(memory * rank.rules.utilization)
         fits = _verdict(default, memory - default, inside, outside, least) == "fits"
         # Else only what holds for every utilization can be said.
         impossible = inside.low + outside.low + one > memory
         return inside, None, "fits" if fits else "unfit" if impossible else None, "the log shows no utilization"
-    fits = _verdict(requested, memory - requested, inside, outside, least)
+    fits: str | None = _verdict(requested, memory - requested, inside, outside, least)
+    if fits == "unfit" and "max_model_len" not in case.data and inside.low + one <= requested:
+        fits = None  # nobody says that the longest request was as long as the model allows
     if layout.bytes_per_block == 0:
         return inside, None, fits, "the model has no KV cache"
     blocks = max(0, requested - inside.expected) // layout.bytes_per_block

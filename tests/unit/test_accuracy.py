@@ -131,6 +131,21 @@ def test_an_unknown_utilization_proves_nothing(hub: Path) -> None:
     assert safety(found)["said_unfit_started"] == 0
 
 
+def test_a_length_that_the_log_does_not_show_refuses_nothing(hub: Path) -> None:
+    """By its config.json alone one request would need 128K tokens, and the server was surely told of fewer."""
+    small = {"gpu": "a card", "gpu_total_gib": 24.0, "max_num_seqs": 8, "max_num_batched_tokens": 2048}
+    assert replay([case(**small, max_model_len=131072)], hub).judged["started"][1].fits == "unfit"
+    assert replay([case(**small, max_model_len=None)], hub).judged["started"][1].fits is None
+    tiny = small | {"gpu_total_gib": 12.0}
+    assert replay([case(**tiny, max_model_len=None)], hub).judged["started"][1].fits == "unfit"
+
+
+@pytest.mark.parametrize("note", ["DP+EP over nodes", "run with DP 8"])
+def test_ranks_that_are_not_counted_are_not_judged(hub: Path, note: str) -> None:
+    assert "does not count" in replay([case(note=note)], hub).unjudged["started"]
+    assert not replay([case(note=note, data_parallel_size=2)], hub).unjudged
+
+
 def test_the_object_has_what_readers_expect(hub: Path) -> None:
     found = result(replay([case(), case(id="other", model="nobody/nothing")], hub), hub)
     for component in ("weights", "activation", "non_torch", "kv_tokens"):
