@@ -49,7 +49,7 @@ def check_rope(rope: Config) -> None:
         raise ConfigError(
             f"`{rope.path}rope_type` is {str(kind)[:_SHOWN]} and `type` {str(legacy)[:_SHOWN]}: vLLM takes one of them"
         )
-    named = _type_of(rope)
+    named = type_of(rope)
     if named not in _TYPES:
         raise ConfigError(f"`{rope.path}rope_type` is {named[:_SHOWN]}: vLLM has no rotary positions of this type")
     check_keys(rope, _TYPES[named])
@@ -62,9 +62,25 @@ def check_type(rope: Config, taken: Collection[str]) -> None:
     Raises:
         ConfigError: with the type and those that are taken.
     """
-    if (named := _type_of(rope)) not in taken:
+    if (named := type_of(rope)) not in taken:
         told = f"`{rope.path}rope_type` must be {' or '.join(taken)} in this model"
         raise ConfigError(f"{told}, not {named[:_SHOWN]}")
+
+
+def check_sections(rope: Config, head_dim: int) -> None:
+    """Refuse positions of several dimensions that are not those of a head (rotary_embedding/mrope.py:MRotaryEmbedding).
+
+    Raises:
+        ConfigError: the sections are no numbers, or have another sum.
+    """
+    _check_share(rope, "partial_rotary_factor")
+    sections = rope.items("mrope_section")
+    if not sections:
+        return
+    turned = int(head_dim * rope.data.get("partial_rotary_factor", 1)) // 2
+    if not all(isinstance(each, int) for each in sections) or sum(sections) != turned:
+        told = f"`{rope.path}mrope_section` must be numbers that give half of the {2 * turned} rotated dimensions"
+        raise ConfigError(f"{told}, not {str(list(sections))[:_SHOWN]}")
 
 
 def check_latent_rope(rope: Config) -> None:
@@ -73,7 +89,7 @@ def check_latent_rope(rope: Config) -> None:
     Raises:
         ConfigError: what that needs is missing.
     """
-    if _type_of(rope) not in _GIVEN_AN_ORIGINAL:
+    if type_of(rope) not in _GIVEN_AN_ORIGINAL:
         check_keys(rope, ("factor", _ORIGINAL))
 
 
@@ -85,15 +101,16 @@ def check_keys(rope: Config, keys: Collection[str]) -> None:
     """
     for key in keys:
         if key not in rope:
-            raise ConfigError(f"`{rope.path}{key}` is missing, positions of type {_type_of(rope)[:_SHOWN]} need it")
+            raise ConfigError(f"`{rope.path}{key}` is missing, positions of type {type_of(rope)[:_SHOWN]} need it")
 
 
 def is_default(rope: Config) -> bool:
     """Whether these positions are the plain ones."""
-    return _type_of(rope) == "default"
+    return type_of(rope) == "default"
 
 
-def _type_of(rope: Config) -> str:
+def type_of(rope: Config) -> str:
+    """The type, by either of its keys; `default` where neither is there."""
     return str(next(rope.first("rope_type", "type"), "default"))
 
 

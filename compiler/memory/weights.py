@@ -19,15 +19,17 @@ from compiler.memory.architecture import (
     Split,
     Table,
 )
+from compiler.memory.config import Config, ConfigError
 from compiler.memory.expert_layouts import ExpertShape, expert_parameters
 from compiler.memory.layouts import SERVED_BYTES, Parameter, Projections, linear_parameters
-from compiler.memory.packed import Fused, Packed, rank_layers, rank_modules
+from compiler.memory.packed import Fused, Packed, packed_outside, rank_layers, rank_modules
 from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
 from compiler.memory.quantized import Packing, Quantization
 from compiler.memory.states import check_states
 
 _FLOAT_BYTES = 4
 _WHOLE = Parallelism()
+_HEAD_DTYPES = {"half": "float16", "float": "float32"}
 
 
 def rank_weights(
@@ -177,6 +179,25 @@ def check_layout(architecture: Architecture, quantization: Quantization | None) 
     """
     for packed, _ in rank_modules(architecture, quantization, _WHOLE):
         module_parameters(packed.fused, packed.packing, _WHOLE)
+
+
+def check_head(architecture: Architecture, quantization: Quantization | None, config: Config) -> None:
+    """Refuse a quantized output head that is to compute in another dtype (layers/logits_processor.py:_apply_head).
+
+    Args:
+        config: the file.
+
+    Raises:
+        ConfigError: with the dtype.
+    """
+    asked = config.text("head_dtype", default="model").lower()
+    if _HEAD_DTYPES.get(asked, asked) in ("model", architecture.checkpoint_dtype) or architecture.pooling:
+        return
+    for packed in packed_outside(architecture, quantization, _WHOLE):
+        if packed.packing is not None and any(isinstance(module, Table) for module in packed.fused.modules):
+            raise ConfigError(
+                f"`head_dtype` is {asked[:40]}, and vLLM computes a quantized output head in no other dtype"
+            )
 
 
 def check_split(architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism) -> None:

@@ -23,7 +23,7 @@ from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
-from compiler.memory.weights import check_layout
+from compiler.memory.weights import check_head, check_layout
 from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.kernels import kernel_refusal
 from compiler.solve.limits import limit_refusal
@@ -134,7 +134,7 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     )
     if isinstance(quantization, Refusal):
         return quantization
-    layout = _read(candidate, rules, f"layout {task}", lambda: check_layout(architecture, quantization))
+    layout = _read(candidate, rules, f"layout {task}", lambda: _check_layout(facts, architecture, quantization))
     if isinstance(layout, Refusal):
         return layout
     reason = why_not_attended(architecture, quantization, rules.capability)
@@ -152,6 +152,11 @@ def _served_as(candidate: Candidate) -> str:
 
 def _tokens(candidate: Candidate) -> tuple[str, ...]:
     return scoring_tokens(candidate.spec, candidate.name, candidate.facts)
+
+
+def _check_layout(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> None:
+    check_layout(architecture, quantization)
+    check_head(architecture, quantization, Config(facts.config))
 
 
 @lru_cache(maxsize=256)

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.refusals.reached import model_modules, own_modules
 
-FOLDERS = {
+_LAYERS = (
+    "activation.py",
+    "attention",
+    "conv.py",
+    "fused_moe/layer.py",
+    "fused_moe/router/router_factory.py",
+    "fused_moe/router/grouped_topk_router.py",
+    "layernorm.py",
+    "linear.py",
+    "logits_processor.py",
+    "mamba/abstract.py",
+    "mamba/checkpoint.py",
+    "mamba/gdn",
+    "mamba/mamba_mixer.py",
+    "mamba/mamba_mixer2.py",
+    "mamba/mamba_utils.py",
+    "mamba/short_conv.py",
+    "mla.py",
+    "pooler",
+    "rotary_embedding",
+    "vocab_parallel_embedding.py",
+)
+FOLDERS: Mapping[str, str | tuple[str, ...]] = {
     "config": "config",
     "arg_utils": "engine/arg_utils.py",
     "worker": "v1/worker",
     "core": "v1/core",
     "models": "model_executor/models",
     "packages": "models",
+    "layers": tuple(f"model_executor/layers/{name}" for name in _LAYERS),
 }
 """Part of the table → what it covers, below `vllm/`."""
 
@@ -53,8 +76,9 @@ def sites_of(part: str, package: Path) -> tuple[Site, ...]:
     Args:
         package: the folder `vllm` of the release.
     """
-    top = package / FOLDERS[part]
-    files = [top] if top.is_file() else sorted(top.rglob("*.py"))
+    places = FOLDERS[part]
+    tops = [package / place for place in ([places] if isinstance(places, str) else places)]
+    files = [file for top in tops for file in ([top] if top.is_file() else sorted(top.rglob("*.py")))]
     if part == "models":
         reached = model_modules(package)
         files = [file for file in files if file in reached]

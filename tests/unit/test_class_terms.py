@@ -16,15 +16,15 @@ from compiler.memory.config import Config as Keys
 from compiler.memory.config import ConfigError
 from compiler.memory.families.vision_native import kimi_k25_tower
 from compiler.memory.families.vision_others import phi3_vision_tower
-from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.packing import read_quantization
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split
+from compiler.memory.weights import check_head
 from compiler.solve.support import why_not_wrapped
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
-from tests.unit.test_hybrid import GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, QWEN3_NEXT
-from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
-from tests.unit.test_memory_latent import GLM_FLASH, MINICPM3, V2_LITE, V3, V4_FLASH
+from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, OLMO_HYBRID, QWEN3_NEXT
+from tests.unit.test_memory import LLAMA_8B, QWEN3_8B, QWEN_32B
+from tests.unit.test_memory_latent import MINICPM3, V2_LITE, V3, V4_FLASH
 from tests.unit.test_memory_moe import (
     ERNIE,
     GPT_OSS,
@@ -54,8 +54,6 @@ def dense(name: str, **more: Any) -> Config:
 
 GPT2 = dense("GPT2LMHeadModel", n_positions=1024)
 GPTJ = dense("GPTJForCausalLM", rotary_dim=64, num_key_value_heads=16)
-PHI3 = dense("Phi3ForCausalLM", model_type="phi3")
-FACTORS = {"short_factor": [1.0] * 32, "long_factor": [2.0] * 32}
 NOMIC: Config = {
     "architectures": ["NomicBertModel"], "model_type": "nomic_bert", "n_embd": 768, "n_inner": 3072, "n_layer": 12,
     "n_head": 12, "vocab_size": 30528, "activation_function": "swiglu", "qkv_proj_bias": False, "mlp_fc1_bias": False,
@@ -154,7 +152,7 @@ def test_minimax_m3_has_an_activation_of_its_own() -> None:
 
 @pytest.mark.parametrize(("bound", "fits"), [(-5, True), (-0.5, True), (0, False), (-6, False), ("x", False)])
 def test_gates_of_kimi_have_a_bound(bound: object, fits: bool) -> None:
-    linear = KIMI_LINEAR["linear_attn_config"] | {"use_full_rank_gate": True, "gate_lower_bound": bound}
+    linear = KIMI_LINEAR["linear_attn_config"] | {"gate_lower_bound": bound}
     if fits:
         read_architecture(KIMI_LINEAR | {"linear_attn_config": linear})
     else:
@@ -197,6 +195,17 @@ def test_experts_alone_take_no_activation_of_the_config() -> None:
         (QWEN3_8B, {"max_window_layers": 28, "use_sliding_window": True, "sliding_window": 4096}),
         (LLAVA, {"vision_feature_select_strategy": "first"}),
         (GPT_OSS, {"layer_types": ["full_attention"]}),
+        (V3, {"n_group": None}),
+        (V3, {"n_group": 7}),
+        (GLM_AIR, {"topk_group": None}),
+        (OLMO_HYBRID, {"linear_use_gate": False}),
+        (NEMOTRON_NANO, {"mlp_hidden_act": "quick_gelu"}),
+        (QWEN2, {"layer_types": ["full_attention"]}),
+        (QWEN3_NEXT, {"output_gate_type": "tanh"}),
+        (FALCON_H1, {"mlp_multipliers": [1.0]}),
+        (FALCON_H1, {"ssm_multipliers": [1.0] * 4}),
+        (dense("MuseGlimmerForCausalLM"), {"layer_rope_theta": [1e4]}),
+        (dense("SmolLM3ForCausalLM", model_type="smollm3"), {"no_rope_layers": [1, 0]}),
     ],
     ids=lambda value: next(iter(value)) if "architectures" not in value else value["architectures"][0],
 )
@@ -266,123 +275,71 @@ def test_scores_that_are_made_of_the_output_head(change: Config, words: str) -> 
         read_architecture(scoring | change)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sbert_ce_default_activation_function": "os.system"},
+        {"sentence_transformers": {"activation_fn": "sklearn.softmax"}},
+    ],
+)
+def test_scores_are_made_by_modules_of_torch_alone(change: Config) -> None:
+    scoring = BERT | {"architectures": ["BertForSequenceClassification"]}
+    read_architecture(scoring | {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"})
+    read_architecture(scoring | {"problem_type": "regression"} | change)
+    with pytest.raises(ConfigError, match=r"must be one of torch\.nn\.modules"):
+        read_architecture(scoring | change)
+
+
+def test_a_quantized_output_head_computes_in_the_model_s_dtype() -> None:
+    block = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True, "lm_head": True}
+    packed, bare = (read_quantization("gptq", block | {"lm_head": on}, QWEN_32B) for on in (True, False))
+    architecture = read_architecture(QWEN_32B)
+    wide = Keys(QWEN_32B | {"head_dtype": "float32"})
+    check_head(architecture, bare, wide)
+    check_head(architecture, packed, Keys(QWEN_32B | {"head_dtype": "model"}))
+    with pytest.raises(ConfigError, match="`head_dtype` is float32, and vLLM computes a quantized output head"):
+        check_head(architecture, packed, wide)
+
+
 def test_towers_whose_patches_fill_an_image() -> None:
     with pytest.raises(ConfigError, match=r"`vision_config\.image_size` 340 is not a multiple of patch_size 14"):
         read_architecture(within(LLAVA, "vision_config", image_size=340, patch_size=14))
+
+
+def test_keys_that_a_configuration_class_has_no_default_for() -> None:
+    nemotron = dense("NemotronForCausalLM", model_type="nemotron")
+    with pytest.raises(ConfigError, match="`num_key_value_heads` is missing"):
+        read_architecture({key: value for key, value in nemotron.items() if key != "num_key_value_heads"})
+    vision = within(QWEN3_VL_8B, "text_config", num_experts=8, moe_intermediate_size=512, num_experts_per_tok=2)
+    vision |= {"architectures": ["Qwen3VLMoeForConditionalGeneration"]}
+    read_architecture(within(vision, "text_config", norm_topk_prob=True))
+    with pytest.raises(ConfigError, match=r"`text_config\.norm_topk_prob` is missing"):
+        read_architecture(vision)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "heads"),
+    [
+        ("MistralForCausalLM", "mistral", 8),
+        ("Starcoder2ForCausalLM", "starcoder2", 2),
+        ("LlamaForCausalLM", "llama", 16),
+    ],
+)
+def test_kv_heads_that_a_config_does_not_name_are_the_class_s_own(name: str, kind: str, heads: int) -> None:
+    config = dense(name, model_type=kind, num_key_value_heads=None)
+    assert read_architecture(config).num_kv_heads == 16
+    del config["num_key_value_heads"]
+    assert read_architecture(config).num_kv_heads == heads
+
+
+def test_kv_heads_of_the_class_that_do_not_divide_its_heads() -> None:
+    config = dense("Qwen2ForCausalLM", model_type="qwen2")
+    del config["num_key_value_heads"]
+    with pytest.raises(ConfigError, match="16 is not a multiple of num_key_value_heads 32"):
+        read_architecture(config)
 
 
 @pytest.mark.parametrize("key", ["scoring_func", "rotary_dim"])
 def test_keys_that_a_class_looks_up(key: str) -> None:
     with pytest.raises(ConfigError, match=f"`{key}` is missing"):
         read_architecture({name: value for name, value in MINIMAX.items() if name != key})
-
-
-@pytest.mark.parametrize(
-    ("rope", "words"),
-    [
-        ({"rope_type": "spiral"}, "rope_type` is spiral"),
-        ({"type": "linear"}, "factor` is missing"),
-        ({"rope_type": "llama3", "factor": 8.0}, "low_freq_factor` is missing"),
-        ({"rope_type": "longrope", "short_factor": [1.0]}, "long_factor` is missing"),
-        ({"type": "mrope"}, "mrope_section` is missing"),
-        ({"rope_type": "yarn", "type": "linear", "factor": 2.0}, "rope_type` is yarn and `type` linear"),
-        ({"rope_type": "default", "partial_rotary_factor": 1.5}, "partial_rotary_factor` must be"),
-        ({"rope_type": "default", "partial_rotary_factor": 0}, "partial_rotary_factor` must be"),
-    ],
-)
-@pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
-def test_positions_that_the_engine_does_not_know(key: str, rope: Config, words: str) -> None:
-    config = dense("LlamaForCausalLM")
-    with pytest.raises(ConfigError, match=words):
-        read_architecture(config | {key: rope})
-    with pytest.raises(ConfigError, match=words):
-        read_architecture(config | {key: {"full_attention": {"rope_type": "default"}, "sliding_attention": rope}})
-
-
-@pytest.mark.parametrize(
-    "rope",
-    [
-        {"rope_type": "default"},
-        {"rope_type": "default", "type": "mrope", "mrope_section": [16, 24, 24]},
-        {"type": "linear", "factor": 2.0},
-        {"rope_type": "dynamic", "factor": 2.0},
-        {"rope_type": "yarn", "factor": 4.0},
-        {"type": "su", "rope_type": "longrope", **FACTORS},
-        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
-        {"rope_type": "proportional", "partial_rotary_factor": 0.25},
-    ],
-)
-def test_positions_that_the_engine_knows(rope: Config) -> None:
-    read_architecture(dense("LlamaForCausalLM", rope_scaling=rope))
-
-
-def test_the_older_of_two_kinds_of_positions_is_taken() -> None:
-    newer = {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}
-    assert read_architecture(dense("LlamaForCausalLM", **newer)).max_model_len == 8192
-
-
-@pytest.mark.parametrize(
-    ("config", "rope", "words"),
-    [
-        (PHI3, {"type": "linear", "factor": 2.0}, "must be default or longrope"),
-        (PHI3, {"type": "yarn", "factor": 2.0}, "short_factor` is missing"),
-        (PHI, {"type": "longrope", **FACTORS}, "short_mscale` is missing"),
-        (V3, {"type": "linear", "factor": 2.0}, "original_max_position_embeddings` is missing"),
-        (GPT_OSS, {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0}, "beta_slow` is missing"),
-    ],
-)
-def test_positions_that_a_model_does_not_take(config: Config, rope: Config, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        read_architecture(config | {"rope_scaling": rope})
-
-
-def split(config: Config, stages: int, ranks: int = 1) -> None:
-    check_split(read_architecture(config), None, Parallelism(ranks, stages))
-
-
-@pytest.mark.parametrize(
-    ("config", "stages", "held"),
-    [
-        (GLM_AIR | {"first_k_dense_replace": 23}, 2, "from 0 to 22"),
-        (GLM_FLASH | {"first_k_dense_replace": 24}, 2, "from 0 to"),
-        (QWEN3 | {"mlp_only_layers": list(range(24)), "intermediate_size": 6144}, 2, "from 0 to 23"),
-        (QWEN3 | {"mlp_only_layers": list(range(48)), "intermediate_size": 6144}, 1, "from 0 to 47"),
-        (STEP | {"moe_layers_enum": "2,3"}, 2, "from 0 to 1"),
-    ],
-)
-def test_stages_without_experts_are_refused(config: Config, stages: int, held: str) -> None:
-    with pytest.raises(SplitError, match=f"no layer {held}.* has experts"):
-        split(config, stages)
-
-
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        (MIMO | {"swa_num_key_value_heads": 16, "swa_num_attention_heads": 96, "num_attention_heads": 60}, "60 att"),
-        (MIMO | {"swa_num_attention_heads": 60, "swa_num_key_value_heads": 4}, "60 attention heads"),
-        (MIMO | {"swa_num_attention_heads": 96, "swa_num_key_value_heads": 12}, "12 KV heads and 8 ranks"),
-        (STEP | {"num_sliding_attention_heads": 12, "layer_types": ["full_attention", "sliding_attention"] * 2}, "12"),
-    ],
-)
-def test_heads_of_each_kind_of_attention_are_divided(config: Config, words: str) -> None:
-    with pytest.raises(SplitError, match=words):
-        split(config, 1, ranks=8)
-
-
-def test_stages_with_experts_and_classes_that_only_warn() -> None:
-    split(GLM_AIR, 2)
-    split(V2_LITE | {"first_k_dense_replace": V2_LITE["num_hidden_layers"] // 2 + 1}, 2)
-
-
-def test_the_layers_that_get_features_of_the_tower_are_on_the_first_stage() -> None:
-    shallow = within(QWEN3_VL_8B, "text_config", num_hidden_layers=4)
-    with pytest.raises(SplitError, match=r"first stage has 2 layers, .* first 3"):
-        split(shallow, 2)
-    split(within(shallow, "vision_config", deepstack_visual_indexes=[8, 16]), 2)
-    split(QWEN3_VL_8B, 4)
-
-
-def test_experts_of_gpt_oss_divide_by_all_ranks() -> None:
-    split(GPT_OSS, 3)
-    with pytest.raises(SplitError, match="2880 do not divide by 7, all ranks of all stages"):
-        split(GPT_OSS, 7)

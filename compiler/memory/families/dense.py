@@ -21,10 +21,10 @@ from compiler.memory.families.decoder import (
     projections,
 )
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
-from compiler.memory.families.terms import check_value
+from compiler.memory.families.terms import check_present, check_value
 from compiler.memory.families.windows import layer_windows, uniform_windows
 from compiler.memory.lengths import rope_parameters
-from compiler.memory.rope_terms import check_keys, check_type, is_default
+from compiler.memory.rope_terms import check_keys, check_sections, check_type, type_of
 
 _LLAMA_NORMS = ("input_layernorm", "post_attention_layernorm")
 
@@ -50,9 +50,9 @@ def ernie(name: str, config: Config) -> Architecture:
 def phi3(name: str, config: Config) -> Architecture:
     """Phi3ForCausalLM: Llama's class; the checkpoint stores q, k and v as one tensor, and gate and up."""
     for rope in rope_parameters(config) if config.text("model_type") == "phi3" else ():
-        # transformers' Phi3Config.validate_rope; it reads `su` and `yarn` as longrope.
-        check_type(rope, ("default", "longrope", "su", "yarn"))
-        check_keys(rope, () if is_default(rope) else ("short_factor", "long_factor"))
+        # transformers' Phi3Config.validate_rope; for the older name it wants the original length beside it.
+        check_type(rope, ("default", "longrope", "su"))
+        check_keys(rope, ("original_max_position_embeddings",) if type_of(rope) == "su" else ())
     return _llama(name, config, stored_fused=True)
 
 
@@ -94,6 +94,8 @@ def qwen3(name: str, config: Config) -> Architecture:
 def _qwen(name: str, config: Config, *, qkv_bias: bool, qk_norm: bool) -> Architecture:
     check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
+    for rope in rope_parameters(config):
+        check_sections(rope, heads.dim)
     windows = layer_windows(config, count)
     if len(set(windows)) > 1:
         # qwen2.py:Qwen2Model asserts it.
@@ -141,6 +143,7 @@ def solar(name: str, config: Config) -> Architecture:
 def nemotron(name: str, config: Config) -> Architecture:
     """NemotronForCausalLM: norms with biases, no gate."""
     check_value(config, "model_type", ("nemotron",))
+    check_present(config, "num_key_value_heads")
     check_activation(config, PLAIN)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")

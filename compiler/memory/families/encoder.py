@@ -20,6 +20,9 @@ from compiler.memory.lengths import max_model_len
 from compiler.memory.rotary_table import RotaryTable
 
 _LARGEST_LABELS = 2**20
+_PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+_ANSWERS = "sbert_ce_default_activation_function"
+_TORCH = "torch.nn.modules."
 
 
 class Top(Enum):
@@ -31,8 +34,21 @@ class Top(Enum):
     VOCABULARY = auto()
 
 
+def _check_answers(config: Config) -> None:
+    """What makes scores of a classifier's numbers (vllm/model_executor/layers/pooler/activations.py:get_act_fn)."""
+    if config.data.get("problem_type") in _PROBLEMS:
+        return
+    inner = config.at("sentence_transformers")
+    where, key = (inner, "activation_fn") if "activation_fn" in inner.data else (config, _ANSWERS)
+    if not (name := where.text(key, default=_TORCH)).startswith(_TORCH):
+        raise ConfigError(
+            f"`{where.path}{key}` must be one of {_TORCH}, which are all that vLLM loads, not {name[:40]}"
+        )
+
+
 def labels(config: Config) -> int:
     """`num_labels`, which transformers takes from `id2label` where that is given; two by default."""
+    _check_answers(config)
     named = config.data.get("id2label")
     if named is None:
         count = config.positive("num_labels", default=2)

@@ -17,6 +17,7 @@ from compiler.memory.families.activations import CONVOLVED, PLAIN, SILU, check_a
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, state_dtype, taps
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
 from compiler.memory.families.rotary import rotary_tables
+from compiler.memory.families.terms import check_groups
 from compiler.memory.lengths import max_model_len
 
 ATTENTION, STATE = "full_attention", "linear_attention"
@@ -185,6 +186,8 @@ def _two_layers(name: str, width: int, hidden: int, *, bias: bool) -> tuple[Modu
 
 def _nemotron_moe(config: Config) -> tuple[Module, ...]:
     hidden, count = config.positive("hidden_size"), config.positive("n_routed_experts", default=8)
+    check_groups(config, count)
+    check_activation(config, ("gelu", "relu2", "silu"), "mlp_hidden_act")
     inner, bias = config.positive("moe_latent_size", default=hidden), config.flag("mlp_bias")
     shared = config.count("n_shared_experts", default=1) * config.positive(
         "moe_shared_expert_intermediate_size", default=7688
@@ -292,6 +295,9 @@ def falcon_h1(name: str, config: Config) -> Architecture:
         config.flag("tie_word_embeddings"),
     )
     check_activation(config, SILU)
+    for key, count in (("mlp_multipliers", 2), ("ssm_multipliers", 5)):
+        if key in config and len(config.items(key)) != count:
+            raise ConfigError(f"`{config.path}{key}` must have {count} numbers, not {len(config.items(key))}")
     heads, width = Heads.read(config), config.positive("intermediate_size")
     inner = config.positive("mamba_d_ssm", default=config.positive("mamba_expand", default=2) * hidden)
     mixer = _mamba2(config, inner, default_state=256, normed=config.flag("mamba_rms_norm")).mixer("mamba", hidden)

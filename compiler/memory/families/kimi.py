@@ -81,7 +81,7 @@ def _is_bound(value: object) -> bool:
 def _delta(config: Config) -> KimiDelta:
     linear = config.at("linear_attn_config")
     bound = linear.data.get("gate_lower_bound")
-    if linear.flag("use_full_rank_gate") and bound is not None and not _is_bound(bound):
+    if bound is not None and not _is_bound(bound):
         raise ConfigError(
             f"`{linear.path}gate_lower_bound` must be from {_LEAST_BOUND} to below 0, not {str(bound)[:40]}"
         )

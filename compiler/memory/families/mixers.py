@@ -175,7 +175,8 @@ class DeltaNet:
 
     def _cache(self, dtype: str | None) -> StateCache:
         parts = (
-            StatePart(2 * self.keys + self.values, self.conv - 1),
+            # A rank takes whole key heads (qwen_gdn_linear_attn.py divides their number, not their width).
+            StatePart(self.values, self.conv - 1, 2 * self.keys, self.key_heads),
             StatePart(self.values * self.key_dim, dtype=dtype),
         )
         # FlashInfer's kernel, by qwen_gdn_linear_attn.py:_resolve_gdn_prefill_backend with CUDA 13.

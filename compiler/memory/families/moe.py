@@ -25,7 +25,7 @@ from compiler.memory.families.moe_parts import (
     two_kinds,
 )
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
-from compiler.memory.families.terms import check_present, check_scoring, check_value
+from compiler.memory.families.terms import check_groups, check_present, check_scoring, check_value
 from compiler.memory.lengths import rope_parameters
 from compiler.memory.rope_terms import check_keys, is_default
 
@@ -61,6 +61,8 @@ def _qwen(
     name: str, config: Config, frame: Frame, attended: tuple[Module, ...], *, quantized_router: bool
 ) -> Architecture:
     count, hidden = config.layers(), frame.hidden
+    if "layer_types" in config:
+        config.per_layer("layer_types", count)
     experts = config.count("num_experts", "num_local_experts")
     cache = frame.heads.cache(_qwen_window(config, count))
     mixed = (*frame.norms(*LAYER_NORMS), *attended)
@@ -180,6 +182,7 @@ def _with_shared(config: Config, frame: Frame, *, dtype: str | None = None, corr
     """DeepSeek's block: a router, routed experts, and `n_shared_experts` side by side as one dense MLP."""
     check_activation(config, SILU)
     count, width = config.positive("n_routed_experts"), config.positive("moe_intermediate_size")
+    check_groups(config, count)
     shared = config.count("n_shared_experts", default=0)
     return (
         router("mlp.gate", count, frame.hidden, dtype=dtype),

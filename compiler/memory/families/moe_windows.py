@@ -23,6 +23,8 @@ from compiler.memory.families.moe_parts import (
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
 from compiler.memory.families.terms import check_scoring, check_value
 from compiler.memory.families.windows import layer_windows
+from compiler.memory.lengths import rope_parameters
+from compiler.memory.rope_terms import check_keys, type_of
 
 _SLIDING = "sliding_attention"
 _NOPE_INTERVAL = 4  # transformers' Llama4TextConfig
@@ -121,6 +123,8 @@ def _mimo_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
 def laguna(name: str, config: Config) -> Architecture:
     """LagunaForCausalLM: numbers of heads differ by layer, and a gate scales what attention returns."""
     check_activation(config, SILU)
+    for rope in rope_parameters(config):
+        check_keys(rope, ("original_max_position_embeddings",) if type_of(rope) == "yarn" else ())
     check_value(config, "moe_apply_router_weight_on_input", (False,))
     count, usual = config.layers(), Heads.read(config)
     heads = _laguna_heads(config, count, usual)

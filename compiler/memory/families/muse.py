@@ -21,6 +21,8 @@ def text(name: str, config: Config) -> Architecture:
     """MuseGlimmerForCausalLM: the attention's output is gated by a projection as wide as the queries."""
     check_activation(config, SILU, "hidden_activation")
     heads, sizes = Heads.read(config), Sizes.read(config)
+    if "layer_rope_theta" in config:
+        config.per_layer("layer_rope_theta", config.layers())
     modules = (
         *norms(sizes.hidden, *_NORMS),
         *attention(heads, sizes.hidden),

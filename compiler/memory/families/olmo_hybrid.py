@@ -11,6 +11,7 @@ from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.hybrid import ATTENTION, STATE, kinds_of, model, square_heads, stack
 from compiler.memory.families.mixers import DeltaNet, Mixer, convolution, taps
 from compiler.memory.families.parts import attention, embeddings, gated_mlp, head, norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import rope_parameters
 
 _INTERVAL = 4
@@ -21,6 +22,7 @@ def olmo_hybrid(name: str, config: Config) -> Architecture:
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
     width, tied = config.positive("intermediate_size"), config.flag("tie_word_embeddings")
     heads, mixer = square_heads(config), _mixer(_net(config, hidden), hidden)
+    check_value(config, "linear_use_gate", (True,))
     mlp = gated_mlp(width, hidden)
     attending = (
         *attention(heads, hidden),
@@ -86,5 +88,6 @@ def _mixer(net: DeltaNet, hidden: int) -> Mixer:
         Vector("linear_attn.o_norm.weight", net.value_dim),
         Linear("linear_attn.o_proj", hidden, net.values, Split.INPUTS),
     )
-    parts = (StatePart(2 * net.keys + net.values, net.conv - 1), StatePart(net.values * net.key_dim))
+    conv = StatePart(net.values, net.conv - 1, 2 * net.keys, net.key_heads)
+    parts = (conv, StatePart(net.values * net.key_dim))
     return Mixer(modules, StateCache("gdn_attention", parts), net.keys + net.values)

@@ -15,6 +15,7 @@ from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.mixers import DeltaNet, state_dtype
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
 from compiler.memory.families.rotary import rotary_tables
+from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import max_model_len
 
 _ATTENTION, _LINEAR = "full_attention", "linear_attention"
@@ -78,6 +79,7 @@ def _architecture(
     tied: bool,
 ) -> Architecture:
     check_activation(config, SILU)
+    check_value(config, "output_gate_type", ("silu", "swish", "sigmoid"))
     heads, net = Heads.read(config), DeltaNet.read(config)
     widths = ("intermediate_size", "shared_expert_intermediate_size")
     return Architecture(

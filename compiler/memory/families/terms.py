@@ -46,6 +46,23 @@ def check_scoring(config: Config, key: str = "scoring_func") -> None:
     check_value(config, key, _SCORING)
 
 
+def check_groups(config: Config, count: int, groups: str = "n_group", picked: str = "topk_group") -> None:
+    """Refuse groups of experts that no router of the engine can pick from (router_factory.py, grouped_topk_router.py).
+
+    Args:
+        count: of routed experts.
+
+    Raises:
+        ConfigError: a number is null, or groups do not divide the experts.
+    """
+    for key in (groups, picked):
+        if key in config.data and config.data[key] is None:
+            raise ConfigError(f"`{config.path}{key}` is null, and vLLM's router asks for a number")
+    number = config.positive(groups, default=1)
+    if count % number:
+        raise ConfigError(f"`{config.path}{groups}` {number} does not divide {count} experts")
+
+
 def _shown(value: object) -> str:
     words = {None: "null", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value)[:40]

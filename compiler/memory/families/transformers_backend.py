@@ -123,6 +123,8 @@ def gated_decoder(name: str, config: Config) -> Architecture:
     """SmolLM3, CWM and HunYuan: Llama's modules."""
     bias = config.flag("attention_bias")
     kind = config.text("model_type")
+    if kind == "smollm3" and "no_rope_layers" in config:
+        config.per_layer("no_rope_layers", config.layers())
     qk = ("self_attn.query_layernorm", "self_attn.key_layernorm") if kind == "hunyuan_v1_dense" else ()
     windows = None
     if kind == "smollm3":

@@ -13,6 +13,7 @@ from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config
 from compiler.memory.families import gemma, gemma4, kimi, mla, moe, moe_windows, muse, qwen_hybrid, vision
 from compiler.memory.families.minimax_m3 import minimax_m3
+from compiler.memory.families.terms import check_present
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, muse_glimmer_tower
 from compiler.memory.families.vision_others import llama4_tower
@@ -31,7 +32,15 @@ _GEMMA3_TEXT = {
     "model_type": "gemma3_text",
 }
 
-qwen3_vl_moe = vision.around_qwen3_vl(moe.qwen3_moe)
+_qwen3_vl_moe = vision.around_qwen3_vl(moe.qwen3_moe)
+
+
+def qwen3_vl_moe(name: str, config: Config) -> Architecture:
+    """Qwen3VLMoeForConditionalGeneration."""
+    check_present(config.at("text_config"), "norm_topk_prob")
+    return _qwen3_vl_moe(name, config)
+
+
 gemma3 = around(
     gemma.gemma3, lambda config: (gemma3_tower(config),), VISION_TOWER_NAMES, tie_word_embeddings=True, **_GEMMA3_TEXT
 )
