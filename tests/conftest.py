@@ -39,6 +39,19 @@ HOSTILE = (
 )
 
 
+# Whole folders of a marker of their own.
+ENGINE = ("engine/", "systemd/")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A suite that leaves out all tests of a file need not import it: that takes seconds in every process."""
+    left_out = {word for word in ("emitted", "engine", "hostile") if f"not {word}" in config.getoption("markexpr")}
+    places = (*(EMITTED if left_out >= {"emitted", "engine"} else ()), *(HOSTILE if "hostile" in left_out else ()))
+    places += ENGINE if "engine" in left_out else ()
+    path = collection_path.relative_to(ROOT / "tests") if collection_path.is_relative_to(ROOT / "tests") else None
+    return True if path is not None and path.as_posix().startswith(places) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep them out of the suite that is run at every change."""
     for item in items:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from compiler.memory.rotary_table import RotaryTable
+
 
 class Split(Enum):
     """Which dimension of a module's weights tensor parallelism divides (vllm/model_executor/layers/linear.py)."""
@@ -33,6 +35,7 @@ class Linear:
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
         alignment: rows on one rank are padded to a multiple of it.
         whole_unless: every rank holds all of it where the ranks do not divide this number, such as a tower's heads.
+        groups: of outputs, of which each rank holds whole ones; None where it has none.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Linear:
     parts: int = 1
     alignment: int = 1
     whole_unless: int | None = None
+    groups: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,7 @@ class PackedCache:
         ratio: tokens that one entry stands for.
         window: tokens that are kept; None for all.
         block: tokens of a block where it is fixed; None: the backend's.
+        heads, topk: of an indexer: its queries, the same on every rank, and entries that it picks by its keys here.
     """
 
     role: str
@@ -198,6 +203,8 @@ class PackedCache:
     ratio: int = 1
     window: int | None = None
     block: int | None = None
+    heads: int = 0
+    topk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +288,10 @@ class Encoder:
         split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
         item: the largest item of a prompt.
         batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+        most_items: of one kind in a prompt; 0: none, and the engine builds no tower.
+        stays: the engine builds it all the same.
+        pixels: of one patch, in all channels and frames, which are held while the tower runs; 0 where not known.
+        rotates: whether queries and keys are joined and rotated, beside which they stay as they were.
     """
 
     modules: tuple[Module, ...]
@@ -292,6 +303,10 @@ class Encoder:
     item: ItemSize
     split: bool = True
     batch_elements: int = 0
+    most_items: int = 999
+    stays: bool = False
+    pixels: int = 0
+    rotates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,13 +325,16 @@ class Architecture:
         drafting: layers for speculative decoding (MTP) that checkpoints may hold after the decoder's own; not served.
         drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
+        streams: hidden states that run side by side from layer to layer (DeepSeek V4's hyper-connections).
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
         tie_word_embeddings: the output head is the embedding table.
+        presumes_tie: it is so only by the default of a composed config's class, where the language model's own class
+            has none: checkpoints of such hold an output head, and the engine keeps what differs from the embeddings.
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
+        rotary: tables of rotary positions, each once.
         pooling: it gives embeddings or scores, and generates nothing.
-        renames: starts of names, as checkpoints spell them and as the engine and this architecture do.
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
@@ -341,10 +359,13 @@ class Architecture:
     tie_word_embeddings: bool
     max_model_len: int
     checkpoint_dtype: str
+    rotary: tuple[RotaryTable, ...]
     everywhere: tuple[Module, ...] = ()
     encoders: tuple[Encoder, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
+    streams: int = 1
+    presumes_tie: bool = False
     drafting: tuple[Layer, ...] = ()
     drafting_prefixes: tuple[str, ...] = ()
     pooling: bool = False
@@ -374,6 +395,11 @@ class Architecture:
     def modalities(self) -> tuple[str, ...]:
         """What a prompt may hold besides text."""
         return tuple(dict.fromkeys(kind for encoder in self.encoders for kind in encoder.modalities))
+
+    @property
+    def towers(self) -> tuple[Encoder, ...]:
+        """Those of `encoders` that the engine builds, where others are in the checkpoint alone."""
+        return tuple(encoder for encoder in self.encoders if encoder.most_items or encoder.stays)
 
     @property
     def sliding_window(self) -> int | None:

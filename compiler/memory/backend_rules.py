@@ -33,6 +33,7 @@ class Device:
         kv: vLLM's flag for the KV cache's dtype.
         ranks: of tensor parallelism.
         whole_items: the tokens of an image attend to each other, which few backends can do.
+        named: the attention backend that the server is told to take; None where vLLM chooses.
     """
 
     capability: tuple[int, int]
@@ -40,6 +41,7 @@ class Device:
     kv: str
     ranks: int = 1
     whole_items: bool = False
+    named: str | None = None
 
     @property
     def major(self) -> int:

@@ -20,6 +20,7 @@ from compiler.memory.architecture import (
     LatentCache,
     Layer,
     PackedCache,
+    StateCache,
     Vector,
 )
 from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
@@ -66,6 +67,24 @@ class AttentionPlan:
 CPU_LATENT_BACKEND, CPU_LATENT_BLOCK = "CPU_MLA", 16
 
 
+# Those whose workspaces are in the ledger, for models whose layers are all alike to them.
+_NAMED = ("FLASH_ATTN", "FLASHINFER", "TRITON_ATTN")
+
+
+def may_be_named(architecture: Architecture, backend: str) -> bool:
+    """Whether the ledger follows a backend that vLLM would not choose: heads alone, of one window and without sinks.
+
+    FlashInfer wants one window for all layers (vllm/v1/attention/backends/flashinfer.py), and towers and sinks have
+    conditions of their own.
+    """
+    caches = [cache for layer in architecture.kinds for cache in layer.caches if not isinstance(cache, StateCache)]
+    heads = [cache for cache in caches if isinstance(cache, HeadCache)]
+    alike = len({(cache.window, cache.chunk) for cache in heads}) == 1
+    plain = len(heads) == len(caches) > 0 and alike and all(cache.value_dim == cache.head_dim for cache in heads)
+    special = architecture.encoders or architecture.pooling or any(_has_sinks(layer) for layer in architecture.kinds)
+    return backend in _NAMED and plain and not special
+
+
 def is_latent(architecture: Architecture) -> bool:
     """Whether some layer caches latents."""
     return any(isinstance(cache, LatentCache) for layer in architecture.kinds for cache in layer.caches)
@@ -78,18 +97,20 @@ def attention_plan(
     served_dtype: str,
     kv_cache_dtype: str = "auto",
     tensor_parallel_size: int = 1,
+    named: str | None = None,
 ) -> AttentionPlan:
     """The plan for one GPU.
 
     Args:
         kv_cache_dtype: as vLLM's flag has it, or as the checkpoint chooses it for `auto`.
+        named: the backend that attention with heads is told to take; None where vLLM chooses.
 
     Raises:
         NoBackendError: vLLM has no backend for this.
     """
     flag = _defaulted(architecture, capability, kv_cache_dtype)
     whole_items = architecture.whole_items and bool(architecture.encoders)
-    device = Device(capability, served_dtype, flag, tensor_parallel_size, whole_items)
+    device = Device(capability, served_dtype, flag, tensor_parallel_size, whole_items=whole_items, named=named)
     backends = tuple(dict.fromkeys(_backends(architecture, device)))
     block = common_block_size([backend.blocks for backend in backends])
     fallback = served_dtype if flag == "auto" else flag.partition("_")[0]
@@ -161,9 +182,11 @@ def _head_backend(cache: HeadCache, device: Device, *, sinks: bool) -> Backend:
         first, second = _composite(cache, device, flash=flash[1], flashinfer=flashinfer[1]), (_FLASH, False)
     triton, flex = cache.head_dim >= 32, not (device.is_fp8 or sinks)  # noqa: PLR2004
     listed = (first, second, (_TRITON, triton), (_FLEX, flex))
-    chosen = next((backend for backend, takes in listed if takes), None)
+    offered = (each for each in listed if device.named in (None, each[0].name))
+    chosen = next((backend for backend, takes in offered if takes), None)
     if chosen is None:
-        raise NoBackendError(f"no attention backend takes heads of {cache.head_dim} with a KV cache in {device.kv}")
+        which = "no attention backend" if device.named is None else f"{device.named} is not the backend that"
+        raise NoBackendError(f"{which} takes heads of {cache.head_dim} with a KV cache in {device.kv}")
     if chosen is _TRITON and device.is_fp8 and device.capability < (8, 9):
         raise NoBackendError(_no_fp8(cache, device))
     return chosen

@@ -218,7 +218,7 @@ def _wna16(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
 
 
 def _awq(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
-    if not _marlin_runs(of, packing):
+    if not marlin_runs(of, packing):
         yield from _moe_wna16(of, packing)
         return
     size, per_word = packing.group_size or of.inputs, 32 // packing.bits
@@ -229,7 +229,7 @@ def _awq(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
 
 def _gptq(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
     """auto_gptq.py:AutoGPTQMoEMethod makes biases for every model."""
-    if not _marlin_runs(of, packing):
+    if not marlin_runs(of, packing):
         yield from _moe_wna16(of, packing)
         return
     per_word = 32 // packing.bits
@@ -248,7 +248,7 @@ def _grouped(of: ExpertShape, packing: Packing, size: int | None) -> Iterator[Pa
     yield Parameter("w2_qzeros", (of.count, downs, of.inputs // per_word), "I32")
 
 
-def _marlin_runs(of: ExpertShape, packing: Packing) -> bool:
+def marlin_runs(of: ExpertShape, packing: Packing) -> bool:
     """utils/marlin_utils.py:check_moe_marlin_supports_config."""
     fits = packing.group_size is None or of.intermediate % packing.group_size == 0
     return of.inputs % 128 == 0 and fits and packing.group_size in _MARLIN_GROUPS

@@ -31,7 +31,7 @@ from compiler.memory.header_rules import (
 )
 from compiler.memory.header_totals import ContradictionError
 from compiler.memory.layouts import dtype_bytes
-from compiler.memory.packed import Packed, fused_modules, packed_modules, packed_outside, rank_layers
+from compiler.memory.packed import Packed, fused_modules, packed_modules, rank_layers, stored_outside
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.quantized import Quantization
 from compiler.memory.tensors import NOT_KEPT, numberless, stored_below
@@ -128,7 +128,7 @@ def _needs(architecture: Architecture, quantization: Quantization | None) -> dic
 
 
 def _implied(architecture: Architecture, quantization: Quantization | None) -> Iterator[tuple[str, Packed, int]]:
-    outside = packed_outside(architecture, quantization, _WHOLE)
+    outside = stored_outside(architecture, quantization)
     inside = (
         (f"{architecture.layer_prefix}.*.", packed, count)
         for layer, count in rank_layers(architecture, quantization, _WHOLE)

@@ -37,6 +37,7 @@ _DEFAULTS = {
     "seed_oss": 524288,
 }
 _FALLBACK = 2048  # vLLM's own
+_NO_POSITIONS = 8192  # what its classes take where a config object has none (llama.py:LlamaDecoderLayer)
 _LARGEST_FACTOR = 1024
 
 
@@ -63,6 +64,12 @@ def max_model_len(config: Config) -> int:
     return int(length * factors[-1]) if factors else length
 
 
+def positions(config: Config) -> int:
+    """`max_position_embeddings`, by which vLLM's classes make their tables, as transformers fills it in."""
+    stated = _DEFAULTS.get(config.text("model_type"), _NO_POSITIONS)
+    return config.positive("max_position_embeddings", "n_positions", default=stated)
+
+
 def rope_parameters(config: Config) -> tuple[Config, ...]:
     """`rope_parameters`, or `rope_scaling` as older configs call it; one for each kind of layer where they differ.
 
@@ -77,7 +84,16 @@ def _rope_factor(rope: Config) -> float | None:
     """None where the type has no factor that lengthens."""
     if str(next(rope.first("rope_type", "type"), "default")) in _ALREADY_SCALED or "factor" not in rope:
         return None
-    factor = rope.data["factor"]
+    return scaling_factor(rope)
+
+
+def scaling_factor(rope: Config) -> float:
+    """`factor` of `rope_parameters`.
+
+    Raises:
+        ConfigError: none, or an absurd one.
+    """
+    factor = rope.data.get("factor")
     if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor <= _LARGEST_FACTOR:
         raise ConfigError(
             f"`{rope.path}factor` must be a positive number up to {_LARGEST_FACTOR}, not {str(factor)[:40]}"

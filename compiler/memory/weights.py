@@ -124,6 +124,9 @@ def _share(linear: Linear, parallelism: Parallelism) -> int:
     if split is Split.INPUTS:
         return linear.outputs
     parts = parallelism.parts(split, linear.heads)
+    if linear.groups is not None and linear.groups % parts:
+        name = linear.name.rpartition(".")[2]
+        raise SplitError(f"{name} has {linear.groups} groups of outputs, no multiple of {parts} ranks")
     if linear.outputs % parts:
         name = linear.name.rpartition(".")[2]
         raise SplitError(f"{name} has {linear.outputs} outputs, no multiple of {parts} ranks")

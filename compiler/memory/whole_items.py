@@ -34,4 +34,5 @@ def whole_item(architecture: Architecture, max_model_len: int) -> int:
     """Tokens that a batch must hold for the model's largest item; 0 where items may be cut, or there are none."""
     if not architecture.whole_items:
         return 0
-    return max((largest_item(encoder, max_model_len)[1] for encoder in architecture.encoders), default=0)
+    asked = (encoder for encoder in architecture.encoders if encoder.most_items)
+    return max((largest_item(encoder, max_model_len)[1] for encoder in asked), default=0)

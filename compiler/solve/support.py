@@ -11,6 +11,7 @@ from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.backends import attention_refusal
 from compiler.memory.packing import Quantization
+from compiler.solve.kept import cache_flag
 from compiler.solve.schemes import schemes_of
 
 
@@ -165,12 +166,11 @@ def why_not_attended(
     """Why no attention backend runs a checkpoint on this GPU with the KV cache that vLLM gives it; None if one does."""
     if capability is None:
         return None
-    chosen = quantization.kv_cache_dtype if quantization is not None else None
     return attention_refusal(
         architecture,
         capability=capability,
         served_dtype=served_dtype(architecture.checkpoint_dtype, bfloat16_runs=capability >= (8, 0)),
-        kv_cache_dtype=chosen or "auto",
+        kv_cache_dtype=cache_flag(quantization),
     )
 
 

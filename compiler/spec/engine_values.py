@@ -89,6 +89,24 @@ ONE_OF: Mapping[str, OneOf] = {
     "--per-request-spec-decode-metrics": OneOf(
         ("none",), "others need speculative decoding, which no server here does"
     ),
+    "--moe-backend": OneOf(
+        (
+            "auto",
+            "b12x",
+            "batched_triton",
+            "cutlass",
+            "deep_gemm",
+            "flashinfer_b12x",
+            "flashinfer_cutedsl",
+            "flashinfer_cutlass",
+            "flashinfer_trtllm",
+            "humming",
+            "marlin",
+            "triton",
+            "triton_unfused",
+        ),
+        "others are of other hardware, or of data parallelism",
+    ),
     # xxHash is no cryptographic hash: a client could make a prompt that takes another's place in the cache.
     "--prefix-caching-hash-algo": OneOf(
         ("sha256", "sha256_cbor"), "xxHash lets a client forge another's prefix, and needs a package that vLLM lacks"
@@ -135,6 +153,7 @@ def _matching(pattern: str, words: str) -> Callable[[Any], Reason]:
 
 
 OTHER: Mapping[str, Callable[[Any], Reason]] = {
+    "--attention-backend": _matching(r"[A-Za-z0-9_]+", "it takes the name of a backend"),
     "--chat-template": _template,
     "--generation-config": _generation,
     "--log-config-file": _absolute,

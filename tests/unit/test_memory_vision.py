@@ -6,6 +6,7 @@ Sizes of towers alone are parameters of a rank; those of Gemma 4 are transformer
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -356,6 +357,37 @@ def test_towers_run_on_the_first_stage_only() -> None:
     assert memory.outputs.high == 16384 * 4 * 4096 * 2
     assert memory.buffers == 3 * 8192 * 4096 * 2
     assert encoder_memory(architecture, Parallelism(2, 2, 1), shape()) is None
+
+
+PEAKS = {
+    "clip": (LLAVA, 1024, 4096, 12_875),
+    "siglip": (GEMMA_3_27B, 1152, 4304, 13_804),
+    "pixtral": (MISTRAL_3, 1024, 4096, 19_157),
+    "qwen2_vl": (QWEN2_VL, 1280, 5120, 15_784),
+    "qwen2_5_vl": (QWEN2_5_VL, 1280, 3420, 18_448),
+    "qwen3_vl": (QWEN3_VL_8B, 1152, 4304, 15_944),
+}
+"""Config, widths of hidden states and MLP, and elements that are alive for each patch where a tower's class of vLLM
+0.33.0 needs most: it was run on a CPU with three layers of these widths, and every tensor was followed."""
+
+
+@pytest.mark.parametrize("name", PEAKS)
+def test_the_likely_peak_of_a_tower_is_that_of_the_engine_s_class(name: str) -> None:
+    config, width, inner, measured = PEAKS[name]
+    encoder = read_architecture(config).encoders[0]
+    assert (encoder.hidden_size, encoder.intermediate_size) in ((width, inner), (width, 2 * inner))
+    architecture = read_architecture(config)
+    memory = encoder_memory(architecture, Parallelism(), shape())
+    assert memory is not None
+    rows = _profiled_rows(memory.source)
+    assert 0.9 < measured / (memory.tower.expected / rows / 2) < 1.05
+    assert memory.tower.low / rows / 2 < measured < memory.tower.high / rows / 2
+
+
+def _profiled_rows(source: str) -> int:
+    found = re.search(r"(\d+) items of (\d+) tokens, (\d+) patches each", source)
+    assert found is not None
+    return int(found[1]) * int(found[2]) * int(found[3])
 
 
 def test_more_ranks_and_shorter_batches_never_take_more() -> None:

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from compiler.catalog.licenses import SPDX
@@ -28,6 +26,10 @@ DIGEST = f"sha256:{'ab' * 32}"
 
 
 def assert_valid(document: dict[str, Any]) -> None:
+    # It takes more than a second, and every process that collects tests imports this module.
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(format_sbom(document))
     assert error is None, error
 

@@ -139,7 +139,7 @@ def test_context_and_split_refuse_too() -> None:
 
 
 def test_a_neighbour_may_be_what_does_not_fit() -> None:
-    found = rows({"own/m": None, "own/m-AWQ": AWQ}, {"memory": "26GiB", "compute_capability": "8.9"}, services=2)
+    found = rows({"own/m": None, "own/m-AWQ": AWQ}, {"memory": "25GiB", "compute_capability": "8.9"}, services=2)
     assert found["own/m"].short_bytes is not None
     assert found["own/m"].short_bytes > 0
 

@@ -121,7 +121,10 @@ def granite(name: str, config: Config) -> Architecture:
         *((Vector("self_attn.sinks", heads.query, Split.OUTPUTS),) if sinks else ()),
         *gated_mlp(sizes.width, sizes.hidden, bias=config.flag("mlp_bias")),
     )
-    return assemble(name, config, alike(modules, heads, layer_windows(config, count)), heads, sizes)
+    layers = alike(modules, heads, layer_windows(config, count))
+    # Of transformers' two classes, the one with windows ties the tables of a config that does not say.
+    frame = Frame(tied=config.text("model_type") == "granite_swa")
+    return assemble(name, config, layers, heads, sizes, frame=frame)
 
 
 def solar(name: str, config: Config) -> Architecture:

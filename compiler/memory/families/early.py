@@ -24,6 +24,7 @@ from compiler.memory.families.decoder import (
 from compiler.memory.families.parts import Heads
 from compiler.memory.families.terms import check_value
 from compiler.memory.families.windows import uniform_windows
+from compiler.memory.rotary_table import RotaryTable
 
 _OPT_OFFSET = 2  # opt.py:OPTLearnedPositionalEmbedding
 
@@ -39,8 +40,8 @@ def gpt2(name: str, config: Config) -> Architecture:
         *projections(heads, hidden, "attn.c_attn", "attn.c_proj", qkv_bias=True, out_bias=True),
         *plain(sizes.width, hidden, "mlp.c_fc", "mlp.c_proj", bias=True),
     )
-    positions = Vector("transformer.wpe.weight", config.positive("n_positions", "max_position_embeddings") * hidden)
-    frame = _frame("wte", tied=True, first=(positions,))
+    places = Vector("transformer.wpe.weight", config.positive("n_positions", "max_position_embeddings") * hidden)
+    frame = _frame("wte", tied=True, first=(places,), rotates=False)
     return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame=frame)
 
 
@@ -77,7 +78,14 @@ def _alike(config: Config, modules: tuple[Module, ...], heads: Heads, *keys: str
     return alike(modules, heads, uniform_windows(config, config.layers(*keys, "num_hidden_layers")))
 
 
-def _frame(table: str, *, tied: bool = False, head_bias: bool = False, first: tuple[Module, ...] = ()) -> Frame:
+def _frame(
+    table: str,
+    *,
+    tied: bool = False,
+    head_bias: bool = False,
+    first: tuple[Module, ...] = (),
+    rotates: bool = True,
+) -> Frame:
     return Frame(
         table=f"transformer.{table}",
         norm="transformer.ln_f",
@@ -87,6 +95,7 @@ def _frame(table: str, *, tied: bool = False, head_bias: bool = False, first: tu
         tied=tied,
         head_bias=head_bias,
         first=first,
+        rotates=rotates,
     )
 
 
@@ -118,6 +127,7 @@ def opt(name: str, config: Config) -> Architecture:
         on_every_stage=True,
         tied=True,
         first=tuple(first),
+        rotates=False,
     )
     return assemble(name, config, _alike(config, modules, heads), heads, sizes, frame=frame)
 
@@ -133,7 +143,8 @@ def bloom(name: str, config: Config) -> Architecture:
         *projections(heads, hidden, f"{path}.query_key_value", f"{path}.dense", qkv_bias=True, out_bias=True),
         *plain(sizes.width, hidden, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias=True),
     )
-    frame = _frame("word_embeddings", tied=True, first=layer_norms(hidden, "transformer.word_embeddings_layernorm"))
+    first = layer_norms(hidden, "transformer.word_embeddings_layernorm")
+    frame = _frame("word_embeddings", tied=True, first=first, rotates=False)
     return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame=frame)
 
 
@@ -149,7 +160,7 @@ def falcon(name: str, config: Config) -> Architecture:
         *projections(heads, hidden, f"{path}.query_key_value", f"{path}.dense", qkv_bias=bias, out_bias=bias),
         *plain(sizes.width, hidden, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias=bias),
     )
-    frame = _frame("word_embeddings", tied=True)
+    frame = _frame("word_embeddings", tied=True, rotates=not config.flag("alibi"))
     layers = _alike(config, modules, heads, "num_hidden_layers", "n_layer")
     if not config.flag("alibi"):
         # With rotary positions, falcon.py:FalconAttention gives its attention no cache_config.
@@ -206,5 +217,8 @@ def chatglm(name: str, config: Config) -> Architecture:
         layers="transformer.encoder.layers",
         norm_bias=not bare,
         on_every_stage=True,
+        rotates=False,
     )
-    return assemble(name, config, _alike(config, modules, heads, "num_layers"), heads, sizes, frame=frame)
+    architecture = assemble(name, config, _alike(config, modules, heads, "num_layers"), heads, sizes, frame=frame)
+    table = RotaryTable(config.positive("seq_length", default=2048), heads.dim // 2)
+    return replace(architecture, rotary=(table,))

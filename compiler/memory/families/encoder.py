@@ -14,8 +14,10 @@ from compiler.memory.config import Config, ConfigError, head_dim_of
 from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.decoder import gated, layer_norms, plain, projections
 from compiler.memory.families.parts import Heads, dtype_of
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import max_model_len
+from compiler.memory.rotary_table import RotaryTable
 
 _LARGEST_LABELS = 2**20
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
@@ -152,7 +154,14 @@ def _heads(config: Config, hidden: int) -> Heads:
 
 
 def _encoder(
-    name: str, config: Config, layers: tuple[Layer, ...], heads: Heads, width: int, *, around: tuple[Module, ...]
+    name: str,
+    config: Config,
+    layers: tuple[Layer, ...],
+    heads: Heads,
+    width: int,
+    *,
+    around: tuple[Module, ...],
+    rotary: tuple[RotaryTable, ...] = (),
 ) -> Architecture:
     return Architecture(
         name=name,
@@ -169,6 +178,7 @@ def _encoder(
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary,
         layer_prefix="encoder.layer",
         pooling=True,
     )
@@ -211,7 +221,8 @@ def _modernbert(name: str, config: Config, top: tuple[Module, ...]) -> Architect
         *layer_norms(hidden, "embeddings.norm", "final_norm", bias=norm_bias),
         *top,
     )
-    return _encoder(name, config, layers, heads, width, around=around)
+    rotary = rotary_tables(name, config, layers, heads.dim)
+    return _encoder(name, config, layers, heads, width, around=around, rotary=rotary)
 
 
 def _check_nomic(config: Config) -> None:
@@ -250,4 +261,5 @@ def nomic_bert(name: str, config: Config) -> Architecture:
         *((Table("embeddings.token_type_embeddings", types, hidden),) if types else ()),
         *layer_norms(hidden, "emb_ln"),
     )
-    return _encoder(name, config, (Layer(modules, ()),) * config.layers("n_layer"), heads, width, around=around)
+    layers, rotary = (Layer(modules, ()),) * config.layers("n_layer"), (RotaryTable(max_model_len(config), heads.dim),)
+    return _encoder(name, config, layers, heads, width, around=around, rotary=rotary)

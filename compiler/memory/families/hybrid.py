@@ -16,6 +16,7 @@ from compiler.memory.config import Config, ConfigError, kv_heads_of
 from compiler.memory.families.activations import CONVOLVED, PLAIN, SILU, check_activation
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, state_dtype, taps
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.families.terms import check_groups
 from compiler.memory.lengths import max_model_len
 
@@ -37,8 +38,14 @@ def model(
     prefix: str = "model",
     renames: tuple[tuple[str, str], ...] = (),
     pipelined: bool = True,
+    rotates: bool = False,
 ) -> Architecture:
-    """A model of states, with attention or without. `widths` are those of its projections."""
+    """A model of states, with attention or without.
+
+    Args:
+        widths: of its projections.
+        rotates: whether its attention has rotary positions.
+    """
     return Architecture(
         name=name,
         layers=layers,
@@ -54,6 +61,7 @@ def model(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, heads.dim) if heads and rotates else (),
         layer_prefix=f"{prefix}.layers",
         renames=renames,
         pipelined=pipelined,
@@ -222,7 +230,9 @@ def granite_hybrid(name: str, config: Config) -> Architecture:
     kinds = _granite_kinds(config)
     widths = (mixer.width if STATE in kinds else 1, config.count("shared_intermediate_size", default=1024), 1)
     tables = (embeddings(vocab, hidden), *norms(hidden, "model.norm"), *head(vocab, hidden, tied=tied))
-    return model(name, config, stack(kinds, layer), heads, widths=widths, everywhere=tables, tied=tied)
+    rotates = config.text("position_embedding_type") == "rope"
+    layers = stack(kinds, layer)
+    return model(name, config, layers, heads, widths=widths, everywhere=tables, tied=tied, rotates=rotates)
 
 
 def _granite_kinds(config: Config) -> tuple[str, ...]:
@@ -309,6 +319,7 @@ def falcon_h1(name: str, config: Config) -> Architecture:
         first=(embeddings(vocab, hidden),),
         last=(*norms(hidden, "model.final_layernorm"), *head(vocab, hidden, tied=tied)),
         tied=tied,
+        rotates=True,
     )
 
 

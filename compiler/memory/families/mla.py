@@ -20,6 +20,7 @@ from compiler.memory.families.latent_parts import (
 )
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, norms
 from compiler.memory.families.parts import head as output_head
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len, rope_parameters
 from compiler.memory.rope_terms import check_latent_rope
 
@@ -167,6 +168,7 @@ def _architecture(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, width),
     )
 
 

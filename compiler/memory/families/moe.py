@@ -252,6 +252,7 @@ def ernie45_moe(name: str, config: Config) -> Architecture:
     Stages without an output head fail to tie it to their embeddings.
     """
     frame, count = Frame.read(config, config.positive("intermediate_size"), ties=True), config.layers()
+    frame = replace(frame, tied=True)
     bias = config.flag("use_bias")
     sparse = _ernie_layers(config, count)
     attended = (*frame.norms(*LAYER_NORMS), *attention(frame.heads, frame.hidden, qkv_bias=bias))

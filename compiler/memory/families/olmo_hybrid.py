@@ -12,6 +12,7 @@ from compiler.memory.families.hybrid import ATTENTION, STATE, kinds_of, model, s
 from compiler.memory.families.mixers import DeltaNet, Mixer, convolution, taps
 from compiler.memory.families.parts import attention, embeddings, gated_mlp, head, norms
 from compiler.memory.families.terms import check_value
+from compiler.memory.lengths import rope_parameters
 
 _INTERVAL = 4
 
@@ -44,7 +45,13 @@ def olmo_hybrid(name: str, config: Config) -> Architecture:
         widths=(mixer.width, width),
         everywhere=(embeddings(vocab, hidden), *norms(hidden, "model.norm"), *head(vocab, hidden, tied=tied)),
         tied=tied,
+        rotates=_rotates(config),
     )
+
+
+def _rotates(config: Config) -> bool:
+    """Whether there is a base to rotate by (olmo_hybrid.py:OlmoHybridAttention)."""
+    return any(rope.data.get("rope_theta") is not None for rope in (config, *rope_parameters(config)))
 
 
 def _kinds(config: Config) -> tuple[str, ...]:

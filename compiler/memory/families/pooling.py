@@ -47,13 +47,36 @@ _DENSE_DTYPE = "F32"
 _TWO_WAYS = 2
 # Models whose classes look at `is_causal` (vllm/model_executor/models/{apertus,llama,qwen2,qwen3}.py).
 _HEEDS_IS_CAUSAL = {
-    f"{stem}{ending}" for stem in ("Apertus", "Llama", "Qwen2", "Qwen3") for ending in ("ForCausalLM", "Model")
+    f"{stem}{ending}"
+    for stem in ("Apertus", "Llama", "Qwen2", "Qwen3")
+    for ending in ("ForCausalLM", "Model", "ForSequenceClassification")
 }
 
 
 def gives_embeddings(name: str) -> bool:
     """Whether vLLM answers /v1/embeddings with a model of this architecture, converted where it generates text."""
     return name == "RobertaForMaskedLM" or not (name.endswith(_OTHER_ANSWERS) or "ColBERT" in name or "ColQwen" in name)
+
+
+def gives_labels(name: str) -> bool:
+    """Whether vLLM answers /classify with a model of this architecture: labels of whole texts, not of each token."""
+    return name.endswith(("ForSequenceClassification", "ClassificationModel")) and "ForTokenClassification" not in name
+
+
+def as_scoring(architecture: Architecture, config: Config) -> Architecture:
+    """A generating model with `--convert classify`, whose score is made of rows of its output head while it loads.
+
+    One score (adapters.py:as_seq_cls_model and its SEQ_CLS_LOAD_METHODS); no quantizer touches it.
+    """
+    if not architecture.pooling:
+        score = Vector("score.weight", architecture.hidden_size, dtype=_DENSE_DTYPE, stored=False)
+        architecture = dataclasses.replace(
+            architecture,
+            last=_headless(architecture.last),
+            everywhere=(*_headless(architecture.everywhere), score),
+            pooling=True,
+        )
+    return architecture if config.flag("is_causal", default=True) else _in_both_directions(architecture)
 
 
 def as_embedding(architecture: Architecture, config: Config, dense: Sequence[tuple[int, int, bool]]) -> Architecture:
@@ -105,14 +128,29 @@ def _check_method(config: Config) -> None:
         raise ConfigError(f"`{config.path}classifier_from_token` must name {wanted}, which `method` needs")
 
 
+def label_count(config: Config) -> int:
+    """Labels of a text, by the words that config.json makes them of, or by their names."""
+    tokens, method = config.items("classifier_from_token"), config.data.get("method")
+    if method is None and not config.flag("is_original_qwen3_reranker"):
+        return labels(config)
+    return len(tokens) if method == "no_post_processing" else 1
+
+
+def _score(decoder: Architecture, config: Config) -> Module:
+    """The head; no quantizer touches it, and no checkpoint holds it, where rows of the output head become it."""
+    _check_method(config)
+    count, hidden = label_count(config), decoder.hidden_size
+    if config.data.get("method") is not None or config.flag("is_original_qwen3_reranker"):
+        return Vector("score.weight", count * hidden, dtype=_DENSE_DTYPE, stored=False)
+    return Linear("score", count, hidden, Split.REPLICATED, dtype=_DENSE_DTYPE)
+
+
 def _pooling(decoder: Architecture, config: Config, *, scored: bool) -> Architecture:
-    if scored:
-        _check_method(config)
-    score = (Linear("score", labels(config), decoder.hidden_size, Split.REPLICATED, dtype="F32"),)
+    score = (_score(decoder, config),) if scored else ()
     return dataclasses.replace(
         decoder,
         last=_headless(decoder.last),
-        everywhere=(*_headless(decoder.everywhere), *(score if scored else ())),
+        everywhere=(*_headless(decoder.everywhere), *score),
         pooling=True,
     )
 

@@ -14,6 +14,7 @@ from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.mixers import DeltaNet, state_dtype
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import max_model_len
 
@@ -96,6 +97,7 @@ def _architecture(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, heads.dim),
     )
 
 

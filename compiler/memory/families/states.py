@@ -99,6 +99,7 @@ def zamba2(name: str, config: Config) -> Architecture:
         last=norms(hidden, "model.final_layernorm"),
         tied=True,
         pipelined=False,
+        rotates=config.flag("use_mem_rope"),
     )
 
 
@@ -226,6 +227,7 @@ def _lfm2(name: str, config: Config, layers: tuple[tuple[str, tuple[Module, ...]
         last=norms(hidden, "model.embedding_norm"),
         everywhere=(embeddings(vocab, hidden),),
         tied=True,
+        rotates=True,
     )
 
 

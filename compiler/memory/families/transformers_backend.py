@@ -6,6 +6,8 @@ parallelism; norms stay whole.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compiler.memory.architecture import Architecture, Layer, Module, Vector
 from compiler.memory.config import Config, head_dim_of
 from compiler.memory.families.decoder import Frame, Sizes, alike, assemble, layer_norms, plain, projections
@@ -31,7 +33,12 @@ def starcoder2(name: str, config: Config) -> Architecture:
 def _assemble(
     name: str, config: Config, modules: tuple[Module, ...], heads: Heads, sizes: Sizes, *, frame: Frame
 ) -> Architecture:
-    return assemble(name, config, _layers(config, modules, heads), heads, sizes, frame=frame)
+    return assemble(name, config, _layers(config, modules, heads), heads, sizes, frame=_tableless(frame))
+
+
+# Transformers' own modules work out cosines and sines in every run, and keep no table.
+def _tableless(frame: Frame) -> Frame:
+    return replace(frame, rotates=False)
 
 
 def _layers(config: Config, modules: tuple[Module, ...], heads: Heads, *keys: str) -> tuple[Layer, ...]:
@@ -170,7 +177,7 @@ def _gated(
         *gated_mlp(sizes.width, sizes.hidden, bias=mlp_bias),
     )
     layers = _layers(config, modules, heads) if windows is None else alike(modules, heads, windows)
-    return assemble(name, config, layers, heads, sizes, frame=Frame(tied=tied))
+    return assemble(name, config, layers, heads, sizes, frame=_tableless(Frame(tied=tied)))
 
 
 def arcee(name: str, config: Config) -> Architecture:

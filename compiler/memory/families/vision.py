@@ -144,7 +144,8 @@ def mistral3(name: str, config: Config) -> Architecture:
     """Mistral3ForConditionalGeneration; its embeddings are tied unless the config says otherwise."""
     tied = config.flag("tie_word_embeddings", default=True)
     reader, text = _text_model(config, "text_config", "mistral", tied=tied)
-    return composed(reader(name, text), (mistral3_tower(config),), MISTRAL3_NAMES)
+    presumed = "tie_word_embeddings" not in config and not config.at("text_config").flag("tie_word_embeddings")
+    return replace(composed(reader(name, text), (mistral3_tower(config),), MISTRAL3_NAMES), presumes_tie=presumed)
 
 
 def llava(name: str, config: Config) -> Architecture:

@@ -58,7 +58,9 @@ def kimi_k25_tower(config: Config) -> Encoder:
     check_activation(vision, PLAIN, "activation_func" if "activation_func" in vision else "hidden_act")
     width = vision.positive("hidden_size", default=1152)
     mlp, heads = vision.positive("intermediate_size", default=4304), heads_of(vision, "num_attention_heads", width, 16)
-    return _moonvit(config, _options(vision, (width, mlp, heads, depth(vision, "num_hidden_layers", 27)), newer=False))
+    sizes = (width, mlp, heads, depth(vision, "num_hidden_layers", 27))
+    # Images and chunks of videos are one kind to the engine, and limits of either say nothing of it.
+    return replace(_moonvit(config, _options(vision, sizes, newer=False)), modalities=("vision_chunk",))
 
 
 def kimi_k3_tower(config: Config) -> Encoder:

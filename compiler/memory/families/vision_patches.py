@@ -37,9 +37,13 @@ class Patches:
 
     Attributes:
         grid: patches along one side of its images, rounded down.
+        newer: gate and up are one tensor, and queries and keys are rotated, as Pixtral has it.
     """
 
-    def __init__(self, vision: Config, *, image: int, patch: int, sizes: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, vision: Config, *, image: int, patch: int, sizes: tuple[int, int, int, int], newer: bool = False
+    ) -> None:
+        self.newer = newer
         width, mlp, count, heads = sizes
         self.width = vision.positive("hidden_size", default=width)
         self.mlp = vision.positive("intermediate_size", default=mlp)
@@ -52,7 +56,9 @@ class Patches:
 
     def encoder(self, modules: Iterable[Module], output: int, item: ItemSize) -> Encoder:
         """A tower of these widths."""
-        return Encoder(tuple(modules), ("image",), self.heads, self.width, self.mlp, output, item)
+        widths = (self.width, self.mlp * (2 if self.newer else 1), output)
+        tower = tuple(modules)
+        return Encoder(tower, ("image",), self.heads, *widths, item, pixels=self.pixels, rotates=self.newer)
 
 
 def siglip(vision: Config, layers: int | None = None, *, method: str, post_norm: bool) -> tuple[Module, ...]:
@@ -137,7 +143,7 @@ def pixtral(vision: Config, layers: int | None = None) -> tuple[Module, ...]:
 
 def pixtral_patches(vision: Config) -> Patches:
     """Numbers of a PixtralVisionConfig."""
-    return Patches(vision, image=1024, patch=16, sizes=(1024, 4096, 24, 16))
+    return Patches(vision, image=1024, patch=16, sizes=(1024, 4096, 24, 16), newer=True)
 
 
 def gemma3_tower(config: Config) -> Encoder:

@@ -6,7 +6,7 @@ configuration classes.
 
 from __future__ import annotations
 
-from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split
+from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.activations import GATED, PLAIN, check_activation
 from compiler.memory.families.parts import norms
@@ -23,6 +23,7 @@ from compiler.memory.families.vision_parts import (
 
 _MEDIA = ("image", "video")
 _WIDEST_MERGE = 64
+_PIXELS = "patch_embed.proj"
 
 
 def qwen2_vl_tower(config: Config) -> Encoder:
@@ -122,7 +123,7 @@ def _listed_levels(vision: Config, default: int) -> int:
 def _patches(vision: Config, width: int, *, patch: int, bias: bool) -> tuple[Module, ...]:
     side, frames = vision.positive("patch_size", default=patch), vision.positive("temporal_patch_size", default=2)
     pixels = vision.positive("in_channels", default=3) * frames * side**2
-    return convolution("patch_embed.proj", width, pixels, bias=bias)
+    return convolution(_PIXELS, width, pixels, bias=bias)
 
 
 def _encoder(
@@ -130,7 +131,14 @@ def _encoder(
 ) -> Encoder:
     named = tuple(below("visual", module) for module in modules)
     hidden, intermediate, output = widths
-    return Encoder(named, _MEDIA, heads, hidden, intermediate, output, item, batch_elements=kept)
+    widths, pixels = (hidden, intermediate, output), _pixels(modules, hidden)
+    return Encoder(named, _MEDIA, heads, *widths, item, batch_elements=kept, pixels=pixels, rotates=True)
+
+
+def _pixels(modules: tuple[Module, ...], width: int) -> int:
+    """That the convolution in front reads of a patch."""
+    sizes = (module.size for module in modules if isinstance(module, Vector) and module.name == f"{_PIXELS}.weight")
+    return next(sizes) // width
 
 
 def _old_item(vision: Config) -> ItemSize:
