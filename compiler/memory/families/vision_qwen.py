@@ -7,7 +7,7 @@ configuration classes.
 from __future__ import annotations
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split
-from compiler.memory.config import Config, ConfigError
+from compiler.memory.config import Config
 from compiler.memory.families.parts import norms
 from compiler.memory.families.vision_parts import (
     below,
@@ -16,12 +16,12 @@ from compiler.memory.families.vision_parts import (
     depth,
     heads_of,
     layer_norms,
+    merged_patches,
     stored_qkv,
     two_layers,
 )
 
 _MEDIA = ("image", "video")
-_WIDEST_MERGE = 64
 
 
 def qwen2_vl_tower(config: Config) -> Encoder:
@@ -128,18 +128,11 @@ def _encoder(
 def _old_item(vision: Config) -> ItemSize:
     # transformers' default, and the preprocessor_config.json that Qwen publishes; a video has the size of an image for
     # every two frames, up to 14 of them and max_model_len tokens.
-    return ItemSize((1280, 16384), _merged(vision), "max_pixels, 28² × 1280 to 28² × 16384", groups=7)
+    return ItemSize((1280, 16384), merged_patches(vision), "max_pixels, 28² × 1280 to 28² × 16384", groups=7)
 
 
 def _item(vision: Config) -> ItemSize:
     side = vision.positive("patch_size", default=16)
-    merged = _merged(vision)
+    merged = merged_patches(vision)
     low, high = (max(1, pixels // (side**2 * merged)) for pixels in (28**2 * 1280, 2**24))
     return ItemSize((low, high), merged, "longest_edge, 28² × 1280 to 4096² pixels")
-
-
-def _merged(vision: Config) -> int:
-    merge = vision.positive("spatial_merge_size", default=2)
-    if merge > _WIDEST_MERGE:
-        raise ConfigError(f"`{vision.path}spatial_merge_size` is {merge}: no tower merges so many patches")
-    return merge**2
