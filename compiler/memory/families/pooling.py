@@ -94,8 +94,8 @@ def _pooling(decoder: Architecture, config: Config, *, scored: bool) -> Architec
     score = (Linear("score", labels(config), decoder.hidden_size, Split.REPLICATED, dtype="F32"),)
     return dataclasses.replace(
         decoder,
-        last=_headless(decoder.last),
-        everywhere=(*_headless(decoder.everywhere), *(score if scored else ())),
+        last=headless(decoder.last),
+        everywhere=(*headless(decoder.everywhere), *(score if scored else ())),
         pooling=True,
     )
 
@@ -108,7 +108,7 @@ def _own_score(decoder: Architecture, config: Config, *, bias: bool = False) -> 
 
 def _gpt2(decoder: Architecture, config: Config) -> Architecture:
     """gpt2.py:GPT2ForSequenceClassification: the bare decoder."""
-    return _own_score(dataclasses.replace(decoder, last=_headless(decoder.last)), config)
+    return _own_score(dataclasses.replace(decoder, last=headless(decoder.last)), config)
 
 
 def _jamba(decoder: Architecture, config: Config) -> Architecture:
@@ -122,6 +122,6 @@ _OWN_CLASSES: Mapping[str, Callable[[Architecture, Config], Architecture]] = {
 }
 
 
-def _headless(modules: tuple[Module, ...]) -> tuple[Module, ...]:
-    """Without the output head: the only table that quantizers may touch."""
+def headless(modules: tuple[Module, ...]) -> tuple[Module, ...]:
+    """Modules without the output head: the only table that quantizers may touch."""
     return tuple(module for module in modules if not (isinstance(module, Table) and module.quantized))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config
-from compiler.memory.families import dense, early, encoder, gemma, muse, per_layer, transformers_backend
+from compiler.memory.families import dense, early, encoder, gemma, muse, per_layer, rewards, transformers_backend
 
 TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     # vllm/model_executor/models/registry.py maps all of these to one class.
@@ -87,5 +87,14 @@ TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "XLMRobertaForTokenClassification": encoder.bert_tokens,
     "ModernBertModel": encoder.modernbert,
     "ModernBertForSequenceClassification": encoder.modernbert_sequence,
+    "ModernBertForTokenClassification": encoder.modernbert_tokens,
     "NomicBertModel": encoder.nomic_bert,
+    "GteModel": encoder.gte,
+    "GteNewModel": encoder.gte,
+    "GteNewForSequenceClassification": encoder.gte_sequence,
+    "InternLM2ForRewardModel": rewards.internlm2_reward,
+    "LlamaBidirectionalForSequenceClassification": rewards.llama_encoder_sequence,
+    "LlamaBidirectionalModel": rewards.llama_encoder,
+    "Qwen2ForProcessRewardModel": rewards.qwen2_process_reward,
+    "Qwen2ForRewardModel": rewards.qwen2_reward,
 }
