@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Encoder
 from compiler.memory.config import Config
-from compiler.memory.families import dense, gemma, gemma4, kimi, mla, moe, moe_windows, muse, qwen_hybrid, vision
+from compiler.memory.families import dense, gemma, gemma4, kimi, mla, moe, moe_windows, muse, omni, qwen_hybrid, vision
 from compiler.memory.families.minimax_m3 import minimax_m3
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
@@ -174,6 +174,11 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "MuseGlimmerForConditionalGeneration": muse_glimmer,
     "PaliGemmaForConditionalGeneration": paligemma,
     "Phi3VForCausalLM": vision.phi3_vision,
+    "Qwen2AudioForConditionalGeneration": omni.qwen2_audio,
+    "Qwen2_5OmniForConditionalGeneration": omni.qwen2_5_omni,
+    "Qwen2_5OmniModel": omni.qwen2_5_omni,
+    "Qwen3ASRForConditionalGeneration": omni.qwen3_asr,
+    "Qwen3OmniMoeForConditionalGeneration": omni.qwen3_omni,
     "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
     "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
     "Qwen3_5ForConditionalGeneration": qwen3_5,

@@ -6,6 +6,8 @@ configuration classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split
 from compiler.memory.config import Config
 from compiler.memory.families.parts import norms
@@ -82,7 +84,31 @@ def qwen3_5_tower(config: Config) -> Encoder:
     return _qwen3(config, _listed_levels(config.at("vision_config"), 0), keeps_levels=False)
 
 
-def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True) -> Encoder:
+@dataclass(frozen=True, slots=True)
+class _Mergers:
+    """Names of what merges patches and projects them."""
+
+    merger: str = "merger"
+    levels: str = "deepstack_merger_list"
+    norm: str = "norm"
+    first: str = "linear_fc1"
+    second: str = "linear_fc2"
+
+
+_VL_MERGERS = _Mergers()
+_OMNI_MERGERS = _Mergers(levels="merger_list", norm="ln_q", first="mlp.0", second="mlp.2")
+
+
+def qwen3_omni_tower(config: Config) -> Encoder:
+    """Qwen3-Omni's: that of Qwen3-VL by other names, with as many positions as an image has patches."""
+    vision = config.at("vision_config")
+    grid = vision.positive("image_size") // vision.positive("patch_size", default=16)
+    placed = {**vision.data, "num_position_embeddings": max(1, grid) ** 2}
+    whole = Config({**config.data, "vision_config": placed}, config.path)
+    return _qwen3(whole, _listed_levels(vision, 3), names=_OMNI_MERGERS)
+
+
+def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True, names: _Mergers = _VL_MERGERS) -> Encoder:
     vision = config.at("vision_config")
     width, output = vision.positive("hidden_size", default=1152), vision.positive("out_hidden_size", default=3584)
     mlp = vision.positive("intermediate_size", default=4304)
@@ -93,12 +119,12 @@ def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True) -> Encoder
         Linear("attn.proj", width, width, Split.INPUTS, bias=True),
         *two_layers("mlp.linear_fc1", "mlp.linear_fc2", width, mlp, width),
     )
-    projector = two_layers("linear_fc1", "linear_fc2", merged, merged, output)
+    projector = two_layers(names.first, names.second, merged, merged, output)
     modules = (
         *_patches(vision, width, patch=16, bias=True),
         *norms(vision.positive("num_position_embeddings", default=2304) * width, "pos_embed"),
-        *(below("merger", module) for module in (*layer_norms(width, "norm"), *projector)),
-        *blocks("deepstack_merger_list", levels, (*layer_norms(merged, "norm"), *projector)),
+        *(below(names.merger, module) for module in (*layer_norms(width, names.norm), *projector)),
+        *blocks(names.levels, levels, (*layer_norms(merged, names.norm), *projector)),
         *blocks("blocks", depth(vision, "depth", 27), block),
     )
     heads = heads_of(vision, "num_heads", width, 16)
