@@ -67,7 +67,7 @@ def qwen3_omni(name: str, config: Config) -> Architecture:
 def qwen3_asr(name: str, config: Config) -> Architecture:
     """Qwen3ASRForConditionalGeneration, by its own keys and by those of transformers, which have no thinker."""
     thinker = config.at("thinker_config") if "thinker_config" in config else config
-    text = _thinker_text(config, thinker, {"tie_word_embeddings": True}, "qwen3")
+    text = _thinker_text(config, thinker, {}, "qwen3")
     return composed(dense.qwen3(name, text), (qwen3_audio_tower(thinker),), _QWEN3_ASR)
 
 

@@ -13,14 +13,22 @@ from compiler.memory.architecture import Architecture, Encoder
 from compiler.memory.config import Config
 from compiler.memory.families import dense, gemma, gemma4, kimi, mla, moe, moe_windows, muse, omni, qwen_hybrid, vision
 from compiler.memory.families.minimax_m3 import minimax_m3
+from compiler.memory.families.moe_scored import cohere2_moe
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
 from compiler.memory.families.vision_intern import internvl_tower
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, kimi_vl_tower, muse_glimmer_tower
+from compiler.memory.families.vision_ocr import (
+    deepseek_ocr_marks,
+    deepseek_ocr_tower,
+    dots_ocr_tower,
+    paddleocr_vl_tower,
+)
 from compiler.memory.families.vision_others import llama4_tower
-from compiler.memory.families.vision_patches import gemma3_tower
-from compiler.memory.families.vision_qwen import qwen3_5_tower, qwen3_vl_tower
+from compiler.memory.families.vision_patches import gemma3_tower, mistral3_tower
+from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower, qwen3_vl_tower
 from compiler.memory.families.vision_tiles import (
+    cohere2_vision_tower,
     end_of_row,
     granite4_vision_tower,
     idefics3_tower,
@@ -116,7 +124,8 @@ def internvl(name: str, config: Config) -> Architecture:
 def idefics3(name: str, config: Config) -> Architecture:
     """Idefics3ForConditionalGeneration and SmolVLM's, whose output head stands beside everything else."""
     reader, text = vision.text_model(config, "text_config", "llama", tied=config.flag("tie_word_embeddings"))
-    return vision.standing_at(reader(name, text), "model.text_model", (idefics3_tower(config),))
+    whole = vision.standing_at(reader(name, text), "model.text_model", (idefics3_tower(config),))
+    return replace(whole, pipelined=False)
 
 
 def paligemma(name: str, config: Config) -> Architecture:
@@ -125,6 +134,72 @@ def paligemma(name: str, config: Config) -> Architecture:
     reader = gemma.gemma if nested.text("model_type", default="gemma") == "gemma" else gemma.gemma2
     text = text_config(config, nested, {"model_type": "gemma"}, tied=True)
     return vision.composed(reader(name, text), (paligemma_tower(config),), VISION_TOWER_NAMES)
+
+
+COHERE2_NAMES: vision.Renames = (
+    ("model.vision_tower.", "vision_tower."),
+    ("model.multi_modal_projector.", "multi_modal_projector."),
+    ("model.language_model.", "language_model.model."),
+)
+LIGHTON_NAMES: vision.Renames = (
+    ("model.vision_encoder.", "vision_tower."),
+    ("model.vision_projection.", "multi_modal_projector."),
+    ("lm_head.", "language_model.lm_head."),
+    ("model.language_model.", "language_model.model."),
+)
+DEEPSEEK_OCR_NAMES: vision.Renames = (
+    ("model.embed_tokens.", "language_model.model.embed_tokens."),
+    ("model.layers.", "language_model.model.layers."),
+    ("model.norm.", "language_model.model.norm."),
+    ("lm_head.", "language_model.lm_head."),
+    ("model.", ""),
+)
+DOTS_OCR_NAMES: vision.Renames = (
+    ("lm_head.", "language_model.lm_head."),
+    ("model.", "language_model.model."),
+)
+
+
+def cohere2_vision(name: str, config: Config) -> Architecture:
+    """Cohere2VisionForConditionalGeneration, with experts or without."""
+    nested = config.at("text_config")
+    reader = cohere2_moe if nested.text("model_type", default="cohere2") == "cohere2_moe" else dense.cohere
+    text = text_config(config, nested, {"model_type": "cohere2"}, tied=True)
+    return vision.composed(reader(name, text), (cohere2_vision_tower(config),), COHERE2_NAMES)
+
+
+def lighton_ocr(name: str, config: Config) -> Architecture:
+    """LightOnOCRForConditionalGeneration: Mistral 3's tower before a Qwen3."""
+    reader, text = vision.text_model(
+        config, "text_config", "qwen3", tied=config.flag("tie_word_embeddings", default=True)
+    )
+    return vision.composed(reader(name, text), (mistral3_tower(config),), LIGHTON_NAMES)
+
+
+def deepseek_ocr(name: str, config: Config) -> Architecture:
+    """DeepseekOCRForCausalLM: its language model stands under `language_config`."""
+    text = text_config(config, config.at("language_config"), {"model_type": "deepseek_v2"}, tied=False)
+    whole = vision.composed(mla.deepseek(name, text), (deepseek_ocr_tower(config),), DEEPSEEK_OCR_NAMES)
+    return vision.on_every_stage(whole, deepseek_ocr_marks(config))
+
+
+def dots_ocr(name: str, config: Config) -> Architecture:
+    """DotsOCRForCausalLM: Qwen2's keys at the top."""
+    return vision.composed(dense.qwen2(name, config), (dots_ocr_tower(config),), DOTS_OCR_NAMES)
+
+
+def paddleocr_vl(name: str, config: Config) -> Architecture:
+    """PaddleOCRVLForConditionalGeneration: Ernie 4.5, whose keys stand at the top in older files."""
+    nested = config.at("text_config") if "text_config" in config else config
+    text = text_config(config, nested, {}, tied=config.flag("tie_word_embeddings", default=True))
+    whole = vision.composed(dense.ernie(name, text), (paddleocr_vl_tower(config),), ())
+    return replace(whole, pipelined=False)
+
+
+def exaone4_5(name: str, config: Config) -> Architecture:
+    """Exaone4_5_ForConditionalGeneration."""
+    text = text_config(config, config.at("text_config"), {}, tied=config.flag("tie_word_embeddings"))
+    return vision.composed(dense.exaone4(name, text), (exaone4_5_tower(config),), vision.QWEN2_VL_NAMES)
 
 
 qwen3_vl_moe = around(moe.qwen3_moe, lambda config: (qwen3_vl_tower(config),), vision.QWEN3_VL_NAMES)
@@ -151,6 +226,10 @@ def qwen3_5(name: str, config: Config) -> Architecture:
 
 
 VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
+    "Cohere2VisionForConditionalGeneration": cohere2_vision,
+    "DeepseekOCRForCausalLM": deepseek_ocr,
+    "DotsOCRForCausalLM": dots_ocr,
+    "Exaone4_5_ForConditionalGeneration": exaone4_5,
     "Gemma3ForConditionalGeneration": gemma3,
     "Gemma4ForCausalLM": gemma4.gemma4_text,
     "Gemma4ForConditionalGeneration": gemma4.gemma4,
@@ -166,12 +245,14 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "KimiK3ForConditionalGeneration": kimi_k3,
     "KimiVLForConditionalGeneration": kimi_vl,
     "Llama4ForConditionalGeneration": llama4,
+    "LightOnOCRForConditionalGeneration": lighton_ocr,
     "LlavaForConditionalGeneration": vision.llava,
     "LlavaNextForConditionalGeneration": llava_next,
     "LlavaOnevisionForConditionalGeneration": llava_onevision,
     "Mistral3ForConditionalGeneration": vision.mistral3,
     "MiniMaxM3SparseForConditionalGeneration": minimax_m3,
     "MuseGlimmerForConditionalGeneration": muse_glimmer,
+    "PaddleOCRVLForConditionalGeneration": paddleocr_vl,
     "PaliGemmaForConditionalGeneration": paligemma,
     "Phi3VForCausalLM": vision.phi3_vision,
     "Qwen2AudioForConditionalGeneration": omni.qwen2_audio,

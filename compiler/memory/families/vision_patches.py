@@ -56,10 +56,14 @@ class Patches:
 def siglip(vision: Config, layers: int | None = None, *, method: str, post_norm: bool) -> tuple[Module, ...]:
     """SiglipVisionModel; its MLPs are quantized only where their widths suit the kernels (siglip.py:SiglipMLP)."""
     size = siglip_patches(vision)
-    aligned = size.width % _ALIGNMENT == 0 and size.mlp % _ALIGNMENT == 0
-    suited = aligned or method in ("bitsandbytes", "torchao")
-    modules = siglip_layers(size, layers, post_norm=post_norm, is_mlp_quantized=suited)
+    modules = siglip_layers(size, layers, post_norm=post_norm, is_mlp_quantized=suits_siglip(size, method))
     return tuple(below("vision_tower.vision_model", module) for module in modules)
+
+
+def suits_siglip(size: Patches, method: str) -> bool:
+    """Whether a quantizer reaches SigLIP's MLPs."""
+    aligned = size.width % _ALIGNMENT == 0 and size.mlp % _ALIGNMENT == 0
+    return aligned or method in ("bitsandbytes", "torchao")
 
 
 def siglip_layers(
@@ -83,20 +87,23 @@ def siglip_patches(vision: Config) -> Patches:
 
 def clip(vision: Config, layers: int | None = None, *, post_norm: bool) -> tuple[Module, ...]:
     """CLIPVisionModel: a class embedding beside the patches."""
+    modules = clip_layers(vision, layers)
+    width = clip_patches(vision).width
+    whole = (*modules, *(layer_norms(width, "post_layernorm") if post_norm else ()))
+    return tuple(below("vision_model", module) for module in whole)
+
+
+def clip_layers(vision: Config, layers: int | None = None, *, blocks_at: str = "encoder.layers") -> tuple[Module, ...]:
+    """CLIP's embeddings and blocks, below no name."""
     size = clip_patches(vision)
-    modules = (
+    mlp = two_layers("mlp.fc1", "mlp.fc2", size.width, size.mlp, size.width)
+    return (
         Vector("embeddings.class_embedding", size.width),
         *convolution("embeddings.patch_embedding", size.width, size.pixels, bias=False),
         *norms((size.grid**2 + 1) * size.width, "embeddings.position_embedding"),
         *layer_norms(size.width, "pre_layrnorm"),
-        *blocks(
-            "encoder.layers",
-            _built(size, layers),
-            _transformer_block(size, two_layers("mlp.fc1", "mlp.fc2", size.width, size.mlp, size.width)),
-        ),
-        *(layer_norms(size.width, "post_layernorm") if post_norm else ()),
+        *blocks(blocks_at, _built(size, layers), _transformer_block(size, mlp)),
     )
-    return tuple(below("vision_model", module) for module in modules)
 
 
 def clip_patches(vision: Config) -> Patches:

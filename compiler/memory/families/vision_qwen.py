@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split
-from compiler.memory.config import Config
-from compiler.memory.families.parts import norms
+from compiler.memory.config import Config, kv_heads_of
+from compiler.memory.families.decoder import projections
+from compiler.memory.families.parts import Heads, norms
 from compiler.memory.families.vision_parts import (
     below,
     blocks,
@@ -49,6 +50,23 @@ def qwen2_vl_tower(config: Config) -> Encoder:
 
 def qwen2_5_vl_tower(config: Config) -> Encoder:
     """Qwen2.5-VL's: gated MLPs, norms without biases."""
+    width = config.at("vision_config").positive("hidden_size", default=3584)
+    return _qwen2_5(config, (stored_qkv("attn.qkv", width, inputs=width),))
+
+
+def exaone4_5_tower(config: Config) -> Encoder:
+    """EXAONE 4.5's: that of Qwen2.5-VL with fewer heads of keys and values."""
+    vision = config.at("vision_config")
+    width = vision.positive("hidden_size", default=3584)
+    heads = heads_of(vision, "num_heads", width, 16)
+    few = kv_heads_of(Config({"num_key_value_heads": vision.positive("num_key_value_heads", default=8)}), heads)
+    query, *others, _ = projections(
+        Heads(heads, few, width // heads), width, "attn.qkv", "attn.proj", qkv_bias=True, out_bias=True
+    )
+    return _qwen2_5(config, (query, *others))
+
+
+def _qwen2_5(config: Config, qkv: tuple[Module, ...]) -> Encoder:
     vision = config.at("vision_config")
     width, output = vision.positive("hidden_size", default=3584), vision.positive("out_hidden_size", default=3584)
     mlp = vision.positive("intermediate_size", default=3420)
@@ -59,7 +77,7 @@ def qwen2_5_vl_tower(config: Config) -> Encoder:
     )
     block = (
         *norms(width, "norm1", "norm2"),
-        stored_qkv("attn.qkv", width, inputs=width),
+        *qkv,
         Linear("attn.proj", width, width, Split.INPUTS, bias=True),
         *gates,
         Linear("mlp.down_proj", width, mlp, Split.INPUTS, bias=True),

@@ -167,3 +167,20 @@ def paligemma_tower(config: Config) -> Encoder:
     )
     tokens = size.grid**2
     return size.encoder(modules, output, ItemSize((tokens, tokens), 1, "image_size and patch_size"))
+
+
+def cohere2_vision_tower(config: Config) -> Encoder:
+    """SigLIP, whose patches are shuffled together, and a gated projector that no quantizer reaches."""
+    vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=8192)
+    size, factor = siglip_patches(vision), config.positive("downsample_factor", default=2)
+    if factor > _LARGEST_SCALE:
+        raise ConfigError(f"`{config.path}downsample_factor` is {factor}: no model shuffles so many patches")
+    inner, inputs = config.positive("alignment_intermediate_size", default=36864), size.width * factor**2
+    projector = (
+        Linear("multi_modal_projector.linear_1", inner // 2 * 2, inputs, Split.OUTPUTS, bias=True, parts=2),
+        Linear("multi_modal_projector.linear_2", hidden, inner // 2, Split.INPUTS, bias=True),
+    )
+    modules = (*siglip(vision, method=quantizer(config), post_norm=True), *unquantized(projector))
+    tile = max(1, (size.grid // factor) ** 2)
+    item = ItemSize((tile, 13 * tile), factor**2, "one tile, or max_patches 12 and a small copy")
+    return size.encoder(modules, hidden, item)
