@@ -18,6 +18,7 @@ from compiler.memory.families import (
     olmo_hybrid,
     qwen_hybrid,
     states,
+    transformers_moe,
 )
 from compiler.memory.families.pooling import converted
 from compiler.memory.families.text_models import TEXT_MODELS
@@ -49,6 +50,10 @@ FAMILIES: Mapping[str, Reader] = {
     "Glm4MoeForCausalLM": moe.glm4_moe,
     "GptOssForCausalLM": moe.gpt_oss,
     "GraniteMoeForCausalLM": moe.granite_moe,
+    "FlexOlmoForCausalLM": transformers_moe.flex_olmo,
+    "GraniteMoeSWAForCausalLM": moe.granite_moe_swa,
+    "HunYuanMoEV1ForCausalLM": transformers_moe.hunyuan_moe,
+    "MellumForCausalLM": transformers_moe.mellum,
     "GraniteMoeSharedForCausalLM": moe.granite_moe,
     "LagunaForCausalLM": moe_windows.laguna,
     "Llama4ForCausalLM": moe_windows.llama4,

@@ -20,7 +20,8 @@ _NAMES: Renames = (
 )
 
 
-def _text(name: str, config: Config) -> Architecture:
+def minimax_m3_text(name: str, config: Config) -> Architecture:
+    """MiniMaxM3SparseForCausalLM."""
     frame, count = Frame.read(config, config.positive("dense_intermediate_size")), config.layers()
     sparse = config.at("sparse_attention_config")
     picks, mixes = _marks(sparse, "sparse_attention_freq", count), _marks(config, "moe_layer_freq", count)
@@ -72,5 +73,5 @@ def _experts(config: Config, hidden: int) -> tuple[Module, ...]:
     )
 
 
-minimax_m3 = around(_text, lambda config: (minimax_m3_tower(config),), _NAMES)
+minimax_m3 = around(minimax_m3_text, lambda config: (minimax_m3_tower(config),), _NAMES)
 """MiniMaxM3SparseForConditionalGeneration."""

@@ -197,19 +197,22 @@ def text_config(config: Config, nested: Config, defaults: Mapping[str, Any], *, 
     return Config({**defaults, **nested.data, **dtype, "tie_word_embeddings": tied}, nested.path)
 
 
-def composed(alone: Architecture, encoders: tuple[Encoder, ...], renames: Renames) -> Architecture:
+def composed(
+    alone: Architecture, encoders: tuple[Encoder, ...], renames: Renames, *, under: str = "language_model"
+) -> Architecture:
     """A language model below `language_model`, with its towers.
 
     Args:
         alone: the language model, read from its own keys; see `text_config`.
         renames: as its hf_to_vllm_mapper has them.
+        under: what the engine calls the language model.
     """
     return replace(
         alone,
-        first=tuple(_inside(module) for module in alone.first),
-        last=tuple(_inside(module) for module in alone.last),
-        everywhere=tuple(_inside(module) for module in alone.everywhere),
-        layer_prefix=f"language_model.{alone.layer_prefix}",
+        first=tuple(_inside(module, under) for module in alone.first),
+        last=tuple(_inside(module, under) for module in alone.last),
+        everywhere=tuple(_inside(module, under) for module in alone.everywhere),
+        layer_prefix=f"{under}.{alone.layer_prefix}",
         encoders=encoders,
         renames=renames,
     )
@@ -264,9 +267,9 @@ def around(
     return read
 
 
-def _inside(module: Module) -> Module:
+def _inside(module: Module, path: str) -> Module:
     if isinstance(module, Linear | Table | Vector):
-        return replace(module, name=f"language_model.{module.name}")
+        return replace(module, name=f"{path}.{module.name}")
     return module
 
 

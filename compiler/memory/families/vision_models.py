@@ -11,12 +11,26 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Encoder
 from compiler.memory.config import Config
-from compiler.memory.families import dense, gemma, gemma4, kimi, mla, moe, moe_windows, muse, omni, qwen_hybrid, vision
-from compiler.memory.families.minimax_m3 import minimax_m3
+from compiler.memory.families import (
+    dense,
+    gemma,
+    gemma4,
+    kimi,
+    mla,
+    moe,
+    moe_windows,
+    muse,
+    omni,
+    qwen_hybrid,
+    states,
+    vision,
+)
+from compiler.memory.families.minimax_m3 import minimax_m3, minimax_m3_text
 from compiler.memory.families.moe_scored import cohere2_moe
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
 from compiler.memory.families.vision_intern import internvl_tower
+from compiler.memory.families.vision_minicpm import minicpmv
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, kimi_vl_tower, muse_glimmer_tower
 from compiler.memory.families.vision_ocr import (
     deepseek_ocr_marks,
@@ -32,6 +46,7 @@ from compiler.memory.families.vision_tiles import (
     end_of_row,
     granite4_vision_tower,
     idefics3_tower,
+    lfm2_vl_tower,
     llava_next_tower,
     llava_onevision_tower,
     paligemma_tower,
@@ -202,6 +217,13 @@ def exaone4_5(name: str, config: Config) -> Architecture:
     return vision.composed(dense.exaone4(name, text), (exaone4_5_tower(config),), vision.QWEN2_VL_NAMES)
 
 
+lfm2_vl = around(
+    states.lfm2,
+    lambda config: (lfm2_vl_tower(config),),
+    VISION_TOWER_NAMES,
+    tie_word_embeddings=True,
+    model_type="lfm2",
+)
 qwen3_vl_moe = around(moe.qwen3_moe, lambda config: (qwen3_vl_tower(config),), vision.QWEN3_VL_NAMES)
 gemma3 = around(
     gemma.gemma3, lambda config: (gemma3_tower(config),), VISION_TOWER_NAMES, tie_word_embeddings=True, **_GEMMA3_TEXT
@@ -245,6 +267,10 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "KimiK3ForConditionalGeneration": kimi_k3,
     "KimiVLForConditionalGeneration": kimi_vl,
     "Llama4ForConditionalGeneration": llama4,
+    "InternS1ForConditionalGeneration": internvl,
+    "Lfm2VlForConditionalGeneration": lfm2_vl,
+    "MiniCPMV": minicpmv,
+    "MiniMaxM3SparseForCausalLM": minimax_m3_text,
     "LightOnOCRForConditionalGeneration": lighton_ocr,
     "LlavaForConditionalGeneration": vision.llava,
     "LlavaNextForConditionalGeneration": llava_next,

@@ -6,12 +6,13 @@ of 0.33.0; defaults are those of transformers' configuration classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.vision_parts import below, layer_norms, quantizer, replicated, unquantized
+from compiler.memory.families.vision_parts import below, layer_norms, quantizer, replicated, two_layers, unquantized
 from compiler.memory.families.vision_patches import (
     Patches,
     llava_layers,
@@ -183,4 +184,32 @@ def cohere2_vision_tower(config: Config) -> Encoder:
     modules = (*siglip(vision, method=quantizer(config), post_norm=True), *unquantized(projector))
     tile = max(1, (size.grid // factor) ** 2)
     item = ItemSize((tile, 13 * tile), factor**2, "one tile, or max_patches 12 and a small copy")
+    return size.encoder(modules, hidden, item)
+
+
+def lfm2_vl_tower(config: Config) -> Encoder:
+    """SigLIP 2 over patches that are flattened, and a projector that every rank holds whole."""
+    vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=2560)
+    count, patch = vision.positive("num_patches", default=256), vision.positive("patch_size", default=16)
+    side, factor = math.isqrt(count), config.positive("downsample_factor", default=2)
+    if side**2 != count or factor > _LARGEST_SCALE or config.data.get("vision_feature_layer", -1) != -1:
+        raise ConfigError(
+            f"`{vision.path}num_patches` {count}, downsample_factor or vision_feature_layer is none known"
+        )
+    squared = Config({**vision.data, "image_size": side * patch}, vision.path)
+    size = Patches(squared, image=256, patch=16, sizes=(768, 3072, 12, 12))
+    merged, inner = size.width * factor**2, config.positive("projector_hidden_size", default=2560)
+    normed, bias = config.flag("projector_use_layernorm", default=True), config.flag("projector_bias", default=True)
+    projector = (
+        *(layer_norms(merged, "layer_norm") if normed else ()),
+        *unquantized(replicated(two_layers("linear_1", "linear_2", merged, inner, hidden, bias=bias))),
+    )
+    modules = (
+        *(below("vision_tower.vision_model", module) for module in siglip_layers(size, post_norm=True)),
+        *(below("multi_modal_projector", module) for module in projector),
+    )
+    tile = max(1, (config.positive("tile_size", default=512) // patch // factor) ** 2)
+    small = config.positive("max_image_tokens", default=256)
+    most = max(tile * config.positive("max_tiles", default=10) + small, small)
+    item = ItemSize((small, most), factor**2, "max_image_tokens, or max_tiles beside it")
     return size.encoder(modules, hidden, item)
