@@ -2,7 +2,8 @@
 
 `engine_counts.json` has one model a line: a config.json with the widths of a published model, few layers and no more
 keys than are read, and for each layout what the engine says, built on torch's meta device as for an H100: tensor ranks,
-pipeline stages, stage, bytes of all parameters and of a resampler's tables of positions, and blocks of 16 GiB of KV cache.
+pipeline stages, stage, bytes of all parameters (and of a resampler's tables of positions), and blocks of 16 GiB of KV
+cache.
 """
 
 from __future__ import annotations
