@@ -17,6 +17,7 @@ import pytest
 from compiler.memory.architecture import served_dtype
 from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
 from compiler.memory.weights import check_split, rank_weights
@@ -36,7 +37,9 @@ def test_the_engine_counts_the_same(name: str) -> None:
 def counted(config: dict[str, Any], ranks: int, stages: int, stage: int) -> list[int]:
     """A row of the file, by our formulas."""
     architecture, parallelism = read_architecture(config), Parallelism(ranks, stages, stage)
-    check_split(architecture, None, parallelism)
+    block = config.get("quantization_config")
+    quantization = read_quantization(block["quant_method"], block, config) if block else None
+    check_split(architecture, quantization, parallelism)
     dtype = served_dtype(
         architecture.checkpoint_dtype,
         bfloat16_runs=True,
@@ -56,4 +59,5 @@ def counted(config: dict[str, Any], ranks: int, stages: int, stage: int) -> list
         compute_capability=H100,
     )
     blocks = 16 * GIB // layout.bytes_per_block if layout.bytes_per_block else 0
-    return [ranks, stages, stage, rank_weights(architecture, None, parallelism, served_dtype=dtype), blocks]
+    weights = rank_weights(architecture, quantization, parallelism, served_dtype=dtype)
+    return [ranks, stages, stage, weights, blocks]

@@ -7,7 +7,7 @@ transformers' configuration classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split
 from compiler.memory.config import Config
@@ -21,19 +21,25 @@ _TWO_NORMS = ("input_layernorm", "post_attention_layernorm")
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """Modules of two kinds of layers that differ in their MLPs, and the windows of all layers."""
+    """Modules of two kinds of layers that differ in their MLPs.
+
+    Attributes:
+        is_scaled: whether the engine tells attention of a quantizer, which adds scales to it.
+    """
 
     heads: Heads
     mixed: tuple[Module, ...]
     dense: tuple[Module, ...]
     experts: tuple[Module, ...]
+    is_scaled: bool = True
 
     def built(self, sparse: Sequence[bool], windows: Sequence[int | None]) -> tuple[Layer, ...]:
         """One after the other."""
 
         def build(kind: tuple[bool, int | None]) -> Layer:
             routes, window = kind
-            return Layer((*self.mixed, *(self.experts if routes else self.dense)), (self.heads.cache(window),))
+            cache = replace(self.heads.cache(window), scaled=self.is_scaled)
+            return Layer((*self.mixed, *(self.experts if routes else self.dense)), (cache,))
 
         return layers_like(len(sparse), lambda index: (sparse[index], windows[index]), build)
 
@@ -67,7 +73,8 @@ def bailing_moe(name: str, config: Config) -> Architecture:
         ),
         *(normed(heads.dim, f"{path}.query_layernorm", f"{path}.key_layernorm") if config.flag("use_qk_norm") else ()),
     )
-    layers = _Layers(heads, mixed, gated_mlp(sizes.width, sizes.hidden, bias=bias), _bailing_experts(config, bias=bias))
+    dense, routes = gated_mlp(sizes.width, sizes.hidden, bias=bias), _bailing_experts(config, bias=bias)
+    layers = _Layers(heads, mixed, dense, routes, is_scaled=False)
     sparse = _first_dense(config, count, "first_k_dense_replace")
     frame = Frame(table="model.word_embeddings")
     return assemble(name, config, layers.built(sparse, uniform_windows(config, count)), heads, sizes, frame=frame)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from compiler.memory.architecture import Architecture, Linear, Module, Split, Vector
 from compiler.memory.config import Config
 from compiler.memory.families import dense
-from compiler.memory.families.encoder import classifier, labels
+from compiler.memory.families.encoder import labels
 from compiler.memory.families.pooling import headless
 
 Reader = Callable[[str, Config], Architecture]
@@ -39,7 +39,7 @@ def _qwen_head(config: Config, scores: int) -> tuple[Module, ...]:
 
 def internlm2_reward(name: str, config: Config) -> Architecture:
     """InternLM2ForRewardModel: one score."""
-    head = (Linear("v_head", 1, config.positive("hidden_size"), Split.INPUTS, dtype="F32"),)
+    head = (Linear("v_head", 1, config.positive("hidden_size"), Split.INPUTS, quantized=False, dtype="F32"),)
     return _scored(dense.internlm2(name, config), head)
 
 
@@ -50,7 +50,7 @@ def llama_encoder(name: str, config: Config) -> Architecture:
 
 def llama_encoder_sequence(name: str, config: Config) -> Architecture:
     """LlamaBidirectionalForSequenceClassification."""
-    head = classifier("score", labels(config), config.positive("hidden_size"), bias=False)
+    head = (Linear("score", labels(config), config.positive("hidden_size"), Split.REPLICATED, dtype="F32"),)
     return _scored(dense.llama(name, _in_both_directions(config)), head)
 
 

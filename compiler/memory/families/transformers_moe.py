@@ -23,14 +23,14 @@ def _assembled(
 
 
 def hunyuan_moe(name: str, config: Config) -> Architecture:
-    """HunYuanMoEV1ForCausalLM: normalised heads, and one shared expert as wide as the others."""
+    """HunYuanMoEV1ForCausalLM: normalised heads, one shared expert, a router that quantizers reach."""
     heads, hidden, width = Heads.read(config), config.positive("hidden_size"), config.positive("intermediate_size")
     count, bias = _same(config, "num_experts"), config.flag("attention_bias")
     modules = (
         *norms(hidden, *_NORMS),
         *norms(heads.dim, "self_attn.query_layernorm", "self_attn.key_layernorm"),
         *attention(heads, hidden, qkv_bias=bias, out_bias=bias),
-        router("mlp.gate.wg", count, hidden),
+        router("mlp.gate.wg", count, hidden, quantized=True),
         routed(_with(config, "moe_topk"), count, width, top_k="moe_topk"),
         *gated_mlp(width, hidden, name="mlp.shared_mlp"),
     )

@@ -53,11 +53,11 @@ def _tower(config: Config, hidden: int, *, is_timed: bool) -> Encoder:
 
 
 def _resampler(hidden: int, width: int, queries: int, *, is_timed: bool) -> tuple[Module, ...]:
-    """Whole on every rank; of it a quantizer reaches the projection of keys and values only."""
+    """Whole on every rank, and out of the quantizers' reach."""
     return (
         Vector("query", queries * hidden),
         Vector("proj", hidden**2),
-        Linear("kv_proj", hidden, width, Split.REPLICATED),
+        Linear("kv_proj", hidden, width, Split.REPLICATED, quantized=False),
         Vector("attn.in_proj_weight", 3 * hidden**2),
         Vector("attn.in_proj_bias", 3 * hidden),
         Linear("attn.out_proj", hidden, hidden, Split.REPLICATED, bias=True, quantized=False),
