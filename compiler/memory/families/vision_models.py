@@ -25,7 +25,7 @@ from compiler.memory.families import (
     states,
     vision,
 )
-from compiler.memory.families.minimax_m3 import minimax_m3, minimax_m3_text
+from compiler.memory.families.minimax_m3 import minimax_m3
 from compiler.memory.families.moe_scored import cohere2_moe
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
@@ -270,7 +270,6 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "InternS1ForConditionalGeneration": internvl,
     "Lfm2VlForConditionalGeneration": lfm2_vl,
     "MiniCPMV": minicpmv,
-    "MiniMaxM3SparseForCausalLM": minimax_m3_text,
     "LightOnOCRForConditionalGeneration": lighton_ocr,
     "LlavaForConditionalGeneration": vision.llava,
     "LlavaNextForConditionalGeneration": llava_next,
