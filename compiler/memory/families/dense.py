@@ -272,6 +272,7 @@ def cohere(name: str, config: Config) -> Architecture:
 
 def hyperclovax(name: str, config: Config) -> Architecture:
     """HyperCLOVAXForCausalLM: Llama's modules, and norms behind attention and MLP."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias")
     behind = ("post_norm1", "post_norm2") if config.flag("use_post_norm", default=True) else ()
@@ -285,6 +286,7 @@ def hyperclovax(name: str, config: Config) -> Architecture:
 
 def apertus(name: str, config: Config) -> Architecture:
     """ApertusForCausalLM: no gate, but an activation with two parameters of its own; normalised heads."""
+    check_activation(config, ("xielu",))
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     qkv_bias, out_bias = biases(config)
     modules = (

@@ -264,6 +264,7 @@ def gte_sequence(name: str, config: Config) -> Architecture:
 def _gte(name: str, config: Config, top: tuple[Module, ...]) -> Architecture:
     if config.text("hidden_act", default="gelu") != "gelu":
         raise ConfigError(f"`{config.path}hidden_act` must be gelu: vLLM serves no other for this architecture")
+    check_value(config, "position_embedding_type", ("rope", "rotary"))
     hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
     heads, types = _heads(config, hidden), config.count("type_vocab_size", default=0)
     *ups, down = gated(width, hidden, "mlp.up_gate_proj", "mlp.down_proj")

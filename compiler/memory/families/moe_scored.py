@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split
 from compiler.memory.config import Config
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.decoder import Frame, Sizes, assemble, gated, layer_norms, projections
 from compiler.memory.families.moe_parts import is_experts_pattern, layers_like, routed, router, score_bias
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.terms import check_groups, check_scoring, check_value
 from compiler.memory.families.windows import FULL, SLIDING, layer_windows, uniform_windows
 
 _TWO_NORMS = ("input_layernorm", "post_attention_layernorm")
@@ -85,6 +87,8 @@ def _bailing_experts(config: Config, *, bias: bool) -> tuple[Module, ...]:
     shared = config.positive("moe_shared_expert_intermediate_size", default=width) * config.count("num_shared_experts")
     kept = {"fp32": "F32", "": None}.get(config.text("router_dtype"), "BF16")
     corrected = config.flag("moe_router_enable_expert_bias")
+    if config.data.get("score_function") is not None:
+        check_value(config, "score_function", ("sigmoid" if corrected else "softmax",))
     return (
         router("mlp.gate", count, hidden, dtype=kept),
         *((score_bias("mlp.gate.expert_bias", count),) if corrected else ()),
@@ -104,8 +108,11 @@ def _shared(config: Config, width: int, name: str, *, default: int = 0) -> tuple
 
 def afmoe(name: str, config: Config) -> Architecture:
     """AfmoeForCausalLM (Trinity): a gate over attention's output, norms before and behind; its head is never tied."""
+    check_activation(config, SILU)
+    check_scoring(config, "score_func")
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     experts = config.positive("num_experts", default=64)
+    check_groups(config, experts)
     mixed = (
         *norms(sizes.hidden, *_TWO_NORMS, "pre_mlp_layernorm", "post_mlp_layernorm"),
         *norms(heads.dim, "self_attn.q_norm", "self_attn.k_norm"),
@@ -123,7 +130,7 @@ def afmoe(name: str, config: Config) -> Architecture:
     windows = _every(config, count, "global_attn_every_n_layers", 1024)
     built = layers.built(_first_dense(config, count, "num_dense_layers", 1), windows)
     untied = Config({**config.data, "tie_word_embeddings": False}, config.path)
-    return assemble(name, untied, built, heads, sizes)
+    return replace(assemble(name, untied, built, heads, sizes), needs_experts=True)
 
 
 def _every(config: Config, count: int, key: str, window: int) -> tuple[int | None, ...]:
@@ -138,6 +145,7 @@ def _every(config: Config, count: int, key: str, window: int) -> tuple[int | Non
 
 def hy_v3(name: str, config: Config) -> Architecture:
     """HYV3ForCausalLM: the head stands on every pipeline stage; a rank needs an expert."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     experts, width = config.positive("num_experts"), config.positive("expert_hidden_dim")
     mixed = (
@@ -153,11 +161,12 @@ def hy_v3(name: str, config: Config) -> Architecture:
     )
     layers = _Layers(heads, mixed, gated_mlp(sizes.width, sizes.hidden), routes)
     built = layers.built(_first_dense(config, count, "first_k_dense_replace"), uniform_windows(config, count))
-    return assemble(name, config, built, heads, sizes, frame=Frame(on_every_stage=True))
+    return replace(assemble(name, config, built, heads, sizes, frame=Frame(on_every_stage=True)), needs_experts=True)
 
 
 def exaone_moe(name: str, config: Config) -> Architecture:
     """ExaoneMoeForCausalLM: normalised heads; a rank needs an expert."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     experts, width = config.positive("num_experts", default=64), config.positive("moe_intermediate_size", default=1024)
     bias = config.flag("attention_bias") or config.flag("bias")
@@ -179,6 +188,7 @@ def exaone_moe(name: str, config: Config) -> Architecture:
 
 def cohere2_moe(name: str, config: Config) -> Architecture:
     """Cohere2MoeForCausalLM: one norm a layer, no output head, experts as wide as dense MLPs."""
+    check_value(config, "shared_expert_combination_strategy", ("sum", "average"))
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     experts = config.positive("num_experts", default=8)
     mixed = (*norms(sizes.hidden, "input_layernorm"), *attention(heads, sizes.hidden))

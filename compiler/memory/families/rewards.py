@@ -13,6 +13,7 @@ from compiler.memory.config import Config
 from compiler.memory.families import dense
 from compiler.memory.families.encoder import labels
 from compiler.memory.families.pooling import headless
+from compiler.memory.families.terms import check_present, check_value
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -55,6 +56,9 @@ def llama_encoder_sequence(name: str, config: Config) -> Architecture:
 
 
 def _in_both_directions(config: Config) -> Config:
+    # models/config.py:LlamaBidirectionalConfig
+    check_present(config, "pooling")
+    check_value(config, "pooling", ("avg", "cls", "last"))
     return Config({**config.data, "is_causal": False}, config.path)
 
 

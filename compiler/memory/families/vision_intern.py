@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.parts import norms
 from compiler.memory.families.vision_parts import (
     ALL_FRAMES,
@@ -25,6 +26,7 @@ from compiler.memory.families.vision_parts import (
 def internvl_tower(config: Config) -> Encoder:
     """InternVLForConditionalGeneration's; no quantizer reaches tower or projector."""
     vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=4096)
+    check_activation(vision, PLAIN)
     width, mlp = vision.positive("hidden_size", default=1024), vision.positive("intermediate_size", default=4096)
     shuffle, (patch, tile) = shuffle_of(config), (_side(vision, "patch_size", 14), _side(vision, "image_size", 448))
     if tile < patch:

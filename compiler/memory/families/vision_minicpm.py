@@ -10,6 +10,7 @@ from collections.abc import Callable
 from compiler.memory.architecture import Architecture, Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families import dense
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.vision import composed
 from compiler.memory.families.vision_parts import below, layer_norms
 from compiler.memory.families.vision_patches import Patches, siglip_layers
@@ -36,6 +37,7 @@ def minicpmv(name: str, config: Config) -> Architecture:
 
 def _tower(config: Config, hidden: int, *, is_timed: bool) -> Encoder:
     vision, queries = config.at("vision_config"), config.positive("query_num")
+    check_activation(vision, PLAIN)
     size = Patches(vision, image=224, patch=16, sizes=(768, 3072, 12, 12))
     built = size.count - config.flag("drop_vision_last_layer")
     modules = (

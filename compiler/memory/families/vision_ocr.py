@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.parts import norms
 from compiler.memory.families.vision_parts import (
     below,
@@ -125,6 +126,7 @@ def dots_ocr_tower(config: Config) -> Encoder:
 def paddleocr_vl_tower(config: Config) -> Encoder:
     """PaddleOCR-VL's: SigLIP with rotary positions, and a projector that every rank holds whole."""
     vision, hidden = config.at("vision_config"), _hidden(config)
+    check_activation(vision, PLAIN)
     size, merge = Patches(vision, image=384, patch=14, sizes=(1152, 4304, 27, 16)), merged_patches(vision)
     tower = siglip_layers(size, post_norm=True, is_mlp_quantized=suits_siglip(size, quantizer(config)))
     merged = size.width * merge

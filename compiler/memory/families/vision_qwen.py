@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, kv_heads_of
-from compiler.memory.families.activations import GATED, PLAIN, check_activation
+from compiler.memory.families.activations import GATED, PLAIN, SILU, check_activation
 from compiler.memory.families.decoder import projections
 from compiler.memory.families.parts import Heads, norms
 from compiler.memory.families.vision_parts import (
@@ -62,6 +62,7 @@ def exaone4_5_tower(config: Config) -> Encoder:
     vision = config.at("vision_config")
     width = vision.positive("hidden_size", default=3584)
     heads = heads_of(vision, "num_heads", width, 16)
+    check_activation(vision, SILU)
     few = kv_heads_of(Config({"num_key_value_heads": vision.positive("num_key_value_heads", default=8)}), heads)
     query, *others, _ = projections(
         Heads(heads, few, width // heads), width, "attn.qkv", "attn.proj", qkv_bias=True, out_bias=True

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.vision_parts import below, layer_norms, quantizer, replicated, two_layers, unquantized
 from compiler.memory.families.vision_patches import (
     Patches,
@@ -149,6 +150,7 @@ def idefics3_tower(config: Config) -> Encoder:
     hidden = config.at("text_config").positive("hidden_size", default=4096)
     if scale > _LARGEST_SCALE:
         raise ConfigError(f"`{config.path}scale_factor` is {scale}: no model shuffles so many patches")
+    check_activation(vision, PLAIN)
     size = Patches(vision, image=224, patch=32, sizes=(1152, 3072, 12, 16))
     connector = Linear("connector.modality_projection.proj", hidden, size.width * scale**2, Split.REPLICATED)
     tower = (below("vision_model", module) for module in siglip_layers(size, post_norm=True))
@@ -190,6 +192,7 @@ def cohere2_vision_tower(config: Config) -> Encoder:
 def lfm2_vl_tower(config: Config) -> Encoder:
     """SigLIP 2 over patches that are flattened, and a projector that every rank holds whole."""
     vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=2560)
+    check_activation(vision, PLAIN)
     count, patch = vision.positive("num_patches", default=256), vision.positive("patch_size", default=16)
     side, factor = math.isqrt(count), config.positive("downsample_factor", default=2)
     if side**2 != count or factor > _LARGEST_SCALE or config.data.get("vision_feature_layer", -1) != -1:
