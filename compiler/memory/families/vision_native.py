@@ -138,11 +138,19 @@ def _moonvit_layers(vision: Config, size: _MoonViT, *, heads: int | None) -> tup
     )
 
 
+def _check_turned(vision: Config, width: int, heads: int) -> None:
+    """Positions on two sides turn a head's dimensions in fours (moonvit.py:Rope2DPosEmb, muse_glimmer.py)."""
+    if (each := width // heads) % 4:
+        told = f"`{vision.path}num_attention_heads` {heads} makes heads {each} wide"
+        raise ConfigError(f"{told}, which is no multiple of 4")
+
+
 def kimi_vl_tower(config: Config) -> Encoder:
     """Kimi-VL's, which is built without the quantizer; ranks must divide its heads."""
     vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size")
     width, mlp = vision.positive("hidden_size", default=1152), vision.positive("intermediate_size", default=4304)
     heads, merge = heads_of(vision, "num_attention_heads", width, 16), _kernel(vision)
+    _check_turned(vision, width, heads)
     layers = depth(vision, "num_hidden_layers", 27)
     size = _MoonViT(
         width,
@@ -194,10 +202,7 @@ def muse_glimmer_tower(config: Config) -> Encoder:
     if merged != width * merge**2:
         raise ConfigError(f"`{config.path}out_hidden_size` {merged} is not the tower's width {width} × {merge}²")
     heads = heads_of(vision, "num_attention_heads", width, 16)
-    if (each := width // heads) % 4:
-        raise ConfigError(
-            f"`{vision.path}num_attention_heads` {heads} makes heads {each} wide, which is no multiple of 4"
-        )
+    _check_turned(vision, width, heads)
     if "layer_types" in vision:
         vision.per_layer("layer_types", depth(vision, "num_hidden_layers", 50))
     positions = vision.positive("pos_emb_height", default=32) * vision.positive("pos_emb_width", default=32)

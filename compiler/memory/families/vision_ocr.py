@@ -9,6 +9,7 @@ from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Spli
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.parts import norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision_parts import (
     below,
     blocks,
@@ -44,7 +45,9 @@ _DEEPSEEK_TOKENS = 16 * 17 + 20 * 21 + 1
 
 def deepseek_ocr_tower(config: Config) -> Encoder:
     """SAM, which every rank holds whole, then CLIP over what it sees."""
+    check_value(config, "tile_tag", ("2D",))
     projector = config.at("projector_config")
+    check_value(projector, "token_pooling", (False,))
     inputs, output = projector.positive("input_dim"), projector.positive("n_embed")
     if (kind := projector.text("projector_type")) != "linear":
         raise ConfigError(f"`{projector.path}projector_type` must be linear, not {kind[:40]}")

@@ -13,6 +13,7 @@ from dataclasses import replace
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.activations import PLAIN, check_activation
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision_parts import below, layer_norms, quantizer, replicated, two_layers, unquantized
 from compiler.memory.families.vision_patches import (
     Patches,
@@ -193,6 +194,7 @@ def lfm2_vl_tower(config: Config) -> Encoder:
     """SigLIP 2 over patches that are flattened, and a projector that every rank holds whole."""
     vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=2560)
     check_activation(vision, PLAIN)
+    check_value(vision, "model_type", ("siglip2_vision_model",))
     count, patch = vision.positive("num_patches", default=256), vision.positive("patch_size", default=16)
     side, factor = math.isqrt(count), config.positive("downsample_factor", default=2)
     if side**2 != count or factor > _LARGEST_SCALE or config.data.get("vision_feature_layer", -1) != -1:
