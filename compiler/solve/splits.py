@@ -107,10 +107,10 @@ class Splits:
                 check_split(self.architecture, self.quantization, split)
                 self._check_cache(split)
                 self._check_pages(split)
-        except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
-            return str(error)
         except PagesError as error:
             return f"vLLM cannot make the pages of its KV cache equal: {error}"
+        except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
+            return str(error)
         return None
 
     def _words_refusal(self, degrees: Degrees) -> str | None:
