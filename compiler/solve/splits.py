@@ -13,6 +13,7 @@ from compiler.memory.architecture import Architecture, Experts, served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
 from compiler.memory.config import ConfigError
+from compiler.memory.expert_kernels import check_experts
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name
@@ -100,6 +101,7 @@ class Splits:
             for stage in {0, degrees.pipeline - 1}:
                 split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
                 check_split(self.architecture, self.quantization, split)
+                check_experts(self.architecture, self.quantization, split, self.rules.capability)
                 self._check_cache(split)
         except (SplitError, NoBackendError, ConfigError) as error:
             return str(error)
