@@ -18,7 +18,7 @@ from compiler.catalog.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
-from compiler.memory.architecture import Architecture, Experts, StateCache, Table
+from compiler.memory.architecture import Architecture, Experts, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import compile_peak
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
@@ -39,6 +39,7 @@ from compiler.memory.server import (
     weights_row,
 )
 from compiler.memory.shape import ServerShape
+from compiler.memory.state_cache import StateCache
 from compiler.memory.weights import check_split
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total

@@ -20,11 +20,11 @@ from compiler.memory.architecture import (
     LatentCache,
     Layer,
     PackedCache,
-    StateCache,
     Vector,
 )
 from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
 from compiler.memory.latent_backends import INDEXER, dense_backend, packed_backend, sparse_backend
+from compiler.memory.state_cache import StateCache
 
 DEFAULT_BLOCK = 16  # vllm/config/cache.py:DEFAULT_BLOCK_SIZE
 

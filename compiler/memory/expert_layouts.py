@@ -110,6 +110,13 @@ def _block(of: ExpertShape, block: tuple[int, int]) -> tuple[int, int]:
     return smaller, smaller
 
 
+def served_block(of: ExpertShape, packing: Packing) -> tuple[int, int] | None:
+    """Rows and columns that share an FP8 scale on this rank; None where experts are not packed in blocks."""
+    if packing.block is None or packing.style != "fp8":
+        return packing.block
+    return _block(of, packing.block)
+
+
 def _block_scales(of: ExpertShape, rows: int, columns: int, dtype: str, suffix: str) -> Iterator[Parameter]:
     ups = of.ups * math.ceil(of.intermediate / rows)
     yield Parameter(f"w13{suffix}", (of.count, ups, math.ceil(of.inputs / columns)), dtype)

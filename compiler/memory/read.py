@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from compiler.memory.architecture import Architecture, HeadCache, StateCache
+from compiler.memory.architecture import Architecture, HeadCache
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families import (
     deepseek_v4,
@@ -25,6 +25,7 @@ from compiler.memory.families import (
 from compiler.memory.families.pooling import converted
 from compiler.memory.families.text_models import TEXT_MODELS
 from compiler.memory.families.vision_models import VISION_MODELS
+from compiler.memory.state_cache import StateCache
 from compiler.memory.whole_items import keeps_items_whole
 
 Reader = Callable[[str, Config], Architecture]

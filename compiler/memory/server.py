@@ -42,7 +42,7 @@ from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, padded_rows
-from compiler.memory.rotary_table import VIDEO_POSITIONS, RotaryTable
+from compiler.memory.rotary_bytes import rotary_tables
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.unified import shared_memory_rows
@@ -294,21 +294,6 @@ def _activation_source(
     if overheads.activation_correction is not None:
         parts.append(overheads.activation_correction.source)
     return "; ".join(parts)
-
-
-def rotary_tables(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> int:
-    """Bytes of cosines and sines; the tables are made whole on every rank, whatever max_model_len is asked for."""
-    ahead = VIDEO_POSITIONS if overheads.videos_run_ahead else 1
-    return sum(
-        table.rows * (ahead if table.counted else 1) * table.width * SERVED_BYTES[_rotary_dtype(table, shape)]
-        for table in architecture.rotary
-    )
-
-
-def _rotary_dtype(table: RotaryTable, shape: ServerShape) -> str:
-    """Without compiled graphs FlashInfer rotates, in float32 (deepseek_scaling_rope.py)."""
-    eager = table.eager_dtype if shape.enforce_eager else None
-    return table.dtype or eager or shape.served_dtype
 
 
 def non_torch_growth(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture, StateCache, served_dtype
+from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.backends import is_latent
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import beyond_activation, compile_peak, compile_row
@@ -16,6 +16,7 @@ from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
+from compiler.memory.state_cache import StateCache
 from compiler.memory.whole_items import whole_item
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.splits import Degrees

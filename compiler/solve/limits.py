@@ -6,7 +6,8 @@ Limits that contradict each other without a model are found in compiler/spec/che
 from __future__ import annotations
 
 from compiler.diagnostics import Edit
-from compiler.memory.architecture import Architecture, StateCache
+from compiler.memory.architecture import Architecture
+from compiler.memory.state_cache import StateCache
 from compiler.memory.whole_items import whole_item
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.refusals import Candidate, Refusal, engine_refusal

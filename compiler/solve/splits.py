@@ -13,6 +13,7 @@ from compiler.memory.architecture import Architecture, Experts, served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.expert_kernels import check_experts
 from compiler.memory.families.pooling import gives_labels
 from compiler.memory.kv_groups import PagesError
 from compiler.memory.packing import Quantization
@@ -105,12 +106,13 @@ class Splits:
             for stage in {0, degrees.pipeline - 1}:
                 split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
                 check_split(self.architecture, self.quantization, split)
+                check_experts(self.architecture, self.quantization, split, self.rules.capability)
                 self._check_cache(split)
                 self._check_pages(split)
-        except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
-            return str(error)
         except PagesError as error:
             return f"vLLM cannot make the pages of its KV cache equal: {error}"
+        except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
+            return str(error)
         return None
 
     def _words_refusal(self, degrees: Degrees) -> str | None:

@@ -21,7 +21,8 @@ from compiler.memory.encoder_budget import EncoderMemory
 from compiler.memory.graphs import capture_limit, graph_memory, graph_overhead
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.server import non_torch_growth, rotary_tables
+from compiler.memory.rotary_bytes import rotary_tables
+from compiler.memory.server import non_torch_growth
 from compiler.memory.shape import ServerShape
 from compiler.memory.weights import rank_weights
 from compiler.units import GIB, ByteRange

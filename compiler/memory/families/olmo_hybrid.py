@@ -6,13 +6,14 @@ state from the midst of a prefill.
 
 from __future__ import annotations
 
-from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, StateCache, StatePart, Vector
+from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.hybrid import ATTENTION, STATE, kinds_of, model, square_heads, stack
 from compiler.memory.families.mixers import DeltaNet, Mixer, convolution, taps
 from compiler.memory.families.parts import attention, embeddings, gated_mlp, head, norms
 from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import rope_parameters
+from compiler.memory.state_cache import StateCache, StatePart
 
 _INTERVAL = 4
 
