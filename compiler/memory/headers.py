@@ -209,6 +209,10 @@ class _Check:
         self._set(need.key, others - need.more if not lacks else Counter())
         return bool(common) or not lacks
 
+    def _suffices(self, need: _Need, held: Counter[Shape]) -> bool:
+        more = may_repeat(self.architecture, need.key) and set(held) == set(need.shapes) and not need.shapes - held
+        return held == need.shapes or more or self._alike(need, held)
+
     def _alike(self, need: _Need, held: Counter[Shape]) -> bool:
         """Whether dimensions are only written otherwise: one-dimensional parameters of any shape, turned tables."""
         if all(len(shape) == 1 for shape in need.shapes):
@@ -239,7 +243,7 @@ class _Check:
     def _take_tail(self, need: _Need, keys: Iterable[str]) -> bool:
         for key in keys:
             held = self._shapes(key)
-            if held and need.key not in self.found and (held == need.shapes or self._alike(need, held)):
+            if held and need.key not in self.found and self._suffices(need, held):
                 del self.left[key]
                 return True
         return False
