@@ -55,6 +55,11 @@ def canonical(name: str, renames: tuple[tuple[str, str], ...]) -> str:
     return ".".join(parts)
 
 
+def as_stored(name: str) -> str:
+    """A convolution is one tensor in files; what ranks divide by groups is a part of its own here (mixers.py)."""
+    return name.replace(".conv1d.grouped.", ".conv1d.")
+
+
 def tail_of(name: str) -> str:
     """What stays of a name whatever wraps it: from the component that holds the layers, or the last two."""
     before, star, after = name.partition(".*")

@@ -20,6 +20,7 @@ from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture, Experts
 from compiler.memory.config import ConfigError
 from compiler.memory.header_rules import (
+    as_stored,
     canonical,
     is_scale,
     may_lack,
@@ -150,7 +151,7 @@ def _of_module(path: str, packed: Packed) -> Iterator[tuple[_Need, Shape, int]]:
     for one in stored_below(packed):
         if NOT_KEPT.search(one.name):
             continue
-        name = numberless(path + one.name)
+        name = as_stored(numberless(path + one.name))
         key = canonical(name, ())
         # A norm's parameter is called by its whole name.
         suffix = one.parameter.suffix or key.rpartition(".")[2]

@@ -14,6 +14,7 @@ from compiler.memory.packing import read_quantization
 from compiler.memory.read import read_architecture
 from compiler.memory.tensors import expected_tensors
 from tests.unit.test_engine_counts import CASES
+from tests.unit.test_hybrid import NEMOTRON_NANO
 
 Change = Callable[[TensorKind], TensorKind]
 
@@ -62,3 +63,29 @@ def test_the_router_of_granite_has_two_names() -> None:
     names = {kind.name for kind in expected_tensors(read_architecture(CASES["GraniteMoeSWA"]["config"]), None)}
     assert "model.layers.*.block_sparse_moe.router.layer.weight" in names
     checked("GraniteMoeSWA", renamed("router.layer.", "router."))
+
+
+def published_nemotron(kinds: tuple[TensorKind, ...]) -> list[TensorKind]:
+    """As its files have them: one convolution of [channels, 1, taps], and `backbone` with `embeddings`."""
+    taps, held = 4, []
+    grouped = {kind.name.replace(".grouped.", "."): kind for kind in kinds if ".conv1d.grouped." in kind.name}
+    for kind in kinds:
+        if ".conv1d.grouped." in kind.name:
+            continue
+        shape = kind.shape
+        if kind.name in grouped:
+            total = shape[0] + grouped[kind.name].shape[0]
+            shape = (total // taps, 1, taps) if kind.name.endswith(".weight") else (total,)
+        name = kind.name.replace("model.embed_tokens.", "model.embeddings.").replace("model.", "backbone.", 1)
+        held.append(kind.model_copy(update={"name": name, "shape": shape}))
+    return held
+
+
+def test_nemotron_s_convolutions_and_embeddings_have_names_of_their_own() -> None:
+    architecture = read_architecture(NEMOTRON_NANO)
+    kinds = expected_tensors(architecture, None)
+    assert any(".conv1d.grouped." in kind.name for kind in kinds)
+    check_headers(architecture, None, published_nemotron(kinds))
+    lacking = [kind for kind in published_nemotron(kinds) if "conv1d" not in kind.name]
+    with pytest.raises(ContradictionError):
+        check_headers(architecture, None, lacking)
