@@ -111,7 +111,7 @@ def _found(kinds: Iterable[TensorKind], architecture: Architecture) -> Found:
     for kind in kinds:
         if NOT_KEPT.search(kind.name) or kind.name.startswith(architecture.drafting_prefixes):
             continue
-        name = canonical(kind.name, architecture.renames)
+        name = canonical(as_stored(kind.name), architecture.renames)
         found.setdefault(name, Counter())[kind.dtype, plain_shape(kind.shape)] += kind.count
     return found
 
