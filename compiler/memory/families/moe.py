@@ -262,7 +262,7 @@ def _granite_modules(config: Config, frame: Frame) -> tuple[Module, ...]:
     return (
         *frame.norms(*LAYER_NORMS),
         *attention(frame.heads, frame.hidden),
-        router("block_sparse_moe.gate", experts, frame.hidden),
+        router("block_sparse_moe.router.layer", experts, frame.hidden),
         routed(config, experts, frame.width, "block_sparse_moe.experts", projections=_THREE),
         *(gated_mlp(shared, frame.hidden, name="shared_mlp") if shared else ()),
     )

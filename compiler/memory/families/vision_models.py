@@ -14,6 +14,7 @@ from compiler.memory.config import Config
 from compiler.memory.families import (
     dense,
     gemma,
+    gemma3n,
     gemma4,
     kimi,
     mla,
@@ -262,6 +263,7 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "DotsOCRForCausalLM": dots_ocr,
     "Exaone4_5_ForConditionalGeneration": exaone4_5,
     "Gemma3ForConditionalGeneration": gemma3,
+    "Gemma3nForConditionalGeneration": gemma3n.gemma3n,
     "Gemma4ForCausalLM": gemma4.gemma4_text,
     "Gemma4ForConditionalGeneration": gemma4.gemma4,
     "Gemma4UnifiedForConditionalGeneration": gemma4.gemma4_unified,
