@@ -1,8 +1,8 @@
-"""Replays real vLLM start-ups: `python -m benchmarks.accuracy --cases FILE --hub DIR [--json]`.
+"""Replays real vLLM start-ups: `python -m benchmarks.accuracy --cases FILE … --hub DIR [--json]`.
 
-FILE holds a start-up a line, DIR/models/<org>__<name>/config.json the models' configs. Activation, memory outside torch
-and KV tokens are compared on the 0.19 releases, whose overheads are measured; other releases follow below them.
-With --json the last line is one object.
+FILE holds a start-up a line, DIR/models/<org>__<name>/config.json the models' configs. Each start-up is laid out as its
+own release did. First come the figures by which the ledger is judged; then activation, memory outside torch and KV
+tokens on the 0.19 releases, whose overheads are measured, and on others. With --json the last line is one object.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.cases import Case, card_of, read_cases
 from benchmarks.estimators import Estimate, hf_mem, llmd_planner
-from benchmarks.startups import Case, Prediction, UnjudgedError, card_of, facts, predict, read_cases
+from benchmarks.figures import Inside, insides, interval_width, is_recent_and_discrete
+from benchmarks.startups import Prediction, UnjudgedError, facts, predict
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism
@@ -72,7 +74,7 @@ def errors(found: Replay) -> tuple[Error, ...]:
 def _errors(case: Case, said: Prediction) -> Iterable[Error]:
     pairs = (
         ("weights", said.weights / GIB, case.measured("weights_gib")),
-        ("activation", said.activation.expected / GIB, case.measured("activation_peak_gib")),
+        ("activation", said.activation and said.activation.expected / GIB, case.measured("activation_peak_gib")),
         ("non_torch", said.non_torch.expected / GIB, case.measured("non_torch_increase_gib")),
         ("kv_tokens", said.tokens, case.measured_tokens() if case.started and not case.shares_gpu else None),
     )
@@ -105,8 +107,13 @@ def component_errors(found: Sequence[Error], component: str, *, calibrated: bool
     )
 
 
+def recent_tokens(found: Sequence[Error]) -> tuple[Error, ...]:
+    """Errors of capacity since 0.21, which charges graphs, on GPUs with a memory of their own."""
+    return tuple(error for error in found if error.component == "kv_tokens" and is_recent_and_discrete(error.case))
+
+
 def safety(found: Replay) -> dict[str, int]:
-    """How often `fits` was said of a start that failed for memory, and `does not fit` of one that started."""
+    """How often `fits` was said of a start that failed for memory or by a rule, and the opposite of a good one."""
     verdicts = [(case, said.fits) for case, said in found.judged.values() if said.fits is not None]
     failed = [fits for case, fits in verdicts if case.memory_failure and not case.shares_gpu]
     started = [fits for case, fits in verdicts if case.started and not case.shares_gpu]
@@ -165,8 +172,12 @@ def result(found: Replay, hub: Path) -> dict[str, object]:
         each: summary([error.size for error in component_errors(every, each, calibrated=False)])
         for each in _COMPONENTS[1:]
     }
+    above = [inside.above for inside in insides(found.judged)]
     return {
         **rows,
+        "kv_tokens_since_0_21_discrete": summary([error.size for error in recent_tokens(every)]),
+        "inside_above_high": {"n": len(above), "above": above.count(True)},
+        "interval_width_gib": (width := interval_width(hub)) and width / GIB,
         "safety": safety(found),
         "unjudged": [{"id": name, "reason": reason} for name, reason in sorted(found.unjudged.items())],
         "other_releases": others,
@@ -182,11 +193,46 @@ def _table(rows: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
         yield f"  {component:<12} {row['n']:>4} {figures} {unit}"
 
 
+def _figures(found: Replay, every: Sequence[Error], hub: Path) -> Iterable[str]:
+    """The figures that the documentation shows."""
+    rows = {
+        "weights, all releases": component_errors(every, "weights"),
+        "activation, 0.19": component_errors(every, "activation"),
+        "KV tokens, 0.19": component_errors(every, "kv_tokens"),
+        "KV tokens, 0.21 and later, discrete GPUs": recent_tokens(every),
+    }
+    for title, errors_of in rows.items():
+        yield f"{title}: {_in_short(errors_of)}"
+    above, counts = tuple(insides(found.judged)), safety(found)
+    yield f"memory inside the budget above the ledger's high: {_above(above)}"
+    width = interval_width(hub)
+    if width is not None:
+        yield f"interval width, one rank, 24 GB card, 8B model: {width / GIB:.2f} GiB"
+    yield f"said fits, failed: {counts['said_fits_failed']} of {counts['failed']}"
+    yield f"said does not fit, started: {counts['said_unfit_started']} of {counts['started']}"
+    yield f"within the margin, started: {counts['within_margin_started']} of {counts['started']}"
+    yield f"within the margin, failed: {counts['within_margin_failed']} of {counts['failed']}"
+
+
+def _in_short(found: Sequence[Error]) -> str:
+    row = summary([error.size for error in found])
+    relative = bool(found) and found[0].component in _RELATIVE
+    unit, scale = ("%", 100) if relative else ("GiB", 1)
+    names = ("mean", "median", "p95", "max")
+    return f"{row['n']} start-ups, " + ", ".join(f"{name} {row[name] * scale:.3f} {unit}" for name in names)
+
+
+def _above(found: Sequence[Inside]) -> str:
+    names = [inside.case.name for inside in found if inside.above]
+    return f"{len(names)} of {len(found)}" + (f" ({', '.join(names)})" if names else "")
+
+
 def report(found: Replay, hub: Path, *, worst: int) -> Iterable[str]:
     """The tables for people."""
     every = errors(found)
     release = ".".join(map(str, _CALIBRATED))
     yield f"{len(found.judged)} start-ups judged, {len(found.unjudged)} not"
+    yield from _figures(found, every, hub)
     yield f"errors of stackc (weights on every release, the rest on {release}):"
     yield from _table({each: summary([e.size for e in component_errors(every, each)]) for each in _COMPONENTS})
     yield "on other releases:"
@@ -195,10 +241,6 @@ def report(found: Replay, hub: Path, *, worst: int) -> Iterable[str]:
     for name, rows in peer_errors(found, hub).items():
         yield f"{name} on the same start-ups:"
         yield from _table({each: row for each, row in rows.items() if row["n"]})
-    counts = safety(found)
-    yield f"said fits, failed for memory: {counts['said_fits_failed']} of {counts['failed']}"
-    yield f"said does not fit, started: {counts['said_unfit_started']} of {counts['started']}"
-    yield f"within the margin: {counts['within_margin_failed']} failed, {counts['within_margin_started']} started"
     for component in _COMPONENTS if worst else ():
         ranked = sorted((e for e in every if e.component == component), key=lambda error: -error.size)
         yield f"worst {component}:"
@@ -213,12 +255,12 @@ def report(found: Replay, hub: Path, *, worst: int) -> Iterable[str]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description="Replay real vLLM start-ups.")
-    parser.add_argument("--cases", type=Path, required=True, help="a start-up a line, in JSON")
+    parser.add_argument("--cases", type=Path, required=True, action="append", help="a start-up a line; may be repeated")
     parser.add_argument("--hub", type=Path, required=True, help="folder with models/<org>__<name>/config.json")
     parser.add_argument("--json", action="store_true", help="print one object as the last line")
     parser.add_argument("--worst", type=int, default=0, help="list that many of the largest errors")
     options = parser.parse_args()
-    found = replay(read_cases(options.cases), options.hub)
+    found = replay((case for path in options.cases for case in read_cases(path)), options.hub)
     for line in report(found, options.hub, worst=options.worst):
         print(line)
     if options.json:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from compiler.lock.models import ModelFacts
 from compiler.resolve.answers import ListedFile, Repository
 from compiler.resolve.facts import quantization_block
+
+# The Hub leads the old names of these repositories to the new ones.
+_RENAMED = (r"^meta-llama__meta-llama-3\.1-", "meta-llama__llama-3.1-")
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,24 @@ class _Folder:
         return None if content is None else content[start:stop]
 
 
+def folder_of(model: str, hub: Path) -> Path | None:
+    """The folder of a model, whose name the Hub reads without regard to case; None where there is none."""
+    folders = _folders(hub / "models" if (hub / "models").is_dir() else hub)
+    name = model.replace("/", "__").lower()
+    return folders.get(name) or folders.get(re.sub(*_RENAMED, name))
+
+
+@lru_cache(maxsize=8)
+def _folders(root: Path) -> dict[str, Path]:
+    return {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()} if root.is_dir() else {}
+
+
 def facts_of(model: str, hub: Path) -> ModelFacts | None:
     """Configuration and quantization of a model; None where the folder holds no config.json of it."""
-    root = hub / "models" if (hub / "models").is_dir() else hub
-    reader = _Folder(root / model.replace("/", "__"))
-    content = reader.read("config.json")
-    if content is None:
+    folder = folder_of(model, hub)
+    reader = _Folder(folder) if folder is not None else None
+    content = reader.read("config.json") if reader is not None else None
+    if reader is None or content is None:
         return None
     config = json.loads(content)
     files = tuple(ListedFile(path.name, path.stat().st_size) for path in sorted(reader.path.iterdir()))

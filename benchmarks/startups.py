@@ -1,31 +1,28 @@
-"""Start-ups of real vLLM servers, read from a file, and what stackc's own arithmetic says of each.
+"""What stackc's own arithmetic says of start-ups of real vLLM servers, each laid out as its own release did.
 
-A case is a JSON object a line: identity (model, version, GPU, limits) and what the log printed. What a log did not
-print is absent; vLLM's documented default is taken where there is one.
+What a log did not print is vLLM's documented default, where there is one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.hub_folders import facts_of
-from compiler.catalog.gpus import GPUS, Gpu, same_gpus
-from compiler.catalog.overheads import GpuOverheads, overheads_of
+from benchmarks.cases import Case, card_of, cards_like
+from benchmarks.hub_folders import facts_of, folder_of
+from benchmarks.releases import Rules, charging_overheads, rules_of
+from compiler.catalog.overheads import GpuOverheads
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.activation import activation_peak
-from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, Table
+from compiler.memory.architecture import Architecture, Experts, Table
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.compiling import compile_peak
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.kv_cache import KvLayout
+from compiler.memory.kv_cache import CacheKind, KvLayout
 from compiler.memory.kv_groups import PagesError
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import read_quantization
@@ -35,20 +32,22 @@ from compiler.memory.server import (
     Checkpoint,
     experts_keep,
     gpu_rows,
+    made_while_loading,
     non_torch_growth,
-    rotary_tables,
+    segment_rests,
     tower_memory,
+    weights_row,
 )
 from compiler.memory.shape import ServerShape
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.state_cache import StateCache
+from compiler.memory.weights import check_split
+from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]
-_ALWAYS_FREE = 0.2 * GIB  # two totals of one card differ by less
 _ANY_CARD = (9, 0)  # where the log does not name the card
 _EMBEDDING_TAGS = ("feature-extraction", "sentence-similarity")
-_CACHES = {"auto": None, "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
-_OLD_UTILIZATION, _UTILIZATION = 0.9, 0.92  # default of gpu_memory_utilization before 0.21 and since
+_CACHES = {"auto": "auto", "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
 
 
 class UnjudgedError(Exception):
@@ -56,85 +55,26 @@ class UnjudgedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One start-up. `data` is the line of the file."""
-
-    data: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Its id."""
-        return str(self.data["id"])
-
-    @property
-    def model(self) -> str:
-        """Repository."""
-        return str(self.data["model"])
-
-    @property
-    def number(self) -> tuple[int, int]:
-        """The release, (0, 0) where the log did not say; development builds that count from 0.1 are none."""
-        match = re.match(r"0\.(\d+)\.", str(self.data.get("vllm_version", "")))
-        return (0, int(match[1])) if match and int(match[1]) > 1 else (0, 0)
-
-    @property
-    def engine(self) -> str:
-        """`V0` or `V1`, by the log or by the release."""
-        return str(self.data.get("engine") or ("V1" if self.number >= (0, 8) else "V0"))
-
-    @property
-    def memory_failure(self) -> bool:
-        """Whether it failed for want of memory."""
-        return bool(self.data.get("memory_failure"))
-
-    @property
-    def started(self) -> bool:
-        """Whether it served."""
-        return self.data.get("outcome") == "ok"
-
-    @property
-    def shares_gpu(self) -> bool:
-        """Whether a note speaks of another process on the GPU."""
-        return bool(re.search(r"share|second instance|another process|other process", str(self.data.get("note", ""))))
-
-    def measured(self, key: str) -> float | None:
-        """A figure of the log."""
-        value = self.data.get(key)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-    def count(self, key: str, default: int) -> int:
-        """A whole number, or what vLLM assumes."""
-        value = self.data.get(key)
-        return int(value) if isinstance(value, int) and value > 0 else default
-
-    def measured_tokens(self) -> float | None:
-        """Capacity by the concurrency line, which counts every group of layers; else the printed tokens."""
-        concurrency, length = self.measured("max_concurrency"), self.measured("concurrency_len")
-        return concurrency * length if concurrency and length else self.measured("kv_tokens")
-
-
-@dataclass(frozen=True, slots=True)
 class Prediction:
     """What stackc says of a case, of the rank that takes most.
 
     Attributes:
-        weights: as vLLM prints them: parameters, rotary tables and the allocator's rounding.
+        weights: as vLLM prints them: parameters, buffers that the model makes and the allocator's rounding.
+        inside: what counts against `total × gpu_memory_utilization`; None where the log shows neither the GPU nor its
+            total.
+        activation: None where it depends on batch limits that the log does not show, and cards like its own differ in.
         tokens: capacity; None where the log lacks what it depends on.
         fits: `fits`, `margin` or `unfit`; None where that cannot be said.
         unknown: why a part is missing.
     """
 
     weights: int
-    activation: ByteRange
+    activation: ByteRange | None
     non_torch: ByteRange
+    inside: ByteRange | None
     tokens: float | None
     fits: str | None
     unknown: str = ""
-
-
-def read_cases(path: Path) -> tuple[Case, ...]:
-    """Every line of a file."""
-    return tuple(Case(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
 def facts(case: Case, hub: Path) -> ModelFacts:
@@ -155,12 +95,14 @@ def predict(case: Case, hub: Path) -> Prediction:
     Raises:
         UnjudgedError: why there is none.
     """
-    overheads = overheads_of(f"{case.number[0]}.{case.number[1]}")
-    if overheads is None:
-        raise UnjudgedError(f"no memory model of vLLM {case.data.get('vllm_version')}")
     if case.data.get("lora_speculative"):
         raise UnjudgedError("LoRA or speculative decoding")
+    if case.spreads_uncounted:
+        raise UnjudgedError("ranks of data or expert parallelism that the case does not count")
     checkpoint = _checkpoint(case, hub)
+    overheads = charging_overheads(case.number, dense=_is_dense(checkpoint.architecture))
+    if overheads is None:
+        raise UnjudgedError(f"no memory model of vLLM {case.data.get('vllm_version')}")
     try:
         return _of_largest_rank(case, checkpoint, overheads)
     except (SplitError, PagesError, ConfigError) as error:
@@ -179,13 +121,24 @@ def _checkpoint(case: Case, hub: Path) -> Checkpoint:
         raise UnjudgedError(f"no reader for {error}") from error
     except ConfigError as error:
         raise UnjudgedError(f"config.json: {error}") from error
+    if case.reads_text_alone:
+        # vllm/config/multimodal.py: with no item allowed of any kind, the towers are not even loaded.
+        architecture = dataclasses.replace(architecture, encoders=())
     return Checkpoint(as_embedding(architecture) if _embeds(case, hub) else architecture, quantization, None)
+
+
+def _is_dense(architecture: Architecture) -> bool:
+    parts = (part for layer in architecture.kinds for part in (*layer.caches, *layer.modules))
+    return not any(isinstance(part, StateCache | Experts) for part in parts)
 
 
 def _embeds(case: Case, hub: Path) -> bool:
     """Whether the Hub calls the model one of embeddings, which vLLM then serves as one."""
-    card = hub / "models" / case.model.replace("/", "__") / "card.json"
-    return card.is_file() and json.loads(card.read_text(encoding="utf-8")).get("pipeline_tag") in _EMBEDDING_TAGS
+    folder = folder_of(case.model, hub)
+    card = folder / "card.json" if folder is not None else None
+    if card is None or not card.is_file():
+        return False
+    return json.loads(card.read_text(encoding="utf-8")).get("pipeline_tag") in _EMBEDDING_TAGS
 
 
 def as_embedding(architecture: Architecture) -> Architecture:
@@ -194,26 +147,8 @@ def as_embedding(architecture: Architecture) -> Architecture:
     return dataclasses.replace(architecture, last=last, pooling=True)
 
 
-def card_of(case: Case) -> Gpu | None:
-    """The catalog's card by the name in the log; else by its total, where all cards of that size are of one class."""
-    named = [GPUS[name] for name in _names_in(str(case.data.get("gpu") or ""))]
-    seen = case.measured("gpu_total_gib")
-    if seen is not None:
-        served = (gpu for gpu in GPUS.values() if gpu.refusal is None)
-        near = [gpu for gpu in named or served if abs(gpu.memory - seen * GIB) < _ALWAYS_FREE]
-        named = near if len({gpu.compute_capability for gpu in near}) == 1 else named
-    return named[0] if len({gpu.compute_capability for gpu in named}) == 1 else None
-
-
-def _names_in(written: str) -> tuple[str, ...]:
-    """Cards that a log's name may mean, with the size that people add to it or without."""
-    whole = re.sub(r"\(.*?\)|\bclass\b", "", written)
-    return same_gpus(whole) or same_gpus(re.sub(r"\b\d+ ?GB\b", "", whole))
-
-
 def _shape(case: Case, architecture: Architecture, stage: int) -> ServerShape:
-    card, seen = card_of(case), case.measured("gpu_total_gib")
-    memory = int(seen * GIB) if seen is not None else card.memory if card is not None else 0
+    card, memory = card_of(case), memory_of(case) or 0
     capability = card.compute_capability if card is not None else None
     limits = _RELEASE.batch_limits(memory, card.title if card else str(case.data.get("gpu", "")), capability)
     length = case.count("max_model_len", architecture.max_model_len)
@@ -235,6 +170,7 @@ def _shape(case: Case, architecture: Architecture, stage: int) -> ServerShape:
         stage=stage,
         data_parallel_size=case.count("data_parallel_size", 1),
         expert_parallel=bool(case.data.get("expert_parallel")),
+        multiprocessors=card.multiprocessors if card is not None else None,
     )
 
 
@@ -245,89 +181,188 @@ def _served(case: Case, architecture: Architecture) -> str:
     return "float16" if architecture.checkpoint_dtype == "float16" else "bfloat16"
 
 
+@dataclass(frozen=True, slots=True)
+class _Rank:
+    """What the figures of one rank follow from."""
+
+    case: Case
+    checkpoint: Checkpoint
+    overheads: GpuOverheads
+    rules: Rules
+    shape: ServerShape
+
+
 def _of_largest_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads) -> Prediction:
     """The largest of each figure over the pipeline's stages, and the smallest capacity."""
-    stages = case.count("pipeline_parallel_size", 1)
-    found = [
-        _of_rank(case, checkpoint, overheads, _shape(case, checkpoint.architecture, stage)) for stage in range(stages)
-    ]
+    shapes = (_shape(case, checkpoint.architecture, stage) for stage in range(case.count("pipeline_parallel_size", 1)))
+    rules = rules_of(case.number)
+    found = [_of_rank(_Rank(case, checkpoint, overheads, rules, shape)) for shape in shapes]
     tokens = [each.tokens for each in found if each.tokens is not None]
     order = ("fits", "margin", "unfit")
     fits = [each.fits for each in found if each.fits is not None]
+    insides = [each.inside for each in found if each.inside is not None]
     return Prediction(
         weights=max(each.weights for each in found),
-        activation=max((each.activation for each in found), key=lambda size: size.expected),
-        non_torch=max((each.non_torch for each in found), key=lambda size: size.expected),
+        activation=max((each.activation for each in found if each.activation), key=_likely, default=None),
+        non_torch=max((each.non_torch for each in found), key=_likely),
+        inside=max(insides, key=_likely, default=None),
         tokens=min(tokens, default=None),
         fits=max(fits, key=order.index, default=None),
         unknown=found[0].unknown,
     )
 
 
-def _of_rank(case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape: ServerShape) -> Prediction:
-    architecture, quantization = checkpoint.architecture, checkpoint.quantization
-    check_split(architecture, quantization, shape.parallelism)
-    parameters = rank_weights(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
-    rounding = weights_rounding(architecture, quantization, shape.parallelism, served_dtype=shape.served_dtype)
-    keep = experts_keep(checkpoint, shape)
-    tokens, fits, unknown = _capacity(case, checkpoint, overheads, shape, parameters)
+def _likely(size: ByteRange) -> int:
+    return size.expected
+
+
+def _of_rank(rank: _Rank) -> Prediction:
+    overheads, shape = rank.overheads, rank.shape
+    architecture = rank.checkpoint.architecture
+    check_split(architecture, rank.checkpoint.quantization, shape.parallelism)
+    split, dtype, capability = shape.parallelism, shape.served_dtype, shape.compute_capability
+    parameters = weights_row(rank.checkpoint, split, dtype, capability).bytes.expected
+    rounding = segment_rests(rank.checkpoint, split, dtype, capability, largest_split=overheads.largest_split)
+    keep, tower = experts_keep(rank.checkpoint, shape), tower_memory(architecture, shape)
+    peak = activation_peak(overheads, architecture, shape, experts_keep=keep, encoder=tower)
+    inside, tokens, fits, unknown = _capacity(rank, parameters)
     return Prediction(
         weights=parameters
-        + rotary_tables(architecture, shape)
+        + made_while_loading(overheads, rank.checkpoint, shape, tower)
         + rounding.expected
         + overheads.allocator.bytes.expected,
-        activation=activation_peak(
-            overheads, architecture, shape, experts_keep=keep, encoder=tower_memory(architecture, shape)
-        ),
+        activation=_while_profiling(rank, peak) if _knows_batch(rank.case) else None,
         non_torch=non_torch_growth(overheads, architecture, shape).bytes,
+        inside=inside,
         tokens=tokens,
         fits=fits,
         unknown=unknown,
     )
 
 
-def _layout(case: Case, checkpoint: Checkpoint, shape: ServerShape) -> KvLayout:
+def _knows_batch(case: Case) -> bool:
+    """Whether its batch limits are shown, or the same on all cards that it may be of."""
+    if case.engine == "V0" or ("max_num_seqs" in case.data and "max_num_batched_tokens" in case.data):
+        return True
+    memory = memory_of(case) or 0
+    return len({_RELEASE.batch_limits(memory, gpu.title, gpu.compute_capability) for gpu in cards_like(case)}) <= 1
+
+
+def _while_profiling(rank: _Rank, peak: ByteRange) -> ByteRange:
+    """The peak that sizes the cache: that of compiling where it is larger, unless the log is of a warm start."""
+    if rank.rules.keeps_segments:
+        # At most all that was reserved at the peak.
+        peak += ByteRange(0, 0, peak.high)
+    if rank.case.warm or not rank.rules.times_kernels:
+        return peak
+    cold = compile_peak(rank.checkpoint.architecture, rank.shape)
+    return ByteRange(peak.low, max(peak.expected, cold.expected), max(peak.high, cold.high))
+
+
+def _layout(rank: _Rank) -> KvLayout:
+    """As the case's release lays it out.
+
+    Whether prefixes are cached, a start-up may not print. It is read off the blocks of a request then, which it prints
+    in other words: bytes of the cache, and how many requests fit.
+    """
+    shown = rank.case.flag("enable_prefix_caching")
+    default = rank.rules.caches_states
+    assumed = _layout_with(rank, caching=default if shown is None else shown)
+    each = _measured_blocks(rank.case, assumed)
+    if shown is not None or each is None:
+        return assumed
+    layouts = (assumed, _layout_with(rank, caching=not default))
+    return min(layouts, key=lambda layout: abs(layout.blocks_per_request(rank.shape.max_model_len) - each))
+
+
+def _measured_blocks(case: Case, layout: KvLayout) -> float | None:
+    """Blocks of one request, of a model with recurrent states; None where the log does not give them."""
+    cache, concurrency = case.measured("kv_cache_gib"), case.measured("max_concurrency")
+    if (
+        not any(group.spec.kind is CacheKind.STATE for group in layout.groups)
+        or not cache
+        or not concurrency
+        or "max_model_len" not in case.data
+    ):
+        return None
+    return cache * GIB / layout.bytes_per_block / concurrency
+
+
+def _layout_with(rank: _Rank, *, caching: bool) -> KvLayout:
+    case, shape, rules = rank.case, rank.shape, rank.rules
     named = str(case.data.get("kv_cache_dtype", "auto"))
     if named not in _CACHES:
         raise UnjudgedError(f"KV cache of {named}")
-    chosen = checkpoint.quantization.kv_cache_dtype if checkpoint.quantization is not None else None
-    return rank_kv_layout(
-        checkpoint.architecture,
+    flag, capability = cache_flag(rank.checkpoint.quantization, _CACHES[named]), shape.compute_capability or _ANY_CARD
+    architecture, ranks = rank.checkpoint.architecture, shape.tensor_parallel_size
+    dtype, block_size = kept_as(architecture, flag, _RELEASE, capability, shape.served_dtype, ranks=ranks)
+    layout = rank_kv_layout(
+        architecture,
         shape.parallelism,
-        dtype=_CACHES[named] or chosen or shape.served_dtype,
-        block_size=_RELEASE.block_size,
+        dtype=dtype,
+        block_size=block_size,
         max_num_batched_tokens=shape.max_num_batched_tokens,
         served_dtype=shape.served_dtype,
-        compute_capability=shape.compute_capability or _ANY_CARD,
+        # Only a GPU exports states.
+        compute_capability=capability if rules.exports_states else None,
+        prefix_caching=caching,
     )
+    batches = shape.pipeline_parallel_size + rules.in_flight
+    return dataclasses.replace(layout, in_flight_tokens=batches * shape.max_num_batched_tokens)
 
 
-def _capacity(
-    case: Case, checkpoint: Checkpoint, overheads: GpuOverheads, shape: ServerShape, parameters: int
-) -> tuple[float | None, str | None, str]:
-    card, seen = card_of(case), case.measured("gpu_total_gib")
-    if seen is None and card is None:
-        return None, None, "the log shows neither the GPU nor its total"
-    memory = int(seen * GIB) if seen is not None else card.memory if card is not None else 0
-    layout = _layout(case, checkpoint, shape)
+def memory_of(case: Case) -> int | None:
+    """Bytes of the card, by the log's total or else by the catalog; None where neither is known."""
+    seen, card = case.measured("gpu_total_gib"), card_of(case)
+    return int(seen * GIB) if seen is not None else card.memory if card is not None else None
+
+
+def requested_of(case: Case) -> int | None:
+    """Bytes that vLLM takes of the card; None where the log does not say, and its release's default cannot be meant."""
+    memory, shown = memory_of(case), case.measured("gpu_memory_utilization")
+    if memory is None or (shown is None and not case.data.get("gpu_memory_utilization_is_default")):
+        return None
+    return int(memory * (shown or rules_of(case.number).utilization))
+
+
+def _capacity(rank: _Rank, parameters: int) -> tuple[ByteRange | None, float | None, str | None, str]:
+    """What is used inside the budget, tokens of the cache, the verdict, and why one of them is missing."""
+    case, shape, memory = rank.case, rank.shape, memory_of(rank.case)
+    if memory is None:
+        return None, None, None, "the log shows neither the GPU nor its total"
+    if not _knows_batch(case):
+        return None, None, None, "the log shows no batch limits, and cards of its size differ in their defaults"
+    layout = _layout(rank)
     weights = LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(parameters), Basis.DERIVED, "config.json")
-    rows = gpu_rows(overheads, checkpoint, shape, layout, weights)
-    shown = case.measured("gpu_memory_utilization")
-    default = _UTILIZATION if case.number >= (0, 21) else _OLD_UTILIZATION
-    requested = int(memory * (shown or default))
-    inside = total(row.bytes for row in rows if row.kind is not RowKind.OUTSIDE)
+    rows = gpu_rows(rank.overheads, rank.checkpoint, shape, layout, weights)
+    peak = next(row.bytes for row in rows if row.kind is RowKind.ACTIVATION)
+    others = (RowKind.OUTSIDE, RowKind.ACTIVATION)
+    inside = total(row.bytes for row in rows if row.kind not in others) + _while_profiling(rank, peak)
     outside = total(row.bytes for row in rows if row.kind is RowKind.OUTSIDE)
-    least = layout.blocks_for(concurrency=1, length=shape.max_model_len) * layout.bytes_per_block
-    fits = _verdict(requested, memory - requested, inside, outside, least)
-    if shown is None and not case.data.get("gpu_memory_utilization_is_default"):
-        # Only what holds for every utilization can be said of it.
-        impossible = inside.low + outside.low + (least if "max_model_len" in case.data else 0) > memory
-        fits = "unfit" if impossible else "margin" if fits == "unfit" else fits
-        return None, fits, "the log shows no gpu_memory_utilization"
+    least = _least_blocks(rank, layout) * layout.bytes_per_block
+    requested = requested_of(case)
+    one = layout.blocks_for(concurrency=1, length=case.count("max_model_len", 1)) * layout.bytes_per_block
+    if requested is None:
+        default = int(memory * rank.rules.utilization)
+        fits = _verdict(default, memory - default, inside, outside, least) == "fits"
+        # Else only what holds for every utilization can be said.
+        impossible = inside.low + outside.low + one > memory
+        return inside, None, "fits" if fits else "unfit" if impossible else None, "the log shows no utilization"
+    fits: str | None = _verdict(requested, memory - requested, inside, outside, least)
+    if fits == "unfit" and "max_model_len" not in case.data and inside.low + one <= requested:
+        fits = None  # nobody says that the longest request was as long as the model allows
     if layout.bytes_per_block == 0:
-        return None, fits, "the model has no KV cache"
+        return inside, None, fits, "the model has no KV cache"
     blocks = max(0, requested - inside.expected) // layout.bytes_per_block
-    return layout.max_concurrency(blocks, shape.max_model_len) * shape.max_model_len, fits, ""
+    return inside, layout.max_concurrency(blocks, shape.max_model_len) * shape.max_model_len, fits, ""
+
+
+def _least_blocks(rank: _Rank, layout: KvLayout) -> int:
+    """Without which the release refuses to start: for one longest request, and for the states of all sequences."""
+    one = layout.blocks_for(concurrency=1, length=rank.shape.max_model_len)
+    if not rank.rules.wants_seats or rank.shape.enforce_eager:
+        return one
+    return max(one, layout.seat_blocks(rank.shape.max_num_seqs))
 
 
 def _verdict(requested: int, rest: int, inside: ByteRange, outside: ByteRange, least: int) -> str:

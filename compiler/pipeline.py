@@ -31,6 +31,7 @@ from compiler.solve.media import check_media
 from compiler.solve.parsers import KnownParsers, check_parsers, known_parsers
 from compiler.solve.remote_code import code_is_unread, code_needed
 from compiler.solve.solve import solve
+from compiler.solve.tasks import check_prompts
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
@@ -194,7 +195,7 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
     diagnostics += tuple(rename_problems(file.spec, lock, file.document.value))
     if has_errors(diagnostics):
         return None, diagnostics
-    diagnostics += (*check_parsers(file, lock), *check_media(file, lock))
+    diagnostics += (*check_parsers(file, lock), *check_media(file, lock), *check_prompts(file, lock))
     release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
     diagnostics += problems
     release = replace(release, assumes_full=assumes_full)

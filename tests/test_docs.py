@@ -1,7 +1,7 @@
 """What the README shows is real output: every `$ stackc …` in it is run, and must print what stands below it.
 
-A line of three dots in the README stands for any number of lines. `python -m tests.test_docs` rewrites the README and
-its picture with what the commands print now.
+A line of three dots in the README stands for any number of lines; at the beginning, for the findings.
+`python -m tests.test_docs` rewrites the README and its picture with what the commands print now.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ def shown(text: str) -> Iterator[tuple[str, str]]:
             yield command, output
 
 
-def output_of(command: str) -> str:
+def output_of(command: str, *, answer_alone: bool = False) -> str:
     program, *arguments = shlex.split(command)
     assert program == "stackc", f"the README shows {program}, which no test can run"
     # As on a terminal of 80 columns, whoever runs the tests.
     result = CliRunner().invoke(cli, arguments, env={"COLUMNS": None, "FORCE_COLOR": None})
-    return "".join(f"{line.rstrip()}\n" for line in result.output.splitlines())
+    text = result.stdout if answer_alone else result.output
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def matches(wanted: str, output: str) -> bool:
@@ -107,7 +108,10 @@ def rewrite() -> None:
     """Put the present output of every fully shown command into the README."""
     text = README.read_text()
     for command, wanted in shown(text):
-        if "...\n" not in wanted:
+        if wanted.startswith("...\n"):  # in place of the findings
+            answer = output_of(command, answer_alone=True)
+            text = text.replace(f"$ {command}\n{wanted}", f"$ {command}\n...\n{answer.rstrip()}\n")
+        elif "...\n" not in wanted:
             text = text.replace(f"$ {command}\n{wanted}", f"$ {command}\n{output_of(command).rstrip()}\n")
     README.write_text(text)
     PICTURE.parent.mkdir(exist_ok=True)

@@ -8,7 +8,8 @@ an engine that has vLLM's dependencies, and once more for a release of which onl
     .engine/cpu/bin/python tools/extract_architectures.py --source .engine/vllm-0.33.0
 
 A record is [name, module, class] and what differs from most: `draft` for speculative decoding only, `media` where the
-class takes images, sound or videos, `unstaged` where it cannot be divided into pipeline stages.
+class takes images, sound or videos, `mrope` where it gives a token several positions, `unstaged` where it cannot be
+divided into pipeline stages.
 """
 
 from __future__ import annotations
@@ -145,7 +146,8 @@ def _record(package: Path, name: str, module: str, class_name: str, *, draft: bo
     staged = _has_base(package, relative, class_name, "SupportsPP")
     # The registry's own list and the classes' own word differ: either is enough.
     media = media or _has_base(package, relative, class_name, "SupportsMultiModal")
-    marks = {"draft": draft, "media": media, "unstaged": not staged}
+    turned = _has_base(package, relative, class_name, "SupportsMRoPE")
+    marks = {"draft": draft, "media": media, "mrope": turned, "unstaged": not staged}
     return [name, module, class_name, *(mark for mark, is_so in marks.items() if is_so)]
 
 

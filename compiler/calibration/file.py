@@ -16,11 +16,14 @@ COMPONENTS = (
     "context_parallel",
     "context_single",
     "graphs",
+    "graphs_shared",
     "non_torch_parallel",
     "non_torch_pipeline",
     "non_torch_single",
 )
-_UNITS = {"activation_ratio": "2^-20 of the formula", "graphs": "bytes for each captured size and layer"}
+GRAPHS = ("graphs", "graphs_shared")
+"""Components in bytes for each captured size and each layer."""
+_UNITS = {"activation_ratio": "2^-20 of the formula"} | dict.fromkeys(GRAPHS, "bytes for each captured size and layer")
 _KEYS = ("low", "expected", "high", "count")
 _LARGEST = 1 << 40
 _PLAIN = re.compile(r"[\w./-]+")

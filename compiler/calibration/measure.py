@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.calibration.file import GRAPHS
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.activation import activation_peak, expert_workspaces, sampler_state
+from compiler.memory.activation import activation_peak, kept_workspace, sampler_state
 from compiler.memory.architecture import Architecture
+from compiler.memory.backends import is_latent
+from compiler.memory.compiling import compile_peak
 from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
-from compiler.memory.server import rotary_tables, tower_memory
+from compiler.memory.server import tower_memory
 from compiler.memory.shape import ServerShape
 from compiler.units import GIB, MIB, ByteRange
 
 _MAX_UNEXPLAINED = GIB // 4
 _ROUNDING = 6 * MIB  # vLLM prints two decimals of a GiB
+_HIDDEN = "activation: the peak may be that of compiling the model; start once more with its cache, and read that log"
 RATIO_UNIT = MIB  # ratios are kept in parts of 2^20
 
 
@@ -83,19 +87,21 @@ def _of_model(
         compute_capability=capability,
         enforce_eager=log.enforce_eager,
     )
-    if "activation" in log.figures:
+    hidden = log.compiled and log.figures.get("activation", 0) <= compile_peak(architecture, shape).high
+    if "activation" in log.figures and not hidden:
         expected = activation_peak(overheads, architecture, shape, encoder=tower_memory(architecture, shape)).expected
         values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
     if "consumed" in log.figures and "non_torch" not in log.figures:
-        kept = sampler_state(overheads, architecture, shape) + expert_workspaces(architecture, shape)
-        beside = log.figures["consumed"] - log.figures["weights"] - kept - rotary_tables(architecture, shape)
+        kept = sampler_state(overheads, architecture, shape) + kept_workspace(architecture, shape, experts=True)
+        beside = log.figures["consumed"] - log.figures["weights"] - kept
         values[_growth(log)] = max(0, beside)
     limit = capture_limit(architecture, capability)
     sizes = capture_sizes(log.max_num_seqs, log.max_num_batched_tokens, limit=limit)
     graphs = log.figures.get("graphs", log.figures.get("graphs_estimate"))
     if graphs is not None and not log.enforce_eager:
-        values["graphs"] = max(0, graphs) // (len(sizes) * architecture.num_layers)
-    return ()
+        name = "graphs" if shape.ranks == 1 and not is_latent(architecture) else "graphs_shared"
+        values[name] = max(0, graphs) // (len(sizes) * architecture.num_layers)
+    return (_HIDDEN,) if hidden and "activation" in log.figures else ()
 
 
 def component_ranges(measurements: Sequence[Measurement]) -> dict[str, tuple[ByteRange, int]]:
@@ -111,5 +117,5 @@ def _range(name: str, values: list[int]) -> ByteRange:
     middle = values[len(values) // 2]
     # A single start-up says nothing of how the next one differs: a tenth either way.
     spread = middle // 10 if len(values) == 1 else middle // 50
-    spread += 0 if name in ("activation_ratio", "graphs") else _ROUNDING
+    spread += 0 if name in ("activation_ratio", *GRAPHS) else _ROUNDING
     return ByteRange(max(0, values[0] - spread), middle, values[-1] + spread)

@@ -66,6 +66,8 @@ def uncalibrated(file: SpecFile, release: Release) -> tuple[Diagnostic, ...]:
     """A warning where the release's overheads were measured on another release."""
     if release.gpu is None or release.gpu.calibration:
         return ()
-    message = f"no start-up of vLLM {release.version} was measured: overheads of 0.19.0 stand in, with wider intervals"
+    message = (
+        f"no start-up of vLLM {release.version} was measured: overheads of 0.19 to 0.31 stand in, with wider intervals"
+    )
     help_ = Help("`stackc calibrate LOG --gpu GPU --out FILE` reads what a start-up took; name FILE as `calibration`")
     return (Diagnostic("W0201", message, file.at("engine", "vllm"), helps=(help_,)),)

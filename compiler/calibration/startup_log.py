@@ -47,13 +47,23 @@ _FIGURES = {
 }
 
 
+# vllm/compilation/backends.py and decorators.py: what is compiled is said range by range, or where it is loaded from.
+_COMPILED = re.compile(r"Compiling a graph for (?:compile range|dynamic shape|shape)")
+_LOADED = re.compile(r"Directly load (?:AOT compilation|the compiled graph)")
+
+
 class LogError(ValueError):
     """A log that holds no start-up, or contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartupLog:
-    """One start-up, of the first rank that wrote. Figures are bytes, None where the log does not have them."""
+    """One start-up, of the first rank that wrote. Figures are bytes, None where the log does not have them.
+
+    Attributes:
+        compiled: whether it compiled the model, and did not load what an earlier start had compiled; as if it had where
+            the log does not say.
+    """
 
     version: str
     model: str
@@ -65,6 +75,7 @@ class StartupLog:
     max_num_batched_tokens: int | None
     enforce_eager: bool
     gpu_memory_utilization: float | None
+    compiled: bool
     figures: dict[str, int]
 
     @property
@@ -108,6 +119,7 @@ def read_log(text: str) -> StartupLog:
         max_num_batched_tokens=limits["max_num_batched_tokens"],
         enforce_eager="enforce_eager=True" in config,
         gpu_memory_utilization=float(utilization[1]) if utilization else None,
+        compiled=_COMPILED.search(text) is not None or _LOADED.search(text) is None,
         figures=figures,
     )
 

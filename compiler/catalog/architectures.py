@@ -55,6 +55,7 @@ class Registry:
         classes: the names of these classes.
         drafts: those of them that only help another model to decode.
         media: those whose class takes images, sound or videos.
+        mrope: those whose class gives a token a position in each of several dimensions (M-RoPE).
         unstaged: those that cannot be divided into pipeline stages.
         removed: the last release that had them.
         plugins: where the plugin is that serves them.
@@ -69,6 +70,7 @@ class Registry:
     classes: Mapping[str, str]
     drafts: frozenset[str]
     media: frozenset[str]
+    mrope: frozenset[str]
     unstaged: frozenset[str]
     removed: Mapping[str, str]
     plugins: Mapping[str, str]
@@ -88,6 +90,16 @@ class Registry:
         """Whether its server may take images, sound or videos; True where nothing is known of the class."""
         base = self._base(name)
         return base in self.media or base not in self.native
+
+    def turns(self, name: str) -> bool:
+        """Whether its class gives a token several positions; True where nothing is known of the class."""
+        base = self._base(name)
+        return base in self.mrope or base not in self.native
+
+    def wraps(self, name: str) -> bool:
+        """Whether it runs through transformers' model code, in one of the engine's wrappers."""
+        base = self._base(name)
+        return self.classes.get(base, "").startswith("Transformers") or base in self.transformers_classes
 
     def _base(self, name: str) -> str:
         base = converted_base(name, self.native) if name not in self.native else None
@@ -110,6 +122,7 @@ def load_registry(version: str) -> Registry:
         classes={record[0]: record[2] for record in data["architectures"]},
         drafts=_marked(data["architectures"], "draft"),
         media=_marked(data["architectures"], "media"),
+        mrope=_marked(data["architectures"], "mrope"),
         unstaged=_marked(data["architectures"], "unstaged"),
         removed=data["removed"],
         plugins=data["plugins"],
@@ -154,11 +167,18 @@ def why_not_served_architecture(
     registry, keys = load_registry(release.version), config or {}
     code = keys.get("auto_map")
     code = code if isinstance(code, Mapping) else {}
+    if keys.get("speculators_config") is not None:
+        # vllm/transformers_utils/config.py:maybe_override_with_speculators takes the other model in its place.
+        return (
+            f"it is a draft for speculative decoding (`speculators_config`), and vLLM {registry.version} would serve "
+            "the model that it names, from the Hub"
+        )
     unread = _unreadable(registry, name, keys.get("model_type"), code, trusted=trusted)
     if unread is not None and not trusted:
         # Where code would not help, that is the reason.
         return why_not_served_architecture(name, release, config=config, trusted=True) or unread
-    return unread or _classless(registry, name, code, trusted=trusted) or _two_sided(registry, name, keys)
+    classless = unread or _classless(registry, name, code, trusted=trusted)
+    return classless or _two_sided(registry, name, keys) or _unturned(registry, name, keys)
 
 
 def _unreadable(
@@ -201,6 +221,26 @@ def _two_sided(registry: Registry, name: str, config: Mapping[str, Any]) -> str 
     if name in registry.native or config.get("is_encoder_decoder") is not True:
         return None
     return f"vLLM {registry.version} has no class for {name[:_SHOWN]}, and runs no encoder-decoder through transformers"
+
+
+def _unturned(registry: Registry, name: str, config: Mapping[str, Any]) -> str | None:
+    """A model of text that was cut out of one for images: vllm/v1/worker/gpu/mm/rope.py:get_rope_state, 0.33.0."""
+    text = config.get("text_config")
+    has_sections = any(_has_sections(each) for each in (config, text) if isinstance(each, Mapping))
+    if not has_sections or registry.turns(name):
+        return None
+    return (
+        f"its config.json gives each token several positions (`mrope_section`), and the class that vLLM "
+        f"{registry.version} has for {name[:_SHOWN]} gives it one"
+    )
+
+
+def _has_sections(config: Mapping[str, Any]) -> bool:
+    """vllm/transformers_utils/config.py:_mrope_section."""
+    ropes = [config.get(key) for key in ("rope_parameters", "rope_scaling")]
+    nested = [rope for each in ropes if isinstance(each, Mapping) for rope in (each, *each.values())]
+    places = [config, *(each for each in nested if isinstance(each, Mapping))]
+    return any(isinstance(each.get(key), list) for each in places for key in ("mrope_section", "xdrope_section"))
 
 
 def _unregistered(registry: Registry, name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from compiler.catalog.cards import CARDS, Card
 from compiler.catalog.mig import MIG_PROFILES, MigProfile
+from compiler.catalog.multiprocessors import MULTIPROCESSORS
 from compiler.units import parse_bytes
 
 # Jetson Orin, Jetson Thor, GB10: vLLM asks `is_integrated` of the device (vllm/platforms/cuda.py).
@@ -28,6 +29,7 @@ class Gpu:
         memory: bytes, as CUDA reports the total.
         memory_source: the range seen and where, or how it was estimated.
         bandwidth: of its memory, in 10⁹ bytes a second, and where that is stated.
+        multiprocessors: streaming multiprocessors of a whole card.
         nvlink: which generation joins its GPUs, and in which forms of the card; None where there is none.
         mig: slices into which it can be cut.
         refusal: why the pinned GPU build does not run on it; None where it does.
@@ -40,6 +42,7 @@ class Gpu:
     memory_source: str
     bandwidth: int
     bandwidth_source: str
+    multiprocessors: int
     nvlink: str | None = None
     mig: tuple[MigProfile, ...] = field(default=(), repr=False)
     refusal: str | None = None
@@ -83,6 +86,7 @@ def _gpu(card: Card) -> Gpu:
         memory_source=card.total.source,
         bandwidth=card.bandwidth,
         bandwidth_source=f"data sheet of the {card.title}{card.form}",
+        multiprocessors=MULTIPROCESSORS[card.name],
         nvlink=card.nvlink,
         mig=MIG_PROFILES.get(card.name, ()),
         refusal=card.refusal,

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from compiler.calibration.file import Calibration, read_calibration, write_calibration
+from compiler.calibration.file import GRAPHS, Calibration, read_calibration, write_calibration
 from compiler.calibration.measure import RATIO_UNIT, Measurement, component_ranges, measure
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
@@ -133,7 +133,7 @@ def _lines(components: dict[str, tuple[ByteRange, int]], measured: list[Measurem
 def _figures(name: str, size: ByteRange) -> str:
     if name == "activation_ratio":
         return f"{size.expected / RATIO_UNIT:.3f} of the formula"
-    if name == "graphs":
+    if name in GRAPHS:
         return f"{size.expected} bytes for each size and layer"
     return f"{format_gib(size.low)} to {format_gib(size.high)} GiB"
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import click
 
@@ -30,6 +30,7 @@ from compiler.pipeline import explain_stack
 from compiler.plan.ir import DeviceLedger, Plan
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
+from compiler.spec.models import Task
 from compiler.spec.read import lock_path
 from compiler.targets.plan_json import plan_object
 from compiler.units import ByteRange, format_gib, format_tokens
@@ -52,6 +53,9 @@ def _number(value: str) -> int | str:
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many of them.")
 @click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
 @click.option("--concurrency", default="1", show_default=True, help="Requests of full context at once, or max.")
+@click.option(
+    "--task", type=click.Choice(get_args(Task)), default="completion", show_default=True, help="As in a spec."
+)
 @click.option("--quantization", default="auto", show_default=True, help="As in a spec.")
 @click.option("--kv-cache-dtype", default="auto", show_default=True, help="As in a spec.")
 @click.option("--tp", "tensor_parallel_size", type=click.IntRange(1, 64), help="Split each layer over so many GPUs.")
@@ -95,7 +99,7 @@ def command(
     gpus: dict[str, Any] = {"model": gpu, "count": max(count, ranks), **own}
     if mig is not None:
         gpus |= {"mig": mig, "uuids": [_SLICE.format(index) for index in range(gpus["count"])]}
-    asked = {"model": folder, "task": "completion", "port": 8000, "concurrency": _number(concurrency), **sizes}
+    asked = {"model": folder, "port": 8000, "concurrency": _number(concurrency), **sizes}
     question = {
         "stack": "fit",
         "engine": {"vllm": next(r.version for r in RELEASES.values() if r.build == "gpu")},

@@ -110,6 +110,7 @@ _TITLES = {
     "W0306": "the lock does not say whether a tokenizer needs code",
     "W0501": "the parser is for another family of models",
     "W0502": "a parser was chosen by the architecture alone",
+    "W0503": "a model scores texts by words, with no prompt around them",
 }
 
 CODES = {code: Code(code, title) for code, title in _TITLES.items()}

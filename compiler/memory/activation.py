@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.architecture import Architecture, Experts, LatentCache, Module
+from compiler.memory.architecture import Architecture, Experts, Module
+from compiler.memory.backend_rules import Device
+from compiler.memory.compressed import compressed_attention
 from compiler.memory.encoder_budget import EncoderMemory
 from compiler.memory.latent import (
     expanded_context_bytes,
     indexer_logits_bytes,
     indexer_workspace_bytes,
+    packed_workspace_bytes,
     triton_workspace_bytes,
 )
 from compiler.memory.layouts import SERVED_BYTES
@@ -26,7 +29,7 @@ from compiler.units import MIB, ByteRange
 # "Compute Capabilities", and the vendor's data sheets.
 _PROCESSORS = {
     (7, 0): (84, 2048), (7, 5): (72, 1024), (8, 0): (108, 2048), (8, 6): (84, 1536), (8, 9): (144, 1536),
-    (9, 0): (132, 2048), (10, 0): (148, 2048), (10, 3): (160, 2048), (12, 0): (188, 1536), (12, 1): (48, 1536),
+    (9, 0): (132, 2048), (10, 0): (152, 2048), (10, 3): (160, 2048), (12, 0): (188, 1536), (12, 1): (48, 1536),
 }  # fmt: skip
 _LARGEST = (188, 2048)
 _NOTHING = ByteRange.exact(0)
@@ -36,9 +39,10 @@ _SORT_BYTES = 38
 _NO_TRITON_LATENTS = (9, 10)  # other kernels come first there (vllm/platforms/cuda.py)
 
 
-def processors(capability: tuple[int, int] | None) -> tuple[int, int]:
-    """Multiprocessors of the largest card of a compute capability, and the threads that reside on one."""
-    return _PROCESSORS.get(capability or (0, 0), _LARGEST)
+def processors(shape: ServerShape) -> tuple[int, int]:
+    """Multiprocessors, of the largest card of its compute capability where they are not known, and threads of one."""
+    most, threads = _PROCESSORS.get(shape.compute_capability or (0, 0), _LARGEST)
+    return shape.multiprocessors or most, threads
 
 
 def activation_peak(
@@ -64,7 +68,7 @@ def activation_peak(
     kept = kept_workspace(architecture, shape, experts=experts_keep) if keeps else 0
     blas = blas_workspace(shape.compute_capability) if overheads.blas_in_profile else 0
     # Hidden states and residual go from stage to stage.
-    passed = 2 * _hidden(architecture, shape) if shape.pipeline_parallel_size > 1 else 0
+    passed = 2 * _hidden(architecture, shape) * architecture.streams if shape.pipeline_parallel_size > 1 else 0
     tower, outputs = (encoder.tower, encoder.outputs) if encoder is not None else (_NOTHING, _NOTHING)
     more = blas + passed
     peak = ByteRange(
@@ -91,9 +95,12 @@ def _forward(overheads: GpuOverheads, architecture: Architecture, shape: ServerS
     hidden, mlp = _hidden(architecture, shape), _mlp(architecture, shape)
     experts = 0 if overheads.workspaces_kept else expert_workspaces(architecture, shape)
     # Gate and up are one tensor, alive beside their product.
-    widest = max(3 * mlp, _attention(architecture, shape), experts, latent_context(architecture, shape))
-    # The layer's input, the residual, the attention's output and the next layer's input.
-    return max(2 * mlp, experts // 2) + 2 * hidden, widest + 4 * hidden, widest + mlp // 2 + 6 * hidden
+    compressed = compressed_attention(architecture, shape)
+    widest = max(3 * mlp, _attention(architecture, shape), experts, latent_context(architecture, shape), compressed)
+    # The layer's input, the residual, the attention's output and the next residual.
+    streams = hidden * architecture.streams
+    low, more = max(2 * mlp, experts // 2, compressed // 2) + hidden + streams, max(mlp // 2, compressed // 4)
+    return low, widest + 2 * (hidden + streams), widest + more + 2 * hidden + 4 * streams
 
 
 def _mlp(architecture: Architecture, shape: ServerShape) -> int:
@@ -115,7 +122,7 @@ def _sampler(overheads: GpuOverheads, architecture: Architecture, shape: ServerS
     per_logit = sampler.bytes_per_logit
     if sampler.row_buffer and rows < _SORTED_BELOW:
         per_logit = (per_logit[0], _SORT_BYTES, _SORT_BYTES)
-    buffer = min(processors(shape.compute_capability)[0], rows) * architecture.vocab_size * 4
+    buffer = min(processors(shape)[0], rows) * architecture.vocab_size * 4
     kept = buffer if sampler.row_buffer and rows >= _SORTED_BELOW else 0
     # The profile run still holds the hidden states, those of the sampled tokens and the random ones in their place.
     held = _hidden(architecture, shape) + 2 * rows * architecture.hidden_size * width
@@ -159,8 +166,6 @@ def _workspaces(module: Experts, shape: ServerShape) -> int:
 
 def latent_context(architecture: Architecture, shape: ServerShape, block_size: int = 16) -> int:
     """Keys and values that MLA expands from latents in the profile run, beside an indexer's scores."""
-    if not latent_width(architecture):
-        return 0
     expanded = expanded_context_bytes(
         architecture,
         shape.parallelism,
@@ -175,25 +180,24 @@ def latent_context(architecture: Architecture, shape: ServerShape, block_size: i
 def kept_workspace(architecture: Architecture, shape: ServerShape, *, experts: bool) -> int:
     """The buffer that experts, MLA's decoding and a sparse indexer share: what the largest of them asks for."""
     sizes = [expert_workspaces(architecture, shape) if experts else 0]
-    if latent_width(architecture):
-        sizes.append(indexer_workspace_bytes(architecture, max_model_len=shape.max_model_len))
-        if shape.compute_capability is not None and shape.compute_capability[0] not in _NO_TRITON_LATENTS:
-            sizes.append(
-                triton_workspace_bytes(
-                    architecture,
-                    shape.parallelism,
-                    max_model_len=shape.max_model_len,
-                    max_num_seqs=shape.max_num_seqs,
-                    processors=processors(shape.compute_capability)[0],
-                )
+    length, capability = shape.max_model_len, shape.compute_capability
+    sizes.append(indexer_workspace_bytes(architecture, max_model_len=length))
+    if capability is None:
+        return max(sizes)
+    device = Device(capability, shape.served_dtype, "auto", shape.tensor_parallel_size)
+    tokens = shape.max_num_batched_tokens
+    sizes.append(packed_workspace_bytes(architecture, device, max_model_len=length, max_num_batched_tokens=tokens))
+    if device.major not in _NO_TRITON_LATENTS:
+        sizes.append(
+            triton_workspace_bytes(
+                architecture,
+                shape.parallelism,
+                max_model_len=length,
+                max_num_seqs=shape.max_num_seqs,
+                processors=processors(shape)[0],
             )
+        )
     return max(sizes)
-
-
-def latent_width(architecture: Architecture) -> int:
-    """Elements of a latent vector; 0 for a model without MLA."""
-    caches = (cache for layer in architecture.kinds for cache in layer.caches)
-    return max((cache.width for cache in caches if isinstance(cache, LatentCache)), default=0)
 
 
 def blas_workspace(capability: tuple[int, int] | None) -> int:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from compiler.memory.rotary_table import RotaryTable
+from compiler.memory.state_cache import StateCache
+
 
 class Split(Enum):
     """Which dimension of a module's weights tensor parallelism divides (vllm/model_executor/layers/linear.py)."""
@@ -33,6 +36,7 @@ class Linear:
         parts: projections that the checkpoint stores as this one tensor, such as gate and up.
         alignment: rows on one rank are padded to a multiple of it.
         whole_unless: every rank holds all of it where the ranks do not divide this number, such as a tower's heads.
+        groups: of outputs, of which each rank holds whole ones; None where it has none.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Linear:
     parts: int = 1
     alignment: int = 1
     whole_unless: int | None = None
+    groups: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class Experts:
         engine_name: as the engine calls it, where that differs.
         projections: names of one expert's gate, up and down projections in checkpoints.
         least_width: on one of several ranks; narrower slices are padded to it.
+        over_world: whether the width must divide by the ranks of all stages together (gpt_oss.py:MLPBlock).
     """
 
     name: str
@@ -112,6 +118,7 @@ class Experts:
     engine_name: str | None = None
     projections: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
     least_width: int = 1
+    over_world: bool = False
 
 
 Module = Linear | Vector | Table | Experts
@@ -189,6 +196,7 @@ class PackedCache:
         ratio: tokens that one entry stands for.
         window: tokens that are kept; None for all.
         block: tokens of a block where it is fixed; None: the backend's.
+        heads, topk: of an indexer: its queries, the same on every rank, and entries that it picks by its keys here.
     """
 
     role: str
@@ -196,41 +204,8 @@ class PackedCache:
     ratio: int = 1
     window: int | None = None
     block: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StatePart:
-    """One tensor of a recurrent state (vllm/model_executor/layers/mamba/mamba_utils.py).
-
-    Attributes:
-        rows: that every rank holds, such as the taps that a convolution remembers.
-        divided: elements of a row that ranks divide.
-        grouped, groups: further elements of a row, in so many groups; each rank holds at least one group.
-        dtype: torch's name; None: what the model is served in.
-    """
-
-    divided: int
-    rows: int = 1
-    grouped: int = 0
-    groups: int = 1
-    dtype: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StateCache:
-    """The recurrent state of one request in one layer (Mamba, gated delta net, …); it does not grow with length.
-
-    Attributes:
-        kind: of the layer, as vLLM calls its backend (`mamba2`, `gdn_attention`, …).
-        checkpoints_on: major compute capabilities on which a prefill exports a state from its midst, so that a
-            request holds one more; None for every device.
-        alignment: tokens that blocks are a multiple of where such a state is exported.
-    """
-
-    kind: str
-    parts: tuple[StatePart, ...]
-    checkpoints_on: tuple[int, ...] | None = ()
-    alignment: int = 1
+    heads: int = 0
+    topk: int | None = None
 
 
 Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | StateCache
@@ -279,6 +254,10 @@ class Encoder:
         split: whether its activations are divided by ranks too; False where each rank runs the whole tower.
         item: the largest item of a prompt.
         batch_elements: that a buffer of the served dtype keeps for each token of a batch, from the start on.
+        most_items: of one kind in a prompt; 0: none, and the engine builds no tower.
+        stays: the engine builds it all the same.
+        pixels: of one patch, in all channels and frames, which are held while the tower runs; 0 where not known.
+        rotates: whether queries and keys are joined and rotated, beside which they stay as they were.
     """
 
     modules: tuple[Module, ...]
@@ -290,6 +269,10 @@ class Encoder:
     item: ItemSize
     split: bool = True
     batch_elements: int = 0
+    most_items: int = 999
+    stays: bool = False
+    pixels: int = 0
+    rotates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,17 +291,23 @@ class Architecture:
         drafting: layers for speculative decoding (MTP) that checkpoints may hold after the decoder's own; not served.
         drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
+        streams: hidden states that run side by side from layer to layer (DeepSeek V4's hyper-connections).
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
         tie_word_embeddings: the output head is the embedding table.
+        presumes_tie: it is so only by the default of a composed config's class, where the language model's own class
+            has none: checkpoints of such hold an output head, and the engine keeps what differs from the embeddings.
         max_model_len: longest request in tokens that vLLM accepts for this config.
         checkpoint_dtype: `bfloat16`, `float16` or `float32`, as the config declares it.
+        rotary: tables of rotary positions, each once.
         pooling: it gives embeddings or scores, and generates nothing.
-        renames: starts of names, as checkpoints spell them and as the engine and this architecture do.
         pipelined: whether vLLM splits it over pipeline stages at all (vllm/model_executor/models/interfaces.py:
             SupportsPP).
         copies_kv_heads: whether the engine runs it on more ranks than it has KV heads.
+        first_stage: layers that the first pipeline stage must hold at least.
+        needs_experts: its class refuses to build a pipeline stage, or a whole model, without a layer of routed experts.
         float16: whether vLLM serves it in float16 (vllm/config/model.py:_FLOAT16_NOT_SUPPORTED_MODELS).
+        whole_items: the tokens of an image or a video attend to each other (compiler/memory/whole_items.py).
         assumed: nothing is known of its layers, and they are counted by an upper bound, on one GPU only.
         kinds: one layer of each kind: those that are alike share one object.
     """
@@ -336,16 +325,22 @@ class Architecture:
     tie_word_embeddings: bool
     max_model_len: int
     checkpoint_dtype: str
+    rotary: tuple[RotaryTable, ...]
     everywhere: tuple[Module, ...] = ()
     encoders: tuple[Encoder, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
+    streams: int = 1
+    presumes_tie: bool = False
     drafting: tuple[Layer, ...] = ()
     drafting_prefixes: tuple[str, ...] = ()
     pooling: bool = False
     pipelined: bool = True
     copies_kv_heads: bool = True
+    first_stage: int = 0
+    needs_experts: bool = False
     float16: bool = True
+    whole_items: bool = False
     assumed: bool = False
     kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
@@ -366,6 +361,11 @@ class Architecture:
     def modalities(self) -> tuple[str, ...]:
         """What a prompt may hold besides text."""
         return tuple(dict.fromkeys(kind for encoder in self.encoders for kind in encoder.modalities))
+
+    @property
+    def towers(self) -> tuple[Encoder, ...]:
+        """Those of `encoders` that the engine builds, where others are in the checkpoint alone."""
+        return tuple(encoder for encoder in self.encoders if encoder.most_items or encoder.stays)
 
     @property
     def sliding_window(self) -> int | None:

@@ -32,12 +32,16 @@ class Device:
         dtype: the model is served in.
         kv: vLLM's flag for the KV cache's dtype.
         ranks: of tensor parallelism.
+        whole_items: the tokens of an image attend to each other, which few backends can do.
+        named: the attention backend that the server is told to take; None where vLLM chooses.
     """
 
     capability: tuple[int, int]
     dtype: str
     kv: str
     ranks: int = 1
+    whole_items: bool = False
+    named: str | None = None
 
     @property
     def major(self) -> int:

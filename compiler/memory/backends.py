@@ -24,6 +24,7 @@ from compiler.memory.architecture import (
 )
 from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
 from compiler.memory.latent_backends import INDEXER, dense_backend, packed_backend, sparse_backend
+from compiler.memory.state_cache import StateCache
 
 DEFAULT_BLOCK = 16  # vllm/config/cache.py:DEFAULT_BLOCK_SIZE
 
@@ -32,6 +33,14 @@ _FLASH = Backend("FLASH_ATTN", (16,))
 _FLASH_SM90_FP8_512 = Backend("FLASH_ATTN", (64,))
 _FLASHINFER = Backend("FLASHINFER", (16, 32, 64))
 _TRITON = Backend("TRITON_ATTN", (16,))
+# Triton where an image's tokens see each other, the other one everywhere else (composite.py); both take two head sizes.
+_TRITON_FLASH = Backend("TRITON_FLASH_ATTN", (16,))
+_TRITON_FLASH_SM90_FP8_512 = Backend("TRITON_FLASH_ATTN", (64,))
+_TRITON_FLASHINFER = Backend("TRITON_FLASHINFER", (64,))
+_COMPOSITE_HEADS = (256, 512)
+# Where values are narrower than keys (vllm/model_executor/models/mimo_v2.py:MiMoV2Attention).
+_FLASH_NARROW = Backend("FLASH_ATTN_DIFFKV", (16,))
+_TRITON_NARROW = Backend("TRITON_ATTN_DIFFKV", (16,))
 _FLEX = Backend("FLEX_ATTENTION", (16,))
 _PICKED_BLOCKS = Backend("MINIMAX_M3_SPARSE", (128,))
 
@@ -58,6 +67,24 @@ class AttentionPlan:
 CPU_LATENT_BACKEND, CPU_LATENT_BLOCK = "CPU_MLA", 16
 
 
+# Those whose workspaces are in the ledger, for models whose layers are all alike to them.
+_NAMED = ("FLASH_ATTN", "FLASHINFER", "TRITON_ATTN")
+
+
+def may_be_named(architecture: Architecture, backend: str) -> bool:
+    """Whether the ledger follows a backend that vLLM would not choose: heads alone, of one window and without sinks.
+
+    FlashInfer wants one window for all layers (vllm/v1/attention/backends/flashinfer.py), and towers and sinks have
+    conditions of their own.
+    """
+    caches = [cache for layer in architecture.kinds for cache in layer.caches if not isinstance(cache, StateCache)]
+    heads = [cache for cache in caches if isinstance(cache, HeadCache)]
+    alike = len({(cache.window, cache.chunk) for cache in heads}) == 1
+    plain = len(heads) == len(caches) > 0 and alike and all(cache.value_dim == cache.head_dim for cache in heads)
+    special = architecture.encoders or architecture.pooling or any(_has_sinks(layer) for layer in architecture.kinds)
+    return backend in _NAMED and plain and not special
+
+
 def is_latent(architecture: Architecture) -> bool:
     """Whether some layer caches latents."""
     return any(isinstance(cache, LatentCache) for layer in architecture.kinds for cache in layer.caches)
@@ -70,17 +97,20 @@ def attention_plan(
     served_dtype: str,
     kv_cache_dtype: str = "auto",
     tensor_parallel_size: int = 1,
+    named: str | None = None,
 ) -> AttentionPlan:
     """The plan for one GPU.
 
     Args:
         kv_cache_dtype: as vLLM's flag has it, or as the checkpoint chooses it for `auto`.
+        named: the backend that attention with heads is told to take; None where vLLM chooses.
 
     Raises:
         NoBackendError: vLLM has no backend for this.
     """
     flag = _defaulted(architecture, capability, kv_cache_dtype)
-    device = Device(capability, served_dtype, flag, tensor_parallel_size)
+    whole_items = architecture.whole_items and bool(architecture.encoders)
+    device = Device(capability, served_dtype, flag, tensor_parallel_size, whole_items=whole_items, named=named)
     backends = tuple(dict.fromkeys(_backends(architecture, device)))
     block = common_block_size([backend.blocks for backend in backends])
     fallback = served_dtype if flag == "auto" else flag.partition("_")[0]
@@ -143,22 +173,61 @@ def _has_sinks(layer: Layer) -> bool:
 
 def _head_backend(cache: HeadCache, device: Device, *, sinks: bool) -> Backend:
     """The first of vLLM's list that takes heads of this size and this cache."""
+    if cache.value_dim != cache.head_dim:
+        return _narrow_backend(cache, device)
     flash = (_flash(cache, device), _flash_takes(cache, device, sinks=sinks))
     flashinfer = (_FLASHINFER, _flashinfer_takes(cache, device, sinks=sinks))
     first, second = (flashinfer, flash) if device.major == 10 else (flash, flashinfer)  # noqa: PLR2004
+    if device.whole_items:
+        first, second = _composite(cache, device, flash=flash[1], flashinfer=flashinfer[1]), (_FLASH, False)
     triton, flex = cache.head_dim >= 32, not (device.is_fp8 or sinks)  # noqa: PLR2004
     listed = (first, second, (_TRITON, triton), (_FLEX, flex))
-    chosen = next((backend for backend, takes in listed if takes), None)
+    offered = (each for each in listed if device.named in (None, each[0].name))
+    chosen = next((backend for backend, takes in offered if takes), None)
     if chosen is None:
-        raise NoBackendError(f"no attention backend takes heads of {cache.head_dim} with a KV cache in {device.kv}")
+        which = "no attention backend" if device.named is None else f"{device.named} is not the backend that"
+        raise NoBackendError(f"{which} takes heads of {cache.head_dim} with a KV cache in {device.kv}")
     if chosen is _TRITON and device.is_fp8 and device.capability < (8, 9):
         raise NoBackendError(_no_fp8(cache, device))
     return chosen
 
 
+def _composite(cache: HeadCache, device: Device, *, flash: bool, flashinfer: bool) -> tuple[Backend, bool]:
+    """triton_flash_attn.py on 9.x, triton_flashinfer.py on 10.x; alone, neither lets an image's tokens see each other.
+
+    FlashAttention 4 could on 10.x, with Triton's blocks.
+    """
+    suits = cache.head_dim in _COMPOSITE_HEADS
+    if device.major == 10:  # noqa: PLR2004
+        return _TRITON_FLASHINFER, suits and flashinfer
+    wide = _flash(cache, device) is _FLASH_SM90_FP8_512
+    return (_TRITON_FLASH_SM90_FP8_512 if wide else _TRITON_FLASH), suits and flash and device.major == 9  # noqa: PLR2004
+
+
+def _narrow_backend(cache: HeadCache, device: Device) -> Backend:
+    """FlashAttention 3 on 9.x and 4 on 10.x, which there wants an fp8 cache's values as wide as its keys; else Triton.
+
+    flash_attn_diffkv.py:is_supported_on_current_device, fa_utils.py:get_flash_attn_version and the check of the dtype
+    in flash_attn.py:FlashAttentionImpl, which asks for keys alone.
+    """
+    wide = cache.head_dim > 128 and (cache.head_dim, cache.value_dim) != (192, 128)  # noqa: PLR2004
+    if device.is_half and (device.major == 9 or (device.major == 10 and not wide)):  # noqa: PLR2004
+        if device.is_fp8 and device.major == 10 and cache.head_dim > 128:  # noqa: PLR2004
+            raise NoBackendError(
+                f"an fp8 KV cache of keys of {cache.head_dim} and values of {cache.value_dim} is not read by "
+                f"FlashAttention 4, which vLLM chooses for them on compute capability {dotted(device.capability)}"
+            )
+        return _FLASH_NARROW
+    if device.is_fp8 and device.capability < (8, 9):
+        raise NoBackendError(_no_fp8(cache, device))
+    return _TRITON_NARROW
+
+
 def _no_fp8(cache: HeadCache, device: Device) -> str:
     """triton_attn.py:TritonAttentionImpl, where none before it takes the cache."""
     gpu = f"this GPU has {dotted(device.capability)}"
+    if device.whole_items:
+        return f"an fp8 KV cache of a model whose images are not cut needs compute capability 8.9, {gpu}"
     if device.capability < (8, 0):
         return f"an fp8 KV cache needs compute capability 8.0, {gpu}"
     sizes = ", ".join(map(str, _FLASHINFER_HEADS))

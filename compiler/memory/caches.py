@@ -94,7 +94,7 @@ def _specs(cache: Cache, parallelism: Parallelism, dtype: str, rules: StateRules
     elif isinstance(cache, KeyCache):
         yield key_page(cache, block_size)
     elif isinstance(cache, PackedCache):
-        yield packed_page(cache, dtype, block_size)
+        yield packed_page(cache, block_size)
     else:
         yield rules.spec(cache, parallelism)
 

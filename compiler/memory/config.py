@@ -119,9 +119,22 @@ def head_dim_of(config: Config, hidden: int, heads: int) -> int:
     return hidden // heads
 
 
+# What transformers takes num_key_value_heads for where a config does not have the key (configuration_*.py of 5.19);
+# elsewhere, and where it is null, there are as many as query heads.
+_KV_HEADS = {
+    **dict.fromkeys(("glm", "glm4", "starcoder2", "ernie4_5"), 2),
+    **dict.fromkeys(("gemma2", "qwen3_moe", "smollm3", "ernie4_5_moe"), 4),
+    **dict.fromkeys(("mistral", "ministral3", "mixtral", "phimoe", "seed_oss", "minimax_m2", "glm4_moe"), 8),
+    **dict.fromkeys(("gpt_oss", "cwm", "falcon_h1"), 8),
+    "qwen2_moe": 16,
+    **dict.fromkeys(("qwen2", "qwen3", "exaone4", "stablelm"), 32),
+}
+
+
 def kv_heads_of(config: Config, heads: int) -> int:
     """`num_key_value_heads`, of which num_attention_heads must be a multiple."""
-    kv_heads = config.positive("num_key_value_heads", default=heads)
+    usual = heads if "num_key_value_heads" in config.data else _KV_HEADS.get(config.text("model_type"), heads)
+    kv_heads = config.positive("num_key_value_heads", default=usual)
     if heads % kv_heads:
         raise ConfigError(
             f"`{config.path}num_attention_heads` {heads} is not a multiple of num_key_value_heads {kv_heads}"

@@ -110,6 +110,13 @@ def _block(of: ExpertShape, block: tuple[int, int]) -> tuple[int, int]:
     return smaller, smaller
 
 
+def served_block(of: ExpertShape, packing: Packing) -> tuple[int, int] | None:
+    """Rows and columns that share an FP8 scale on this rank; None where experts are not packed in blocks."""
+    if packing.block is None or packing.style != "fp8":
+        return packing.block
+    return _block(of, packing.block)
+
+
 def _block_scales(of: ExpertShape, rows: int, columns: int, dtype: str, suffix: str) -> Iterator[Parameter]:
     ups = of.ups * math.ceil(of.intermediate / rows)
     yield Parameter(f"w13{suffix}", (of.count, ups, math.ceil(of.inputs / columns)), dtype)
@@ -218,7 +225,7 @@ def _wna16(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
 
 
 def _awq(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
-    if not _marlin_runs(of, packing):
+    if not marlin_runs(of, packing):
         yield from _moe_wna16(of, packing)
         return
     size, per_word = packing.group_size or of.inputs, 32 // packing.bits
@@ -229,7 +236,7 @@ def _awq(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
 
 def _gptq(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
     """auto_gptq.py:AutoGPTQMoEMethod makes biases for every model."""
-    if not _marlin_runs(of, packing):
+    if not marlin_runs(of, packing):
         yield from _moe_wna16(of, packing)
         return
     per_word = 32 // packing.bits
@@ -248,7 +255,7 @@ def _grouped(of: ExpertShape, packing: Packing, size: int | None) -> Iterator[Pa
     yield Parameter("w2_qzeros", (of.count, downs, of.inputs // per_word), "I32")
 
 
-def _marlin_runs(of: ExpertShape, packing: Packing) -> bool:
+def marlin_runs(of: ExpertShape, packing: Packing) -> bool:
     """utils/marlin_utils.py:check_moe_marlin_supports_config."""
     fits = packing.group_size is None or of.intermediate % packing.group_size == 0
     return of.inputs % 128 == 0 and fits and packing.group_size in _MARLIN_GROUPS

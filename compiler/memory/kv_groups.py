@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from compiler.memory.kv_cache import CacheGroup, CacheKind, CacheSpec, KvLayout
+from compiler.memory.parallelism import SplitError
 
 
-class PagesError(ValueError):
+class PagesError(SplitError):
     """Pages that vLLM cannot make equal; it would refuse to start."""
 
 

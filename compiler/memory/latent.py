@@ -7,9 +7,10 @@ workspace (vllm/v1/worker/workspace.py) is one buffer for all its users: of what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from compiler.memory.architecture import Architecture, IndexerCache, KeyCache, LatentCache, Layer, Linear
+from compiler.memory.architecture import Architecture, IndexerCache, KeyCache, LatentCache, Layer, Linear, PackedCache
 from compiler.memory.backend_rules import Device
 from compiler.memory.latent_backends import latent_shape
 from compiler.memory.layouts import SERVED_BYTES
@@ -21,9 +22,13 @@ _CONTEXT_ROWS = 64 * 1024
 _INDEXER_LOGITS = 512 << 20  # VLLM_SPARSE_INDEXER_MAX_LOGITS_MB
 _TOPK_SCRATCH = 1 << 20  # indexer_topk.py:RADIX_TOPK_WORKSPACE_SIZE
 _WORKSPACE_UNIT = 256
+_TABLE_TOKENS = 128  # v1/worker/block_table.py:get_block_table_width
 _SPLIT_TOKENS = 512  # triton_mla.py:_MIN_WORK_PER_SPLIT
 _LONG = 256 * 1024
 _SCORED_TOPK, _SCORED_BLOCKS = 16, 8192  # the only topk of its kernel; MAX_K_TILES
+_PREFILLS = 4  # deepseek_v4/attention.py:PREFILL_CHUNK_SIZE
+_PICKED_UNIT = 128
+_PACKED_KERNEL = 128 << 20  # _FLASHINFER_DSV4_WORKSPACE_BUFFER_SIZE
 _MASK = 128 << 20  # sparse_mla_attention.py:GLOBAL_TOPK_MASK_MAX_BYTES
 _MASKED = {(128, 512, 128, 64, 128), (64, 512, 192, 64, 256)}  # heads, rank, widths without and with position, values
 
@@ -103,20 +108,32 @@ def indexer_workspace_bytes(architecture: Architecture, *, max_model_len: int) -
     """The shared workspace into which an indexer gathers keys: tokens × (width + 4), and scratch for the choice.
 
     tokens = 8 × factor × max_model_len, where factor is 5, or 2 beyond 256 Ki tokens (indexer.py:
-    get_max_prefill_buffer_size). It is reserved in the profile run and kept.
+    get_max_prefill_buffer_size), by the tokens that one key stands for. It is reserved in the profile run and kept.
     """
-    widths = [cache.head_dim for layer in architecture.kinds for cache in layer.caches
-              if isinstance(cache, IndexerCache)]  # fmt: skip
-    if not widths:
-        return 0
     tokens = 8 * prefill_factor(max_model_len) * max_model_len
-    return _aligned(tokens * max(widths)) + _aligned(tokens * 4) + _TOPK_SCRATCH
+    sizes = (
+        _aligned(tokens // ratio * width) + _aligned(tokens // ratio * 4) + _TOPK_SCRATCH
+        for width, ratio, _ in _indexers(architecture)
+    )
+    return max(sizes, default=0)
 
 
 def indexer_logits_bytes(architecture: Architecture) -> int:
     """What an indexer's profile run allocates for scores and frees again."""
-    has_indexer = any(isinstance(cache, IndexerCache) for layer in architecture.kinds for cache in layer.caches)
-    return _INDEXER_LOGITS if has_indexer else 0
+    return _INDEXER_LOGITS if any(_indexers(architecture)) else 0
+
+
+def indexer_table_bytes(
+    architecture: Architecture, *, max_model_len: int, max_num_batched_tokens: int, block_size: int
+) -> int:
+    """An indexer's block table with a row for each token of a batch, int32, made after KV sizing.
+
+    See v1/attention/backends/mla/indexer.py: expanded_block_table_buffer; rows are rounded up to 128 tokens of blocks.
+    """
+    if not any(_indexers(architecture)):
+        return 0
+    alignment = _TABLE_TOKENS // math.gcd(_TABLE_TOKENS, block_size)
+    return max_num_batched_tokens * -(-max_model_len // (block_size * alignment)) * alignment * 4
 
 
 def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: int, ranks: int = 1) -> int:
@@ -124,7 +141,8 @@ def picked_tokens_bytes(architecture: Architecture, *, max_num_batched_tokens: i
 
     max_num_batched_tokens × topk tokens of latent attention, or × topk blocks for each of a rank's heads.
     """
-    tokens = max((cache.topk or 0 for _, cache in _latents(architecture)), default=0)
+    picked = [cache.topk or 0 for _, cache in _latents(architecture)]
+    tokens = max((*picked, *(topk for *_, topk in _indexers(architecture))), default=0)
     blocks = max((cache.topk * max(1, cache.heads // ranks) for cache in _block_keys(architecture)), default=0)
     return (tokens * max_num_batched_tokens + blocks * -(-max_num_batched_tokens // 4) * 4) * 4
 
@@ -136,6 +154,37 @@ def block_scores_bytes(architecture: Architecture, device: Device, *, max_num_ba
     scored = (cache for cache in _block_keys(architecture) if cache.topk == _SCORED_TOPK)
     heads = max((max(1, cache.heads // device.ranks) for cache in scored), default=0)
     return max_num_batched_tokens * heads * _SCORED_BLOCKS * 4
+
+
+def packed_workspace_bytes(
+    architecture: Architecture, device: Device, *, max_model_len: int, max_num_batched_tokens: int
+) -> int:
+    """The shared workspace into which DeepSeek V4 gathers what four prefills read in 16 bits, and what is picked.
+
+    4 × (max_model_len / ratio + window + max_num_batched_tokens) × width of the widest layer. It is reserved in the
+    profile run and kept (models/deepseek_v4/nvidia/flashmla.py:forward_mqa); 12.x has another backend.
+    """
+    if device.major not in (9, 10):
+        return 0
+    return max((_gathered(layer, max_model_len, max_num_batched_tokens) for layer in architecture.kinds), default=0)
+
+
+def _gathered(layer: Layer, max_model_len: int, max_num_batched_tokens: int) -> int:
+    latents = [cache for cache in layer.caches if isinstance(cache, PackedCache) and cache.role == "latent"]
+    if not latents:
+        return 0
+    window = max(cache.window or 0 for cache in latents)
+    rows = sum(-(-max_model_len // cache.ratio) for cache in latents if cache.window is None)
+    topk = max((cache.topk or 0 for cache in layer.caches if isinstance(cache, PackedCache)), default=0)
+    picked = -(-(topk + window) // _PICKED_UNIT) * _PICKED_UNIT
+    read = _PREFILLS * (rows + window + max_num_batched_tokens) * max(cache.width for cache in latents) * 2
+    return _aligned(read) + _aligned(max_num_batched_tokens * picked * 4) + _aligned(max_num_batched_tokens * 4)
+
+
+def packed_kernel_bytes(architecture: Architecture, device: Device) -> int:
+    """What FlashInfer's kernels for DeepSeek V4 keep on 12.x from the profile run on (nvidia/flashinfer_sparse.py)."""
+    packed = any(isinstance(cache, PackedCache) for layer in architecture.kinds for cache in layer.caches)
+    return _PACKED_KERNEL if packed and device.major == 12 else 0  # noqa: PLR2004  (Blackwell without its tensor memory)
 
 
 def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_model_len: int) -> int:
@@ -164,7 +213,18 @@ def prefill_factor(max_model_len: int) -> int:
 
 
 def _aligned(size: int) -> int:
+    """A part of the shared workspace."""
     return -(-size // _WORKSPACE_UNIT) * _WORKSPACE_UNIT
+
+
+def _indexers(architecture: Architecture) -> Iterator[tuple[int, int, int]]:
+    """Width of a key, tokens that it stands for, and entries that are picked, of each kind of layer with an indexer."""
+    for layer in architecture.kinds:
+        for cache in layer.caches:
+            if isinstance(cache, IndexerCache):
+                yield cache.head_dim, 1, 0
+            elif isinstance(cache, PackedCache) and cache.role == "indexer":
+                yield cache.width, cache.ratio, cache.topk or 0
 
 
 def _block_keys(architecture: Architecture) -> Iterator[KeyCache]:

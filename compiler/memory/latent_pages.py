@@ -58,27 +58,28 @@ def _key_bytes(head_dim: int) -> int:
     return head_dim + head_dim // _SCALED * _SCALE_BYTES
 
 
-def packed_page(cache: PackedCache, dtype: str, block_size: int) -> CacheSpec:
-    """A cache of DeepSeek V4; latents are always kept in the format fp8_ds_mla, and pages are padded to 576 bytes.
+def packed_page(cache: PackedCache, block_size: int) -> CacheSpec:
+    """A cache of DeepSeek V4: pages are padded to 576 bytes.
+
+    Latents are kept in the format fp8_ds_mla whatever the flag says: one that it cannot be made of is refused where
+    the backend is chosen (latent_backends.py:packed_backend).
 
     Raises:
-        ConfigError: latents of a width that the format does not hold, or a dtype that vLLM refuses.
+        ConfigError: latents of a width that the format does not hold.
     """
     block = cache.block or block_size
-    page = -(-(block // cache.ratio * _packed_entry(cache, dtype)) // _V4_ALIGNMENT) * _V4_ALIGNMENT
+    page = -(-(block // cache.ratio * _packed_entry(cache)) // _V4_ALIGNMENT) * _V4_ALIGNMENT
     content = (cache.role, cache.width, cache.ratio)
     if cache.window is not None:
         return CacheSpec(CacheKind.SLIDING_LATENT, block, page, content, window=cache.window)
     return CacheSpec(CacheKind.LATENT, block, page, content)
 
 
-def _packed_entry(cache: PackedCache, dtype: str) -> int:
+def _packed_entry(cache: PackedCache) -> int:
     if cache.role == "state":
         return cache.width * 4
     if cache.role == "indexer":
         return _key_bytes(cache.width)
-    if dtype != "fp8_ds_mla":
-        raise ConfigError(f"vLLM keeps the KV cache of DeepSeek V4 as fp8 only, not as {dtype}")
     if cache.width != _V4_WIDTH:
         raise ConfigError(f"`head_dim` must be {_V4_WIDTH} in DeepSeek V4, not {cache.width}")
     return _V4_ENTRY

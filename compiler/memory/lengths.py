@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.rope_terms import check_rope
 
 # RoPE types whose factor is already in max_position_embeddings; vLLM reads `telechat3-yarn` as YaRN.
 _ALREADY_SCALED = {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "telechat3-yarn"}
@@ -36,6 +37,7 @@ _DEFAULTS = {
     "seed_oss": 524288,
 }
 _FALLBACK = 2048  # vLLM's own
+_NO_POSITIONS = 8192  # what its classes take where a config object has none (llama.py:LlamaDecoderLayer)
 _LARGEST_FACTOR = 1024
 
 
@@ -44,7 +46,12 @@ def max_model_len(config: Config) -> int:
 
     Args:
         config: of the language model, where others stand beside it.
+
+    Raises:
+        ConfigError: a length, or what lengthens it, is none that the engine takes.
     """
+    for rope in rope_parameters(config):
+        check_rope(rope)
     lengths = [config.positive(key) for key in _LENGTH_KEYS if key in config]
     default = _DEFAULTS.get(config.text("model_type"))
     if default is not None and not any(key in config for key in ("max_position_embeddings", "n_positions")):
@@ -57,9 +64,18 @@ def max_model_len(config: Config) -> int:
     return int(length * factors[-1]) if factors else length
 
 
+def positions(config: Config) -> int:
+    """`max_position_embeddings`, by which vLLM's classes make their tables, as transformers fills it in."""
+    stated = _DEFAULTS.get(config.text("model_type"), _NO_POSITIONS)
+    return config.positive("max_position_embeddings", "n_positions", default=stated)
+
+
 def rope_parameters(config: Config) -> tuple[Config, ...]:
-    """`rope_parameters`, or `rope_scaling` as older configs call it; one for each kind of layer where they differ."""
-    rope = config.at("rope_parameters") if "rope_parameters" in config else config.at("rope_scaling")
+    """`rope_parameters`, or `rope_scaling` as older configs call it; one for each kind of layer where they differ.
+
+    Where both hold something, transformers takes the older (modeling_rope_utils.py:convert_rope_params_to_dict).
+    """
+    rope = config.at("rope_scaling") if config.data.get("rope_scaling") else config.at("rope_parameters")
     kinds = [key for key, value in rope.data.items() if isinstance(value, Mapping)]
     return tuple(rope.at(key) for key in kinds) if kinds else (rope,)
 
@@ -68,7 +84,16 @@ def _rope_factor(rope: Config) -> float | None:
     """None where the type has no factor that lengthens."""
     if str(next(rope.first("rope_type", "type"), "default")) in _ALREADY_SCALED or "factor" not in rope:
         return None
-    factor = rope.data["factor"]
+    return scaling_factor(rope)
+
+
+def scaling_factor(rope: Config) -> float:
+    """`factor` of `rope_parameters`.
+
+    Raises:
+        ConfigError: none, or an absurd one.
+    """
+    factor = rope.data.get("factor")
     if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor <= _LARGEST_FACTOR:
         raise ConfigError(
             f"`{rope.path}factor` must be a positive number up to {_LARGEST_FACTOR}, not {str(factor)[:40]}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Table, Vector
+from compiler.memory.architecture import Architecture, Encoder, Experts, Layer, Linear, Module, Table, Vector
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.quantized import Chooser, Kind, Packing, Quantization, Unit
 
@@ -68,17 +68,27 @@ def packed_outside(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
 ) -> tuple[Packed, ...]:
     """The modules of a rank that are in none of its decoder's layers: embeddings, output head, towers."""
-    return _outside(architecture, quantization, is_first=parallelism.is_first, is_last=parallelism.is_last)
+    towers = architecture.towers if parallelism.is_first else ()
+    return _outside(architecture, quantization, towers, is_first=parallelism.is_first, is_last=parallelism.is_last)
+
+
+def stored_outside(architecture: Architecture, quantization: Quantization | None) -> tuple[Packed, ...]:
+    """Those of a checkpoint, whose towers are there whether the engine builds them or not."""
+    return _outside(architecture, quantization, architecture.encoders, is_first=True, is_last=True)
 
 
 @lru_cache(maxsize=256)
 def _outside(
-    architecture: Architecture, quantization: Quantization | None, *, is_first: bool, is_last: bool
+    architecture: Architecture,
+    quantization: Quantization | None,
+    towers: tuple[Encoder, ...],
+    *,
+    is_first: bool,
+    is_last: bool,
 ) -> tuple[Packed, ...]:
     stage = architecture.last if is_last else ()
     if is_first or (architecture.tie_word_embeddings and is_last):
         stage = (*architecture.first, *stage)
-    towers = architecture.encoders if is_first else ()
     tower_modules = (module for tower in towers for module in tower.modules)
     fused = fused_modules((*stage, *architecture.everywhere, *tower_modules))
     return packed_modules(architecture, quantization, "", fused)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from compiler.memory.architecture import Architecture
+from compiler.memory.architecture import Architecture, HeadCache
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import deepseek_v4, hybrid, kimi, mla, moe, moe_windows, olmo_hybrid, qwen_hybrid, states
+from compiler.memory.families import (
+    deepseek_v4,
+    hybrid,
+    kimi,
+    minimax_m3,
+    mla,
+    moe,
+    moe_scored,
+    moe_windows,
+    olmo_hybrid,
+    qwen_hybrid,
+    states,
+    transformers_moe,
+)
 from compiler.memory.families.pooling import converted
 from compiler.memory.families.text_models import TEXT_MODELS
 from compiler.memory.families.vision_models import VISION_MODELS
+from compiler.memory.state_cache import StateCache
+from compiler.memory.whole_items import keeps_items_whole
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -25,15 +41,29 @@ FAMILIES: Mapping[str, Reader] = {
     "Glm4MoeLiteForCausalLM": mla.glm4_lite,
     "GlmMoeDsaForCausalLM": mla.sparse,
     "MiniCPM3ForCausalLM": mla.minicpm3,
+    "Mistral4ForCausalLM": mla.deepseek,
+    "AXK1ForCausalLM": mla.axk1,
+    "AfmoeForCausalLM": moe_scored.afmoe,
+    "BailingMoeForCausalLM": moe_scored.bailing_moe,
+    "BailingMoeV2ForCausalLM": moe_scored.bailing_moe,
+    "Cohere2MoeForCausalLM": moe_scored.cohere2_moe,
+    "ExaoneMoEForCausalLM": moe_scored.exaone_moe,
+    "ExaoneMoeForCausalLM": moe_scored.exaone_moe,
+    "HYV3ForCausalLM": moe_scored.hy_v3,
     "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
     "Glm4MoeForCausalLM": moe.glm4_moe,
     "GptOssForCausalLM": moe.gpt_oss,
     "GraniteMoeForCausalLM": moe.granite_moe,
+    "FlexOlmoForCausalLM": transformers_moe.flex_olmo,
+    "GraniteMoeSWAForCausalLM": moe.granite_moe_swa,
+    "HunYuanMoEV1ForCausalLM": transformers_moe.hunyuan_moe,
+    "MellumForCausalLM": transformers_moe.mellum,
     "GraniteMoeSharedForCausalLM": moe.granite_moe,
     "LagunaForCausalLM": moe_windows.laguna,
     "Llama4ForCausalLM": moe_windows.llama4,
     "MiMoV2FlashForCausalLM": moe_windows.mimo_v2,
     "MiniMaxM2ForCausalLM": moe.minimax_m2,
+    "MiniMaxM3SparseForCausalLM": minimax_m3.minimax_m3_text,
     "MixtralForCausalLM": moe.mixtral,
     "OlmoeForCausalLM": moe.olmoe,
     "PhiMoEForCausalLM": moe.phimoe,
@@ -69,7 +99,32 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
     reader = FAMILIES.get(name) or converted(name, FAMILIES)
     if reader is None:
         raise UnsupportedArchitectureError(name)
-    return reader(name, Config(config))
+    file = Config(config)
+    _check_head_dtype(file)
+    architecture = reader(name, file)
+    _check_chunks(file, architecture)
+    return replace(architecture, whole_items=bool(architecture.encoders) and keeps_items_whole(file))
+
+
+def _check_head_dtype(config: Config) -> None:
+    """vllm/config/model.py:_get_head_dtype of 0.33.0 knows no other names."""
+    head = config.text("head_dtype", default="model").lower()
+    if head not in ("model", "half", "float16", "float", "float32", "bfloat16"):
+        raise ConfigError(f"`head_dtype` must be a dtype that vLLM knows, not {head[:40]}")
+
+
+def _check_chunks(config: Config, architecture: Architecture) -> None:
+    """For chunks that its class does not have, vLLM would keep windows whole, and not start beside recurrent states.
+
+    vllm/config/vllm.py and v1/core/kv_cache_planning.py:unify_hybrid_kv_cache_specs of 0.33.0; MiMo V2 drops the key.
+    """
+    text = config.at("text_config") if "text_config" in config else config
+    caches = [cache for layer in architecture.kinds for cache in layer.caches]
+    heads = [cache for cache in caches if isinstance(cache, HeadCache)]
+    apart = any(isinstance(cache, StateCache) for cache in caches) or any(cache.window for cache in heads)
+    chunked = any(cache.chunk for cache in heads) or text.text("model_type").startswith("mimo_v2")
+    if apart and not chunked and text.data.get("attention_chunk_size") is not None:
+        raise ConfigError(f"`{text.path}attention_chunk_size` is given to {architecture.name}, which has no chunks")
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

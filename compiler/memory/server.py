@@ -6,7 +6,7 @@ weights, buffers, the profile run's peak, graphs; last the allocations that come
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.catalog.overheads import CpuOverheads, GpuOverheads, Overhead
@@ -14,38 +14,43 @@ from compiler.catalog.releases import Release
 from compiler.lock.models import TensorKind
 from compiler.memory.activation import (
     activation_peak,
-    latent_width,
+    latent_context,
     processors,
     sampler_state,
 )
 from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, Experts, HeadCache, LatentCache
+from compiler.memory.architecture import Architecture, Experts
 from compiler.memory.backend_rules import Device
+from compiler.memory.compressed import compressed_tables
+from compiler.memory.context import NVLINK_SWITCHED, context_memory
 from compiler.memory.encoder_budget import EncoderMemory, EncoderShape, encoder_memory
-from compiler.memory.graphs import graph_memory
-from compiler.memory.kernel_padding import kernel_padding
+from compiler.memory.expert_backends import AUTO, MARLIN
+from compiler.memory.graphs import graph_memory, graph_overhead
+from compiler.memory.kernel_padding import fitted, widened_bytes
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.latent import (
     absorbed_bytes,
     block_scores_bytes,
     gathered_context_bytes,
+    indexer_table_bytes,
     mask_bytes,
+    packed_kernel_bytes,
     picked_tokens_bytes,
     unpacked_context_bytes,
 )
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
-from compiler.memory.parallelism import Parallelism
+from compiler.memory.parallelism import Parallelism, padded_rows
+from compiler.memory.rotary_bytes import rotary_tables
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.unified import shared_memory_rows
 from compiler.memory.weights import rank_weights
 from compiler.units import ByteRange
 
-_LATENT_ROTARY = 64  # qk_rope_head_dim of every MLA model so far
 _HOPPER = 9
-_NVLINK_SWITCHED = (9, 10)
+_ONE_KERNEL = ("gpt-oss-mxfp4", "ct-mxfp4")
 _SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides
 
 
@@ -66,7 +71,8 @@ class Checkpoint:
 def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> tuple[LedgerRow, ...]:
     """Every row but the KV cache; `layout` is for the block tables."""
     architecture = checkpoint.architecture
-    weights = weights_row(checkpoint, shape.parallelism, shape.served_dtype)
+    capability, backend = shape.compute_capability, shape.moe_backend
+    weights = weights_row(checkpoint, shape.parallelism, shape.served_dtype, capability, backend)
     if release.gpu is not None:
         return gpu_rows(release.gpu, checkpoint, shape, layout, weights)
     if release.cpu is not None:
@@ -75,19 +81,54 @@ def fixed_rows(release: Release, checkpoint: Checkpoint, shape: ServerShape, lay
 
 
 @lru_cache(maxsize=4096)
-def weights_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
+def weights_row(
+    checkpoint: Checkpoint,
+    parallelism: Parallelism,
+    served_dtype: str,
+    capability: tuple[int, int] | None,
+    moe_backend: str = AUTO,
+) -> LedgerRow:
     """Parameters on one rank, and how well they are known: exactly where headers and config.json agree."""
+    row = _parameters_row(checkpoint, parallelism, served_dtype)
+    architecture, quantization = checkpoint.architecture, fitted(checkpoint.quantization, capability, moe_backend)
+    more = widened_bytes(
+        architecture, quantization, parallelism, served_dtype, capability=capability, moe_backend=moe_backend
+    )
+    if quantization is not checkpoint.quantization:
+        more += rank_weights(architecture, quantization, parallelism, served_dtype=served_dtype) - row.bytes.low
+    if not more:
+        return row
+    source = f"{row.source}; padded and widened for this GPU: vllm/model_executor/layers/fused_moe/{{oracle,router}}"
+    return replace(row, bytes=row.bytes + ByteRange.exact(more), source=source)
+
+
+def _parameters_row(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> LedgerRow:
     size = rank_weights(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
     if checkpoint.architecture.assumed:
         source = "all tensors of the safetensors headers"
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.ESTIMATE, source)
     if checkpoint.tensors is None:
         source = "parameters that config.json implies, split as vLLM splits them; no header was read"
-        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
+        return _with_second_head(checkpoint, parallelism, served_dtype, size, source)
     more, source = _unexplained(checkpoint, checkpoint.tensors, parallelism, served_dtype)
     if more == 0:
         return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.EXACT, source)
-    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size, size + more), Basis.ESTIMATE, source)
+    head = _second_head(checkpoint.architecture, checkpoint.tensors, parallelism, served_dtype)
+    likely = size + head if checkpoint.architecture.presumes_tie else size
+    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, likely, size + more), Basis.ESTIMATE, source)
+
+
+def _with_second_head(
+    checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str, size: int, source: str
+) -> LedgerRow:
+    """Without headers, an output head is taken for stored where only a composed class's default ties it."""
+    architecture = checkpoint.architecture
+    if not architecture.presumes_tie:
+        return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange.exact(size), Basis.DERIVED, source)
+    rows = padded_rows(architecture.vocab_size) // parallelism.tensor_parallel_size
+    head = rows * architecture.hidden_size * SERVED_BYTES[served_dtype]
+    source += "; the config does not say whether lm_head is tied, and checkpoints of this class hold one"
+    return LedgerRow(RowKind.WEIGHTS, "weights", ByteRange(size, size + head, size + head), Basis.ESTIMATE, source)
 
 
 def _unexplained(
@@ -95,11 +136,12 @@ def _unexplained(
 ) -> tuple[int, str]:
     """Bytes that the headers hold beyond what config.json implies, and how the weights are known."""
     architecture, width = checkpoint.architecture, SERVED_BYTES[served_dtype]
-    tied, ranks = architecture.tie_word_embeddings, parallelism.tensor_parallel_size
+    # A model that generates nothing has no output head to load (vllm/model_executor/models/adapters.py).
+    tied = architecture.tie_word_embeddings or architecture.pooling
     implied = expected_tensors(architecture, checkpoint.quantization)
     found = content(as_loaded(tensors, implied), tied=tied, skipped=architecture.drafting_prefixes)
     expected = content(implied, tied=tied)
-    head = second_head_elements(tensors, architecture) * width // ranks
+    head = _second_head(architecture, tensors, parallelism, served_dtype)
     source = "safetensors headers and config.json agree; split as vLLM splits them"
     if head:
         source += "; the config ties lm_head to the embeddings, and a copy that differs from them would be kept"
@@ -111,12 +153,19 @@ def _unexplained(
     return head + max(more, 1), f"config.json, split as vLLM splits it; the headers hold {more} bytes more than that"
 
 
+def _second_head(
+    architecture: Architecture, tensors: tuple[TensorKind, ...], parallelism: Parallelism, served_dtype: str
+) -> int:
+    elements = 0 if architecture.pooling else second_head_elements(tensors, architecture)
+    return elements * SERVED_BYTES[served_dtype] // parallelism.tensor_parallel_size
+
+
 def gpu_rows(
     overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout, weights: LedgerRow
 ) -> tuple[LedgerRow, ...]:
     """Rows of a server on a GPU, in the order in which it takes the memory."""
     architecture = checkpoint.architecture
-    context = overheads.context_single if shape.ranks == 1 else overheads.context_parallel
+    context = context_memory(overheads, shape)
     graphs = RowKind.CUDA_GRAPHS if overheads.graphs_in_budget else RowKind.OUTSIDE
     late, late_source = _late_allocations(overheads, architecture, shape, layout)
     non_torch = non_torch_growth(overheads, architecture, shape)
@@ -133,7 +182,7 @@ def gpu_rows(
             "activation peak",
             peak,
             Basis.ESTIMATE,
-            _activation_source(overheads, architecture, encoder),
+            _activation_source(overheads, architecture, shape, encoder),
         ),
         LedgerRow(RowKind.NON_TORCH, "non-torch growth", non_torch.bytes, Basis.ESTIMATE, non_torch.source),
         LedgerRow(
@@ -141,7 +190,7 @@ def gpu_rows(
             "CUDA graphs",
             graph_memory(overheads, architecture, shape),
             Basis.ESTIMATE,
-            f"captured sizes × layers; {overheads.graphs.source}",
+            f"captured sizes × layers; {graph_overhead(overheads, architecture, shape).source}",
         ),
         LedgerRow(RowKind.OUTSIDE, "allocated after KV sizing", late, Basis.ESTIMATE, late_source),
         LedgerRow(
@@ -158,42 +207,72 @@ def gpu_rows(
 def experts_keep(checkpoint: Checkpoint, shape: ServerShape) -> bool:
     """Whether experts take their scratch from vLLM's workspaces, not inside their kernel.
 
-    MXFP4 on Hopper runs in one kernel (OAITritonMxfp4ExpertsMonolithic in gpt_oss_triton_kernels_moe.py).
+    On Hopper gpt-oss's MXFP4 runs in one kernel (OAITritonMxfp4ExpertsMonolithic in gpt_oss_triton_kernels_moe.py), and
+    DeepSeek V4's in Marlin's (select_deepseek_v4_mxfp4_moe_backend in fused_moe/oracle/mxfp4.py).
     """
     packing = checkpoint.quantization.experts if checkpoint.quantization is not None else None
     hopper = shape.compute_capability is not None and shape.compute_capability[0] == _HOPPER
-    return not (hopper and packing is not None and "mxfp4" in packing.style)
+    own_choice = shape.moe_backend != MARLIN
+    return not (hopper and own_choice and packing is not None and packing.style in _ONE_KERNEL)
 
 
 @lru_cache(maxsize=4096)
-def _rounding(checkpoint: Checkpoint, parallelism: Parallelism, served_dtype: str) -> ByteRange:
-    return weights_rounding(checkpoint.architecture, checkpoint.quantization, parallelism, served_dtype=served_dtype)
+def segment_rests(
+    checkpoint: Checkpoint,
+    parallelism: Parallelism,
+    served_dtype: str,
+    capability: tuple[int, int] | None,
+    *,
+    largest_split: int | None,
+    moe_backend: str = AUTO,
+) -> ByteRange:
+    """What the allocator adds to the parameters that a GPU's kernels want."""
+    return weights_rounding(
+        checkpoint.architecture,
+        fitted(checkpoint.quantization, capability, moe_backend),
+        parallelism,
+        served_dtype=served_dtype,
+        largest_split=largest_split,
+    )
 
 
 def _buffers_row(
     overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
 ) -> LedgerRow:
-    architecture = checkpoint.architecture
-    kept = sampler_state(overheads, architecture, shape) + rotary_tables(architecture, shape)
-    kept += encoder.buffers if encoder is not None else 0
-    tokens, ranks = shape.max_num_batched_tokens, shape.tensor_parallel_size
-    kept += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=ranks)
-    if latent_width(architecture):
-        kept += absorbed_bytes(
-            architecture, checkpoint.quantization, shape.parallelism, served_dtype=shape.served_dtype
-        )
-    rounding = _rounding(checkpoint, shape.parallelism, shape.served_dtype)
+    architecture, ranks = checkpoint.architecture, shape.tensor_parallel_size
+    kept = sampler_state(overheads, architecture, shape) + made_while_loading(overheads, checkpoint, shape, encoder)
+    if shape.compute_capability is not None:
+        kept += packed_kernel_bytes(architecture, Device(shape.compute_capability, shape.served_dtype, "auto", ranks))
+    rounding = segment_rests(
+        checkpoint,
+        shape.parallelism,
+        shape.served_dtype,
+        shape.compute_capability,
+        largest_split=overheads.largest_split,
+        moe_backend=shape.moe_backend,
+    )
     source = (
-        "rotary tables: vllm/model_executor/layers/rotary_embedding/base.py; rounding: segments of torch's allocator; "
+        "rotary tables: vllm/model_executor/layers/rotary_embedding; rounding: segments of torch's allocator; "
         f"rest: {overheads.allocator.source}"
     )
     if overheads.sampler.state:
         source = f"sampler state: vllm/v1/worker/gpu/sample/penalties.py; {source}"
-    padding = kernel_padding(architecture, checkpoint.quantization, shape)
-    if padding:
-        source += "; experts' padding and float32 routers off 9.0: vllm/model_executor/layers/fused_moe/{oracle,router}"
-    size = ByteRange.exact(kept) + ByteRange(0, padding, padding) + rounding + overheads.allocator.bytes
+    size = ByteRange.exact(kept) + rounding + overheads.allocator.bytes
     return LedgerRow(RowKind.BUFFERS, "sampler state, rotary tables and rounding", size, Basis.ESTIMATE, source)
+
+
+def made_while_loading(
+    overheads: GpuOverheads, checkpoint: Checkpoint, shape: ServerShape, encoder: EncoderMemory | None
+) -> int:
+    """Buffers that the model makes itself, which logs count with its weights.
+
+    Rotary tables, a table of picked tokens, unpacked latent projections, and embeddings of images for a batch.
+    """
+    architecture, tokens = checkpoint.architecture, shape.max_num_batched_tokens
+    made = rotary_tables(overheads, architecture, shape) + (encoder.buffers if encoder is not None else 0)
+    made += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=shape.tensor_parallel_size)
+    served = shape.served_dtype
+    return made + absorbed_bytes(architecture, checkpoint.quantization, shape.parallelism, served_dtype=served)
 
 
 def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemory | None:
@@ -202,11 +281,13 @@ def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemor
     return encoder_memory(architecture, shape.parallelism, limits)
 
 
-def _activation_source(overheads: GpuOverheads, architecture: Architecture, encoder: EncoderMemory | None) -> str:
+def _activation_source(
+    overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, encoder: EncoderMemory | None
+) -> str:
     parts = [f"larger of forward pass and sampler; {overheads.sampler.source}"]
     if any(isinstance(module, Experts) for layer in architecture.kinds for module in layer.modules):
         parts.append("expert workspaces: vllm/model_executor/layers/fused_moe/modular_kernel.py")
-    if latent_width(architecture):
+    if latent_context(architecture, shape):
         parts.append("MLA context: vllm/model_executor/layers/attention/mla_attention.py")
     if encoder is not None:
         parts.append(encoder.source)
@@ -215,27 +296,16 @@ def _activation_source(overheads: GpuOverheads, architecture: Architecture, enco
     return "; ".join(parts)
 
 
-def rotary_tables(architecture: Architecture, shape: ServerShape) -> int:
-    """Cosines and sines for every position, one table for each width and each kind of layer that rotates otherwise.
-
-    vLLM shares tables between layers (get_rope in vllm/model_executor/layers/rotary_embedding/__init__.py).
-    """
-    caches = [cache for layer in architecture.kinds for cache in layer.caches]
-    tables = {(cache.head_dim, cache.window is None) for cache in caches if isinstance(cache, HeadCache)}
-    tables |= {(_LATENT_ROTARY, True) for cache in caches if isinstance(cache, LatentCache)}
-    return sum(width for width, _ in tables) * architecture.max_model_len * SERVED_BYTES[shape.served_dtype]
-
-
 def non_torch_growth(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> Overhead:
     """Memory outside torch's allocator that appears while profiling: kernels, their stacks, NCCL's buffers."""
     if shape.tensor_parallel_size * shape.data_parallel_size > 1:
-        fast = shape.compute_capability is not None and shape.compute_capability[0] in _NVLINK_SWITCHED
+        fast = shape.compute_capability is not None and shape.compute_capability[0] in NVLINK_SWITCHED
         return overheads.non_torch_nvlink if fast else overheads.non_torch_pcie
     if shape.pipeline_parallel_size > 1:
         return overheads.non_torch_pipeline
     if not overheads.stack[2] or architecture.pooling:
         return overheads.non_torch_single
-    multiprocessors, threads = processors(shape.compute_capability)
+    multiprocessors, threads = processors(shape)
     odd = architecture.vocab_size % _SPECIALIZED != 0
     per_thread = overheads.stack_odd_vocabulary if odd else overheads.stack
     stack = ByteRange(*(each * multiprocessors * threads for each in per_thread))
@@ -252,16 +322,29 @@ def _late_allocations(
         2 * 4 * shape.max_num_seqs * blocks * (architecture.num_layers if architecture.assumed else 1)
     )
     source = "block tables: vllm/v1/worker/gpu/block_table.py"
-    if latent_width(architecture):
-        gathered = gathered_context_bytes(
+    lists = compressed_tables(architecture, shape, layout)
+    if lists:
+        source += "; lists of entries to read: vllm/models/deepseek_v4/sparse_mla.py and vllm/v1/attention/backends/mla"
+    else:
+        lists = indexer_table_bytes(
             architecture,
             max_model_len=shape.max_model_len,
-            max_num_seqs=shape.max_num_seqs,
+            max_num_batched_tokens=shape.max_num_batched_tokens,
             block_size=layout.block_size,
-            served_dtype=shape.served_dtype,
         )
-        tables += ByteRange.exact(gathered) + _sparse_workspaces(architecture, shape, layout)
+    gathered = gathered_context_bytes(
+        architecture,
+        max_model_len=shape.max_model_len,
+        max_num_seqs=shape.max_num_seqs,
+        block_size=layout.block_size,
+        served_dtype=shape.served_dtype,
+    )
+    if gathered:
         source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py and mla/"
+    sparse = _sparse_workspaces(architecture, shape, layout)
+    if sparse.high:
+        source += "; sparse attention's first prefill: vllm/v1/attention/backends/mla and vllm/models/minimax_m3/nvidia"
+    tables += ByteRange.exact(lists + gathered) + sparse
     if not _may_use_flashinfer(shape, layout):
         return tables, source
     return tables + overheads.flashinfer_workspace.bytes, f"{source}; {overheads.flashinfer_workspace.source}"
@@ -280,7 +363,8 @@ def _sparse_workspaces(architecture: Architecture, shape: ServerShape, layout: K
 def _may_use_flashinfer(shape: ServerShape, layout: KvLayout) -> bool:
     """FlashInfer comes first on compute capability 10.x, and serves fp8 caches where FlashAttention does not."""
     major = shape.compute_capability[0] if shape.compute_capability else 0
-    return major == 10 or (layout.dtype == "fp8" and major != 9)  # noqa: PLR2004
+    is_chosen = major == 10 or (layout.dtype == "fp8" and major != 9)  # noqa: PLR2004
+    return is_chosen or shape.attention_backend == "FLASHINFER"
 
 
 def _cpu_rows(

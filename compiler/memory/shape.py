@@ -14,6 +14,9 @@ class ServerShape:
     Attributes:
         compute_capability: of the GPU; None on a CPU.
         stage: pipeline stage of the rank, from 0.
+        moe_backend: kernels that the server is told to take for experts, as vLLM names them; `auto`: its own choice.
+        attention_backend: likewise for attention; None: its own choice.
+        multiprocessors: of the GPU or its slice; None for the most of any card of its compute capability.
     """
 
     tensor_parallel_size: int
@@ -27,6 +30,9 @@ class ServerShape:
     stage: int = 0
     data_parallel_size: int = 1
     expert_parallel: bool = False
+    moe_backend: str = "auto"
+    attention_backend: str | None = None
+    multiprocessors: int | None = None
 
     @property
     def parallelism(self) -> Parallelism:

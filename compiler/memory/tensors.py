@@ -23,8 +23,8 @@ from compiler.memory.packed import (
     fused_modules,
     packed_layers,
     packed_modules,
-    packed_outside,
     rank_layers,
+    stored_outside,
 )
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.quantized import Packing, Quantization
@@ -53,7 +53,7 @@ class StoredTensor:
 @lru_cache(maxsize=128)
 def expected_tensors(architecture: Architecture, quantization: Quantization | None) -> tuple[TensorKind, ...]:
     """Every kind of tensor that the checkpoint should hold for what is served."""
-    outside = packed_outside(architecture, quantization, _WHOLE)
+    outside = stored_outside(architecture, quantization)
     inside = (
         (f"{architecture.layer_prefix}.*.", packed, count)
         for layer, count in rank_layers(architecture, quantization, _WHOLE)
@@ -65,7 +65,7 @@ def expected_tensors(architecture: Architecture, quantization: Quantization | No
 def stored_tensors(architecture: Architecture, quantization: Quantization | None) -> Iterator[StoredTensor]:
     """Every single tensor that the checkpoint should hold for what is served."""
     default = _SAFETENSORS[architecture.checkpoint_dtype]
-    outside = (("", packed) for packed in packed_outside(architecture, quantization, _WHOLE))
+    outside = (("", packed) for packed in stored_outside(architecture, quantization))
     inside = (
         (f"{architecture.layer_prefix}.{index}.", packed)
         for index, layer in enumerate(packed_layers(architecture, quantization))

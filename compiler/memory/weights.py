@@ -19,15 +19,17 @@ from compiler.memory.architecture import (
     Split,
     Table,
 )
+from compiler.memory.config import Config, ConfigError
 from compiler.memory.expert_layouts import ExpertShape, expert_parameters
 from compiler.memory.layouts import SERVED_BYTES, Parameter, Projections, linear_parameters
-from compiler.memory.packed import Fused, Packed, rank_layers, rank_modules
+from compiler.memory.packed import Fused, Packed, packed_outside, rank_layers, rank_modules
 from compiler.memory.parallelism import Parallelism, SplitError, padded_rows
 from compiler.memory.quantized import Packing, Quantization
 from compiler.memory.states import check_states
 
 _FLOAT_BYTES = 4
 _WHOLE = Parallelism()
+_HEAD_DTYPES = {"half": "float16", "float": "float32"}
 
 
 def rank_weights(
@@ -122,6 +124,9 @@ def _share(linear: Linear, parallelism: Parallelism) -> int:
     if split is Split.INPUTS:
         return linear.outputs
     parts = parallelism.parts(split, linear.heads)
+    if linear.groups is not None and linear.groups % parts:
+        name = linear.name.rpartition(".")[2]
+        raise SplitError(f"{name} has {linear.groups} groups of outputs, no multiple of {parts} ranks")
     if linear.outputs % parts:
         name = linear.name.rpartition(".")[2]
         raise SplitError(f"{name} has {linear.outputs} outputs, no multiple of {parts} ranks")
@@ -136,6 +141,8 @@ def expert_shape(module: Experts, parallelism: Parallelism) -> ExpertShape:
     ranks = 1 if parallelism.expert_parallel else parallelism.expert_ranks
     if module.intermediate % ranks:
         raise SplitError(f"experts of width {module.intermediate} do not divide by {ranks}")
+    if module.over_world and module.intermediate % (world := ranks * parallelism.pipeline_parallel_size):
+        raise SplitError(f"experts of width {module.intermediate} do not divide by {world}, all ranks of all stages")
     count, width = parallelism.local_experts(module.count), module.intermediate // ranks
     if ranks > 1:
         width = max(width, module.least_width)
@@ -174,6 +181,25 @@ def check_layout(architecture: Architecture, quantization: Quantization | None) 
         module_parameters(packed.fused, packed.packing, _WHOLE)
 
 
+def check_head(architecture: Architecture, quantization: Quantization | None, config: Config) -> None:
+    """Refuse a quantized output head that is to compute in another dtype (layers/logits_processor.py:_apply_head).
+
+    Args:
+        config: the file.
+
+    Raises:
+        ConfigError: with the dtype.
+    """
+    asked = config.text("head_dtype", default="model").lower()
+    if _HEAD_DTYPES.get(asked, asked) in ("model", architecture.checkpoint_dtype) or architecture.pooling:
+        return
+    for packed in packed_outside(architecture, quantization, _WHOLE):
+        if packed.packing is not None and any(isinstance(module, Table) for module in packed.fused.modules):
+            raise ConfigError(
+                f"`head_dtype` is {asked[:40]}, and vLLM computes a quantized output head in no other dtype"
+            )
+
+
 def check_split(architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism) -> None:
     """Refuse a layout that vLLM refuses.
 
@@ -194,14 +220,51 @@ def check_split(architecture: Architecture, quantization: Quantization | None, p
         raise SplitError(
             f"the vocabulary, padded to {padded_rows(architecture.vocab_size)}, does not divide by {ranks}"
         )
-    if parallelism.pipeline_parallel_size > 1 and not architecture.pipelined:
-        raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
     check_states(architecture, parallelism)
-    if parallelism.pipeline_parallel_size > 1:
-        _check_borrowed(architecture, parallelism)
+    _check_stages(architecture, parallelism)
     _check_towers(architecture, ranks)
+    for layer in architecture.kinds:
+        _check_heads(layer, ranks)
     for packed, _ in rank_modules(architecture, quantization, parallelism):
         module_parameters(packed.fused, packed.packing, parallelism)
+
+
+def _check_heads(layer: Layer, ranks: int) -> None:
+    """Kinds of attention may have heads of their own, whose columns may divide where they do not."""
+    for cache in layer.caches:
+        if not isinstance(cache, HeadCache):
+            continue
+        if cache.kv_heads % ranks and ranks % cache.kv_heads:
+            raise SplitError(f"{cache.kv_heads} KV heads and {ranks} ranks do not divide each other")
+        for module in layer.modules:
+            if isinstance(module, Linear) and module.name.endswith(".q_proj"):
+                heads, rest = divmod(module.outputs, cache.head_dim)
+                if heads % ranks and not rest:
+                    raise SplitError(f"{heads} attention heads do not divide by {ranks}")
+
+
+def _check_stages(architecture: Architecture, parallelism: Parallelism) -> None:
+    if architecture.needs_experts:
+        _check_mixing(architecture, parallelism)
+    if parallelism.pipeline_parallel_size == 1:
+        return
+    if not architecture.pipelined:
+        raise SplitError(f"vLLM does not split {architecture.name} over pipeline stages")
+    held, least = len(replace(parallelism, stage=0).layers(architecture.num_layers)), architecture.first_stage
+    if held < least:
+        raise SplitError(f"the first stage has {held} layers, and the tower's features go into the first {least}")
+    _check_borrowed(architecture, parallelism)
+
+
+def _check_mixing(architecture: Architecture, parallelism: Parallelism) -> None:
+    """Classes that learn the numbers of experts from a stage's own layers raise where there is none."""
+    mixes = {id(layer) for layer in architecture.kinds if any(isinstance(each, Experts) for each in layer.modules)}
+    for stage in range(parallelism.pipeline_parallel_size):
+        held = replace(parallelism, stage=stage).layers(architecture.num_layers)
+        if not any(id(architecture.layers[index]) in mixes for index in held):
+            raise SplitError(
+                f"no layer from {held.start} to {held.stop - 1} has experts, and vLLM's class asks for one"
+            )
 
 
 def _check_borrowed(architecture: Architecture, parallelism: Parallelism) -> None:

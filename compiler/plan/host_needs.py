@@ -36,6 +36,7 @@ class Start:
         is_eager: nothing is compiled by torch (`--enforce-eager`).
         kv_dtype: what the KV cache is kept as.
         config: of the model.
+        attention_backend: that the spec names; None where vLLM chooses.
     """
 
     capability: tuple[int, int] | None
@@ -44,6 +45,7 @@ class Start:
     is_eager: bool
     kv_dtype: str
     config: Mapping[str, Any]
+    attention_backend: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ def _only_flashinfer_attends(start: Start) -> bool:
 
 def _flashinfer_attends_first(start: Start) -> bool:
     return _has_flashinfer(start) and start.capability is not None and start.capability[0] == 10  # noqa: PLR2004
+
+
+def _flashinfer_is_named(start: Start) -> bool:
+    return start.attention_backend == "FLASHINFER" and not _flashinfer_attends_first(start)
 
 
 def _multiplies_blocks(start: Start) -> bool:
@@ -112,6 +118,7 @@ _TABLE = (
     _Rule(HostNeed("flashinfer", "below compute capability 8.9 only FlashInfer has attention over an FP8 KV cache"),
           _only_flashinfer_attends),
     _Rule(HostNeed("flashinfer", "FlashInfer is the first choice for attention"), _flashinfer_attends_first),
+    _Rule(HostNeed("flashinfer", "`attention-backend` names FlashInfer"), _flashinfer_is_named),
     # vllm/model_executor/kernels/linear/__init__.py:_POSSIBLE_FP8_BLOCK_KERNELS. No kernels of DeepGEMM are prebuilt.
     _Rule(HostNeed("nvcc", "DeepGEMM compiles the products of FP8 weights in blocks", _GEMM), _multiplies_blocks),
 )  # fmt: skip

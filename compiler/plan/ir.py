@@ -229,9 +229,10 @@ class Service:
     """One vLLM server.
 
     Attributes:
-        task: `chat`, `completion` or `embed`.
+        task: `chat`, `completion`, `embed`, `score` or `classify`.
         features: what clients need beyond that: `tools`, `structured-output`, `reasoning`.
         embedding: of a service for embeddings.
+        labels: that a service for scores (one) or labels gives for each text.
         devices: GPU indices on the node, one per rank, those of one pipeline stage together; (0,) on a CPU node.
         concurrency: requests of max_model_len tokens that the KV cache holds at once, as the spec promises them.
         solved: keys of the spec whose values were found rather than given: `context`, `concurrency`.
@@ -267,6 +268,7 @@ class Service:
     candidate_of: str | None = None
     features: tuple[str, ...] = ()
     embedding: Embedding | None = None
+    labels: int | None = None
     media_domains: tuple[str, ...] | None = None
     host_needs: tuple[HostNeed, ...] = ()
 

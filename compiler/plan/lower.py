@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -37,9 +38,10 @@ from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lowe
 from compiler.solve.attempt import devices_of
 from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
 from compiler.solve.chats import AUTO, formats
-from compiler.solve.media import takes_media
+from compiler.solve.media import is_text_only, takes_media
 from compiler.solve.parsers import WANTS_TOOLS, parsers_of, wanted_roles
 from compiler.solve.remote_code import code_needed
+from compiler.solve.tasks import scoring_overrides
 from compiler.solve.variants import Variant
 from compiler.spec.load import SpecFile
 from compiler.spec.models import NodeSpec, ServiceSpec, Spec
@@ -167,6 +169,7 @@ def _service(stack: Spec, server: Server, solution: Solution, release: Release) 
         candidate_of=stack.candidate_of(demand.service),
         features=spec.features,
         embedding=_embedding(demand.variant),
+        labels=demand.variant.labels,
         media_domains=domains,
         host_needs=_host_needs(stack, spec, server, cache),
     )
@@ -180,10 +183,11 @@ def _host_needs(stack: Spec, spec: ServiceSpec, server: Server, cache: KvCache) 
     start = Start(
         capability=devices_of(node)[0].capability if node.gpus is not None else None,
         processors=_processors(node),
-        generates=spec.task != "embed",
+        generates=not spec.pools,
         is_eager=spec.enforce_eager,
         kv_dtype=cache.dtype,
         config=demand.variant.facts.config,
+        attention_backend=spec.attention_backend,
     )
     return host_needs(start)
 
@@ -271,18 +275,27 @@ def _arguments(
 
 
 def _media_arguments(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:
-    """What a client may have the server fetch. Media inside a request (`data:`) need no domain."""
+    """What a prompt may hold, and what a client may have the server fetch. Media inside a request need no domain."""
+    is_reader = takes_media(variant.facts, release.version)
+    if is_reader and is_text_only(spec, variant.facts):
+        yield Argument("--language-model-only", None, "media")
+    elif is_reader and spec.media is not None:
+        yield Argument("--limit-mm-per-prompt", json.dumps(spec.media, sort_keys=True), "media")
     if spec.allowed_media_domains:
         yield Argument(MEDIA_DOMAINS, spec.allowed_media_domains, "spec")
-    elif takes_media(variant.facts, release.version):
+    elif is_reader:
+        # Also for text alone: whether a URL is fetched before its kind is refused is the engine's affair.
         yield Argument(MEDIA_DOMAINS, NO_DOMAIN, "no domain in the spec: nothing is fetched")
 
 
 def _task_arguments(spec: ServiceSpec, variant: Variant) -> Iterator[Argument]:
-    if spec.task == "embed":
+    if spec.pools:
         yield Argument("--runner", "pooling", "task")
-        if variant.converted:
-            yield Argument("--convert", "embed", "task")
+    if variant.convert is not None:
+        yield Argument("--convert", variant.convert, "task")
+    if variant.score_tokens:
+        overrides = json.dumps(scoring_overrides(variant.score_tokens))
+        yield Argument("--hf-overrides", overrides, "score_tokens" if spec.score_tokens else "the model's card")
 
 
 def _parsers(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:

@@ -40,7 +40,7 @@ from compiler.resolve.strangers import parse_config
 from compiler.resolve.tokenizers import tokenizer_files
 from compiler.resolve.weights import INDEX, consolidated_files, has_index, mistral_only, weight_files
 
-# No engine reads these, and the last names a folder of whoever converted the checkpoint.
+# No engine reads these, but how many labels there are; the last names a folder of whoever converted the checkpoint.
 _NOT_CONFIG = frozenset({"id2label", "label2id", "task_specific_params", "transformers.js_config", "_name_or_path"})
 _QUANTIZATION_KEYS = ("quantization_config", "compression_config")
 _SIDECARS = (MODELOPT_FILE, AWQ_FILE, GPTQ_FILE)
@@ -174,7 +174,15 @@ def _read_config(repository: Repository, reader: Reader) -> dict[str, Any]:
 def _pruned(config: Mapping[str, Any]) -> dict[str, Any]:
     dropped = _NOT_CONFIG.union(_QUANTIZATION_KEYS)
     kept = {key: value for key, value in config.items() if key not in dropped}
+    names = config.get("id2label")
+    if isinstance(names, Mapping | list) and names:
+        # Transformers counts the names, whatever `num_labels` says.
+        kept.pop("num_labels", None)
+        kept |= {"num_labels": len(names)} if len(names) != _DEFAULT_LABELS else {}
     return {key: _pruned(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+_DEFAULT_LABELS = 2  # transformers/configuration_utils.py:PreTrainedConfig
 
 
 def _no_config(repository: Repository) -> ConfigError:

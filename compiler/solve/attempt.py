@@ -134,15 +134,18 @@ def gpu_device(gpus: GpusSpec, reserve: int) -> Device:
         capability = known.compute_capability if known else (0, 0)
     title = known.title if known else gpus.model or f"GPU with {capability[0]}.{capability[1]}"
     title = f"{title} MIG {gpus.mig}" if gpus.mig is not None else title
-    if gpus.memory is not None:
-        return _device(title, gpus.memory, "declared in the spec", reserve, capability)
-    assert known is not None  # noqa: S101  checks.py refuses GPUs with neither a model nor figures
-    if profile is not None:
-        return _device(title, profile.memory, profile.memory_source, reserve, capability)
-    return _device(title, known.memory, known.memory_source, reserve, capability)
-
-
-def _device(title: str, memory: int, source: str, reserve: int, capability: tuple[int, int]) -> Device:
-    """What the system holds of a memory that CPU and GPU share is reserved, unless the spec reserves more."""
+    count = profile.multiprocessors if profile is not None else known.multiprocessors if known is not None else None
+    memory, source = _memory(gpus)
+    # What the system holds of a memory that CPU and GPU share is reserved, unless the spec reserves more.
     held = system_memory(memory) if shares_memory(capability) else 0
-    return Device(title, memory, source, max(reserve, held), capability)
+    return Device(title, memory, source, max(reserve, held), capability, count)
+
+
+def _memory(gpus: GpusSpec) -> tuple[int, str]:
+    """Bytes of one GPU or slice, and where they are from."""
+    if gpus.memory is not None:
+        return gpus.memory, "declared in the spec"
+    assert gpus.model is not None  # noqa: S101  checks.py refuses GPUs with neither a model nor figures
+    known = GPUS[gpus.model]
+    profile = known.profile(gpus.mig) if gpus.mig is not None else None
+    return (known.memory, known.memory_source) if profile is None else (profile.memory, profile.memory_source)

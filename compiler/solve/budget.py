@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.catalog.gpus import shares_memory
-from compiler.memory.ledger import DeviceLedger, RowKind, ServerLedger, Verdict
+from compiler.memory.ledger import DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
 from compiler.solve.demand import Demand, Device, Stage
 from compiler.solve.place import Assignment, Choice, Measure
 from compiler.units import ByteRange
@@ -15,6 +15,8 @@ from compiler.units import ByteRange
 HEADROOM_PERMILLE = 20
 
 UTILIZATION_STEPS = 10_000
+
+_NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +124,31 @@ def _earlier(placed: Placed) -> dict[str, tuple[str, ...]]:
 
 
 def _kv_blocks(placed: Placed) -> dict[str, int]:
-    """Required blocks first, then leftover memory by `share`, in rounds until nobody can use more."""
+    """Required blocks first, then leftover memory by `share`: for all requests at their longest, then for prefixes."""
     blocks = {a.demand.service: a.demand.required_blocks for a in placed.assignments}
-    left = [_left_for_kv(device, here, placed.measure) for device, here in _by_device(placed)]
     growing = [a for a in placed.assignments if a.demand.terms.share > 0]
+    requests = {a.demand.service: a.demand.useful_blocks for a in growing}
+    _divide(growing, _left(placed, placed.measure, blocks), requests, blocks)
+    # No promise needs prefixes: they get what is proven to be free, and nothing of a memory that the system uses too.
+    if not any(_is_the_systems(device) for device in placed.devices):
+        keeping = [a for a in growing if a.demand.keeps_prefixes]
+        _divide(keeping, _left(placed, _high, blocks), dict.fromkeys(requests, _NO_LIMIT), blocks)
+    return blocks
+
+
+def _divide(
+    growing: list[Assignment], left: list[int], limits: Mapping[str, int], blocks: dict[str, int]
+) -> None:  # fmt: skip
+    """Add blocks by `share` of what is left on each device, in rounds until nobody can use more."""
     while growing:
         shares = [0] * len(left)
         for assignment in growing:
             for index in assignment.devices:
                 shares[index] += assignment.demand.terms.share
-        gains = [_gain(assignment, left, shares, blocks) for assignment in growing]
+        gains = [
+            _gain(assignment, left, shares, limits[assignment.demand.service] - blocks[assignment.demand.service])
+            for assignment in growing
+        ]
         for assignment, gain in zip(growing, gains, strict=True):
             blocks[assignment.demand.service] += gain
             for position, index in enumerate(assignment.devices):
@@ -139,33 +156,43 @@ def _kv_blocks(placed: Placed) -> dict[str, int]:
         growing = [
             assignment
             for assignment, gain in zip(growing, gains, strict=True)
-            if gain and blocks[assignment.demand.service] < assignment.demand.useful_blocks
+            if gain and blocks[assignment.demand.service] < limits[assignment.demand.service]
         ]
-    return blocks
 
 
 def _by_device(placed: Placed) -> Iterable[tuple[Device, tuple[Tenant, ...]]]:
     return zip(placed.devices, placed.tenants, strict=True)
 
 
-def _left_for_kv(device: Device, here: Iterable[Tenant], measure: Measure) -> int:
+def _left(placed: Placed, measure: Measure, blocks: Mapping[str, int]) -> list[int]:
+    """Bytes of each device that nobody has yet."""
+    return [_left_for_kv(device, here, measure, blocks) for device, here in _by_device(placed)]
+
+
+def _left_for_kv(device: Device, here: Iterable[Tenant], measure: Measure, blocks: Mapping[str, int]) -> int:
     """What nobody asked for is taken from a memory that the CPU uses too only where it is proven to be free."""
     counted = _high if shares_memory(device.capability) else measure
     used = sum(
-        counted(tenant.stage.fixed) + tenant.demand.required_blocks * tenant.stage.layout.bytes_per_block
+        counted(tenant.stage.fixed)
+        + sum(counted(row.bytes) for row in tenant.stage.cache_rows(blocks[tenant.demand.service]))
         for tenant in here
     )
     return device.usable - used - device.total * HEADROOM_PERMILLE // 1000
+
+
+def _is_the_systems(device: Device) -> bool:
+    """Whether other programs, and files that are read, use the same memory: of CPUs, and of GPUs without their own."""
+    return device.capability is None or shares_memory(device.capability)
 
 
 def _high(size: ByteRange) -> int:
     return size.high
 
 
-def _gain(assignment: Assignment, left: list[int], shares: list[int], blocks: Mapping[str, int]) -> int:
-    """Blocks that a service may add in this round: its share of what is left on its fullest device."""
+def _gain(assignment: Assignment, left: list[int], shares: list[int], most: int) -> int:
+    """Blocks that a service may add in this round, `most` at most: its share of what is left on its fullest device."""
     demand = assignment.demand
-    offers = [demand.useful_blocks - blocks[demand.service]]
+    offers = [most]
     for position, index in enumerate(assignment.devices):
         size = demand.stage_at(position).layout.bytes_per_block
         if size:  # a stage may have no cache of its own
@@ -173,10 +200,15 @@ def _gain(assignment: Assignment, left: list[int], shares: list[int], blocks: Ma
     return max(0, min(offers))
 
 
+def _cache_rows(tenant: Tenant, blocks: int) -> tuple[LedgerRow, ...]:
+    needed = max(tenant.demand.useful_blocks, tenant.demand.required_blocks)
+    return tenant.stage.cache_rows(blocks, prefixes=max(0, blocks - needed))
+
+
 def _ledger(index: int, placed: Placed, blocks: Mapping[str, int]) -> DeviceLedger:
     device = placed.devices[index]
     servers = tuple(
-        ServerLedger(tenant.demand.service, (*tenant.stage.rows, tenant.stage.kv_row(blocks[tenant.demand.service])))
+        ServerLedger(tenant.demand.service, (*tenant.stage.rows, *_cache_rows(tenant, blocks[tenant.demand.service])))
         for tenant in placed.tenants[index]
     )
     return DeviceLedger(index, device.total, device.total_source, device.reserve, servers)

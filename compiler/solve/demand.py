@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import served_dtype
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
+from compiler.memory.architecture import Architecture, served_dtype
+from compiler.memory.backends import is_latent
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.compiling import beyond_activation, compile_peak, compile_row
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
+from compiler.memory.state_cache import StateCache
+from compiler.memory.whole_items import whole_item
+from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms
 from compiler.solve.variants import Variant
@@ -24,13 +27,18 @@ from compiler.units import ByteRange, total
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What the services share: a GPU of the node, or the memory of a CPU node."""
+    """What the services share: a GPU of the node, or the memory of a CPU node.
+
+    Attributes:
+        multiprocessors: of the GPU or its slice; None where only its memory and compute capability are given.
+    """
 
     title: str
     total: int
     total_source: str
     reserve: int
     capability: tuple[int, int] | None
+    multiprocessors: int | None = None
 
     @property
     def usable(self) -> int:
@@ -54,19 +62,31 @@ class Stage:
         assumed: its model has no formulas, and is bounded from above.
         rows: everything but the KV cache.
         fixed: bytes of these rows.
+        compiling: bytes beyond `fixed` that a start takes before it has a KV cache, and no longer when it has one.
         required: bytes with the smallest KV cache that keeps the promise.
     """
 
     layout: KvLayout
     rows: tuple[LedgerRow, ...]
     fixed: ByteRange
+    compiling: ByteRange
     required: ByteRange
     assumed: bool = False
 
-    def kv_row(self, blocks: int) -> LedgerRow:
-        """The ledger row of a KV cache of that many blocks."""
+    def cache_rows(self, blocks: int, prefixes: int = 0) -> tuple[LedgerRow, ...]:
+        """The ledger rows of a KV cache of that many blocks: itself, and what compiling takes more than it.
+
+        Args:
+            prefixes: how many of the blocks are more than requests could fill.
+        """
+        more, cache = compile_row(self.compiling, blocks * self.layout.bytes_per_block), self._kv_row(blocks, prefixes)
+        return (cache,) if more is None else (more, cache)
+
+    def _kv_row(self, blocks: int, prefixes: int) -> LedgerRow:
         size, tokens = self.layout.bytes_per_block, self.layout.block_size
         source = f"{blocks} blocks of {tokens} tokens × {size} bytes, vllm/v1/kv_cache_interface.py"
+        if prefixes:
+            source += f"; {prefixes} of them are more than all requests fill: prefixes of earlier ones are kept there"
         row = LedgerRow(RowKind.KV_CACHE, "KV cache", ByteRange.exact(blocks * size), Basis.EXACT, source)
         return row.as_assumed() if self.assumed else row
 
@@ -82,6 +102,7 @@ class Demand:
             `seat_blocks`.
         seat_blocks: that the engine wants for its sequences before it starts; 0 where it wants none.
         useful_blocks: more than this no set of `max_num_seqs` requests could fill.
+        keeps_prefixes: whether even more are of use, because the engine keeps prefixes of earlier requests in them.
     """
 
     service: str
@@ -94,6 +115,7 @@ class Demand:
     required_blocks: int
     useful_blocks: int
     seat_blocks: int = 0
+    keeps_prefixes: bool = False
 
     @property
     def lacks_seats(self) -> bool:
@@ -142,7 +164,19 @@ def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degre
         required_blocks=blocks,
         useful_blocks=max(layout.blocks_for(concurrency=seats, length=length) for layout in layouts),
         seat_blocks=seat_blocks,
+        keeps_prefixes=_keeps_prefixes(variant.architecture, terms) and any(layout.groups for layout in layouts),
     )
+
+
+def _keeps_prefixes(architecture: Architecture, terms: Terms) -> bool:
+    """Whether vLLM caches prefixes (vllm/config/model.py:is_prefix_caching_supported): not of models of states alone.
+
+    What pools is not counted on: that depends on how it pools, of which no fact is known. Nor is what is only bounded.
+    """
+    if architecture.pooling or architecture.assumed or terms.prefix_caching is False:
+        return False
+    caches = (cache for layer in architecture.kinds for cache in layer.caches)
+    return terms.prefix_caching is True or not all(isinstance(cache, StateCache) for cache in caches)
 
 
 def _captures_decodes(shape: ServerShape) -> bool:
@@ -154,8 +188,11 @@ def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout:
     rows = fixed_rows(release, checkpoint, shape, layout)
     assumed = checkpoint.architecture.assumed
     rows = tuple(row.as_assumed() for row in rows) if assumed else rows
-    fixed = total(row.bytes for row in rows)
-    return Stage(layout, rows, fixed, fixed + ByteRange.exact(blocks * layout.bytes_per_block), assumed)
+    fixed, compiling = total(row.bytes for row in rows), ByteRange.exact(0)
+    if release.gpu is not None:
+        compiling = beyond_activation(compile_peak(checkpoint.architecture, shape), rows)
+    stage = Stage(layout, rows, fixed, compiling, fixed, assumed)
+    return replace(stage, required=fixed + total(row.bytes for row in stage.cache_rows(blocks)))
 
 
 def _largest(stages: tuple[Stage, ...]) -> ByteRange:
@@ -199,35 +236,15 @@ def _layout(checkpoint: Checkpoint, cache: _Cache) -> KvLayout:
 
 
 def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
-    """What the KV cache is kept as, and tokens of its blocks: the attention backend decides both.
-
-    The spec's dtype comes first, then the checkpoint's, which vLLM follows, then the served one.
-    """
-    chosen = variant.quantization.kv_cache_dtype if variant.quantization is not None else None
-    flag = "fp8" if terms.kv_cache_dtype == "fp8" else chosen or "auto"
-    if shape.compute_capability is None:
-        latent = is_latent(variant.architecture)
-        block_size = CPU_LATENT_BLOCK if latent else setting.release.block_size
-        return shape.served_dtype if flag == "auto" else flag, block_size
-    key = (variant.checkpoint, shape.compute_capability, shape.served_dtype, flag, shape.tensor_parallel_size)
-    try:
-        plan = _attention(*key)
-    except NoBackendError:
-        # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
-        return shape.served_dtype if flag == "auto" else flag, setting.release.block_size
-    return plan.kv_dtype, plan.block_size
-
-
-@lru_cache(maxsize=4096)
-def _attention(
-    checkpoint: Checkpoint, capability: tuple[int, int], served: str, flag: str, tensor_parallel_size: int
-) -> AttentionPlan:
-    return attention_plan(
-        checkpoint.architecture,
-        capability=capability,
-        served_dtype=served,
-        kv_cache_dtype=flag,
-        tensor_parallel_size=tensor_parallel_size,
+    """What the KV cache is kept as, and tokens of its blocks."""
+    return kept_as(
+        variant.architecture,
+        cache_flag(variant.quantization, terms.kv_cache_dtype),
+        setting.release,
+        shape.compute_capability,
+        shape.served_dtype,
+        ranks=shape.tensor_parallel_size,
+        named=terms.attention_backend,
     )
 
 
@@ -254,8 +271,7 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         tensor_parallel_size=degrees.tensor,
         max_model_len=length,
         max_num_seqs=sequences,
-        # vLLM refuses fewer batched tokens than sequences.
-        max_num_batched_tokens=tokens or max(limits.max_num_batched_tokens, sequences),
+        max_num_batched_tokens=tokens or _batch(variant.architecture, limits.max_num_batched_tokens, sequences, length),
         served_dtype=served_dtype(
             variant.architecture.checkpoint_dtype,
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
@@ -267,4 +283,17 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         pipeline_parallel_size=degrees.pipeline,
         stage=stage,
         expert_parallel=terms.expert_parallel,
+        moe_backend=terms.moe_backend,
+        attention_backend=terms.attention_backend,
+        multiprocessors=device.multiprocessors,
     )
+
+
+def _batch(architecture: Architecture, limit: int, sequences: int, length: int) -> int:
+    """Tokens of a batch where the spec has none, by vLLM's own rules for a server that is not told either.
+
+    No more than all sequences have, because nothing else bounds the requests of its trial runs; as many as the largest
+    image that may not be cut, and as there are sequences, because it refuses less
+    (vllm/engine/arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args of 0.33.0).
+    """
+    return max(min(limit, sequences * length), whole_item(architecture, length), sequences)

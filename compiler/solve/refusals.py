@@ -17,7 +17,8 @@ from compiler.memory.read import FAMILIES
 from compiler.solve.chats import renders_chats, why_not_read
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.remote_code import code_needed
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.solve.tasks import GIVES
+from compiler.spec.models import PolicySpec, ServiceSpec, Task
 from compiler.units import format_tokens
 
 
@@ -62,6 +63,7 @@ _OF_SEVERAL: Mapping[str, str] = {
     "E0315": "{count} candidates of service `{service}` lack what their config.json implies",
     "E0403": "service `{service}` asks for more context than {count} candidates have",
     "E0404": "service `{service}` cannot be split over the GPUs it asks for",
+    "E0405": "a limit of service `{service}` suits none of {count} candidates",
 }
 _SHOWN_UNREAD = 5
 _SHOWN_TENSORS = 5
@@ -160,21 +162,50 @@ def engine_refusal(candidate: Candidate, reason: str) -> Refusal:
     return Refusal(candidate.name, candidate.method, reason, problem)
 
 
-def task_refusal(candidate: Candidate, *, can_embed: bool) -> Refusal:
-    """E0308: the model does something else than the service."""
-    if candidate.spec.task == "embed":
-        return engine_refusal(candidate, "it gives scores, labels or a vector for each token, and no embeddings")
-    refusal = engine_refusal(candidate, "it gives embeddings or scores, and answers no chats and completions")
-    if not can_embed:
-        return refusal
-    remedy = Remedy("`task: embed`, if clients ask for embeddings", _other_task(candidate, "embed"), kind="task")
-    return replace(refusal, problem=replace(refusal.problem, path=("model",), remedies=(remedy,)))
+_NOT_GIVEN: Mapping[Task, str] = {
+    "chat": "answers no chats and completions",
+    "completion": "answers no chats and completions",
+    "embed": "gives no embeddings",
+    "score": "gives no scores of texts against a query",
+    "classify": "gives no labels of whole texts",
+}
+
+
+def task_refusal(candidate: Candidate, tasks: tuple[Task, ...], *, generates: bool) -> Refusal:
+    """E0308: the model does something else than the service.
+
+    Args:
+        tasks: of vLLM's pooling runner, that it serves.
+        generates: whether it answers chats and completions as it is.
+    """
+    given = ["text"] if generates else [GIVES[task] for task in tasks] or ["a vector or a label for each token"]
+    refusal = engine_refusal(candidate, f"it {_NOT_GIVEN[candidate.spec.task]}, but gives {' or '.join(given)}")
+    remedies = tuple(
+        Remedy(f"`task: {task}`, if clients ask for {GIVES[task]}", _other_task(candidate, task), kind="task")
+        for task in tasks
+    )
+    notes = (_UNNAMED,) if generates and candidate.spec.task == "score" else ()
+    return replace(refusal, problem=replace(refusal.problem, path=("model",), notes=notes, remedies=remedies))
+
+
+_UNNAMED = (
+    "a model that generates text scores by the probability of words: its card names them, and `score_tokens` takes "
+    "the one against and the one for, such as [no, yes]"
+)
+
+
+def scored_refusal(candidate: Candidate) -> Refusal:
+    """E0308: words to score by, for a model that has a head for it."""
+    edit = Edit(("services", candidate.service, "score_tokens"), None)
+    remedy = Remedy("remove `score_tokens`", (edit,), kind="score_tokens")
+    refusal = engine_refusal(candidate, "it has a head for scores, and none is made of `score_tokens`")
+    return replace(refusal, problem=replace(refusal.problem, path=("score_tokens",), remedies=(remedy,)))
 
 
 def _other_task(candidate: Candidate, task: str) -> tuple[Edit, ...]:
-    """Another task, without features that it may not have."""
-    where = ("services", candidate.service)
-    without = (Edit((*where, "features"), None),) if candidate.spec.features else ()
+    """Another task, without what it may not have."""
+    where, spec = ("services", candidate.service), candidate.spec
+    without = tuple(Edit((*where, key), None) for key in ("features", "score_tokens") if getattr(spec, key))
     return (Edit((*where, "task"), task), *without)
 
 

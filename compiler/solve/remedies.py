@@ -36,6 +36,7 @@ def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], co
         yield from _without_graphs(other, spec.services[other], devices[0])
     for other in order:
         yield from _fp8_cache(other, spec.services[other], devices[0])
+    yield from _text_alone(shortfall, spec)
     for other in order:
         yield from _other_variant(other, spec.services[other])
     if not shares_memory(devices[0].capability):  # such a machine has one GPU
@@ -139,6 +140,15 @@ def _other_gpus(order: Sequence[str], spec: Spec) -> Iterator[Remedy]:
 def _fp8_cache(name: str, service: ServiceSpec, device: Device) -> Iterator[Remedy]:
     if service.kv_cache_dtype == "auto" and device.capability is not None:
         yield _set(name, "kv_cache_dtype", "fp8")
+
+
+def _text_alone(shortfall: Shortfall, spec: Spec) -> Iterator[Remedy]:
+    """A tower takes memory for its weights, and more in the profile run."""
+    name = shortfall.demand.service
+    service, architecture = spec.services[name], shortfall.demand.variant.architecture
+    if architecture.towers and service.media is None and not service.allowed_media_domains:
+        text = f"`media: none` for `{name}`: it then reads text alone"
+        yield Remedy(text, (Edit(("services", name, "media"), "none"),), kind=f"media of {name}")
 
 
 def _other_variant(name: str, service: ServiceSpec) -> Iterator[Remedy]:

@@ -121,9 +121,9 @@ def _left_note(shortfall: Shortfall, device: Device) -> str:
 
 def _need_notes(shortfall: Shortfall) -> Iterator[str]:
     demand, stage = shortfall.demand, shortfall.demand.heaviest
-    cache = demand.required_blocks * stage.layout.bytes_per_block
-    parts = [f"{row.title} {format_gib(row.bytes.high)}" for row in stage.rows if row.bytes.high >= MIB]
-    parts.append(f"KV cache {format_gib(cache)}")
+    *others, cache = (*stage.rows, *stage.cache_rows(demand.required_blocks))
+    shown = (*(row for row in others if row.bytes.high >= MIB), cache)
+    parts = [f"{row.title} {format_gib(row.bytes.high)}" for row in shown]
     yield f"needs at most {' + '.join(parts)} = {format_gib(demand.required.high)} GiB"
     short = demand.required.high - shortfall.free
     yield (

@@ -12,11 +12,15 @@ from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, Experts, served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
-from compiler.memory.config import ConfigError
+from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.expert_kernels import check_experts
+from compiler.memory.families.pooling import gives_labels
+from compiler.memory.kv_groups import PagesError
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name
 from compiler.memory.weights import check_split
+from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec
 
@@ -81,7 +85,8 @@ class Splits:
     def _error(self, degrees: Degrees) -> str | None:
         experts = self.candidate.spec.expert_parallel
         spec = self.candidate.spec
-        key = ("split", self.candidate.name, spec.task == "embed", degrees, experts, spec.kv_cache_dtype)
+        numa = _binds_one(spec)
+        key = ("split", self.candidate.name, spec.task, spec.score_tokens, degrees, experts, spec.kv_cache_dtype, numa)
         if key not in self.rules.known:
             self.rules.known[key] = self._judged(degrees, experts=experts)
         return cast("str | None", self.rules.known[key])
@@ -89,18 +94,41 @@ class Splits:
     def _judged(self, degrees: Degrees, *, experts: bool) -> str | None:
         if self.rules.mig is not None and degrees.gpus > 1:
             return "slices of a GPU (MIG) cannot reach each other, so one server runs on one slice"
+        if degrees.gpus > 1 and _binds_one(self.candidate.spec):
+            return "`numa-bind-nodes` and `numa-bind-cpus` bind one GPU, and vLLM wants an entry for each"
         if experts and not _has_experts(self.architecture):
             return "`expert_parallel` needs a mixture of experts, this model has none"
         if degrees.pipeline > 1 and (refusal := self._staging_refusal()) is not None:
+            return refusal
+        if degrees.gpus > 1 and (refusal := self._words_refusal(degrees)) is not None:
             return refusal
         try:
             for stage in {0, degrees.pipeline - 1}:
                 split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
                 check_split(self.architecture, self.quantization, split)
+                check_experts(self.architecture, self.quantization, split, self.rules.capability)
                 self._check_cache(split)
-        except (SplitError, NoBackendError, ConfigError) as error:
+                self._check_pages(split)
+        except PagesError as error:
+            return f"vLLM cannot make the pages of its KV cache equal: {error}"
+        except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
             return str(error)
         return None
+
+    def _words_refusal(self, degrees: Degrees) -> str | None:
+        """A score that is made of words' rows of the output head, which each rank looks for in its own part of it.
+
+        vllm/model_executor/models/adapters.py:load_weights_using_from_2_way_softmax indexes the rank's shard by the
+        whole vocabulary's numbers, and ties a head to embeddings that later stages lack. The first rank answers, and
+        holds the words of the known rerankers, whose numbers are small.
+        """
+        spec, own = self.candidate.spec, self.candidate.facts.config.get("classifier_from_token")
+        made = own or (spec.task == "score" and not gives_labels(self.architecture.name))
+        if not made or spec.task not in ("score", "classify"):
+            return None
+        if degrees.pipeline > 1:
+            return "a score that is made of words needs the output head on each stage"
+        return "the rows of `score_tokens` may lie on another rank" if spec.score_tokens else None
 
     def _staging_refusal(self) -> str | None:
         version = self.rules.release.version
@@ -120,19 +148,30 @@ class Splits:
                 return
             raise
 
+    def _check_pages(self, split: Parallelism) -> None:
+        """Caches of several kinds share blocks, which some sizes of them do not allow."""
+        if len({cache for layer in self.architecture.kinds for cache in layer.caches}) > 1:
+            flag = cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype)
+            probe_layout(self.architecture, split, flag, self.rules.release, self.rules.capability)
+
     def _plan_attention(self, ranks: int) -> None:
         capability = self.rules.capability
         if capability is None:
             return
-        chosen = self.quantization.kv_cache_dtype if self.quantization is not None else None
         dtype = served_dtype(self.architecture.checkpoint_dtype, bfloat16_runs=capability >= BFLOAT16_CAPABILITY)
         attention_plan(
             self.architecture,
             capability=capability,
             served_dtype=dtype,
-            kv_cache_dtype="fp8" if self.candidate.spec.kv_cache_dtype == "fp8" else chosen or "auto",
+            kv_cache_dtype=cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype),
             tensor_parallel_size=ranks,
         )
+
+
+def _binds_one(service: ServiceSpec) -> bool:
+    """Whether the spec binds a server to a NUMA node: an option has one value here (vllm/utils/numa_utils.py)."""
+    given = {key.removeprefix("--").replace("-", "_") for key in service.engine_args}
+    return not given.isdisjoint(("numa_bind_nodes", "numa_bind_cpus"))
 
 
 def _has_experts(architecture: Architecture) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from compiler.catalog.architectures import load_registry
 from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.backends import attention_refusal
 from compiler.memory.packing import Quantization
+from compiler.solve.kept import cache_flag
 from compiler.solve.schemes import schemes_of
 
 
@@ -148,18 +150,27 @@ def _compressed_refusals(block: Mapping[str, Any]) -> Iterator[str]:
         yield f"compressed-tensors WNA16 is served in the format pack-quantized only, not in {str(form)[:40]}"
 
 
+def why_not_wrapped(name: str, method: str | None, release: Release) -> str | None:
+    """Why transformers' model code cannot run a checkpoint of this method; None if it can or is not asked.
+
+    See vllm/model_executor/models/transformers/base.py:Base.__init__ of 0.33.0.
+    """
+    if method != "mxfp4" or not load_registry(release.version).wraps(name):
+        return None
+    return f"vLLM {release.version} runs {name} through transformers' model code, and no MXFP4 weights there"
+
+
 def why_not_attended(
     architecture: Architecture, quantization: Quantization | None, capability: Capability | None
 ) -> str | None:
     """Why no attention backend runs a checkpoint on this GPU with the KV cache that vLLM gives it; None if one does."""
     if capability is None:
         return None
-    chosen = quantization.kv_cache_dtype if quantization is not None else None
     return attention_refusal(
         architecture,
         capability=capability,
         served_dtype=served_dtype(architecture.checkpoint_dtype, bfloat16_runs=capability >= (8, 0)),
-        kv_cache_dtype=chosen or "auto",
+        kv_cache_dtype=cache_flag(quantization),
     )
 
 

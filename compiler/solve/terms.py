@@ -24,6 +24,8 @@ class Terms:
     enforce_eager: bool
     expert_parallel: bool
     prefix_caching: bool | None
+    moe_backend: str
+    attention_backend: str | None
     gpus: tuple[int, ...]
     share: int
 
@@ -45,6 +47,8 @@ def least_terms(service: ServiceSpec) -> Terms:
         enforce_eager=service.enforce_eager,
         expert_parallel=service.expert_parallel,
         prefix_caching=service.prefix_caching,
+        moe_backend=service.moe_backend,
+        attention_backend=service.attention_backend,
         gpus=service.gpus,
         share=service.share,
     )

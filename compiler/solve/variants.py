@@ -11,18 +11,22 @@ from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.assumed import assumed
-from compiler.memory.families.pooling import as_embedding, embedding_dimension, gives_embeddings
+from compiler.memory.families.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
 from compiler.memory.header_totals import ContradictionError, check_totals
 from compiler.memory.headers import check_headers
+from compiler.memory.kv_groups import PagesError
+from compiler.memory.media_limits import with_limits
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
-from compiler.memory.weights import check_layout
+from compiler.memory.weights import check_head, check_layout
+from compiler.solve.kept import cache_flag, probe_layout
+from compiler.solve.kernels import kernel_refusal
+from compiler.solve.limits import limit_refusal
 from compiler.solve.refusals import (
     Candidate,
     Refusal,
@@ -36,12 +40,14 @@ from compiler.solve.refusals import (
     layout_refusal,
     length_refusal,
     policy_refusal,
+    scored_refusal,
     split_refusal,
     task_refusal,
     tokenizer_refusal,
 )
 from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
-from compiler.solve.support import why_not_attended, why_not_served
+from compiler.solve.support import why_not_attended, why_not_served, why_not_wrapped
+from compiler.solve.tasks import labels_of, scoring_tokens, tasks_of
 from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")
@@ -58,7 +64,9 @@ class Variant:
         degrees: ways to divide it that are legal and allowed by the spec, fewest GPUs first.
         pipelines: tried after all of these: pipeline stages, where the spec asks for no division of its own.
         dimension: numbers of an embedding; None for a service that gives none.
-        converted: whether a generating model is served for embeddings.
+        labels: of a text, one of them a score; None for a service that gives none.
+        convert: what vLLM makes of a generating model (`embed`, `classify`); None where it is served as it is.
+        score_tokens: words by which a generating model scores.
     """
 
     name: str
@@ -68,7 +76,9 @@ class Variant:
     degrees: tuple[Degrees, ...]
     pipelines: tuple[Degrees, ...] = ()
     dimension: int | None = None
-    converted: bool = False
+    labels: int | None = None
+    convert: str | None = None
+    score_tokens: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -104,12 +114,14 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     refusal = refusal or architecture_refusal(candidate, rules.release, rules.policy)
     if refusal is not None:
         return refusal
-    task = "embedding" if candidate.spec.task == "embed" else "architecture"
-    architecture = _read(candidate, rules, task, lambda: _served_architecture(candidate, rules))
+    task = _served_as(candidate)
+    architecture = _read(candidate, rules, f"architecture {task}", lambda: _served_architecture(candidate, rules))
     dtype = None if isinstance(architecture, Refusal) else _dtype(architecture, rules)
     reason = why_not_served(
         checkpoint_format(facts), facts.quantization, release=rules.release, capability=rules.capability, dtype=dtype
     )
+    if reason is None and not isinstance(architecture, Refusal):
+        reason = why_not_wrapped(architecture.name, checkpoint_format(facts), rules.release)
     if reason is not None:
         return engine_refusal(candidate, reason)
     if isinstance(architecture, Refusal):
@@ -122,13 +134,29 @@ def _judge(candidate: Candidate, rules: Rules) -> Variant | Refusal:
     )
     if isinstance(quantization, Refusal):
         return quantization
-    layout = _read(candidate, rules, f"layout {task}", lambda: check_layout(architecture, quantization))
+    layout = _read(candidate, rules, f"layout {task}", lambda: _check_layout(facts, architecture, quantization))
     if isinstance(layout, Refusal):
         return layout
     reason = why_not_attended(architecture, quantization, rules.capability)
     if reason is not None:
         return engine_refusal(candidate, reason)
     return _limited(candidate, architecture, quantization, rules)
+
+
+def _served_as(candidate: Candidate) -> str:
+    """What of the service decides how the model is built: chats and completions are of the same one."""
+    spec = candidate.spec
+    what = f"{spec.task} {_tokens(candidate)}" if spec.pools else "generate"
+    return what if spec.media is None else f"{what}, media {spec.media}"
+
+
+def _tokens(candidate: Candidate) -> tuple[str, ...]:
+    return scoring_tokens(candidate.spec, candidate.name, candidate.facts)
+
+
+def _check_layout(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> None:
+    check_layout(architecture, quantization)
+    check_head(architecture, quantization, Config(facts.config))
 
 
 @lru_cache(maxsize=256)
@@ -139,11 +167,14 @@ def _shared(architecture: Architecture) -> Architecture:
 
 def _served_architecture(candidate: Candidate, rules: Rules) -> Architecture:
     """The model as it is for the service's task."""
-    facts = candidate.facts
-    architecture = _architecture(facts, rules)
-    if candidate.spec.task != "embed" or not gives_embeddings(architecture.name):
+    facts, config, task = candidate.facts, Config(candidate.facts.config), candidate.spec.task
+    architecture = with_limits(_architecture(facts, rules), candidate.spec.media_limit)
+    if task == "embed" and gives_embeddings(architecture.name):
+        architecture = as_embedding(architecture, config, _dense(facts))
+    elif candidate.spec.pools and (architecture.pooling or _tokens(candidate)):
+        architecture = as_scoring(architecture, config)
+    else:
         return _shared(architecture)
-    architecture = as_embedding(architecture, Config(facts.config), _dense(facts))
     limit = facts.embedding.max_length if facts.embedding is not None else None
     length = min(architecture.max_model_len, limit or architecture.max_model_len)
     return _shared(replace(architecture, max_model_len=length))
@@ -169,12 +200,16 @@ def _limited(
     candidate: Candidate, architecture: Architecture, quantization: Quantization | None, rules: Rules
 ) -> Variant | Refusal:
     """A checkpoint that the engine runs, against what the service asks of it."""
-    embeds = candidate.spec.task == "embed"
-    has_cache = _read(candidate, rules, f"cache {embeds}", lambda: _has_cache(architecture, rules))
-    if isinstance(has_cache, Refusal):
-        return has_cache
-    if (architecture.pooling or not has_cache) != embeds or (embeds and not gives_embeddings(architecture.name)):
-        return task_refusal(candidate, can_embed=gives_embeddings(architecture.name))
+    base = _read(candidate, rules, "base", lambda: _architecture(candidate.facts, rules))
+    if isinstance(base, Refusal):
+        return base
+    flag = cache_flag(quantization, candidate.spec.kv_cache_dtype)
+    refusal = _suits(candidate, architecture, base, rules, flag)
+    refusal = refusal or kernel_refusal(
+        candidate, architecture, quantization, rules.capability, _dtype(architecture, rules)
+    )
+    if refusal is not None:
+        return refusal
     splits = Splits(candidate, architecture, quantization, rules)
     degrees, pipelines = (
         splits.legal(asked_degrees(candidate.spec, rules)),
@@ -182,35 +217,49 @@ def _limited(
     )
     refusal = None if degrees else split_refusal(candidate, splits.reasons())
     refusal = refusal or tokenizer_refusal(candidate, rules.release) or chat_refusal(candidate, rules.release)
-    refusal = refusal or length_refusal(candidate, architecture)
+    refusal = refusal or length_refusal(candidate, architecture) or limit_refusal(candidate, architecture)
     if refusal is not None:
         return refusal
     reading = partial(_checkpoint, candidate.facts, architecture, quantization)
-    checkpoint = _read(candidate, rules, f"checkpoint {embeds}", reading)
+    checkpoint = _read(candidate, rules, f"checkpoint {_served_as(candidate)}", reading)
     if isinstance(checkpoint, Refusal):
         return checkpoint
-    config, dense = Config(candidate.facts.config), _dense(candidate.facts)
-    return Variant(
-        candidate.name,
-        candidate.facts,
-        checkpoint,
-        candidate.method,
-        degrees,
-        pipelines,
-        dimension=embedding_dimension(architecture, config, dense) if embeds else None,
-        converted=embeds and not _architecture(candidate.facts, rules).pooling,
-    )
+    variant = Variant(candidate.name, candidate.facts, checkpoint, candidate.method, degrees, pipelines)
+    return _pooling(candidate, variant, base) if candidate.spec.pools else variant
 
 
-def _has_cache(architecture: Architecture, rules: Rules) -> bool:
-    """Whether it keeps anything of a request; caches that no formula counts are found before anything is placed.
+def _suits(
+    candidate: Candidate, architecture: Architecture, base: Architecture, rules: Rules, flag: str
+) -> Refusal | None:
+    """Why the model is none for the service's task; None if it is.
 
-    Raises:
-        UnsupportedArchitectureError: there is one.
+    Args:
+        architecture: as it is for the task.
+        base: as config.json describes it.
+        flag: for the dtype of the KV cache.
     """
-    block = rules.release.block_size
-    layout = rank_kv_layout(architecture, Parallelism(), dtype="bfloat16", block_size=block, max_num_batched_tokens=1)
-    return bool(layout.groups)
+    spec, config, served = candidate.spec, candidate.facts.config, _served_as(candidate)
+    asked = f"cache {served} {flag} {spec.attention_backend} {rules.capability}"
+    probe = partial(probe_layout, architecture, Parallelism(), flag, rules.release, rules.capability)
+    has_cache = _read(candidate, rules, asked, lambda: bool(probe(named=spec.attention_backend).groups))
+    tasks = _read(candidate, rules, f"tasks {served}", lambda: tasks_of(base, config, _tokens(candidate)))
+    if isinstance(has_cache, Refusal) or isinstance(tasks, Refusal):
+        return has_cache if isinstance(has_cache, Refusal) else cast("Refusal", tasks)
+    if (architecture.pooling or not has_cache) != spec.pools or (spec.pools and spec.task not in tasks):
+        return task_refusal(candidate, tasks, generates=not base.pooling and has_cache)
+    return scored_refusal(candidate) if spec.score_tokens and base.pooling else None
+
+
+def _pooling(candidate: Candidate, variant: Variant, base: Architecture) -> Variant:
+    """With what a server of the pooling runner gives, and what makes it of a generating model."""
+    spec, config = candidate.spec, candidate.facts.config
+    if spec.task == "embed":
+        dimension = embedding_dimension(variant.architecture, Config(config), _dense(candidate.facts))
+        return replace(variant, dimension=dimension, convert=None if base.pooling else "embed")
+    labels = labels_of(variant.architecture, config)
+    if base.pooling:
+        return replace(variant, labels=labels)
+    return replace(variant, labels=labels, convert="classify", score_tokens=_tokens(candidate))
 
 
 def _checkpoint(facts: ModelFacts, architecture: Architecture, quantization: Quantization | None) -> Checkpoint:
@@ -235,13 +284,15 @@ def _read(candidate: Candidate, rules: Rules, what: str, reading: Callable[[], _
             _ANSWERS.clear()
         try:
             _ANSWERS[key] = (candidate.facts, reading())
-        except (ConfigError, ContradictionError, SplitError, UnsupportedArchitectureError) as error:
+        except (ConfigError, ContradictionError, PagesError, SplitError, UnsupportedArchitectureError) as error:
             _ANSWERS[key] = (candidate.facts, error)
     found = _ANSWERS[key][1]
     if isinstance(found, ContradictionError):
         return header_refusal(candidate, found.lines)
     if isinstance(found, SplitError):
         return engine_refusal(candidate, str(found))
+    if isinstance(found, PagesError):
+        return engine_refusal(candidate, f"vLLM cannot make the pages of its KV cache equal: {found}")
     if isinstance(found, UnsupportedArchitectureError):
         return formula_refusal(candidate, str(found))
     if isinstance(found, UnknownLayoutError):

@@ -11,6 +11,7 @@ from compiler.catalog.quantization import Capability
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
+from compiler.memory.expert_kernels import check_experts
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
@@ -73,6 +74,7 @@ def _reasons(
         read = _read(config, method, block)
         if read is not None:
             check_split(*read, parallelism)
+            check_experts(*read, parallelism, engine.capability)
     except (ConfigError, SplitError) as error:
         yield str(error)
 

@@ -212,6 +212,8 @@ _TASK_FEATURES = {
     "chat": ("tools", "structured-output", "reasoning"),
     "completion": ("structured-output",),
     "embed": (),
+    "score": (),
+    "classify": (),
 }
 
 
@@ -225,16 +227,21 @@ def check_features(file: SpecFile) -> Iterator[Diagnostic]:
                 message = f"service `{name}` has the task `{service.task}`, which has no `{feature}`"
                 help_ = Help(f"remove `{feature}` from `features`", (Edit(where, left or None),))
                 yield Diagnostic("E0219", message, file.at(*where), helps=(help_,))
+        if service.score_tokens and service.task != "score":
+            message = f"service `{name}` has the task `{service.task}`, which has no `score_tokens`"
+            key = ("services", name, "score_tokens")
+            help_ = Help("remove `score_tokens`", (Edit(key, None),))
+            yield Diagnostic("E0219", message, file.at_key(*key), helps=(help_,))
 
 
 def _check_whole_texts(file: SpecFile, name: str) -> Iterator[Diagnostic]:
     """A text that is pooled over all its tokens is never cut."""
     service, where = file.spec.services[name], ("services", name, "max_num_batched_tokens")
     tokens = service.max_num_batched_tokens
-    if service.task == "embed" and tokens is not None and tokens < service.context.least:
+    if service.pools and tokens is not None and tokens < service.context.least:
         message = f"`max_num_batched_tokens: {tokens}` is less than the longest text, {service.context.least} tokens"
         help_ = Help("remove `max_num_batched_tokens`", (Edit(where, None),))
-        notes = ("a text for an embedding is read in one piece",)
+        notes = ("a text for an embedding, a score or a label is read in one piece",)
         yield Diagnostic("E0405", message, file.at(*where), notes, (help_,))
 
 

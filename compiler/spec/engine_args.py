@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 from compiler.catalog.doors import MEDIA_DOMAINS
 from compiler.catalog.flags import Flag, FlagCatalog, check_value, load_flags
@@ -11,10 +13,12 @@ from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_doors import opened, why_not_read
+from compiler.spec.engine_instead import instead
 from compiler.spec.engine_options import Decided, decided
 from compiler.spec.engine_values import check_limits, number
 from compiler.spec.load import SpecFile
 from compiler.spec.media_hosts import not_a_host
+from compiler.spec.models import MOST_MEDIA, Media
 from compiler.units import format_gib
 
 
@@ -100,9 +104,17 @@ def _unmet(given: _Given, flag: Flag, catalog: FlagCatalog) -> str | None:
     return None
 
 
+_GENERATING = ("chat", "completion")
+# vllm/v1/core/kv_cache_coordinator.py ends where a model caches nothing; vllm/config/model.py warns of the others that
+# it would not choose it for (is_prefix_caching_supported).
+_FORCED_CACHING = "for such a task vLLM chooses it where the model allows, and ends or errs where it is forced"
+
+
 def _promised(given: _Given, flag: Flag) -> str | None:
-    """Whether a limit takes back what the spec promises."""
+    """Whether an option takes back what the spec promises, or what the engine decides by the model."""
     service = given.file.spec.services[given.service]
+    if flag.name == "--enable-prefix-caching" and given.value is True and service.task not in _GENERATING:
+        return _FORCED_CACHING
     limit = number(given.value)
     if limit is None:
         return None
@@ -139,13 +151,46 @@ def _key(name: str) -> str:
 def _decided(given: _Given, flag: Flag, decided: Decided) -> Diagnostic:
     budget = flag.name == "--gpu-memory-utilization"
     notes = tuple(_utilization_notes(given.file, given.key)) if budget else ()
-    instead = (Help(f"say it with `{decided.key}`", _moved(given, flag)),) if decided.key is not None else ()
+    helps = (Help(f"say it with `{decided.key}`", _moved(given, flag)),) if decided.key is not None else ()
+    if decided.key is None and (sentence := instead(flag)) is not None:
+        notes = (*notes, f"instead: {sentence}")
     message = f"`{given.key}` is not to be given: {decided.why}"
-    return Diagnostic("E0501", message, given.file.at_key(*given.path), notes, (given.remove, *instead))
+    return Diagnostic("E0501", message, given.file.at_key(*given.path), notes, (given.remove, *helps))
 
 
 def _moved(given: _Given, flag: Flag) -> tuple[Edit, ...]:
-    """Hosts of media as the spec says them, where they are such and it does not say any yet."""
+    """What the spec says in a key of its own, where it does not say it yet."""
+    if flag.name in (_TEXT_ONLY, _LIMITS) and given.file.spec.services[given.service].media is None:
+        return _moved_media(given, flag)
+    return _moved_hosts(given, flag)
+
+
+_TEXT_ONLY, _LIMITS = "--language-model-only", "--limit-mm-per-prompt"
+
+
+def _moved_media(given: _Given, flag: Flag) -> tuple[Edit, ...]:
+    """`media` for what the options say: nothing of any kind, or counts of those that the spec has names for."""
+    where = ("services", given.service, "media")
+    if flag.name == _TEXT_ONLY:
+        return (Edit(given.path, None), Edit(where, "none")) if given.value is True else ()
+    limits = _read(given.value)
+    if not isinstance(limits, dict) or not limits or not all(_is_limit(*each) for each in limits.items()):
+        return ()
+    return (Edit(given.path, None), *(Edit((*where, kind), most) for kind, most in limits.items()))
+
+
+def _read(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+
+
+def _is_limit(kind: object, most: object) -> bool:
+    return kind in get_args(Media) and type(most) is int and 0 <= most <= MOST_MEDIA
+
+
+def _moved_hosts(given: _Given, flag: Flag) -> tuple[Edit, ...]:
     service = given.file.spec.services[given.service]
     words = [given.value] if isinstance(given.value, str) else given.value
     if flag.name != MEDIA_DOMAINS or service.allowed_media_domains or not isinstance(words, list) or not words:

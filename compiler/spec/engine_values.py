@@ -7,9 +7,11 @@ number of an option without a row here could be anything, so that `tests/unit/te
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from compiler.catalog.flags import Flag
@@ -83,6 +85,28 @@ _FILES = "others read other files than the lock's, invent weights, or load in a 
 ONE_OF: Mapping[str, OneOf] = {
     "--cohere-format": OneOf(("cmd3", "cmd4"), "vLLM has no other"),
     "--load-format": OneOf(("auto", "safetensors"), _FILES),
+    # vllm/config/vllm.py: anything else needs speculative decoding, whose memory the ledger does not follow.
+    "--per-request-spec-decode-metrics": OneOf(
+        ("none",), "others need speculative decoding, which no server here does"
+    ),
+    "--moe-backend": OneOf(
+        (
+            "auto",
+            "b12x",
+            "batched_triton",
+            "cutlass",
+            "deep_gemm",
+            "flashinfer_b12x",
+            "flashinfer_cutedsl",
+            "flashinfer_cutlass",
+            "flashinfer_trtllm",
+            "humming",
+            "marlin",
+            "triton",
+            "triton_unfused",
+        ),
+        "others are of other hardware, or of data parallelism",
+    ),
     # xxHash is no cryptographic hash: a client could make a prompt that takes another's place in the cache.
     "--prefix-caching-hash-algo": OneOf(
         ("sha256", "sha256_cbor"), "xxHash lets a client forge another's prefix, and needs a package that vLLM lacks"
@@ -113,15 +137,27 @@ def _endpoint(value: Any) -> Reason:
     return None if isinstance(value, str) and host_of(value) else "it takes a URL or host:port"
 
 
+_CPUS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+
+
+def _cpus(value: Any) -> Reason:
+    """vllm/config/parallel.py:_validate_numa_bind_cpus."""
+    if not isinstance(value, str) or not _CPUS.fullmatch(value):
+        return "it takes CPUs as numactl reads them, such as 0-3,8"
+    ranges = [list(map(int, part.split("-"))) for part in value.split(",")]
+    return None if all(ends[0] <= ends[-1] for ends in ranges) else "its ranges must ascend"
+
+
 def _matching(pattern: str, words: str) -> Callable[[Any], Reason]:
     return lambda value: None if isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) else words
 
 
 OTHER: Mapping[str, Callable[[Any], Reason]] = {
+    "--attention-backend": _matching(r"[A-Za-z0-9_]+", "it takes the name of a backend"),
     "--chat-template": _template,
     "--generation-config": _generation,
     "--log-config-file": _absolute,
-    "--numa-bind-cpus": _matching(r"\d+(-\d+)?(,\d+(-\d+)?)*", "it takes CPUs as numactl reads them, such as 0-3,8"),
+    "--numa-bind-cpus": _cpus,
     "--otlp-traces-endpoint": _endpoint,
     "--reasoning-parser-plugin": _absolute,
     "--response-role": _matching(r"[A-Za-z][A-Za-z0-9_-]*", "it takes the name of a role"),
@@ -144,9 +180,34 @@ def _count(value: Any) -> Reason:
     return None if is_count else "it takes 1 to 1024"
 
 
+def _buckets(value: Any) -> Reason:
+    """vllm/config/observability.py:_validate_custom_histogram_buckets."""
+    fits = isinstance(value, list) and bool(value) and all(_is_bound(bound) for bound in value)
+    if not fits or any(first >= second for first, second in pairwise(value)):
+        return "it takes a list of ascending numbers above 0"
+    return None
+
+
+def _is_bound(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+# vllm/v1/metrics/buckets.py:BUCKET_FAMILY_KEYS of 0.33.0 and 0.32.0.
+_FAMILIES = (
+    "request_latency",
+    "time_to_first_token",
+    "inter_token_latency",
+    "iteration_tokens",
+    "request_params_n",
+    "request_num_preemptions",
+    "request_tokens",
+    "kv_cache_residency",
+)
+
+
 # Of options that take a mapping: what its keys may be. None: keys of the user's own.
 _KEYS: Mapping[str, Mapping[str, Callable[[Any], Reason]] | None] = {
-    "--custom-histogram-buckets": None,
+    "--custom-histogram-buckets": dict.fromkeys(_FAMILIES, _buckets),
     "--default-chat-template-kwargs": None,
     "--logging-config": None,
     # vllm/model_executor/model_loader/default_loader.py
@@ -165,6 +226,12 @@ _KEYS: Mapping[str, Mapping[str, Callable[[Any], Reason]] | None] = {
         "enable_in_reasoning": _flag_of,
     },
 }
+_NEEDS_BACKEND: Mapping[str, tuple[str, ...]] = {
+    "disable_any_whitespace": ("xgrammar", "guidance"),
+    "disable_additional_properties": ("guidance",),
+}
+"""Keys of `--structured-outputs-config` that vLLM takes beside some backends alone, which must then be named."""
+
 # Registered names that vLLM's own list of the option lacks (vllm/tokenizers/registry.py, 0.32.0 and 0.33.0).
 _ALSO_KNOWN: Mapping[str, tuple[str, ...]] = {"--tokenizer-mode": ("deepseek_v41", "kimi_audio")}
 _LISTS = ("--allowed-headers", "--allowed-methods", "--allowed-origins")
@@ -210,4 +277,7 @@ def _mapping(keys: Mapping[str, Callable[[Any], Reason]] | None, value: object) 
             return f"`{key}` is none of its keys that may be given: {', '.join(keys)}"
         if (reason := keys[key](item)) is not None:
             return f"`{key}`: {reason}"
+        backends = _NEEDS_BACKEND.get(key, ())
+        if item is True and backends and value.get("backend") not in backends:
+            return f"`{key}` needs `backend` to be {' or '.join(backends)}"
     return None

@@ -85,6 +85,10 @@ def _check_litellm(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]
             helps = (nginx, Help(f"remove `{key}`", (Edit(("gateway", key), None),)))
             message = f"LiteLLM does not do `{key}`"
             yield Diagnostic("E0214", message, file.at("gateway", key), (reason,), helps)
+    for name, service in file.spec.services.items():
+        if service.task == "classify":
+            message = f"LiteLLM does not route to service `{name}`: it has no path for labels of texts"
+            yield Diagnostic("E0214", message, file.at("services", name, "task"), helps=(nginx,))
     for name, rollout in _rollouts(file):
         where = ("services", name, "rollout")
         if rollout.strategy == "blue-green":

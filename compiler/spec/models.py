@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
@@ -25,7 +25,16 @@ from compiler.spec.rollouts import SUFFIX, with_candidates
 
 QuantizationMethod = Literal["auto", "none", "awq", "gptq", "fp8", "int8", "compressed-tensors"]
 Target = Literal["scripts", "systemd", "compose", "quadlet"]
+Task = Literal["chat", "completion", "embed", "score", "classify"]
+Media = Literal["image", "video", "audio"]
 Feature = Literal["tools", "structured-output", "reasoning"]
+
+POOLING: frozenset[Task] = frozenset(("embed", "score", "classify"))
+"""Tasks of vLLM's pooling runner: what is answered is made of a whole text, and nothing is generated."""
+
+
+MOST_MEDIA = 999
+"""Of one kind in a prompt: vLLM's own limit (vllm/config/multimodal.py:get_limit_per_prompt, 0.33.0)."""
 
 
 class EngineSpec(SpecModel):
@@ -68,20 +77,28 @@ class ServiceSpec(SpecModel):
     """One vLLM server.
 
     Attributes:
-        task: what it answers: chats (and completions), completions only, or embeddings.
+        task: what it answers: chats (and completions), completions only, embeddings, how well texts fit a query, or
+            labels of a text.
+        score_tokens: words whose probability a generating model scores by: one, or the one against and the one for.
         features: what clients need of it beyond that; flags and the smoke test follow.
         context: tokens of one request, prompt and answer together (`--max-model-len`).
         concurrency: requests of full context that must fit in the KV cache at once.
         node: where it runs; None lets the solver choose among the stack's nodes.
         gpus: their indices on that node.
         share: weight with which this service gets memory that is left over on its GPU, as KV cache.
+        media: most images, videos and sounds of one prompt, by kind; `none` for text alone.
         allowed_media_domains: hosts from which clients may have it fetch images, sound and videos; none by default.
         expert_parallel: whole experts on each GPU, instead of a slice of every expert.
         rollout: a second revision beside this one; `Spec` has it as a service of its own.
     """
 
     model: ModelName
-    task: Literal["chat", "completion", "embed"] = "chat"
+    task: Task = "chat"
+    score_tokens: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...],
+        BeforeValidator(as_list),
+        Field(max_length=2, strict=False),
+    ] = ()
     features: Annotated[tuple[Feature, ...], Field(strict=False)] = ()
     quantization: Annotated[
         tuple[QuantizationMethod, ...], BeforeValidator(as_list), Field(min_length=1, strict=False)
@@ -100,11 +117,24 @@ class ServiceSpec(SpecModel):
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = None
     max_num_batched_tokens: Tokens | None = None
     share: Annotated[int, Field(ge=0, le=1000)] = 1
+    media: Literal["none"] | dict[Media, Annotated[int, Field(ge=0, le=MOST_MEDIA)]] | None = None
     allowed_media_domains: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1, max_length=253)], ...], Field(strict=False)
     ] = ()
     engine_args: dict[str, Any] = Field(default_factory=dict)
     rollout: RolloutSpec | None = None
+
+    @property
+    def pools(self) -> bool:
+        """Whether vLLM's pooling runner serves it, which generates nothing."""
+        return self.task in POOLING
+
+    def media_limit(self, kind: str) -> int:
+        """How many items of a kind of media one prompt may hold."""
+        if self.media == "none":
+            return 0
+        limits: Mapping[str, int] = {str(key): most for key, most in (self.media or {}).items()}
+        return limits.get(kind, MOST_MEDIA)
 
     @property
     def ranks(self) -> int:
@@ -133,6 +163,24 @@ class ServiceSpec(SpecModel):
     def enforce_eager(self) -> bool:
         """Whether the user turns CUDA graphs off, which the ledger then leaves out."""
         return any(self.engine_args.get(key) is True for key in ("enforce_eager", "enforce-eager", "--enforce-eager"))
+
+    @property
+    def moe_backend(self) -> str:
+        """Kernels for experts that the user names, as the engine reads the name; `auto` where it chooses."""
+        return (self._given("moe-backend") or "auto").lower().replace("-", "_")
+
+    @property
+    def attention_backend(self) -> str | None:
+        """The attention backend that the user names, as the engine reads it; None where it chooses."""
+        given = self._given("attention-backend")
+        return None if given is None or given.lower() == "auto" else given.upper()
+
+    def _given(self, option: str) -> str | None:
+        """The text that an option of `engine_args` has, in whichever spelling."""
+        keys = (option, option.replace("-", "_"), f"--{option}")
+        found = next((self.engine_args[key] for key in keys if key in self.engine_args), None)
+        found = found[0] if isinstance(found, list) and len(found) == 1 else found
+        return None if found is None else str(found)
 
     @property
     def prefix_caching(self) -> bool | None:

@@ -31,7 +31,15 @@ _CHAT_PATHS = (
     "/v1/messages",
     "/v1/messages/count_tokens",
 )
-TASK_PATHS = {"chat": _CHAT_PATHS, "completion": _COMPLETION_PATHS}
+# Of the pooling runner's paths (vllm/entrypoints/pooling/*/api_router.py), those of the task. Some are outside /v1,
+# where the servers ask for no key: the gateway asks its clients for theirs on every path.
+TASK_PATHS = {
+    "chat": _CHAT_PATHS,
+    "completion": _COMPLETION_PATHS,
+    "embed": ("/v1/embeddings",),
+    "score": ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
+    "classify": ("/classify",),
+}
 
 # Parsing a body holds a worker up, 10 ms for a megabyte; more of them than a few serve no purpose before one node.
 _WORKERS = 4

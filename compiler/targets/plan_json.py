@@ -158,6 +158,7 @@ def _service(service: Service) -> JsonObject:
         "task": service.task,
         "features": list(service.features),
         "embedding": None if service.embedding is None else _embedding(service.embedding),
+        "labels": service.labels,
         "model": _model(service.model),
         "served_name": service.served_name,
         "candidate_of": service.candidate_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -70,7 +70,7 @@ class GatewayPage:
     """How clients come in.
 
     Attributes:
-        request: the body of an example, as JSON.
+        path, request: of an example, and its body as JSON.
         program: the executable that the unit runs.
         version: of LiteLLM, whose configuration is for one release; None for nginx.
     """
@@ -78,6 +78,7 @@ class GatewayPage:
     kind: str
     address: str
     names: tuple[str, ...]
+    path: str
     request: str
     unit: str
     client_keys_file: str | None
@@ -330,18 +331,25 @@ def _secrets(plan: Plan) -> tuple[SecretFile, ...]:
     return tuple(SecretFile(kind, file, f"{plan.stack}-{name}") for kind, name, file in given if file is not None)
 
 
+_REQUESTS: Mapping[str, tuple[str, Mapping[str, object]]] = {
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
+    "completion": ("/v1/completions", {"prompt": "Hello", "max_tokens": 16}),
+    "embed": ("/v1/embeddings", {"input": "Hello"}),
+    "score": ("/v1/rerank", {"query": "Hello", "documents": ["Good day", "Goodbye"]}),
+    "classify": ("/classify", {"input": "Hello"}),
+}
+
+
 def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
     first = gateway.routes[0]
-    if plan.service(first.service).task == "completion":
-        body: dict[str, object] = {"model": first.name, "prompt": "Hello", "max_tokens": 16}
-    else:
-        body = {"model": first.name, "messages": [{"role": "user", "content": "Hello"}]}
+    path, asked = _REQUESTS[plan.service(first.service).task]
     program = plan.paths.nginx if gateway.kind == "nginx" else plan.paths.litellm
     return GatewayPage(
         kind=gateway.kind,
         address=http_address(_reachable(gateway.host), gateway.port),
         names=tuple(route.name for route in gateway.routes),
-        request=json.dumps(body),
+        path=path,
+        request=json.dumps({"model": first.name, **asked}),
         unit=f"{plan.stack}-gateway.service",
         client_keys_file=plan.secrets.client_keys,
         program=program,

@@ -46,6 +46,7 @@ _MODULES = (
     "_model.py",
     "_nodes.py",
     "_packages.py",
+    "_pooled.py",
     "_probes.py",
     "_process.py",
     "_report.py",

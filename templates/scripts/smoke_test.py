@@ -24,6 +24,7 @@ sys.dont_write_bytecode = True  # this folder must stay as it was committed
 import _answers  # noqa: E402
 import _load  # noqa: E402
 import _media  # noqa: E402
+import _pooled  # noqa: E402
 import _probes  # noqa: E402
 import _through  # noqa: E402
 import _usage  # noqa: E402
@@ -64,6 +65,8 @@ OTHERS = (
     ("completion", _answers.check_completion, 1),
     ("stream", _answers.check_stream, 1),
     ("embedding", _answers.check_embedding, 1),
+    ("rerank", _pooled.check_rerank, 1),
+    ("labels", _pooled.check_labels, 1),
     ("tools", _answers.check_tools, 1),
     ("structured-output", _answers.check_structured_output, 1),
     ("reasoning", _answers.check_reasoning, 1),

@@ -2,7 +2,8 @@
 
 Reads a JSON list of questions from stdin: `folder` of a config.json, `capability` and `memory` of the GPU to pose as,
 and the `arguments` of `vllm serve`. Each engine is configured as a server would be, and its model is built on torch's
-meta device. Prints a JSON list of answers. What needs a card (activation, graphs, context) cannot be asked like this.
+meta device; with `only_configured` the answer is why the configuration was refused, or null. Prints a JSON list of
+answers. What needs a card (activation, graphs, context) cannot be asked like this.
 """
 
 from __future__ import annotations
@@ -108,6 +109,15 @@ def engine_config(folder: str, arguments: list[str]) -> Any:
     return engine_args.create_engine_config(usage_context=usage)
 
 
+def refusal(folder: str, arguments: list[str]) -> str | None:
+    """Why the engine makes no configuration of these arguments; None if it does."""
+    try:
+        engine_config(folder, arguments)
+    except (Exception, SystemExit) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
 def initialize_ranks() -> Any:
     """One process that stands for rank 0 of as many as a configuration has."""
     state = importlib.import_module("vllm.distributed.parallel_state")
@@ -144,6 +154,8 @@ def answer(question: dict[str, Any], group: list[Any]) -> dict[str, Any]:
     """What vLLM says to one question; `group` holds the ranks once they are made."""
     CARD["capability"] = tuple(map(int, question["capability"].split(".")))
     CARD["memory"] = question["memory"]
+    if question.get("only_configured"):
+        return {"error": refusal(question["folder"], question["arguments"])}
     config = engine_config(question["folder"], question["arguments"])
     with importlib.import_module("vllm.config").set_current_vllm_config(config):
         if not group:

@@ -11,7 +11,7 @@ import math
 import random
 import shutil
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,23 @@ _SMALL = (0x3D00, 0xBD00, 0x3C80, 0xBC80)  # about ±0.03 and ±0.016
 _WIDTHS = {"BF16": 2, "F32": 4}
 
 
-def write_model(folder: Path, config: Mapping[str, Any], tokenizer: Path) -> None:
-    """Write the model. `tokenizer` is a folder whose tokenizer and vocabulary it takes."""
+def write_model(
+    folder: Path,
+    config: Mapping[str, Any],
+    tokenizer: Path,
+    spelled: Callable[[StoredTensor], StoredTensor] = lambda tensor: tensor,
+) -> None:
+    """Write the model. `tokenizer` is a folder whose tokenizer and vocabulary it takes.
+
+    Args:
+        spelled: a tensor as checkpoints of the family call and shape it, where the arithmetic knows its elements alone.
+    """
     shutil.copytree(tokenizer, folder)
     vocabulary = json.loads((tokenizer / "config.json").read_text())
     whole = {**config, "vocab_size": vocabulary["vocab_size"], "eos_token_id": vocabulary["eos_token_id"]}
     (folder / "config.json").write_text(json.dumps(whole))
-    write_tensors(folder / "model.safetensors", tuple(stored_tensors(read_architecture(whole), None)))
+    tensors = stored_tensors(read_architecture(whole), None)
+    write_tensors(folder / "model.safetensors", tuple(map(spelled, tensors)))
 
 
 def write_tensors(path: Path, tensors: tuple[StoredTensor, ...]) -> None:
@@ -53,5 +63,7 @@ def write_tensors(path: Path, tensors: tuple[StoredTensor, ...]) -> None:
 def _values(tensor: StoredTensor, chance: random.Random) -> bytes:
     count = math.prod(tensor.shape)
     if tensor.dtype == "F32":
-        return array("f", [0.0] * count).tobytes()
+        # Heads for scores; other float32 parameters are of recurrent states, and none of these is a weight.
+        is_head = tensor.name.startswith(("classifier.", "bert.pooler."))
+        return array("f", (chance.uniform(-0.1, 0.1) if is_head else 0.0 for _ in range(count))).tobytes()
     return array("H", [_ONE] * count if "norm" in tensor.name else chance.choices(_SMALL, k=count)).tobytes()

@@ -153,6 +153,7 @@ OF_SERVICE = (
         ALL,
     ),
     in_plan_only("Service.task", (*SERVICE, "task"), "completion", "services.0.task", CHECKED),
+    in_plan_only("Service.labels", (*SERVICE, "labels"), 3, "services.0.labels", CHECKED),
     Knob(
         "Service.served_name",
         (*SERVICE, "served_name"),

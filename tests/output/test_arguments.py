@@ -35,7 +35,7 @@ OPTIONS = {
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
         *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--deny", "--format"),
-        "--verbose",
+        *("--task", "--verbose"),
     ],
     "gpus": ["--format", "--sources", "--verbose"],
     "images": ["--pin", "--upgrade", "--format"],

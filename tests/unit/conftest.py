@@ -43,6 +43,7 @@ def scripts() -> Iterator[SimpleNamespace]:
             "_check_gpu",
             "_gpu",
             "_load",
+            "_pooled",
             "_probes",
             "_process",
             "_report",

@@ -45,6 +45,8 @@ class FakeServer(ThreadingHTTPServer):
         self.metrics_label = 'num_gpu_blocks="8193"'
         self.generated = 0
         self.embeddings: list[Any] = [[0.6, 0.8, 0.0, 0.0], [0.0, 0.6, 0.8, 0.0]]
+        self.ranked: list[Any] = [(1, 0.9), (2, 0.2), (0, 0.1)]
+        self.labelled: list[Any] = [[0.7], [0.4]]
         self.call: dict[str, Any] = {"name": "get_weather", "arguments": '{"city": "Rome", "unit": "celsius"}'}
         self.takes_tools = True
         self.fetches_media = False
@@ -103,6 +105,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, self.server.body)
         elif self.path == "/v1/embeddings":
             self._embed()
+        elif self.path == "/v1/rerank":
+            self._answer(
+                200, {"results": [{"index": at, "relevance_score": score} for at, score in self.server.ranked]}
+            )
+        elif self.path == "/classify":
+            self._answer(200, {"data": [{"probs": probabilities} for probabilities in self.server.labelled]})
         elif body.get("stream"):
             self._stream(body)
         else:

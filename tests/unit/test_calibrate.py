@@ -16,12 +16,15 @@ from compiler.calibration.startup_log import LogError, read_log, unexplained
 from compiler.catalog.overheads import GPU_0_33
 from compiler.cli.main import cli
 from compiler.diagnostics import SourceText
+from compiler.memory.context import context_memory
 from compiler.memory.read import read_architecture
 from compiler.memory.server import non_torch_growth
-from compiler.units import GIB
+from compiler.units import GIB, MIB
 from tests.conftest import ROOT
 from tests.unit.test_memory import QWEN3_8B
 from tests.unit.test_overheads import shape_of
+
+MARGIN = MIB
 
 # A start-up of Qwen3-8B on an H100, as vLLM 0.19.0 words it.
 LOG = """\
@@ -63,6 +66,22 @@ def test_every_figure_of_a_log_is_read() -> None:
     rest = unexplained(log)
     assert rest is not None
     assert abs(rest) < 0.02 * GIB
+
+
+@pytest.mark.parametrize("factor", [1.0, 40.0])
+def test_growth_is_what_was_consumed_beyond_weights_which_hold_the_rotary_tables(tmp_path: Path, factor: float) -> None:
+    text = LOG.replace("; non-torch forward increase memory: 0.25GiB", "")
+    text += "DEBUG 04-01 total consumed (from mem_get_info): 15.77 GiB\n"
+    (tmp_path / "server.log").write_text(text)
+    scaled = QWEN3_8B | {"rope_scaling": {"rope_type": "linear", "factor": factor}}
+    (tmp_path / "config.json").write_text(json.dumps(scaled))
+    out = tmp_path / "h100.yaml"
+    arguments = ["calibrate", str(tmp_path / "server.log"), "--gpu", "h100-80gb", "--out", str(out)]
+    result = CliRunner().invoke(cli, [*arguments, "--config", str(tmp_path / "config.json")])
+    assert result.exit_code == 0, result.output
+    calibration, _ = read_calibration(SourceText("h100.yaml", out.read_text()))
+    assert calibration is not None
+    assert calibration.components["non_torch_single"][0].expected == pytest.approx(GIB // 2, abs=MARGIN)
 
 
 def test_a_log_becomes_a_file_that_reads_back(tmp_path: Path) -> None:
@@ -186,3 +205,54 @@ def test_a_plan_says_which_calibration_it_rests_on(tmp_path: Path) -> None:
 def test_a_calibration_that_cannot_be_read_is_told(named: str, tmp_path: Path) -> None:
     found = plan_with(tmp_path, f"engine: {{vllm: 0.33.0, calibration: {named}}}")
     assert {"E0212"} & {each["code"] for each in found["diagnostics"]} or not found["ok"]
+
+
+# A start with four sequences, whose sampler takes far less than the table of embeddings.
+FEW = LOG.replace("'max_num_seqs': 1024", "'max_num_seqs': 4").replace("increase: 2.21GiB", "increase: PEAKGiB")
+
+
+@pytest.mark.parametrize(
+    ("line", "peak", "used"),
+    [
+        ("INFO [backends.py:418] Compiling a graph for compile range (1, 8192) takes 9.31 s", "1.18", False),
+        (
+            "INFO [backends.py:311] Directly load the compiled graph(s) for compile range (1, 8192) from cache",
+            "0.31",
+            True,
+        ),
+        ("INFO [decorators.py:327] Directly load AOT compilation from path /cache/model", "0.31", True),
+        ("INFO nothing of that", "1.18", False),
+        ("INFO [backends.py:418] Compiling a graph for compile range (1, 8192) takes 9.31 s", "1.62", True),
+    ],
+)
+def test_a_peak_that_may_be_of_compiling_is_not_taken_for_the_model_s(
+    line: str, peak: str, used: bool, tmp_path: Path
+) -> None:
+    kv = 79.19 * 0.95 - 15.27 - 0.25 - float(peak)
+    log = f"{FEW.replace('PEAK', peak)}{line}\n".replace("KV cache memory: 57.5 GiB", f"KV cache memory: {kv:.2f} GiB")
+    result = run(tmp_path, log, "--config", str(tmp_path / "config.json"))
+    assert result.exit_code == 0, result.output
+    assert ("activation_ratio" in result.output) is used
+    assert ("start once more with its cache" in result.output) is not used
+
+
+def test_graphs_of_several_ranks_are_a_component_of_their_own(tmp_path: Path) -> None:
+    log = LOG.replace("tensor_parallel_size=1", "tensor_parallel_size=2")
+    out = tmp_path / "h100.yaml"
+    assert run(tmp_path, log, "--config", str(tmp_path / "config.json"), "--out", str(out)).exit_code == 0
+    calibration, _ = read_calibration(SourceText("h100.yaml", out.read_text()))
+    assert calibration is not None
+    assert {"graphs_shared", "context_parallel"} <= set(calibration.components)
+    overheads = calibrated(GPU_0_33, calibration)
+    assert overheads.graphs == GPU_0_33.graphs
+    assert overheads.graphs_shared.each.high < GPU_0_33.graphs_shared.each.high
+    assert overheads.context_nvlink == overheads.context_pcie
+
+
+def test_a_measured_context_does_not_grow_with_the_card(tmp_path: Path) -> None:
+    out = tmp_path / "h100.yaml"
+    run(tmp_path, LOG, "--out", str(out))
+    calibration, _ = read_calibration(SourceText("h100.yaml", out.read_text()))
+    assert calibration is not None
+    found = context_memory(calibrated(GPU_0_33, calibration), shape_of(multiprocessors=132)).bytes
+    assert found == calibration.components["context_single"][0]

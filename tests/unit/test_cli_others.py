@@ -59,10 +59,12 @@ def test_fit_answers_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         question = ["fit", "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", "--gpu", "a10"]
         fits = CliRunner().invoke(cli, [*question, "--context", "4K", "--format", "json"])
+        embeds = CliRunner().invoke(cli, [*question, "--context", "4K", "--task", "embed", "--format", "json"])
         too_much = CliRunner().invoke(cli, [*question, "--context", "32K", "--format", "json"])
     answer = json.loads(fits.stdout)
     assert fits.exit_code == 0
     assert answer["plan"]["verdict"] == "fits"
+    assert json.loads(embeds.stdout)["plan"]["services"][0]["task"] == "embed"
     assert too_much.exit_code == 1
     assert [d["code"] for d in json.loads(too_much.stdout)["diagnostics"]] == ["E0401"]
     assert list(tmp_path.iterdir()) == []

@@ -59,11 +59,13 @@ def checkpoint(name: str) -> Checkpoint:
 
 def row(of: Checkpoint, tensors: list[TensorKind] | tuple[TensorKind, ...], ranks: int = 1) -> LedgerRow:
     held = Checkpoint(of.architecture, of.quantization, tuple(tensors))
-    return weights_row(held, Parallelism(ranks), "bfloat16")
+    return weights_row(held, Parallelism(ranks), "bfloat16", (9, 0))
 
 
 def derived(of: Checkpoint) -> int:
-    return weights_row(Checkpoint(of.architecture, of.quantization, None), Parallelism(), "bfloat16").bytes.expected
+    return weights_row(
+        Checkpoint(of.architecture, of.quantization, None), Parallelism(), "bfloat16", (9, 0)
+    ).bytes.expected
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -40,6 +40,7 @@ def tools(start: Start) -> list[str]:
         (replace(GPU, capability=(10, 0), generates=False), ["c", "flashinfer"]),
         (replace(GPU, capability=(8, 6), generates=False, kv_dtype="fp8"), ["c", "flashinfer"]),
         (replace(GPU, capability=(8, 9), generates=False, kv_dtype="fp8"), ["c"]),
+        (replace(GPU, capability=(8, 9), generates=False, attention_backend="FLASHINFER"), ["c", "flashinfer"]),
         (replace(GPU, capability=None), ["c++"]),
         (replace(GPU, capability=None, is_eager=True), []),
         (replace(GPU, config=BLOCKS), ["c", "flashinfer", "nvcc"]),

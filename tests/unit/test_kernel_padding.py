@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.kernel_padding import kernel_padding
+from compiler.memory.architecture import Linear
 from compiler.memory.packing import read_quantization
+from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.shape import ServerShape
+from compiler.memory.server import Checkpoint, segment_rests, weights_row
+from compiler.units import GIB, MIB
+from tests.unit.test_hybrid import NEMOTRON_NANO
 
 GPT_OSS_20B: dict[str, Any] = {
     "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880,
@@ -23,8 +26,9 @@ MXFP4 = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.sel
 
 def padding(capability: tuple[int, int] | None, ranks: int = 1) -> int:
     quantization = read_quantization("mxfp4", MXFP4, GPT_OSS_20B)
-    shape = ServerShape(ranks, 4096, 64, 2048, "bfloat16", capability)
-    return kernel_padding(read_architecture(GPT_OSS_20B), quantization, shape)
+    checkpoint = Checkpoint(read_architecture(GPT_OSS_20B), quantization, None)
+    row = weights_row(checkpoint, Parallelism(ranks), "bfloat16", capability)
+    return row.bytes.expected - weights_row(checkpoint, Parallelism(ranks), "bfloat16", (9, 0)).bytes.expected
 
 
 def test_marlin_s_tiles_are_wider_than_triton_s() -> None:
@@ -41,3 +45,29 @@ def test_hopper_s_own_layout_is_not_padded_twice(capability: tuple[int, int] | N
 
 def test_each_rank_pads_its_own_slice() -> None:
     assert padding((8, 0), ranks=2) * 2 >= padding((8, 0))
+
+
+def test_what_loading_took_of_gpt_oss_is_as_marlin_pads_it() -> None:
+    """13.80 GiB on a GB10 with vLLM 0.30.0, where tensors of 20 MiB and more keep their segments."""
+    quantization = read_quantization("mxfp4", MXFP4, GPT_OSS_20B)
+    checkpoint = Checkpoint(read_architecture(GPT_OSS_20B), quantization, None)
+    parameters = weights_row(checkpoint, Parallelism(), "bfloat16", (12, 1)).bytes.expected
+    rests = segment_rests(checkpoint, Parallelism(), "bfloat16", (12, 1), largest_split=20 * MIB).expected
+    rotary = 131072 * 64 * 4
+    assert (parameters + rests + rotary) / GIB == pytest.approx(13.80, abs=0.03)
+
+
+def test_routers_in_float32_are_wider_where_no_kernel_narrows_them() -> None:
+    checkpoint = Checkpoint(read_architecture(NEMOTRON_NANO), None, None)
+    sizes = {
+        major: weights_row(checkpoint, Parallelism(), "bfloat16", (major, 0)).bytes.expected for major in (8, 9, 10, 12)
+    }
+    routers = [
+        module
+        for layer in checkpoint.architecture.layers
+        for module in layer.modules
+        if isinstance(module, Linear) and module.name == "mixer.gate"
+    ]
+    assert sizes[9] == sizes[10]
+    assert sizes[8] == sizes[12] == sizes[9] + sum(2 * router.outputs * router.inputs for router in routers)
+    assert routers

@@ -28,7 +28,7 @@ LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
     "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
     "max_position_embeddings": 131072, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-    "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
+    "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
 }  # fmt: skip
 LLAMA_70B = LLAMA_8B | {
     "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
@@ -120,7 +120,7 @@ def test_qwen_has_no_window_unless_it_says_so() -> None:
         (None, 131072),
         ({"type": "linear", "factor": 4.0}, 524288),
         ({"rope_type": "yarn", "factor": 4.0}, 131072),
-        ({"rope_type": "llama3", "factor": 8.0}, 131072),
+        ({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}, 131072),
     ],
 )
 def test_rope_factors_that_lengthen_the_context(rope: dict[str, Any] | None, length: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from compiler.memory.backends import attention_plan, attention_refusal, common_block_size
 from compiler.memory.read import read_architecture
 from tests.unit.test_memory_latent import GLM_52, GLM_FLASH, MINICPM3, V3, V4_FLASH, V32
+from tests.unit.test_memory_moe import MIMO
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
@@ -32,6 +33,10 @@ Gpu = tuple[int, int]
         (LLAMA | {"head_dim": 512}, (8, 0), "auto", "FLASHINFER", 16),
         (LLAMA | {"head_dim": 512}, (9, 0), "fp8", "FLASH_ATTN", 64),
         (MINICPM3, (8, 0), "auto", "FLASH_ATTN", 16),
+        (MIMO, (8, 6), "auto", "TRITON_ATTN_DIFFKV", 16),
+        (MIMO, (9, 0), "fp8", "FLASH_ATTN_DIFFKV", 16),
+        (MIMO, (10, 0), "auto", "FLASH_ATTN_DIFFKV", 16),
+        (MIMO, (12, 0), "fp8", "TRITON_ATTN_DIFFKV", 16),
         (V3, (8, 0), "auto", "TRITON_MLA", 16),
         (V3, (9, 0), "auto", "FLASH_ATTN_MLA", 16),
         (V3, (9, 0), "fp8", "FLASHMLA", 64),
@@ -79,6 +84,8 @@ def test_what_the_cache_is_kept_as(config: dict[str, Any], gpu: Gpu, flag: str, 
         (LLAMA, (7, 5), "fp8", "needs compute capability 8.0, this GPU has 7.5"),
         (LLAMA | {"head_dim": 96}, (8, 6), "fp8", "head size of 64, 128, 256, 512, the model has 96"),
         (LLAMA | {"head_dim": 16}, (7, 5), "fp8", "no attention backend takes heads of 16"),
+        (MIMO, (10, 0), "fp8", "keys of 192 and values of 128 is not read by FlashAttention 4"),
+        (MIMO, (8, 6), "fp8", "below compute capability 8.9"),
         (V3, (7, 5), "auto", "latent attention needs compute capability 8.0"),
         (V3, (8, 6), "fp8", "latent attention needs compute capability 8.9"),
         (V3 | {"v_head_dim": 64}, (9, 0), "auto", "(128, 64, 64)"),

@@ -35,7 +35,7 @@ V2_LITE = {
     "q_lora_rank": None, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
     "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6, "moe_intermediate_size": 1408,
     "first_k_dense_replace": 1, "moe_layer_freq": 1, "topk_method": "greedy", "max_position_embeddings": 163840,
-    "torch_dtype": "bfloat16",
+    "n_group": 1, "topk_group": 1, "torch_dtype": "bfloat16",
 }  # fmt: skip
 V3 = V2_LITE | {
     "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": 7168,

@@ -9,6 +9,7 @@ import pytest
 from compiler.memory.architecture import Experts, HeadCache
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.expert_kernels import check_experts
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
@@ -43,7 +44,7 @@ MINIMAX = COMMON | {
     "architectures": ["MiniMaxM2ForCausalLM"], "model_type": "minimax_m2", "hidden_size": 3072, "head_dim": 128,
     "intermediate_size": 1536, "num_hidden_layers": 62, "num_attention_heads": 48, "num_key_value_heads": 8,
     "num_local_experts": 256, "num_experts_per_tok": 8, "use_routing_bias": True, "vocab_size": 200064,
-    "max_position_embeddings": 196608,
+    "max_position_embeddings": 196608, "scoring_func": "sigmoid", "rotary_dim": 64,
 }  # fmt: skip
 PHI = COMMON | {
     "architectures": ["PhiMoEForCausalLM"], "model_type": "phimoe", "hidden_size": 4096, "intermediate_size": 960,
@@ -204,6 +205,34 @@ def test_qwen2_s_alternating_windows_are_not_followed() -> None:
 def test_splits_that_vllm_refuses_are_refused(config: dict[str, Any], ranks: int, stages: int, reason: str) -> None:
     with pytest.raises(SplitError, match=reason):
         weights(config, None, Parallelism(ranks, stages))
+
+
+@pytest.mark.parametrize(
+    ("block", "ranks", "capability", "refused"),
+    [
+        (QWEN_FP8, 2, (8, 0), False),
+        (QWEN_FP8, 4, (8, 0), True),
+        (QWEN_FP8, 8, (8, 6), True),
+        (QWEN_FP8, 4, (8, 9), False),
+        (QWEN_FP8, 4, None, False),
+        (QWEN_FP8 | {"weight_block_size": [64, 64]}, 1, (8, 0), True),
+        (QWEN_FP8 | {"weight_block_size": None}, 4, (8, 0), False),
+        (QWEN_NVFP4, 4, (8, 0), False),
+        (None, 4, (8, 0), False),
+    ],
+)
+def test_blocks_that_ranks_cut_smaller_need_a_gpu_with_fp8(
+    block: dict[str, Any] | None, ranks: int, capability: tuple[int, int] | None, refused: bool
+) -> None:
+    """`NotImplementedError: No FP8 MoE backend supports the deployment configuration` of 0.33.0 else."""
+    read = read_architecture(QWEN3), read_quantization(block["quant_method"] if block else None, block, QWEN3)
+    if not refused:
+        check_experts(*read, Parallelism(ranks), capability)
+        return
+    with pytest.raises(SplitError, match=r"experts of width 768 in FP8 blocks of \d+ by \d+ on a rank"):
+        check_experts(*read, Parallelism(ranks), capability)
+    if ranks > 1:
+        check_experts(*read, Parallelism(ranks, expert_parallel=True), capability)
 
 
 @pytest.mark.parametrize(

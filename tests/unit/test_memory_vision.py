@@ -6,6 +6,7 @@ Sizes of towers alone are parameters of a rank; those of Gemma 4 are transformer
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from compiler.memory.architecture import Encoder
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError
-from compiler.memory.encoder_budget import EncoderShape, encoder_budget, encoder_memory
+from compiler.memory.encoder_budget import EncoderShape, encoder_budget, encoder_memory, largest_item
 from compiler.memory.families.vision_gemma4 import gemma4_towers
 from compiler.memory.families.vision_native import (
     kimi_k3_tower,
@@ -281,7 +282,9 @@ def test_gemma_4_s_towers_are_whole_on_every_rank() -> None:
 
 
 def test_phi_3_vision_has_a_second_table_of_its_vocabulary() -> None:
-    config = Config({"hidden_size": 3072, "vocab_size": 32064, "img_processor": {"image_dim_out": 1024}})
+    crops = {"use_hd_transform": True, "with_learnable_separator": True, "hd_transform_order": "sub_glb"}
+    image = {"img_processor": {"image_dim_out": 1024}, "embd_layer": crops}
+    config = Config({"hidden_size": 3072, "vocab_size": 32064, **image})
     assert tower_elements(phi3_vision_tower(config), 1, "embed_tokens") == 32064 * 3072
 
 
@@ -356,6 +359,37 @@ def test_towers_run_on_the_first_stage_only() -> None:
     assert encoder_memory(architecture, Parallelism(2, 2, 1), shape()) is None
 
 
+PEAKS = {
+    "clip": (LLAVA, 1024, 4096, 12_875),
+    "siglip": (GEMMA_3_27B, 1152, 4304, 13_804),
+    "pixtral": (MISTRAL_3, 1024, 4096, 19_157),
+    "qwen2_vl": (QWEN2_VL, 1280, 5120, 15_784),
+    "qwen2_5_vl": (QWEN2_5_VL, 1280, 3420, 18_448),
+    "qwen3_vl": (QWEN3_VL_8B, 1152, 4304, 15_944),
+}
+"""Config, widths of hidden states and MLP, and elements that are alive for each patch where a tower's class of vLLM
+0.33.0 needs most: it was run on a CPU with three layers of these widths, and every tensor was followed."""
+
+
+@pytest.mark.parametrize("name", PEAKS)
+def test_the_likely_peak_of_a_tower_is_that_of_the_engine_s_class(name: str) -> None:
+    config, width, inner, measured = PEAKS[name]
+    encoder = read_architecture(config).encoders[0]
+    assert (encoder.hidden_size, encoder.intermediate_size) in ((width, inner), (width, 2 * inner))
+    architecture = read_architecture(config)
+    memory = encoder_memory(architecture, Parallelism(), shape())
+    assert memory is not None
+    rows = _profiled_rows(memory.source)
+    assert 0.9 < measured / (memory.tower.expected / rows / 2) < 1.05
+    assert memory.tower.low / rows / 2 < measured < memory.tower.high / rows / 2
+
+
+def _profiled_rows(source: str) -> int:
+    found = re.search(r"(\d+) items of (\d+) tokens, (\d+) patches each", source)
+    assert found is not None
+    return int(found[1]) * int(found[2]) * int(found[3])
+
+
 def test_more_ranks_and_shorter_batches_never_take_more() -> None:
     architecture = read_architecture(MISTRAL_3)
     sizes = []
@@ -364,3 +398,12 @@ def test_more_ranks_and_shorter_batches_never_take_more() -> None:
         assert memory is not None
         sizes.append(memory.tower.high)
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_video_of_internvl_has_as_many_frames_as_the_context_allows() -> None:
+    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 16}
+    encoder = internvl_tower(
+        Config({"llm_config": {"hidden_size": 4096}, "vision_config": vision | {"image_size": 448}})
+    )
+    assert encoder.item.tokens == (256, 256)
+    assert [largest_item(encoder, length)[1] for length in (2048, 32768)] == [2048, 32768]

@@ -10,15 +10,19 @@ from typing import Any
 
 import pytest
 
+from compiler.catalog.gpus import GPUS
+from compiler.catalog.multiprocessors import MULTIPROCESSORS
 from compiler.catalog.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
-from compiler.memory.activation import activation_peak, expert_workspaces, latent_context
+from compiler.memory.activation import activation_peak, expert_workspaces, latent_context, processors
 from compiler.memory.allocator import weights_rounding
 from compiler.memory.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
+from compiler.memory.context import context_memory
 from compiler.memory.encoder_budget import EncoderMemory
-from compiler.memory.graphs import capture_limit, graph_memory
+from compiler.memory.graphs import capture_limit, graph_memory, graph_overhead
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.server import non_torch_growth, rotary_tables
+from compiler.memory.rotary_bytes import rotary_tables
+from compiler.memory.server import non_torch_growth
 from compiler.memory.shape import ServerShape
 from compiler.memory.weights import rank_weights
 from compiler.units import GIB, ByteRange
@@ -134,9 +138,33 @@ def test_what_loading_took_is_parameters_rotary_tables_and_rounding(
 ) -> None:
     architecture, shape = read_architecture(config), shape_of(ranks=ranks)
     parameters = rank_weights(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
-    rounding = weights_rounding(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
-    loaded = parameters + rotary_tables(architecture, shape) + rounding.expected
+    rounding = weights_rounding(
+        architecture, None, Parallelism(ranks), served_dtype="bfloat16", largest_split=GPU_0_19.largest_split
+    )
+    loaded = parameters + rotary_tables(GPU_0_19, architecture, shape) + rounding.expected
     assert gib(loaded) == pytest.approx(measured, abs=0.006)
+
+
+QWEN_1_5B = QWEN_7B | {
+    "hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2,
+    "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "ranks", "measured"),
+    [(QWEN_7B, 1, 14.29), (QWEN_7B, 2, 7.155), (QWEN_7B, 4, 3.63), (QWEN_1_5B, 1, 2.98)],
+)
+def test_large_tensors_keep_their_segments_where_loading_splits_none(
+    config: dict[str, Any], ranks: int, measured: float
+) -> None:
+    """Logs of builds whose worker sets max_split_size_mb while it loads."""
+    architecture, shape = read_architecture(config), shape_of(ranks=ranks)
+    parameters = rank_weights(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
+    limit = GPU_0_33.largest_split
+    rounding = weights_rounding(architecture, None, Parallelism(ranks), served_dtype="bfloat16", largest_split=limit)
+    loaded = parameters + rotary_tables(GPU_0_33, architecture, shape) + rounding.expected
+    assert gib(loaded) == pytest.approx(measured, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -191,3 +219,96 @@ def test_a_version_that_is_no_number_has_no_memory_model(version: str) -> None:
 def test_graphs_are_charged_to_the_budget_since_0_21() -> None:
     charged = {version: _known(version).graphs_in_budget for version in ("0.19.1", "0.20.2", "0.21.0", "0.33.0")}
     assert charged == {"0.19.1": False, "0.20.2": False, "0.21.0": True, "0.33.0": True}
+
+
+# GiB of a card that were not free when vLLM first looked, in start-up logs of 0.19 to 0.31.
+CONTEXTS = {
+    "l4": 0.19, "a10": 0.23, "a100-80gb": 0.41, "h100-80gb": 0.51, "rtx-pro-6000": 0.54, "b300": 0.61,
+}  # fmt: skip
+
+
+def on_card(name: str, **more: Any) -> ServerShape:
+    card = GPUS[name]
+    return shape_of(capability=card.compute_capability, multiprocessors=card.multiprocessors, **more)
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_a_context_grows_with_the_multiprocessors_of_its_card(name: str) -> None:
+    found = context_memory(GPU_0_33, on_card(name)).bytes
+    assert gib(found.low) <= CONTEXTS[name] <= gib(found.high)
+    assert gib(found.expected) == pytest.approx(CONTEXTS[name], abs=0.09)
+
+
+def test_a_slice_has_the_context_of_a_small_card() -> None:
+    found = context_memory(GPU_0_33, shape_of(multiprocessors=16)).bytes
+    assert gib(found.low) <= 0.11 <= gib(found.high) < 0.2
+
+
+def test_of_a_card_that_is_not_in_the_catalog_the_widest_context_is_counted() -> None:
+    assert gib(context_memory(GPU_0_33, shape_of()).bytes.high) == pytest.approx(0.8)
+    # One memory for CPU and GPU: what is free there, other programs decide too.
+    assert gib(context_memory(GPU_0_33, on_card("gb10")).bytes.high) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "measured"),
+    [
+        ("h100-80gb", 2, 1.51),
+        ("h100-80gb", 4, 2.05),
+        ("h200", 8, 2.16),
+        ("gb200", 4, 2.47),
+        ("rtx-3090", 4, 0.63),
+        ("rtx-pro-6000", 2, 1.18),
+    ],
+)
+def test_ranks_over_nvlink_hold_more_than_those_over_pcie(name: str, ranks: int, measured: float) -> None:
+    found = context_memory(GPU_0_33, on_card(name, ranks=ranks)).bytes
+    assert gib(found.low) <= measured <= gib(found.high)
+
+
+def test_every_card_has_its_multiprocessors() -> None:
+    assert set(MULTIPROCESSORS) == set(GPUS)
+    for gpu in GPUS.values():
+        if gpu.refusal is None:
+            assert gpu.multiprocessors <= processors(shape_of(capability=gpu.compute_capability))[0], gpu.name
+
+
+def test_stacks_and_buffers_follow_the_card_and_not_the_largest_of_its_kind() -> None:
+    architecture = read_architecture(LLAMA_8B)
+    l4, ada = (non_torch_growth(GPU_0_33, architecture, shape).bytes for shape in (on_card("l4"), on_card("rtx-4090")))
+    assert l4.high < ada.high < non_torch_growth(GPU_0_33, architecture, shape_of(capability=ADA)).bytes.high
+
+
+# GiB that graphs took on one rank, by compute capability, most sequences and layers: A100s, L4, RTX 3090 Ti, L40S, a
+# card with 32 GiB, GB10, RTX PRO 6000, and H100s; vLLM 0.19 to 0.31.
+@pytest.mark.parametrize(
+    ("capability", "sequences", "layers", "measured"),
+    [
+        ((8, 0), 256, 32, 0.23),
+        ((8, 0), 32, 24, 0.09),
+        (ADA, 256, 32, 0.24),
+        ((8, 6), 256, 42, 0.71),
+        (ADA, 256, 32, 0.65),
+        ((12, 0), 256, 28, 0.65),
+        ((12, 1), 256, 64, 0.94),
+        ((12, 0), 256, 64, 0.30),
+        ((12, 0), 2, 30, 0.26),
+        ((8, 6), 1, 36, 0.14),
+        (HOPPER, 1024, 36, 0.98),
+        (HOPPER, 1024, 48, 1.41),
+    ],
+)
+def test_what_was_captured_lies_in_the_interval(
+    capability: tuple[int, int], sequences: int, layers: int, measured: float
+) -> None:
+    shape = shape_of(sequences=sequences, tokens=2048, capability=capability)
+    found = graph_memory(GPU_0_33, read_architecture(QWEN3_8B | {"num_hidden_layers": layers}), shape)
+    assert gib(found.low) <= measured <= gib(found.high)
+
+
+def test_ranks_and_latents_keep_the_wider_interval() -> None:
+    architecture = read_architecture(LLAMA_8B)
+    latent = with_layer(caches=(LatentCache(576),))
+    one, two = (graph_memory(GPU_0_33, architecture, shape_of(ranks=ranks, capability=ADA)) for ranks in (1, 2))
+    assert two.high > 2 * one.high
+    assert graph_overhead(GPU_0_33, latent, shape_of(capability=ADA)) == GPU_0_33.graphs_latent

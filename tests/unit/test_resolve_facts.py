@@ -201,10 +201,20 @@ def test_what_no_engine_reads_is_dropped() -> None:
     config = {
         "model_type": "x",
         "_name_or_path": "/home/someone/x",
-        "id2label": {"0": "A"},
+        "id2label": {"0": "A", "1": "B"},
         "text_config": {"label2id": {"A": 0}, "hidden_size": 1},
     }
     assert facts(config).config == {"model_type": "x", "text_config": {"hidden_size": 1}}
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "kept"),
+    [({"0": "A"}, None, 1), ({"0": "A", "1": "B", "2": "C"}, 2, 3), ({"0": "A", "1": "B"}, 5, None), ({}, 4, 4)],
+)
+def test_labels_are_counted_in_place_of_their_names(names: dict[str, str], said: int | None, kept: int | None) -> None:
+    """Without the count, a reranker's head would be of two labels, and vLLM would open no /rerank for it."""
+    config = {"model_type": "x", "id2label": names} | ({} if said is None else {"num_labels": said})
+    assert facts(config).config == {"model_type": "x"} | ({} if kept is None else {"num_labels": kept})
 
 
 @pytest.mark.parametrize(

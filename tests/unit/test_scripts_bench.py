@@ -146,6 +146,14 @@ def test_each_task_is_measured_in_its_own_way(bench: Bench) -> None:
     completion, embed = (options(call["words"]) for call in bench.calls())
     assert (completion["--backend"], completion["--endpoint"]) == ("openai", "/v1/completions")
     assert (embed["--backend"], embed["--endpoint"]) == ("openai-embeddings", "/v1/embeddings")
+    for task, backend, path, data in (
+        ("score", "vllm-rerank", "/v1/rerank", "random-rerank"),
+        ("classify", "vllm-pooling", "/pooling", "random"),
+    ):
+        bench.change_plan(lambda plan, task=task: plan["services"][0].update(task=task))  # type: ignore[misc]
+        assert bench.run("coder", "--runs", "1").returncode == 0
+        given = options(bench.calls()[-1]["words"])
+        assert [given[name] for name in ("--backend", "--endpoint", "--dataset-name")] == [backend, path, data]
     # Nothing is generated, so there is no first token to wait for.
     assert not {"--random-output-len", "--extra-body", "--ignore-eos"} & set(bench.calls()[1]["words"])
     metrics = json.loads(done.stdout)["services"][0]["metrics"]

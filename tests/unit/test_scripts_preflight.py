@@ -184,6 +184,34 @@ def test_a_shared_memory_is_measured_with_its_page_cache(
     assert note or "drop" not in str(sides)
 
 
+@pytest.mark.parametrize(("free", "windows", "fits"), [(50, True, False), (50, False, True), (52, True, True)])
+def test_under_windows_a_server_takes_more(
+    scripts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, free: int, windows: bool, fits: bool
+) -> None:
+    line = f"0, GPU-a, NVIDIA RTX 6000, 8.9, 98304, {free * 1024}, 580.95.05, Disabled, Enabled"
+    monkeypatch.setattr(scripts.check_gpu, "query_gpus", lambda: [scripts.gpu._parse(line)])
+    monkeypatch.setattr(scripts.check_gpu, "is_windows_beneath", lambda: windows)
+    monkeypatch.setattr(scripts.check_gpu, "holders_of", lambda _: [])
+    servers = [{"service": name, "rows": [], "budget_bytes": {"expected": 50 * GIB}} for name in ("s", "other")]
+    device = {"index": 0, "total_bytes": 96 * GIB, "servers": servers}
+    asked = [{"name": "s", "gpu_memory_utilization": 0.4}]
+    if fits:
+        scripts.check_gpu.check_gpu_memory({"uuids": []}, device, asked)
+    else:
+        with pytest.raises(scripts.stack.StackError) as error:
+            scripts.check_gpu.check_gpu_memory({"uuids": []}, device, asked)
+        assert "1.54 GiB more than on Linux itself: give the node that much `reserve`" in str(error.value.args)
+
+
+def test_windows_is_known_by_the_kernel_s_name(
+    scripts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for release, found in (("5.15.167.4-microsoft-standard-WSL2", True), ("6.8.0-45-generic", False)):
+        monkeypatch.setattr(Path, "read_text", lambda *_, text=release, **__: f"{text}\n")
+        assert scripts.gpu.is_windows_beneath() is found
+    monkeypatch.undo()
+
+
 def test_occupied_memory_names_who_holds_it(machine: Machine) -> None:
     machine.set_gpus(CARD.replace("97000", "40000"))
     done = machine.preflight("coder")

@@ -34,16 +34,21 @@ HEAD = 151936 * 1024 * 2
 
 
 def attempted(
-    config: dict[str, Any], embedding: EmbeddingFacts | None = None, **service: Any
+    config: dict[str, Any],
+    embedding: EmbeddingFacts | None = None,
+    *,
+    name: str = "own/m",
+    count: int = 1,
+    **service: Any,
 ) -> tuple[Spec, Solution | tuple[Problem, ...]]:
-    asked = {"model": "own/m", "quantization": "none", "context": 512, "port": 8000, "task": "embed", **service}
-    node = {"gpus": {"model": "l4"}}
+    asked = {"model": name, "quantization": "none", "context": 512, "port": 8000, "task": "embed", **service}
+    node = {"gpus": {"model": "l4", "count": count}}
     spec = Spec.model_validate(
         {"stack": "x", "engine": {"vllm": "0.33.0"}, "nodes": {"n": node}, "services": {"s": asked}}
     )
-    locked = LockedService(model="own/m", quantization=("none",), candidates=("own/m",))
+    locked = LockedService(model=name, quantization=("none",), candidates=(name,))
     facts = ModelFacts(source=HUB, chat_template="x", config=config, embedding=embedding)
-    lock = Lock(schema=1, services={"s": locked}, models={"own/m": facts})
+    lock = Lock(schema=1, services={"s": locked}, models={name: facts})
     return spec, attempt(spec, lock, RELEASES["0.33.0"])
 
 
@@ -147,7 +152,7 @@ def test_scores_are_no_embeddings() -> None:
 def test_an_embedding_model_asked_to_chat_is_offered_its_own_task() -> None:
     found = problem(BERT, task="chat")
     assert [remedy.text for remedy in found.remedies] == ["`task: embed`, if clients ask for embeddings"]
-    assert not problem(BERT | {"architectures": ["BertForSequenceClassification"]}, task="chat").remedies
+    assert not problem(BERT | {"architectures": ["BertForTokenClassification"]}, task="chat").remedies
 
 
 def test_features_become_flags_and_stay_in_the_plan() -> None:

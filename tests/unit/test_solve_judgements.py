@@ -141,8 +141,26 @@ def test_context_and_split_refuse_too() -> None:
     assert "32 attention heads do not divide by 3" in row.reason
 
 
+def test_a_split_that_leaves_experts_without_a_kernel_is_refused() -> None:
+    """Qwen3-30B-A3B-FP8 starts on two A100s, not on four (vllm/.../fused_moe/oracle/fp8.py)."""
+    qwen = LLAMA_8B | {
+        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_experts": 8, "head_dim": 128,
+        "num_experts_per_tok": 2, "decoder_sparse_step": 1, "moe_intermediate_size": 768, "mlp_only_layers": [],
+    }  # fmt: skip
+    block = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    answers = {}
+    for model in ("a100-80gb", "h100-80gb"):
+        for ranks in (2, 4):
+            gpus = {"model": model, "count": ranks}
+            given = {"tensor_parallel_size": ranks, "facts": {"own/m": {"config": qwen}}}
+            row = rows({"own/m": block}, gpus, **given)["own/m"]
+            answers[model, ranks] = (row.code, "FP8 blocks of 64 by 64" in row.reason)
+    assert answers.pop(("a100-80gb", 4)) == ("E0404", True)
+    assert set(answers.values()) == {(None, False)}
+
+
 def test_a_neighbour_may_be_what_does_not_fit() -> None:
-    found = rows({"own/m": None, "own/m-AWQ": AWQ}, {"memory": "26GiB", "compute_capability": "8.9"}, services=2)
+    found = rows({"own/m": None, "own/m-AWQ": AWQ}, {"memory": "25GiB", "compute_capability": "8.9"}, services=2)
     assert found["own/m"].short_bytes is not None
     assert found["own/m"].short_bytes > 0
 

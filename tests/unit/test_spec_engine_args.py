@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from compiler.catalog.flags import load_flags
+from compiler.spec.engine_instead import _SENTENCES, INSTEAD, instead
 from compiler.spec.engine_options import _HARMLESS, DECIDED, decided
 
 
@@ -36,6 +37,23 @@ def test_an_option_that_changes_no_byte_is_the_user_s(name: str) -> None:
     flag = load_flags("0.33.0").find(name)
     assert flag is not None
     assert decided(flag) is None
+
+
+@pytest.mark.parametrize("version", ["0.33.0", "0.32.0"])
+def test_every_refused_option_says_what_holds_instead(version: str) -> None:
+    """A key of the spec, a sentence, or vLLM's own default: never only that it must go."""
+    for flag in load_flags(version).flags:
+        why = decided(flag)
+        assert why is None or why.key is not None or instead(flag), flag.name
+
+
+def test_sentences_are_of_refused_options_and_each_option_has_one() -> None:
+    flags = {flag.name: flag for version in ("0.33.0", "0.32.0") for flag in load_flags(version).flags}
+    for name in INSTEAD:
+        why = decided(flags[name])
+        assert why is not None, name
+        assert why.key is None, name
+    assert len(INSTEAD) == sum(len(options) for options in _SENTENCES.values())
 
 
 def test_every_named_option_exists_in_a_release() -> None:

@@ -8,11 +8,13 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from compiler.pipeline import compile_stack, render_plan
 from compiler.plan.ir import Argument, Gateway, Plan
+from compiler.spec.models import Task
 from compiler.targets.deployment import rollout_fingerprint
 from compiler.targets.gateway import TASK_PATHS, emit_gateway, gateway_script, litellm_config, nginx_config, routing
 from tests.gateway.machine import gateway_plan, with_rollout
@@ -67,6 +69,23 @@ def test_a_completion_model_is_no_chat() -> None:
     data = routing(*of(with_service(gateway_plan(), "coder", task="completion"))).data
     assert {path for path, models in data["paths"].items() if "coder" in models} == {"/v1/completions"}
     assert {path for path, models in data["paths"].items() if "general" in models} == set(TASK_PATHS["chat"])
+
+
+@pytest.mark.parametrize("task", ["embed", "score", "classify"])
+def test_models_that_read_whole_texts_have_their_paths_and_no_other(task: str) -> None:
+    plan = with_service(gateway_plan(), "coder", task=task)
+    data = routing(*of(plan)).data
+    paths = {path for path, models in data["paths"].items() if "coder" in models}
+    assert paths == set(TASK_PATHS[task])
+    assert not paths & set(TASK_PATHS["chat"])
+    page = next(each.text for each in render_plan(plan) if str(each.path) == "README.md")
+    first, *_ = TASK_PATHS[task]
+    assert first in page
+    assert "/v1/chat/completions" not in page.partition("## Gateway")[2].partition("```")[2].partition("```")[0]
+
+
+def test_every_task_has_paths() -> None:
+    assert TASK_PATHS.keys() == set(get_args(Task))
 
 
 def test_every_path_that_is_open_has_a_location_of_its_own() -> None:

@@ -34,7 +34,7 @@ def test_heads_that_do_not_divide() -> None:
 
 def test_heads_count_for_architectures_without_formulas() -> None:
     assert verdict({"architectures": ["DbrxForCausalLM"], "num_attention_heads": 9}, tp=2) is not None
-    nested = {"architectures": ["LlavaNextForConditionalGeneration"], "text_config": {"num_attention_heads": 9}}
+    nested = {"architectures": ["AriaForConditionalGeneration"], "text_config": {"num_attention_heads": 9}}
     assert verdict(nested, tp=2) is not None
     assert verdict(nested) is None
 
@@ -60,3 +60,16 @@ def test_activation_ordering_over_groups() -> None:
 )
 def test_a_config_that_cannot_be_read_is_refused_by_key(config: dict[str, Any]) -> None:
     assert "`" in str(verdict(config))
+
+
+def test_experts_in_blocks_that_a_gpu_has_no_kernel_for() -> None:
+    qwen: dict[str, Any] = LLAMA | {
+        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": 1024,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 128, "num_experts": 8, "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1, "moe_intermediate_size": 768, "mlp_only_layers": [],
+    }  # fmt: skip
+    block = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    for capability, refused in (((8, 0), True), ((8, 9), False)):
+        engine = Engine(RELEASES["0.33.0"], capability)
+        said = refusal_of(qwen, "fp8", block, engine, parallelism=Parallelism(4), dtype="bfloat16")
+        assert ("FP8 blocks of 64 by 64" in str(said)) is refused

@@ -67,8 +67,13 @@ def test_windows_that_cannot_be_are_named(config: dict[str, Any], key: str) -> N
         ({"model_type": "cohere", "max_position_embeddings": 8192, "model_max_length": 131072}, 131072),
         ({"max_position_embeddings": 4096, "rope_scaling": {"factor": 2.0}}, 8192),
         ({"max_position_embeddings": 4096, "rope_scaling": {"type": "dynamic", "factor": 2}}, 8192),
-        ({"max_position_embeddings": 4096, "rope_scaling": {"type": "su", "factor": 32}}, 4096),
-        ({"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": None}}, 4096),
+        (
+            {
+                "max_position_embeddings": 4096,
+                "rope_scaling": {"type": "su", "factor": 32, "short_factor": [1.0], "long_factor": [2.0]},
+            },
+            4096,
+        ),
         ({"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 0.5}}, 2048),
         ({"model_type": "gemma3_text", "max_position_embeddings": 4096, "rope_scaling": {"factor": 8.0}}, 4096),
         (

@@ -19,8 +19,9 @@ from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Module, Vector
 from compiler.memory.config import Config, UnsupportedArchitectureError
 from compiler.memory.families.parts import dtype_of
-from compiler.memory.lengths import max_model_len
+from compiler.memory.lengths import max_model_len, rope_parameters
 from compiler.memory.parallelism import padded_rows
+from compiler.memory.rotary_table import RotaryTable
 from compiler.memory.tensors import check_tensors
 
 _RECURRENT_KEYS = re.compile(
@@ -85,7 +86,7 @@ def assumed(
         layers=(layer,) * count,
         first=(),
         last=(),
-        everywhere=(*_outside(tensors, count, dtype), *_tables(config, tensors, vocab, hidden, heads)),
+        everywhere=(*_outside(tensors, count, dtype), *_tables(config, tensors, vocab, hidden)),
         hidden_size=hidden,
         intermediate_size=_width(config, tensors, hidden),
         num_attention_heads=heads,
@@ -95,6 +96,7 @@ def assumed(
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype,
+        rotary=(_table(config, max(_head_dims(config, hidden, heads))),) * 2,
         pipelined=False,
         assumed=True,
     )
@@ -177,15 +179,19 @@ def _kept_dtype(kind: TensorKind, checkpoint_dtype: str) -> str | None:
     return "F32" if len(kind.shape) < _MATRIX or _ROUTERS.search(kind.name) else None
 
 
-def _tables(config: Config, tensors: tuple[TensorKind, ...], vocab: int, hidden: int, heads: int) -> Iterator[Module]:
+def _tables(config: Config, tensors: tuple[TensorKind, ...], vocab: int, hidden: int) -> Iterator[Module]:
     """What the engine adds to the tables: padding, and an output head that is stored nowhere and not tied."""
     padded = padded_rows(vocab)
     yield Vector("padding of the vocabulary", 2 * (padded - vocab) * hidden)
     tied = config.flag("tie_word_embeddings") if "tie_word_embeddings" in config else False
-    # Layers of several kinds may rotate in several ways, and the caches here tell of one.
-    yield Vector("second rotary table", max(_head_dims(config, hidden, heads)) * max_model_len(config))
     if not tied and not any(_HEAD.search(kind.name) for kind in tensors):
         yield Vector("output head", padded * hidden)
+
+
+def _table(config: Config, width: int) -> RotaryTable:
+    """As long as any is; layers of several kinds may rotate in two ways."""
+    many = 4 if any("mrope_section" in rope for rope in rope_parameters(config)) else 1
+    return RotaryTable(many * max_model_len(config), width, "float32")
 
 
 def _width(config: Config, tensors: tuple[TensorKind, ...], hidden: int) -> int:

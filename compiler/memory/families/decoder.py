@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config
 from compiler.memory.families.parts import Heads, dtype_of, norms
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
 
 
@@ -24,6 +25,7 @@ class Frame:
         tied: what transformers takes `tie_word_embeddings` for where the config does not say.
         always_tied: there is no output head whatever the config says.
         first: modules beside the embeddings, such as a table of positions.
+        rotates: whether the engine keeps tables of rotary positions.
     """
 
     table: str = "model.embed_tokens"
@@ -36,6 +38,7 @@ class Frame:
     tied: bool = False
     always_tied: bool = False
     first: tuple[Module, ...] = ()
+    rotates: bool = True
 
 
 LLAMA_FRAME = Frame()
@@ -82,6 +85,7 @@ def assemble(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, heads.dim) if frame.rotates else (),
         layer_prefix=frame.layers,
         float16=config.text("model_type") not in _WITHOUT_FLOAT16,
     )

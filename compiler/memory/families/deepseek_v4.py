@@ -5,6 +5,8 @@ vllm/models/deepseek_v4/{attention,compressor}.py and nvidia/model.py of 0.33.0.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from compiler.memory.architecture import (
@@ -20,11 +22,15 @@ from compiler.memory.architecture import (
     Vector,
 )
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.parts import dtype_of, embeddings, gated_mlp, norms
-from compiler.memory.lengths import max_model_len
+from compiler.memory.families.terms import check_scoring
+from compiler.memory.lengths import max_model_len, positions, rope_parameters, scaling_factor
+from compiler.memory.rotary_table import RotaryTable
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
 _STATE_BLOCKS = {4: 4, 128: 8}  # compressor.py:CompressorStateCache, by ratio
+_PICKED = 512  # transformers' DeepseekV4Config
 _INDEXED = 4  # only layers of this ratio have an indexer
 _SINKS = 64  # nvidia/flashmla.py:get_padded_num_q_heads pads a rank's heads to 64 or 128
 _RATES = {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
@@ -49,6 +55,8 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
     """DeepseekV4ForCausalLM, without vision."""
     if config.count("vision_n_layers", default=0):
         raise ConfigError(f"`{config.path}vision_n_layers`: DeepSeek V4 with vision is not accounted for")
+    check_activation(config, SILU)
+    check_scoring(config)
     count, vocab = config.layers(), config.positive("vocab_size")
     numbers, hashed = _numbers(config), _hashed(config, count)
     kinds = tuple((ratio, index < hashed) for index, ratio in enumerate(_ratios(config, count)))
@@ -65,6 +73,7 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
             Vector("model.hc_head_scale", 1, dtype="F32"),
         ),
         hidden_size=numbers.hidden,
+        streams=numbers.streams,
         intermediate_size=config.positive("moe_intermediate_size"),
         num_attention_heads=numbers.heads,
         num_kv_heads=1,
@@ -73,7 +82,27 @@ def deepseek_v4(name: str, config: Config) -> Architecture:
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=tuple(_tables(config, built)),
     )
+
+
+def _tables(config: Config, ratios: Iterable[tuple[int, bool]]) -> Iterator[RotaryTable]:
+    """Float32; only layers that compress are scaled (vllm/models/deepseek_v4/common/rope.py)."""
+    rows, width = positions(config), config.positive("qk_rope_head_dim", default=_rotated(config))
+    compressing = {ratio > 1 for ratio, _ in ratios}
+    if False in compressing:
+        yield RotaryTable(rows, width, "float32")
+    if True in compressing:
+        stated = rope_parameters(config)
+        rope = next((one for one in stated if one.path.endswith("compress.")), stated[0])
+        scaled = "factor" in rope and next(rope.first("rope_type", "type"), "default") != "default"
+        original = rope.positive("original_max_position_embeddings", default=rows)
+        yield RotaryTable(math.ceil(original * scaling_factor(rope)) if scaled else rows, width, "float32")
+
+
+def _rotated(config: Config) -> int:
+    """64 of 512 elements of a head, where transformers' DeepseekV4Config is not told otherwise."""
+    return max(1, config.positive("head_dim") // 8)
 
 
 def _numbers(config: Config) -> _Numbers:
@@ -164,10 +193,12 @@ def _attention(config: Config, numbers: _Numbers, ratio: int) -> tuple[tuple[Mod
         *norms(numbers.query_rank, "attn.q_norm"),
         *norms(width, "attn.kv_norm"),
         Linear("attn.wq_b", numbers.heads * width, numbers.query_rank, Split.OUTPUTS),
-        Linear("attn.wo_a", inner, numbers.heads * width // numbers.groups, Split.OUTPUTS),
+        Linear(
+            "attn.wo_a", inner, numbers.heads * width // numbers.groups, Split.OUTPUTS, groups=numbers.groups
+        ),
         Linear("attn.wo_b", hidden, inner, Split.INPUTS),
         Vector("attn.attn_sink", sinks * _SINKS, Split.KV_HEADS, "F32", heads=sinks),
-    )
+    )  # fmt: skip
     window = PackedCache("latent", width, window=numbers.window, block=_WINDOW_BLOCK)
     if ratio == 1:
         return modules, (window,)
@@ -186,7 +217,8 @@ def _indexer(config: Config, numbers: _Numbers) -> tuple[tuple[Module, ...], tup
         Linear("attn.indexer.weights_proj", heads, numbers.hidden, Split.REPLICATED, quantized=False),
         *compressor,
     )  # fmt: skip
-    return modules, (PackedCache("indexer", width, _INDEXED), state)
+    picked = config.positive("index_topk", default=_PICKED)
+    return modules, (PackedCache("indexer", width, _INDEXED, heads=heads, topk=picked), state)
 
 
 def _compressor(name: str, width: int, ratio: int, hidden: int) -> tuple[tuple[Module, ...], PackedCache]:

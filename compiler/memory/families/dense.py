@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from compiler.memory.architecture import Architecture, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, SILU, check_activation
 from compiler.memory.families.decoder import (
     LLAMA_FRAME,
     Frame,
@@ -20,7 +21,10 @@ from compiler.memory.families.decoder import (
     projections,
 )
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.terms import check_present, check_value
 from compiler.memory.families.windows import layer_windows, uniform_windows
+from compiler.memory.lengths import rope_parameters
+from compiler.memory.rope_terms import check_keys, check_sections, check_type, type_of
 
 _LLAMA_NORMS = ("input_layernorm", "post_attention_layernorm")
 
@@ -45,12 +49,17 @@ def ernie(name: str, config: Config) -> Architecture:
 
 def phi3(name: str, config: Config) -> Architecture:
     """Phi3ForCausalLM: Llama's class; the checkpoint stores q, k and v as one tensor, and gate and up."""
+    for rope in rope_parameters(config) if config.text("model_type") == "phi3" else ():
+        # transformers' Phi3Config.validate_rope; for the older name it wants the original length beside it.
+        check_type(rope, ("default", "longrope", "su"))
+        check_keys(rope, ("original_max_position_embeddings",) if type_of(rope) == "su" else ())
     return _llama(name, config, stored_fused=True)
 
 
 def _llama(
     name: str, config: Config, *, stored_fused: bool, output_biased: bool = True, frame: Frame = LLAMA_FRAME
 ) -> Architecture:
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     qkv_bias, out_bias = biases(config)
     out_bias, bias = out_bias and output_biased, config.flag("mlp_bias")
@@ -83,7 +92,10 @@ def qwen3(name: str, config: Config) -> Architecture:
 
 
 def _qwen(name: str, config: Config, *, qkv_bias: bool, qk_norm: bool) -> Architecture:
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
+    for rope in rope_parameters(config):
+        check_sections(rope, heads.dim)
     windows = layer_windows(config, count)
     if len(set(windows)) > 1:
         # qwen2.py:Qwen2Model asserts it.
@@ -99,6 +111,7 @@ def _qwen(name: str, config: Config, *, qkv_bias: bool, qk_norm: bool) -> Archit
 
 def granite(name: str, config: Config) -> Architecture:
     """GraniteForCausalLM: Llama's modules; with `layer_types`, each head has an attention sink."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     sinks = config.flag("attention_sinks", default="layer_types" in config)
@@ -108,11 +121,15 @@ def granite(name: str, config: Config) -> Architecture:
         *((Vector("self_attn.sinks", heads.query, Split.OUTPUTS),) if sinks else ()),
         *gated_mlp(sizes.width, sizes.hidden, bias=config.flag("mlp_bias")),
     )
-    return assemble(name, config, alike(modules, heads, layer_windows(config, count)), heads, sizes)
+    layers = alike(modules, heads, layer_windows(config, count))
+    # Of transformers' two classes, the one with windows ties the tables of a config that does not say.
+    frame = Frame(tied=config.text("model_type") == "granite_swa")
+    return assemble(name, config, layers, heads, sizes, frame=frame)
 
 
 def solar(name: str, config: Config) -> Architecture:
     """SolarForCausalLM: Llama's modules with one bias for all of attention."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     modules = (
@@ -125,6 +142,9 @@ def solar(name: str, config: Config) -> Architecture:
 
 def nemotron(name: str, config: Config) -> Architecture:
     """NemotronForCausalLM: norms with biases, no gate."""
+    check_value(config, "model_type", ("nemotron",))
+    check_present(config, "num_key_value_heads")
+    check_activation(config, PLAIN)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     modules = (
@@ -138,6 +158,7 @@ def nemotron(name: str, config: Config) -> Architecture:
 
 def exaone(name: str, config: Config) -> Architecture:
     """ExaoneForCausalLM: Llama by GPT's names."""
+    check_activation(config, SILU, "activation_function")
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers("num_hidden_layers", "num_layers")
     bias = config.flag("attention_bias") or config.flag("bias")
     path = "attn.attention"
@@ -153,6 +174,7 @@ def exaone(name: str, config: Config) -> Architecture:
 
 def exaone4(name: str, config: Config) -> Architecture:
     """Exaone4ForCausalLM: norms behind attention and MLP, and one for each head's q and k."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     bias = config.flag("attention_bias") or config.flag("bias")
     modules = (
@@ -166,6 +188,7 @@ def exaone4(name: str, config: Config) -> Architecture:
 
 def glm4(name: str, config: Config) -> Architecture:
     """Glm4ForCausalLM: four norms; gate and up are one tensor."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *norms(sizes.hidden, *_LLAMA_NORMS, "post_self_attn_layernorm", "post_mlp_layernorm"),
@@ -189,6 +212,7 @@ def stablelm(name: str, config: Config) -> Architecture:
 
 def orion(name: str, config: Config) -> Architecture:
     """OrionForCausalLM: norms with biases."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *layer_norms(sizes.hidden, *_LLAMA_NORMS),
@@ -203,6 +227,7 @@ def minicpm(name: str, config: Config) -> Architecture:
     """MiniCPMForCausalLM without experts."""
     if config.count("num_experts", default=0):
         raise ConfigError(f"`{config.path}num_experts`: MiniCPM with experts is not accounted for")
+    check_activation(config, ("silu", "fatrelu"))
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *norms(sizes.hidden, *_LLAMA_NORMS),
@@ -215,6 +240,7 @@ def minicpm(name: str, config: Config) -> Architecture:
 
 def internlm2(name: str, config: Config) -> Architecture:
     """InternLM2ForCausalLM: names of its own, q, k and v stored as one tensor."""
+    check_activation(config, SILU)
     heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
     modules = (
         *norms(sizes.hidden, "attention_norm", "ffn_norm"),
@@ -242,3 +268,34 @@ def cohere(name: str, config: Config) -> Architecture:
     )
     frame = Frame(on_every_stage=True, always_tied=True)
     return assemble(name, config, alike(modules, heads, windows), heads, sizes, frame=frame)
+
+
+def hyperclovax(name: str, config: Config) -> Architecture:
+    """HyperCLOVAXForCausalLM: Llama's modules, and norms behind attention and MLP."""
+    check_activation(config, SILU)
+    heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
+    bias = config.flag("attention_bias")
+    behind = ("post_norm1", "post_norm2") if config.flag("use_post_norm", default=True) else ()
+    modules = (
+        *norms(sizes.hidden, *_LLAMA_NORMS, *behind),
+        *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
+        *gated_mlp(sizes.width, sizes.hidden, bias=config.flag("mlp_bias")),
+    )
+    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes)
+
+
+def apertus(name: str, config: Config) -> Architecture:
+    """ApertusForCausalLM: no gate, but an activation with two parameters of its own; normalised heads."""
+    check_activation(config, ("xielu",))
+    heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
+    qkv_bias, out_bias = biases(config)
+    modules = (
+        *norms(sizes.hidden, "attention_layernorm", "feedforward_layernorm"),
+        *norms(heads.dim, "self_attn.q_norm", "self_attn.k_norm"),
+        *attention(heads, sizes.hidden, qkv_bias=qkv_bias, out_bias=out_bias),
+        *plain(sizes.width, sizes.hidden, "mlp.up_proj", "mlp.down_proj", bias=config.flag("mlp_bias")),
+        Vector("mlp.act_fn.alpha_p", 1),
+        Vector("mlp.act_fn.alpha_n", 1),
+    )
+    layers = alike(modules, heads, layer_windows(config, count), cached=is_causal(config))
+    return assemble(name, config, layers, heads, sizes)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of, kv_heads_of
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.decoder import (
     Frame,
     Sizes,
@@ -21,13 +22,17 @@ from compiler.memory.families.decoder import (
     projections,
 )
 from compiler.memory.families.parts import Heads
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.windows import uniform_windows
+from compiler.memory.rotary_table import RotaryTable
 
 _OPT_OFFSET = 2  # opt.py:OPTLearnedPositionalEmbedding
 
 
 def gpt2(name: str, config: Config) -> Architecture:
     """GPT2LMHeadModel: learned positions, biases everywhere."""
+    for key in ("add_cross_attention", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"):
+        check_value(config, key, (False,))
     hidden, heads = _gpt_heads(config)
     sizes = _gpt_sizes(config, hidden)
     modules = (
@@ -35,14 +40,18 @@ def gpt2(name: str, config: Config) -> Architecture:
         *projections(heads, hidden, "attn.c_attn", "attn.c_proj", qkv_bias=True, out_bias=True),
         *plain(sizes.width, hidden, "mlp.c_fc", "mlp.c_proj", bias=True),
     )
-    positions = Vector("transformer.wpe.weight", config.positive("n_positions", "max_position_embeddings") * hidden)
-    frame = _frame("wte", tied=True, first=(positions,))
+    places = Vector("transformer.wpe.weight", config.positive("n_positions", "max_position_embeddings") * hidden)
+    frame = _frame("wte", tied=True, first=(places,), rotates=False)
     return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame=frame)
 
 
 def gptj(name: str, config: Config) -> Architecture:
     """GPTJForCausalLM: one norm a layer; the output head has a bias."""
+    check_value(config, "rotary", (True,))
+    check_value(config, "tie_word_embeddings", (False,))
     hidden, heads = _gpt_heads(config)
+    if (width := config.positive("rotary_dim", default=64)) % 2 or width > heads.dim:
+        raise ConfigError(f"`{config.path}rotary_dim` {width} must be even and at most the head's {heads.dim}")
     sizes = _gpt_sizes(config, hidden)
     qkv = ("attn.q_proj", "attn.k_proj", "attn.v_proj")
     modules = (
@@ -61,6 +70,7 @@ def _gpt_heads(config: Config) -> tuple[int, Heads]:
 
 
 def _gpt_sizes(config: Config, hidden: int) -> Sizes:
+    check_activation(config, PLAIN, "activation_function")
     return Sizes(hidden, config.positive("n_inner", default=4 * hidden), config.positive("vocab_size"))
 
 
@@ -68,7 +78,14 @@ def _alike(config: Config, modules: tuple[Module, ...], heads: Heads, *keys: str
     return alike(modules, heads, uniform_windows(config, config.layers(*keys, "num_hidden_layers")))
 
 
-def _frame(table: str, *, tied: bool = False, head_bias: bool = False, first: tuple[Module, ...] = ()) -> Frame:
+def _frame(
+    table: str,
+    *,
+    tied: bool = False,
+    head_bias: bool = False,
+    first: tuple[Module, ...] = (),
+    rotates: bool = True,
+) -> Frame:
     return Frame(
         table=f"transformer.{table}",
         norm="transformer.ln_f",
@@ -78,12 +95,14 @@ def _frame(table: str, *, tied: bool = False, head_bias: bool = False, first: tu
         tied=tied,
         head_bias=head_bias,
         first=first,
+        rotates=rotates,
     )
 
 
 def opt(name: str, config: Config) -> Architecture:
     """OPTForCausalLM: the embeddings may be narrower than the layers, with a projection on either side."""
     hidden, query = config.positive("hidden_size"), config.positive("num_attention_heads")
+    check_activation(config, PLAIN, "activation_function")
     heads, bias = Heads(query, query, hidden // query), config.flag("enable_bias", default=True)
     narrow = config.positive("word_embed_proj_dim", default=hidden)
     sizes = Sizes(hidden, config.positive("ffn_dim"), config.positive("vocab_size"), narrow)
@@ -108,6 +127,7 @@ def opt(name: str, config: Config) -> Architecture:
         on_every_stage=True,
         tied=True,
         first=tuple(first),
+        rotates=False,
     )
     return assemble(name, config, _alike(config, modules, heads), heads, sizes, frame=frame)
 
@@ -123,7 +143,8 @@ def bloom(name: str, config: Config) -> Architecture:
         *projections(heads, hidden, f"{path}.query_key_value", f"{path}.dense", qkv_bias=True, out_bias=True),
         *plain(sizes.width, hidden, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias=True),
     )
-    frame = _frame("word_embeddings", tied=True, first=layer_norms(hidden, "transformer.word_embeddings_layernorm"))
+    first = layer_norms(hidden, "transformer.word_embeddings_layernorm")
+    frame = _frame("word_embeddings", tied=True, first=first, rotates=False)
     return assemble(name, config, _alike(config, modules, heads, "n_layer"), heads, sizes, frame=frame)
 
 
@@ -139,7 +160,7 @@ def falcon(name: str, config: Config) -> Architecture:
         *projections(heads, hidden, f"{path}.query_key_value", f"{path}.dense", qkv_bias=bias, out_bias=bias),
         *plain(sizes.width, hidden, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias=bias),
     )
-    frame = _frame("word_embeddings", tied=True)
+    frame = _frame("word_embeddings", tied=True, rotates=not config.flag("alibi"))
     layers = _alike(config, modules, heads, "num_hidden_layers", "n_layer")
     if not config.flag("alibi"):
         # With rotary positions, falcon.py:FalconAttention gives its attention no cache_config.
@@ -167,6 +188,8 @@ def chatglm(name: str, config: Config) -> Architecture:
     """ChatGLMModel: sizes by GLM's own keys; vLLM has the configuration class, with its defaults."""
     if "tie_word_embeddings" not in config:
         raise ConfigError(f"`{config.path}tie_word_embeddings` is missing, vLLM asks for it")
+    if "vision_config" in config.data:
+        raise ConfigError(f"`{config.path}vision_config`: vLLM's class for ChatGLM reads text only")
     hidden = config.positive("hidden_size", default=4096)
     query = config.positive("num_attention_heads", default=32)
     kv = config.positive("multi_query_group_num", default=1) if config.flag("multi_query_attention") else query
@@ -194,5 +217,8 @@ def chatglm(name: str, config: Config) -> Architecture:
         layers="transformer.encoder.layers",
         norm_bias=not bare,
         on_every_stage=True,
+        rotates=False,
     )
-    return assemble(name, config, _alike(config, modules, heads, "num_layers"), heads, sizes, frame=frame)
+    architecture = assemble(name, config, _alike(config, modules, heads, "num_layers"), heads, sizes, frame=frame)
+    table = RotaryTable(config.positive("seq_length", default=2048), heads.dim // 2)
+    return replace(architecture, rotary=(table,))

@@ -1,4 +1,4 @@
-"""Encoders: BERT, RoBERTa, XLM-RoBERTa, ModernBERT, Nomic BERT. They cache nothing and generate nothing.
+"""Encoders: BERT, RoBERTa, XLM-RoBERTa, ModernBERT, Nomic BERT, GTE. They cache nothing and generate nothing.
 
 vllm/model_executor/models/{bert,roberta,modernbert,bert_with_rope}.py of 0.33.0. Heads for scores and labels are kept
 in float32 whatever the model is served in (vllm/config/model.py:head_dtype).
@@ -11,11 +11,18 @@ from enum import Enum, auto
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.decoder import gated, layer_norms, plain, projections
 from compiler.memory.families.parts import Heads, dtype_of
+from compiler.memory.families.rotary import rotary_tables
+from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import max_model_len
+from compiler.memory.rotary_table import RotaryTable
 
 _LARGEST_LABELS = 2**20
+_PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+_ANSWERS = "sbert_ce_default_activation_function"
+_TORCH = "torch.nn.modules."
 
 
 class Top(Enum):
@@ -27,8 +34,21 @@ class Top(Enum):
     VOCABULARY = auto()
 
 
+def _check_answers(config: Config) -> None:
+    """What makes scores of a classifier's numbers (vllm/model_executor/layers/pooler/activations.py:get_act_fn)."""
+    if config.data.get("problem_type") in _PROBLEMS:
+        return
+    inner = config.at("sentence_transformers")
+    where, key = (inner, "activation_fn") if "activation_fn" in inner.data else (config, _ANSWERS)
+    if not (name := where.text(key, default=_TORCH)).startswith(_TORCH):
+        raise ConfigError(
+            f"`{where.path}{key}` must be one of {_TORCH}, which are all that vLLM loads, not {name[:40]}"
+        )
+
+
 def labels(config: Config) -> int:
     """`num_labels`, which transformers takes from `id2label` where that is given; two by default."""
+    _check_answers(config)
     named = config.data.get("id2label")
     if named is None:
         count = config.positive("num_labels", default=2)
@@ -83,6 +103,7 @@ def _bert(name: str, config: Config, top: Top, more: tuple[Module, ...] = ()) ->
     hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
     heads = _heads(config, hidden)
     _check_positions(name, config)
+    check_activation(config, PLAIN)
     path = "attention.self"
     modules = (
         *projections(
@@ -133,7 +154,14 @@ def _heads(config: Config, hidden: int) -> Heads:
 
 
 def _encoder(
-    name: str, config: Config, layers: tuple[Layer, ...], heads: Heads, width: int, *, around: tuple[Module, ...]
+    name: str,
+    config: Config,
+    layers: tuple[Layer, ...],
+    heads: Heads,
+    width: int,
+    *,
+    around: tuple[Module, ...],
+    rotary: tuple[RotaryTable, ...] = (),
 ) -> Architecture:
     return Architecture(
         name=name,
@@ -150,6 +178,7 @@ def _encoder(
         tie_word_embeddings=False,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary,
         layer_prefix="encoder.layer",
         pooling=True,
     )
@@ -175,6 +204,8 @@ def modernbert_sequence(name: str, config: Config) -> Architecture:
 
 def _modernbert(name: str, config: Config, top: tuple[Module, ...]) -> Architecture:
     hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
+    if "layer_types" in config:
+        config.per_layer("layer_types", config.layers())
     heads, norm_bias = _heads(config, hidden), config.flag("norm_bias")
     bias, mlp_bias = config.flag("attention_bias"), config.flag("mlp_bias")
     shared = (
@@ -190,13 +221,74 @@ def _modernbert(name: str, config: Config, top: tuple[Module, ...]) -> Architect
         *layer_norms(hidden, "embeddings.norm", "final_norm", bias=norm_bias),
         *top,
     )
-    return _encoder(name, config, layers, heads, width, around=around)
+    rotary = rotary_tables(name, config, layers, heads.dim)
+    return _encoder(name, config, layers, heads, width, around=around, rotary=rotary)
+
+
+def _check_nomic(config: Config) -> None:
+    """vllm/model_executor/models/config.py:NomicBertModelConfig."""
+    biases = {key: config.flag(key, default=True) for key in ("mlp_fc1_bias", "mlp_fc2_bias", "qkv_proj_bias")}
+    if len(set(biases.values())) > 1:
+        told = ", ".join(f"{key} {str(value).lower()}" for key, value in biases.items())
+        raise ConfigError(f"`{config.path}qkv_proj_bias`: vLLM's class has one bias for all, not {told}")
+    check_value(config, "rotary_emb_scale_base", (None,))
+    check_value(config, "rotary_emb_interleaved", (False,))
+
+
+def modernbert_tokens(name: str, config: Config) -> Architecture:
+    """ModernBertForTokenClassification: only the classifier itself is kept in float32."""
+    hidden = config.positive("hidden_size")
+    top = (
+        Linear("head.dense", hidden, hidden, Split.REPLICATED, config.flag("classifier_bias"), quantized=False),
+        *layer_norms(hidden, "head.norm", bias=config.flag("norm_bias")),
+        *classifier("classifier", labels(config), hidden, bias=True),
+    )
+    return _modernbert(name, config, top)
+
+
+def gte(name: str, config: Config) -> Architecture:
+    """GteNewModel and GteModel (Snowflake's): rotary positions, gated MLPs of which the last projection has a bias."""
+    return _gte(name, config, ())
+
+
+def gte_sequence(name: str, config: Config) -> Architecture:
+    """GteNewForSequenceClassification: a pooler and a classifier."""
+    hidden = config.positive("hidden_size")
+    top = (
+        *classifier("new.pooler.dense", hidden, hidden, bias=True),
+        *classifier("classifier", labels(config), hidden, bias=True),
+    )
+    return _gte(name, config, top)
+
+
+def _gte(name: str, config: Config, top: tuple[Module, ...]) -> Architecture:
+    if config.text("hidden_act", default="gelu") != "gelu":
+        raise ConfigError(f"`{config.path}hidden_act` must be gelu: vLLM serves no other for this architecture")
+    check_value(config, "position_embedding_type", ("rope", "rotary"))
+    hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
+    heads, types = _heads(config, hidden), config.count("type_vocab_size", default=0)
+    *ups, down = gated(width, hidden, "mlp.up_gate_proj", "mlp.down_proj")
+    modules = (
+        *projections(heads, hidden, "attention.qkv_proj", "attention.o_proj", qkv_bias=True, out_bias=True),
+        *ups,
+        down,
+        Vector("mlp.down_proj.bias", hidden),
+        *layer_norms(hidden, "attn_ln", "mlp_ln"),
+    )
+    around = (
+        Table("embeddings.word_embeddings", vocab, hidden),
+        *((Table("embeddings.token_type_embeddings", types, hidden),) if types else ()),
+        *layer_norms(hidden, "embeddings.LayerNorm"),
+        *top,
+    )
+    return _encoder(name, config, (Layer(modules, ()),) * config.layers(), heads, width, around=around)
 
 
 def nomic_bert(name: str, config: Config) -> Architecture:
     """NomicBertModel without experts: `n_embd` and other keys of GPT-2 (models/config.py:NomicBertModelConfig)."""
     if config.count("moe_every_n_layers", default=0):
         raise ConfigError(f"`{config.path}moe_every_n_layers`: Nomic BERT with experts is not accounted for")
+    _check_nomic(config)
     hidden, width = config.positive("n_embd"), config.positive("n_inner")
     heads, vocab, bias = (
         _heads(config, hidden),
@@ -218,4 +310,5 @@ def nomic_bert(name: str, config: Config) -> Architecture:
         *((Table("embeddings.token_type_embeddings", types, hidden),) if types else ()),
         *layer_norms(hidden, "emb_ln"),
     )
-    return _encoder(name, config, (Layer(modules, ()),) * config.layers("n_layer"), heads, width, around=around)
+    layers, rotary = (Layer(modules, ()),) * config.layers("n_layer"), (RotaryTable(max_model_len(config), heads.dim),)
+    return _encoder(name, config, layers, heads, width, around=around, rotary=rotary)

@@ -6,6 +6,7 @@ import dataclasses
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, kv_heads_of
+from compiler.memory.families.activations import GATED, check_activation
 from compiler.memory.families.decoder import Frame, Sizes, alike, assemble
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
 from compiler.memory.families.windows import layer_windows, uniform_windows
@@ -18,16 +19,21 @@ _HEAD_DIM = 256  # transformers' default, whatever the hidden size
 
 def gemma(name: str, config: Config) -> Architecture:
     """GemmaForCausalLM: two norms, no biases."""
+    if config.data.get("hidden_activation") is not None:
+        # Without one, `hidden_act` is not looked at.
+        check_activation(config, ("gelu", "gelu_pytorch_tanh"), "hidden_activation")
     return _gemma(name, config, windows=uniform_windows(config, config.layers()), four_norms=False, bias=False)
 
 
 def gemma2(name: str, config: Config) -> Architecture:
     """Gemma2ForCausalLM: four norms, every second layer with a window."""
+    check_activation(config, ("gelu_pytorch_tanh",), "hidden_activation")
     return _gemma(name, config, windows=layer_windows(config, config.layers()), bias=config.flag("attention_bias"))
 
 
 def gemma3(name: str, config: Config) -> Architecture:
     """Gemma3ForCausalLM: also each head's q and k are normalised; five layers of six have a window."""
+    check_activation(config, GATED, "hidden_activation")
     windows = layer_windows(config, config.layers())
     return _gemma(name, config, windows=windows, bias=config.flag("attention_bias"), qk_norm=True)
 

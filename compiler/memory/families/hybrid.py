@@ -13,8 +13,11 @@ from functools import cache
 
 from compiler.memory.architecture import Architecture, Experts, HeadCache, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, kv_heads_of
+from compiler.memory.families.activations import CONVOLVED, PLAIN, SILU, check_activation
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, state_dtype, taps
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
+from compiler.memory.families.rotary import rotary_tables
+from compiler.memory.families.terms import check_groups
 from compiler.memory.lengths import max_model_len
 
 ATTENTION, STATE = "full_attention", "linear_attention"
@@ -35,8 +38,14 @@ def model(
     prefix: str = "model",
     renames: tuple[tuple[str, str], ...] = (),
     pipelined: bool = True,
+    rotates: bool = False,
 ) -> Architecture:
-    """A model of states, with attention or without. `widths` are those of its projections."""
+    """A model of states, with attention or without.
+
+    Args:
+        widths: of its projections.
+        rotates: whether its attention has rotary positions.
+    """
     return Architecture(
         name=name,
         layers=layers,
@@ -52,6 +61,7 @@ def model(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, heads.dim) if heads and rotates else (),
         layer_prefix=f"{prefix}.layers",
         renames=renames,
         pipelined=pipelined,
@@ -91,6 +101,8 @@ def nemotron_h(name: str, config: Config) -> Architecture:
     The embeddings, the last norm and an output head of its own are on every stage.
     """
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
+    check_activation(config, PLAIN, "mlp_hidden_act")
+    check_activation(config, CONVOLVED, "mamba_hidden_act")
     heads, mamba, kinds = _nemotron_heads(config), _nemotron_mamba(config), _nemotron_kinds(config)
     mixer, window = mamba.mixer("mixer", hidden), config.count("sliding_window", default=0) or None
 
@@ -104,15 +116,20 @@ def nemotron_h(name: str, config: Config) -> Architecture:
 
     tables = (embeddings(vocab, hidden), *norms(hidden, "model.norm_f"))
     dense = config.positive("intermediate_size", default=1) if "mlp" in kinds else 1
-    return model(
+    architecture = model(
         name,
         config,
         stack(kinds, layer),
         heads,
         widths=(mixer.width, dense),
         everywhere=(*tables, *head(vocab, hidden, tied=False)),
-        renames=(("backbone.", "model."),),
+        renames=(
+            ("backbone.embeddings.", "model.embed_tokens."),
+            ("model.embeddings.", "model.embed_tokens."),
+            ("backbone.", "model."),
+        ),
     )
+    return replace(architecture, needs_experts="moe" in kinds)
 
 
 def _nemotron_kinds(config: Config) -> tuple[str, ...]:
@@ -173,6 +190,8 @@ def _two_layers(name: str, width: int, hidden: int, *, bias: bool) -> tuple[Modu
 
 def _nemotron_moe(config: Config) -> tuple[Module, ...]:
     hidden, count = config.positive("hidden_size"), config.positive("n_routed_experts", default=8)
+    check_groups(config, count)
+    check_activation(config, ("gelu", "relu2", "silu"), "mlp_hidden_act")
     inner, bias = config.positive("moe_latent_size", default=hidden), config.flag("mlp_bias")
     shared = config.count("n_shared_experts", default=1) * config.positive(
         "moe_shared_expert_intermediate_size", default=7688
@@ -202,6 +221,7 @@ def granite_hybrid(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.flag("tie_word_embeddings"),
     )
+    check_activation(config, SILU if config.count("shared_intermediate_size", default=1024) else CONVOLVED)
     heads, mixer = square_heads(config), _granite_mamba(config).mixer("mamba", hidden)
     feed_forward, bias = tuple(_granite_feed_forward(config, hidden)), config.flag("attention_bias")
 
@@ -214,7 +234,9 @@ def granite_hybrid(name: str, config: Config) -> Architecture:
     kinds = _granite_kinds(config)
     widths = (mixer.width if STATE in kinds else 1, config.count("shared_intermediate_size", default=1024), 1)
     tables = (embeddings(vocab, hidden), *norms(hidden, "model.norm"), *head(vocab, hidden, tied=tied))
-    return model(name, config, stack(kinds, layer), heads, widths=widths, everywhere=tables, tied=tied)
+    rotates = config.text("position_embedding_type") == "rope"
+    layers = stack(kinds, layer)
+    return model(name, config, layers, heads, widths=widths, everywhere=tables, tied=tied, rotates=rotates)
 
 
 def _granite_kinds(config: Config) -> tuple[str, ...]:
@@ -276,6 +298,10 @@ def falcon_h1(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.flag("tie_word_embeddings"),
     )
+    check_activation(config, SILU)
+    for key, count in (("mlp_multipliers", 2), ("ssm_multipliers", 5)):
+        if key in config and len(config.items(key)) != count:
+            raise ConfigError(f"`{config.path}{key}` must have {count} numbers, not {len(config.items(key))}")
     heads, width = Heads.read(config), config.positive("intermediate_size")
     inner = config.positive("mamba_d_ssm", default=config.positive("mamba_expand", default=2) * hidden)
     mixer = _mamba2(config, inner, default_state=256, normed=config.flag("mamba_rms_norm")).mixer("mamba", hidden)
@@ -297,6 +323,7 @@ def falcon_h1(name: str, config: Config) -> Architecture:
         first=(embeddings(vocab, hidden),),
         last=(*norms(hidden, "model.final_layernorm"), *head(vocab, hidden, tied=tied)),
         tied=tied,
+        rotates=True,
     )
 
 
@@ -310,6 +337,7 @@ def jamba(name: str, config: Config) -> Architecture:
         config.positive("vocab_size"),
         config.positive("intermediate_size"),
     )
+    check_activation(config, SILU)
     heads, mixer, count = square_heads(config), _jamba_mamba(config, hidden), config.layers()
     common = norms(hidden, "input_layernorm", "pre_ff_layernorm")
 

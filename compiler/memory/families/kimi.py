@@ -19,19 +19,23 @@ from compiler.memory.architecture import (
     Vector,
 )
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import check_activation
 from compiler.memory.families.hybrid import model
 from compiler.memory.families.latent_parts import LatentAttention
 from compiler.memory.families.mixers import KimiDelta, taps
 from compiler.memory.families.parts import Heads, embeddings, gated_mlp, head, norms
+from compiler.memory.families.terms import check_scoring
 
 # Narrower slices of experts are padded (KimiMoE).
 _LEAST_EXPERT_WIDTH = 256
 _ROW_ALIGNMENT = 16
+_LEAST_BOUND = -5  # vllm/models/kimi_k3/nvidia/kda.py:_KDA_GATE_LOGBOUND_MIN
 
 
 def kimi_linear(name: str, config: Config) -> Architecture:
     """KimiLinearForCausalLM, which is the language model of Kimi K3 too."""
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
+    check_activation(config, ("silu", "situ"))
     delta, query = _delta(config), config.positive("num_attention_heads")
     mixer, latent, kinds = delta.mixer("self_attn", hidden), _latent(config), _kinds(config)
     attention, cached = latent.modules(), latent.latent_cache()
@@ -70,8 +74,17 @@ def _kinds(config: Config) -> tuple[bool, ...]:
     return kinds
 
 
+def _is_bound(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and _LEAST_BOUND <= value < 0
+
+
 def _delta(config: Config) -> KimiDelta:
     linear = config.at("linear_attn_config")
+    bound = linear.data.get("gate_lower_bound")
+    if bound is not None and not _is_bound(bound):
+        raise ConfigError(
+            f"`{linear.path}gate_lower_bound` must be from {_LEAST_BOUND} to below 0, not {str(bound)[:40]}"
+        )
     delta = KimiDelta(
         heads=linear.positive("num_heads"),
         head_dim=linear.positive("head_dim"),
@@ -121,6 +134,7 @@ def _feed_forward(config: Config, hidden: int, *, routed: bool) -> tuple[Module,
 
 def _experts(config: Config, hidden: int) -> Iterator[Module]:
     name, count, width = "block_sparse_moe", config.positive("num_experts"), config.positive("moe_intermediate_size")
+    check_scoring(config, "moe_router_activation_func")
     yield Linear(f"{name}.gate", count, hidden, Split.REPLICATED, quantized=False)
     yield Vector(f"{name}.gate.e_score_correction_bias", count, dtype="F32")
     if shared := config.count("num_shared_experts", default=0):

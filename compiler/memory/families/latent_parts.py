@@ -16,6 +16,7 @@ from compiler.memory.architecture import (
 )
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import gated_mlp, norms
+from compiler.memory.families.terms import check_groups, check_present, check_scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,12 @@ def routed_mlp(config: Config, *, float32_router: bool) -> tuple[Module, ...]:
     Args:
         float32_router: as in GLM: the router is kept in float32, and its correction bias is always there.
     """
+    if not float32_router:
+        check_scoring(config)
     hidden, count = config.positive("hidden_size"), config.positive("n_routed_experts")
+    if config.text("model_type") == "deepseek_v2":
+        check_present(config, "n_group", "topk_group")
+    check_groups(config, count)
     width, shared = config.positive("moe_intermediate_size"), config.count("n_shared_experts", default=0)
     biased = float32_router or config.text("topk_method") == "noaux_tc"
     router = "F32" if float32_router else None

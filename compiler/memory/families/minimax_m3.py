@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, KeyCache, Layer, Linear, Module, Split
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import check_activation
 from compiler.memory.families.moe_parts import LAYER_NORMS, Frame, layers_like, routed, router, score_bias
 from compiler.memory.families.parts import attention, gated_mlp, norms
+from compiler.memory.families.terms import check_scoring
 from compiler.memory.families.vision import Renames, around
 from compiler.memory.families.vision_native import minimax_m3_tower
 
@@ -20,7 +22,10 @@ _NAMES: Renames = (
 )
 
 
-def _text(name: str, config: Config) -> Architecture:
+def minimax_m3_text(name: str, config: Config) -> Architecture:
+    """MiniMaxM3SparseForCausalLM."""
+    check_activation(config, ("swigluoai",))
+    check_scoring(config)
     frame, count = Frame.read(config, config.positive("dense_intermediate_size")), config.layers()
     sparse = config.at("sparse_attention_config")
     picks, mixes = _marks(sparse, "sparse_attention_freq", count), _marks(config, "moe_layer_freq", count)
@@ -72,5 +77,5 @@ def _experts(config: Config, hidden: int) -> tuple[Module, ...]:
     )
 
 
-minimax_m3 = around(_text, lambda config: (minimax_m3_tower(config),), _NAMES)
+minimax_m3 = around(minimax_m3_text, lambda config: (minimax_m3_tower(config),), _NAMES)
 """MiniMaxM3SparseForConditionalGeneration."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.memory.architecture import Linear, Module, Split, StateCache, StatePart, Vector
+from compiler.memory.architecture import Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import norms
+from compiler.memory.state_cache import StateCache, StatePart
 from compiler.memory.states import STATE_DTYPES
 
 _FLOAT32 = "F32"
@@ -175,7 +176,8 @@ class DeltaNet:
 
     def _cache(self, dtype: str | None) -> StateCache:
         parts = (
-            StatePart(2 * self.keys + self.values, self.conv - 1),
+            # A rank takes whole key heads (qwen_gdn_linear_attn.py divides their number, not their width).
+            StatePart(self.values, self.conv - 1, 2 * self.keys, self.key_heads),
             StatePart(self.values * self.key_dim, dtype=dtype),
         )
         # FlashInfer's kernel, by qwen_gdn_linear_attn.py:_resolve_gdn_prefill_backend with CUDA 13.

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Cache, HeadCache, LatentCache, Layer, Module
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.latent_parts import (
     LatentAttention,
     indexed_layers,
@@ -19,12 +20,24 @@ from compiler.memory.families.latent_parts import (
 )
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, norms
 from compiler.memory.families.parts import head as output_head
-from compiler.memory.lengths import max_model_len
+from compiler.memory.families.rotary import rotary_tables
+from compiler.memory.lengths import max_model_len, rope_parameters
+from compiler.memory.rope_terms import check_latent_rope
 
 # vllm/transformers_utils/model_arch_config_convertor.py:is_deepseek_mla. The same code caches whole heads for a model
 # of any other type.
 LATENT_TYPES = frozenset(
-    {"deepseek_v2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "glm4_moe_lite", "kimi_k2", "longcat_flash"}
+    {
+        "axk1",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "glm_moe_dsa",
+        "glm4_moe_lite",
+        "kimi_k2",
+        "longcat_flash",
+        "mistral4",
+    }
 )
 
 
@@ -43,11 +56,23 @@ def sparse(name: str, config: Config) -> Architecture:
 
 def glm4_lite(name: str, config: Config) -> Architecture:
     """Glm4MoeLiteForCausalLM: the router is float32."""
-    return decoder(name, config, float32_router=True)
+    return replace(decoder(name, config, float32_router=True), needs_experts=True)
+
+
+def axk1(name: str, config: Config) -> Architecture:
+    """AXK1ForCausalLM: one norm more behind each MLP (axk1.py)."""
+    corrected = Config({"topk_method": "noaux_tc", **config.data}, config.path)
+    whole, hidden = decoder(name, corrected), config.positive("hidden_size")
+    layers = {
+        id(layer): replace(layer, modules=(*layer.modules, *norms(hidden, "post_mlp_layernorm")))
+        for layer in whole.kinds
+    }
+    return replace(whole, layers=tuple(layers[id(layer)] for layer in whole.layers))
 
 
 def minicpm3(name: str, config: Config) -> Architecture:
     """MiniCPM3ForCausalLM: latent projections, but the cache holds whole heads."""
+    check_activation(config, ("silu", "fatrelu"))
     if config.data.get("num_experts"):
         raise ConfigError(f"`{config.path}num_experts`: MiniCPM3 with experts is not accounted for")
     latent, count = _minicpm_attention(config), config.layers()
@@ -89,8 +114,7 @@ def decoder(
     Args:
         float32_router: the routers are kept in float32.
     """
-    if config.text("hidden_act", default="silu") != "silu":
-        raise ConfigError(f"`{config.path}hidden_act` must be silu: vLLM serves no other for this architecture")
+    check_activation(config, SILU)
     count = config.layers()
     kinds = tuple(zip(moe_layers(config, count), indexed_layers(config, count), strict=True))
     built = {kind: _layer(config, moe=kind[0], indexed=kind[1], float32_router=float32_router) for kind in set(kinds)}
@@ -115,6 +139,8 @@ def _attention(config: Config, *, indexed: bool) -> tuple[tuple[Module, ...], tu
     if _is_plain(config):
         heads = _plain_heads(config)
         return attention(heads, config.positive("hidden_size")), (heads.cache(),)
+    for rope in rope_parameters(config):
+        check_latent_rope(rope)
     latent = LatentAttention.read(config)
     if not is_latent(config):
         return latent.modules(fused=False), (latent.head_cache(),)
@@ -163,6 +189,7 @@ def _architecture(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, width),
     )
 
 

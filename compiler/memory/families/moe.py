@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Layer, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import SILU, check_activation
+from compiler.memory.families.decoder import alike
 from compiler.memory.families.moe_parts import (
     LAYER_NORMS,
     Frame,
@@ -24,8 +26,14 @@ from compiler.memory.families.moe_parts import (
     two_kinds,
 )
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.terms import check_groups, check_present, check_scoring, check_value
+from compiler.memory.families.windows import layer_windows
+from compiler.memory.lengths import rope_parameters
+from compiler.memory.rope_terms import check_keys, is_default
 
 _THREE = ("w1", "w3", "w2")
+# gpt_oss.py:OAIAttention takes YaRN for granted, and each of these keys of a config that names any.
+_YARN = ("factor", "beta_fast", "beta_slow")
 
 
 def qwen3_moe(name: str, config: Config) -> Architecture:
@@ -36,7 +44,7 @@ def qwen3_moe(name: str, config: Config) -> Architecture:
         *norms(frame.heads.dim, "self_attn.q_norm", "self_attn.k_norm"),
         *attention(frame.heads, frame.hidden, qkv_bias=bias),
     )
-    return _qwen(name, config, frame, attended, quantized_router=True)
+    return replace(_qwen(name, config, frame, attended, quantized_router=True), needs_experts=True)
 
 
 def qwen2_moe(name: str, config: Config) -> Architecture:
@@ -55,6 +63,8 @@ def _qwen(
     name: str, config: Config, frame: Frame, attended: tuple[Module, ...], *, quantized_router: bool
 ) -> Architecture:
     count, hidden = config.layers(), frame.hidden
+    if "layer_types" in config:
+        config.per_layer("layer_types", count)
     experts = config.count("num_experts", "num_local_experts")
     cache = frame.heads.cache(_qwen_window(config, count))
     mixed = (*frame.norms(*LAYER_NORMS), *attended)
@@ -70,6 +80,7 @@ def _qwen_window(config: Config, count: int) -> int | None:
 
 
 def _dense(config: Config, hidden: int, *, bias: bool = False) -> tuple[Module, ...]:
+    check_activation(config, SILU)
     return gated_mlp(config.positive("intermediate_size"), hidden, bias=bias)
 
 
@@ -77,6 +88,8 @@ def _qwen_experts(config: Config, count: int, *, quantized: bool) -> tuple[Modul
     hidden = config.positive("hidden_size")
     shared = config.count("shared_expert_intermediate_size", default=0)
     gate = (router("mlp.shared_expert_gate", 1, hidden),)
+    if shared:
+        check_activation(config, SILU)
     return (
         router("mlp.gate", count, hidden, quantized=quantized),
         routed(config, count, config.positive("moe_intermediate_size"), needs_rank_each=True),
@@ -92,11 +105,15 @@ def mixtral(name: str, config: Config) -> Architecture:
         *attention(frame.heads, frame.hidden),
         *_block_sparse(config, frame),
     )
-    return _alike(name, config, frame, modules)
+    return replace(_alike(name, config, frame, modules), needs_experts=True)
 
 
 def phimoe(name: str, config: Config) -> Architecture:
     """PhiMoEForCausalLM: layer norms, projections and the output head have biases whatever the config says."""
+    check_value(config, "num_experts_per_tok", (2,))
+    for rope in rope_parameters(config):
+        # transformers' PhimoeConfig.validate_rope.
+        check_keys(rope, () if is_default(rope) else ("short_mscale", "long_mscale"))
     frame = Frame.read(config, config.positive("intermediate_size"), biases=True, on_all_stages=True)
     modules = (
         *frame.norms(*LAYER_NORMS),
@@ -123,6 +140,8 @@ def _alike(name: str, config: Config, frame: Frame, modules: tuple[Module, ...])
 
 def minimax_m2(name: str, config: Config) -> Architecture:
     """MiniMaxM2ForCausalLM: queries and keys are normalised over all heads, and the router is kept in 4 bytes."""
+    check_present(config, "scoring_func", "rotary_dim")
+    check_scoring(config)
     frame = Frame.read(config, config.positive("intermediate_size"))
     heads, count = frame.heads, config.positive("num_local_experts")
     gate = "block_sparse_moe"
@@ -158,12 +177,14 @@ def glm4_moe(name: str, config: Config) -> Architecture:
     routes = _with_shared(config, frame, dtype="F32", corrected=True) if any(sparse) else ()
     mixed, dense = Layer((*attended, *routes), (cache,)), Layer((*attended, *_dense(config, frame.hidden)), (cache,))
     architecture = frame.architecture(name, config, two_kinds(sparse, mixed, dense))
-    return replace(architecture, drafting=drafting_layers(config, mixed))
+    return replace(architecture, drafting=drafting_layers(config, mixed), needs_experts=True)
 
 
 def _with_shared(config: Config, frame: Frame, *, dtype: str | None = None, corrected: bool) -> tuple[Module, ...]:
     """DeepSeek's block: a router, routed experts, and `n_shared_experts` side by side as one dense MLP."""
+    check_activation(config, SILU)
     count, width = config.positive("n_routed_experts"), config.positive("moe_intermediate_size")
+    check_groups(config, count)
     shared = config.count("n_shared_experts", default=0)
     return (
         router("mlp.gate", count, frame.hidden, dtype=dtype),
@@ -177,14 +198,18 @@ def gpt_oss(name: str, config: Config) -> Architecture:
     """GptOssForCausalLM: biases everywhere, sinks, and a window in every other layer whatever `layer_types` says."""
     frame = Frame.read(config, config.positive("intermediate_size"), on_all_stages=True)
     heads, experts = frame.heads, config.positive("num_local_experts", "num_experts")
+    for rope in rope_parameters(config):
+        check_keys(rope, _YARN if rope.data else ())
     modules = (
         *frame.norms(*LAYER_NORMS),
         Vector("self_attn.sinks", heads.query, Split.OUTPUTS),
         *attention(heads, frame.hidden, qkv_bias=True, out_bias=True),
         router("mlp.router", experts, frame.hidden, bias=True),
-        routed(config, experts, frame.width, bias=True),
+        replace(routed(config, experts, frame.width, bias=True), over_world=True),
     )
     window = config.positive("sliding_window", default=128)
+    if "layer_types" in config:
+        config.per_layer("layer_types", config.layers())
     even = tuple(index % 2 == 0 for index in range(config.layers()))
     layers = two_kinds(even, Layer(modules, (heads.cache(window),)), Layer(modules, (heads.cache(),)))
     return replace(frame.architecture(name, config, layers), copies_kv_heads=False)
@@ -207,18 +232,40 @@ def olmoe(name: str, config: Config) -> Architecture:
 
 def granite_moe(name: str, config: Config) -> Architecture:
     """GraniteMoeForCausalLM, and GraniteMoeSharedForCausalLM with a shared expert beside the routed ones."""
-    frame = Frame.read(config, config.positive("intermediate_size"), on_all_stages=True, ties=True)
     if "layer_types" in config or config.data.get("sliding_window"):
         raise ConfigError(f"`{config.path}sliding_window` of a Granite with experts is not something stackc knows")
-    shared, experts = config.count("shared_intermediate_size", default=0), config.positive("num_local_experts")
+    frame = _granite_frame(config)
+    return _alike(name, config, frame, _granite_modules(config, frame))
+
+
+def granite_moe_swa(name: str, config: Config) -> Architecture:
+    """GraniteMoeSWAForCausalLM: windows by `layer_types`, and a sink for each head."""
+    frame, count = _granite_frame(config), config.layers()
+    config.per_layer("layer_types", count)
+    sinks = config.flag("attention_sinks", default=True)
     modules = (
+        *((Vector("self_attn.sinks", frame.heads.query, Split.OUTPUTS),) if sinks else ()),
+        *_granite_modules(config, frame),
+    )
+    layers = alike(modules, frame.heads, layer_windows(config, count))
+    return frame.architecture(name, config, layers)
+
+
+def _granite_frame(config: Config) -> Frame:
+    return Frame.read(config, config.positive("intermediate_size"), on_all_stages=True, ties=True)
+
+
+def _granite_modules(config: Config, frame: Frame) -> tuple[Module, ...]:
+    shared, experts = config.count("shared_intermediate_size", default=0), config.positive("num_local_experts")
+    if shared:
+        check_activation(config, SILU)
+    return (
         *frame.norms(*LAYER_NORMS),
         *attention(frame.heads, frame.hidden),
-        router("block_sparse_moe.gate", experts, frame.hidden),
+        router("block_sparse_moe.router.layer", experts, frame.hidden),
         routed(config, experts, frame.width, "block_sparse_moe.experts", projections=_THREE),
         *(gated_mlp(shared, frame.hidden, name="shared_mlp") if shared else ()),
     )
-    return _alike(name, config, frame, modules)
 
 
 def ernie45_moe(name: str, config: Config) -> Architecture:
@@ -227,6 +274,7 @@ def ernie45_moe(name: str, config: Config) -> Architecture:
     Stages without an output head fail to tie it to their embeddings.
     """
     frame, count = Frame.read(config, config.positive("intermediate_size"), ties=True), config.layers()
+    frame = replace(frame, tied=True)
     bias = config.flag("use_bias")
     sparse = _ernie_layers(config, count)
     attended = (*frame.norms(*LAYER_NORMS), *attention(frame.heads, frame.hidden, qkv_bias=bias))
@@ -252,6 +300,8 @@ def _ernie_layers(config: Config, count: int) -> tuple[bool, ...]:
 def _ernie_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     count, width = config.positive("moe_num_experts"), config.positive("moe_intermediate_size")
     shared = config.count("moe_num_shared_experts", default=0)
+    if shared:
+        check_activation(config, SILU)
     return (
         router("mlp.gate", count, frame.hidden, dtype="F32"),
         score_bias("mlp.moe_statics.e_score_correction_bias", count),

@@ -10,6 +10,7 @@ from typing import Any
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import Heads, dtype_of, embeddings, head, norms
+from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
 
 
@@ -23,6 +24,7 @@ class Frame:
         norm_bias, head_bias: whether its norms and its output head have biases.
         on_all_stages: whether every pipeline stage makes the embeddings, the last norm and the output head.
         ties: whether the engine's class heeds `tie_word_embeddings`.
+        tied: what transformers takes it for where the config does not say.
     """
 
     heads: Heads
@@ -32,6 +34,7 @@ class Frame:
     head_bias: bool = False
     on_all_stages: bool = False
     ties: bool = False
+    tied: bool = False
 
     @classmethod
     def read(
@@ -55,7 +58,7 @@ class Frame:
 
     def architecture(self, name: str, config: Config, layers: tuple[Layer, ...]) -> Architecture:
         """The whole model."""
-        vocab, tied = config.positive("vocab_size"), self.ties and config.flag("tie_word_embeddings")
+        vocab, tied = config.positive("vocab_size"), self.ties and config.flag("tie_word_embeddings", default=self.tied)
         head_bias = (Vector("lm_head.bias", vocab, Split.OUTPUTS),) if self.head_bias and not tied else ()
         first: tuple[Module, ...] = (embeddings(vocab, self.hidden),)
         last = (*self.norms("model.norm"), *head(vocab, self.hidden, tied=tied), *head_bias)
@@ -74,6 +77,7 @@ class Frame:
             tie_word_embeddings=tied,
             max_model_len=max_model_len(config),
             checkpoint_dtype=dtype_of(config),
+            rotary=rotary_tables(name, config, layers, self.heads.dim),
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError, head_dim_of
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.moe import heads_of
 from compiler.memory.families.moe_parts import (
     LAYER_NORMS,
@@ -20,7 +21,10 @@ from compiler.memory.families.moe_parts import (
     score_bias,
 )
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.terms import check_scoring, check_value
 from compiler.memory.families.windows import layer_windows
+from compiler.memory.lengths import rope_parameters
+from compiler.memory.rope_terms import check_keys, type_of
 
 _SLIDING = "sliding_attention"
 _NOPE_INTERVAL = 4  # transformers' Llama4TextConfig
@@ -67,6 +71,7 @@ def mimo_v2(name: str, config: Config) -> Architecture:
     count = config.layers()
     if config.text("attention_projection_layout") == "fused_qkv":
         raise ConfigError(f"`{config.path}attention_projection_layout` fused_qkv is not something stackc knows")
+    check_activation(config, SILU)
     full = heads_of(config, "num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim")
     slid = heads_of(config, "swa_num_attention_heads", "swa_num_key_value_heads", "swa_head_dim", "swa_v_head_dim")
     frame = Frame.read(config, config.positive("intermediate_size"), full)
@@ -76,7 +81,7 @@ def mimo_v2(name: str, config: Config) -> Architecture:
     def build(kind: tuple[bool, bool]) -> Layer:
         slides, mixes = kind
         heads = slid if slides else full
-        window = config.positive("sliding_window_size", "sliding_window") if slides else None
+        window = config.positive("sliding_window_size") if slides else None
         dense = gated_mlp(frame.width, frame.hidden)
         modules = (
             *frame.norms(*LAYER_NORMS),
@@ -117,6 +122,10 @@ def _mimo_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
 
 def laguna(name: str, config: Config) -> Architecture:
     """LagunaForCausalLM: numbers of heads differ by layer, and a gate scales what attention returns."""
+    check_activation(config, SILU)
+    for rope in rope_parameters(config):
+        check_keys(rope, ("original_max_position_embeddings",) if type_of(rope) == "yarn" else ())
+    check_value(config, "moe_apply_router_weight_on_input", (False,))
     count, usual = config.layers(), Heads.read(config)
     heads = _laguna_heads(config, count, usual)
     widest = max(heads, key=lambda each: each.query)
@@ -196,6 +205,10 @@ def step3p5(name: str, config: Config) -> Architecture:
     count, hidden = config.layers(), config.positive("hidden_size")
     if config.flag("is_heterogeneous"):
         raise ConfigError(f"`{config.path}is_heterogeneous` is not something stackc knows")
+    check_value(config, "att_impl_type", ("GQA",))
+    shares = {str(share)[:40] for share in config.items("partial_rotary_factors")[:count] if share not in (0.5, 1)}
+    if shares:
+        raise ConfigError(f"`{config.path}partial_rotary_factors` must be 0.5 or 1, not {min(shares)}")
     full, slid = _step_heads(config, hidden)
     frame = Frame.read(config, config.positive("intermediate_size"), max(full, slid, key=lambda each: each.query))
     slides, sparse = _step_slides(config, count), _step_sparse(config, count)
@@ -207,7 +220,8 @@ def step3p5(name: str, config: Config) -> Architecture:
         mlp = _step_experts(config, frame) if mixes else gated_mlp(frame.width, hidden)
         return Layer((*_step_attention(config, frame, heads), *mlp), (heads.cache(window if is_slid else None),))
 
-    return frame.architecture(name, config, layers_like(count, lambda i: (slides[i], sparse[i]), build))
+    architecture = frame.architecture(name, config, layers_like(count, lambda i: (slides[i], sparse[i]), build))
+    return replace(architecture, needs_experts=True)
 
 
 def _step_heads(config: Config, hidden: int) -> tuple[Heads, Heads]:
@@ -259,8 +273,19 @@ def _step_attention(config: Config, frame: Frame, heads: Heads) -> tuple[Module,
     )
 
 
+def _check_step_router(config: Config) -> None:
+    """What step3p5.py:FusedMoEBlock asserts."""
+    check_scoring(config, "moe_router_activation")
+    check_value(config, "use_moe_router_bias", (True,))
+    check_value(config, "need_fp32_gate", (True,))
+    limits = {str(limit)[:40] for limit in config.items("swiglu_limits") if limit not in (None, 0, 7)}
+    if limits:
+        raise ConfigError(f"`{config.path}swiglu_limits` must be 7 or none in layers with experts, not {min(limits)}")
+
+
 def _step_experts(config: Config, frame: Frame) -> tuple[Module, ...]:
     count = config.positive("moe_num_experts")
+    _check_step_router(config)
     return (
         router("moe.gate", count, frame.hidden, dtype="F32"),
         score_bias("moe.router_bias", count),

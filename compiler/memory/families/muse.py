@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compiler.memory.architecture import Architecture, Linear, Split
 from compiler.memory.config import Config
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.decoder import Frame, Sizes, alike, assemble
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
 from compiler.memory.families.windows import layer_windows
@@ -18,7 +19,10 @@ _NORMS = (
 
 def text(name: str, config: Config) -> Architecture:
     """MuseGlimmerForCausalLM: the attention's output is gated by a projection as wide as the queries."""
+    check_activation(config, SILU, "hidden_activation")
     heads, sizes = Heads.read(config), Sizes.read(config)
+    if "layer_rope_theta" in config:
+        config.per_layer("layer_rope_theta", config.layers())
     modules = (
         *norms(sizes.hidden, *_NORMS),
         *attention(heads, sizes.hidden),

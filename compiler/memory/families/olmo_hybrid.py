@@ -6,11 +6,14 @@ state from the midst of a prefill.
 
 from __future__ import annotations
 
-from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, StateCache, StatePart, Vector
+from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.hybrid import ATTENTION, STATE, kinds_of, model, square_heads, stack
 from compiler.memory.families.mixers import DeltaNet, Mixer, convolution, taps
 from compiler.memory.families.parts import attention, embeddings, gated_mlp, head, norms
+from compiler.memory.families.terms import check_value
+from compiler.memory.lengths import rope_parameters
+from compiler.memory.state_cache import StateCache, StatePart
 
 _INTERVAL = 4
 
@@ -20,6 +23,7 @@ def olmo_hybrid(name: str, config: Config) -> Architecture:
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
     width, tied = config.positive("intermediate_size"), config.flag("tie_word_embeddings")
     heads, mixer = square_heads(config), _mixer(_net(config, hidden), hidden)
+    check_value(config, "linear_use_gate", (True,))
     mlp = gated_mlp(width, hidden)
     attending = (
         *attention(heads, hidden),
@@ -42,7 +46,13 @@ def olmo_hybrid(name: str, config: Config) -> Architecture:
         widths=(mixer.width, width),
         everywhere=(embeddings(vocab, hidden), *norms(hidden, "model.norm"), *head(vocab, hidden, tied=tied)),
         tied=tied,
+        rotates=_rotates(config),
     )
+
+
+def _rotates(config: Config) -> bool:
+    """Whether there is a base to rotate by (olmo_hybrid.py:OlmoHybridAttention)."""
+    return any(rope.data.get("rope_theta") is not None for rope in (config, *rope_parameters(config)))
 
 
 def _kinds(config: Config) -> tuple[str, ...]:
@@ -79,5 +89,6 @@ def _mixer(net: DeltaNet, hidden: int) -> Mixer:
         Vector("linear_attn.o_norm.weight", net.value_dim),
         Linear("linear_attn.o_proj", hidden, net.values, Split.INPUTS),
     )
-    parts = (StatePart(2 * net.keys + net.values, net.conv - 1), StatePart(net.values * net.key_dim))
+    conv = StatePart(net.values, net.conv - 1, 2 * net.keys, net.key_heads)
+    parts = (conv, StatePart(net.values * net.key_dim))
     return Mixer(modules, StateCache("gdn_attention", parts), net.keys + net.values)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from compiler.memory.architecture import Architecture, Layer, Module
 from compiler.memory.config import Config, ConfigError, head_dim_of
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.decoder import Sizes, assemble
 from compiler.memory.families.dense import biases
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
@@ -27,6 +28,8 @@ def decilm(name: str, config: Config) -> Architecture:
         path = f"{config.path}block_configs[{index}]"
         if not isinstance(block, Mapping):
             raise ConfigError(f"`{path}` must be a map, not {str(block)[:40]}")
+        ffn = Config(block, f"{path}.").at("ffn")
+        check_activation(ffn if "hidden_act" in ffn else config, SILU)
         sizes = _kv_heads(config, Config(block, f"{path}.")), _width(Config(block, f"{path}."), hidden)
         if sizes not in built:
             built[sizes] = _layer(config, *sizes)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from compiler.catalog.architectures import converted_base, load_registry
 from compiler.memory.architecture import Architecture, Linear, Module, Split, Table, Vector
-from compiler.memory.config import Config, UnsupportedArchitectureError
+from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.memory.families.encoder import classifier, labels
+from compiler.memory.families.terms import check_value
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -43,15 +44,39 @@ _OTHER_ANSWERS = (
     "BertForMaskedLM", "BertSpladeSparseEmbeddingModel", "ForRanking", "ForRetrieval", "ForJointSchema",
 )  # fmt: skip
 _DENSE_DTYPE = "F32"
+_TWO_WAYS = 2
 # Models whose classes look at `is_causal` (vllm/model_executor/models/{apertus,llama,qwen2,qwen3}.py).
 _HEEDS_IS_CAUSAL = {
-    f"{stem}{ending}" for stem in ("Apertus", "Llama", "Qwen2", "Qwen3") for ending in ("ForCausalLM", "Model")
+    f"{stem}{ending}"
+    for stem in ("Apertus", "Llama", "Qwen2", "Qwen3")
+    for ending in ("ForCausalLM", "Model", "ForSequenceClassification")
 }
 
 
 def gives_embeddings(name: str) -> bool:
     """Whether vLLM answers /v1/embeddings with a model of this architecture, converted where it generates text."""
     return name == "RobertaForMaskedLM" or not (name.endswith(_OTHER_ANSWERS) or "ColBERT" in name or "ColQwen" in name)
+
+
+def gives_labels(name: str) -> bool:
+    """Whether vLLM answers /classify with a model of this architecture: labels of whole texts, not of each token."""
+    return name.endswith(("ForSequenceClassification", "ClassificationModel")) and "ForTokenClassification" not in name
+
+
+def as_scoring(architecture: Architecture, config: Config) -> Architecture:
+    """A generating model with `--convert classify`, whose score is made of rows of its output head while it loads.
+
+    One score (adapters.py:as_seq_cls_model and its SEQ_CLS_LOAD_METHODS); no quantizer touches it.
+    """
+    if not architecture.pooling:
+        score = Vector("score.weight", architecture.hidden_size, dtype=_DENSE_DTYPE, stored=False)
+        architecture = dataclasses.replace(
+            architecture,
+            last=headless(architecture.last),
+            everywhere=(*headless(architecture.everywhere), score),
+            pooling=True,
+        )
+    return architecture if config.flag("is_causal", default=True) else _in_both_directions(architecture)
 
 
 def as_embedding(architecture: Architecture, config: Config, dense: Sequence[tuple[int, int, bool]]) -> Architecture:
@@ -90,12 +115,42 @@ def embedding_dimension(architecture: Architecture, config: Config, dense: Seque
     return dense[-1][1] if dense else architecture.hidden_size
 
 
+def _check_method(config: Config) -> None:
+    """How a score is made of the output head's rows, where config.json says so (adapters.py, models/config.py)."""
+    tokens = config.items("classifier_from_token")
+    if config.flag("is_original_qwen3_reranker") and len(tokens) != _TWO_WAYS:
+        raise ConfigError(f"`{config.path}classifier_from_token` must name two tokens, not {len(tokens)}")
+    if config.data.get("method") is None:
+        return
+    check_value(config, "method", ("from_2_way_softmax", "no_post_processing"))
+    if not tokens or (config.text("method") == "from_2_way_softmax" and len(tokens) != _TWO_WAYS):
+        wanted = "two tokens" if tokens else "the tokens of its scores"
+        raise ConfigError(f"`{config.path}classifier_from_token` must name {wanted}, which `method` needs")
+
+
+def label_count(config: Config) -> int:
+    """Labels of a text, by the words that config.json makes them of, or by their names."""
+    tokens, method = config.items("classifier_from_token"), config.data.get("method")
+    if method is None and not config.flag("is_original_qwen3_reranker"):
+        return labels(config)
+    return len(tokens) if method == "no_post_processing" else 1
+
+
+def _score(decoder: Architecture, config: Config) -> Module:
+    """The head; no quantizer touches it, and no checkpoint holds it, where rows of the output head become it."""
+    _check_method(config)
+    count, hidden = label_count(config), decoder.hidden_size
+    if config.data.get("method") is not None or config.flag("is_original_qwen3_reranker"):
+        return Vector("score.weight", count * hidden, dtype=_DENSE_DTYPE, stored=False)
+    return Linear("score", count, hidden, Split.REPLICATED, dtype=_DENSE_DTYPE)
+
+
 def _pooling(decoder: Architecture, config: Config, *, scored: bool) -> Architecture:
-    score = (Linear("score", labels(config), decoder.hidden_size, Split.REPLICATED, dtype="F32"),)
+    score = (_score(decoder, config),) if scored else ()
     return dataclasses.replace(
         decoder,
-        last=_headless(decoder.last),
-        everywhere=(*_headless(decoder.everywhere), *(score if scored else ())),
+        last=headless(decoder.last),
+        everywhere=(*headless(decoder.everywhere), *score),
         pooling=True,
     )
 
@@ -108,7 +163,7 @@ def _own_score(decoder: Architecture, config: Config, *, bias: bool = False) -> 
 
 def _gpt2(decoder: Architecture, config: Config) -> Architecture:
     """gpt2.py:GPT2ForSequenceClassification: the bare decoder."""
-    return _own_score(dataclasses.replace(decoder, last=_headless(decoder.last)), config)
+    return _own_score(dataclasses.replace(decoder, last=headless(decoder.last)), config)
 
 
 def _jamba(decoder: Architecture, config: Config) -> Architecture:
@@ -122,6 +177,6 @@ _OWN_CLASSES: Mapping[str, Callable[[Architecture, Config], Architecture]] = {
 }
 
 
-def _headless(modules: tuple[Module, ...]) -> tuple[Module, ...]:
-    """Without the output head: the only table that quantizers may touch."""
+def headless(modules: tuple[Module, ...]) -> tuple[Module, ...]:
+    """Modules without the output head: the only table that quantizers may touch."""
     return tuple(module for module in modules if not (isinstance(module, Table) and module.quantized))

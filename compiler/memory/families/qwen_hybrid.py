@@ -6,12 +6,16 @@ vllm/model_executor/models/{qwen3_next,qwen3_5}.py of 0.33.0. The embeddings are
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.mixers import DeltaNet, state_dtype
 from compiler.memory.families.parts import Heads, attention, dtype_of, embeddings, gated_mlp, head, norms
+from compiler.memory.families.rotary import rotary_tables
+from compiler.memory.families.terms import check_value
 from compiler.memory.lengths import max_model_len
 
 _ATTENTION, _LINEAR = "full_attention", "linear_attention"
@@ -30,7 +34,7 @@ def qwen3_next(name: str, config: Config) -> Architecture:
     sparse = tuple(experts > 0 and index not in plain and (index + 1) % step == 0 for index in range(config.layers()))
     vocab, hidden = config.positive("vocab_size"), config.positive("hidden_size")
     layers = _layers(config, _fused_inputs, None, sparse)
-    return _architecture(
+    architecture = _architecture(
         name,
         config,
         layers,
@@ -38,6 +42,7 @@ def qwen3_next(name: str, config: Config) -> Architecture:
         last=norms(hidden, "model.norm"),
         tied=False,
     )
+    return replace(architecture, needs_experts=True)
 
 
 def qwen3_5(name: str, config: Config) -> Architecture:
@@ -73,6 +78,8 @@ def _architecture(
     last: tuple[Module, ...],
     tied: bool,
 ) -> Architecture:
+    check_activation(config, SILU)
+    check_value(config, "output_gate_type", ("silu", "swish", "sigmoid"))
     heads, net = Heads.read(config), DeltaNet.read(config)
     widths = ("intermediate_size", "shared_expert_intermediate_size")
     return Architecture(
@@ -90,6 +97,7 @@ def _architecture(
         tie_word_embeddings=tied,
         max_model_len=max_model_len(config),
         checkpoint_dtype=dtype_of(config),
+        rotary=rotary_tables(name, config, layers, heads.dim),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from compiler.memory.architecture import Architecture, Experts, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import CONVOLVED, check_activation
 from compiler.memory.families.hybrid import ATTENTION, STATE, kinds_of, model, rank_of, unscaled
 from compiler.memory.families.mixers import Mamba2, Mixer, mamba1, short_conv, taps
 from compiler.memory.families.parts import Heads, attention, embeddings, head, norms
@@ -52,6 +53,7 @@ def mamba2(name: str, config: Config) -> Architecture:
 
 
 def _states_only(name: str, config: Config, mixer: Mixer, *, tied: bool, pipelined: bool = True) -> Architecture:
+    check_activation(config, CONVOLVED)
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
     layer = Layer((*mixer.modules, *norms(hidden, "norm")), (mixer.cache,))
     tables = (embeddings(vocab, hidden, "backbone.embeddings"), *norms(hidden, "backbone.norm_f"))
@@ -73,6 +75,7 @@ def zamba2(name: str, config: Config) -> Architecture:
 
     A shared block's weights are in memory once; each layer that uses it has a cache and adapters of its own.
     """
+    check_activation(config, ("gelu",))
     hidden, vocab = config.positive("hidden_size"), config.positive("vocab_size")
     heads, mixer = _zamba_heads(config, hidden), _zamba_mamba(config, hidden)
     blocks = config.positive("num_mem_blocks", default=1)
@@ -96,6 +99,7 @@ def zamba2(name: str, config: Config) -> Architecture:
         last=norms(hidden, "model.final_layernorm"),
         tied=True,
         pipelined=False,
+        rotates=config.flag("use_mem_rope"),
     )
 
 
@@ -191,7 +195,7 @@ def lfm2_moe(name: str, config: Config) -> Architecture:
     layers = tuple(
         (kind, _lfm2_mlp(width, hidden) if index < dense else experts) for index, kind in enumerate(_lfm2_kinds(config))
     )
-    return _lfm2(name, config, layers, width)
+    return dataclasses.replace(_lfm2(name, config, layers, width), needs_experts=True)
 
 
 def _lfm2(name: str, config: Config, layers: tuple[tuple[str, tuple[Module, ...]], ...], width: int) -> Architecture:
@@ -223,6 +227,7 @@ def _lfm2(name: str, config: Config, layers: tuple[tuple[str, tuple[Module, ...]
         last=norms(hidden, "model.embedding_norm"),
         everywhere=(embeddings(vocab, hidden),),
         tied=True,
+        rotates=True,
     )
 
 

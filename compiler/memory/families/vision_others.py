@@ -10,8 +10,11 @@ from collections.abc import Iterable
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.parts import norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision_parts import (
+    ALL_FRAMES,
     below,
     blocks,
     convolution,
@@ -21,6 +24,7 @@ from compiler.memory.families.vision_parts import (
     layer_norms,
     replicated,
     separate_qkv,
+    shuffle_of,
     stored_qkv,
     two_layers,
     unquantized,
@@ -35,6 +39,9 @@ def llama4_tower(config: Config) -> Encoder:
     width, mlp = vision.positive("hidden_size", default=768), vision.positive("intermediate_size", default=5632)
     inner, output = (vision.positive(f"projector_{end}_dim", default=4096) for end in ("input", "output"))
     bias, patches = vision.flag("multi_modal_projector_bias"), grid_of(vision, 448, 14) ** 2
+    image, patch = vision.positive("image_size", default=448), vision.positive("patch_size", default=14)
+    if image % patch:
+        raise ConfigError(f"`{vision.path}image_size` {image} is not a multiple of patch_size {patch}")
     modules = (
         Vector("vision_model.class_embedding", width),
         Vector("vision_model.positional_embedding_vlm", (patches + 1) * width),
@@ -76,6 +83,7 @@ def _llama4_block(width: int, mlp: int) -> tuple[Module, ...]:
 def internvl_tower(config: Config) -> Encoder:
     """InternViT and two layers: attention stays whole where ranks do not divide its heads, MLPs do not."""
     vision, hidden = config.at("vision_config"), config.at("llm_config").positive("hidden_size")
+    check_activation(vision, PLAIN)
     width, mlp = vision.positive("hidden_size"), vision.positive("intermediate_size")
     heads, count = heads_of(vision, "num_attention_heads", width, 25), vision.layers()
     layer = config.data.get("select_layer", -1)
@@ -83,7 +91,7 @@ def internvl_tower(config: Config) -> Encoder:
         raise ConfigError(f"`{config.path}select_layer` must be a layer of the tower, not {str(layer)[:40]}")
     image = config.positive("force_image_size", default=vision.positive("image_size", default=224))
     grid = grid_of(vision, 224, 14)
-    shuffle = _shuffle(config)
+    shuffle = shuffle_of(config)
     modules = (
         Vector("vision_model.embeddings.class_embedding", width),
         *convolution(
@@ -97,9 +105,8 @@ def internvl_tower(config: Config) -> Encoder:
         *layer_norms(width * shuffle**2, "mlp1.0"),
         *unquantized(replicated(two_layers("mlp1.1", "mlp1.3", width * shuffle**2, hidden, hidden))),
     )
-    tiles = config.positive("max_dynamic_patch", default=12) + config.flag("use_thumbnail", default=True)
-    tokens = max(1, tiles * (image // vision.positive("patch_size", default=14)) ** 2 // shuffle**2)
-    item = ItemSize((tokens, tokens), shuffle**2, "max_dynamic_patch tiles of force_image_size")
+    tokens = max(1, (image // vision.positive("patch_size", default=14)) ** 2 // shuffle**2)
+    item = ItemSize((tokens, tokens), shuffle**2, "frames of one tile, as max_model_len allows", groups=ALL_FRAMES)
     return Encoder(modules, ("image", "video"), None, width, mlp, hidden, item)
 
 
@@ -120,13 +127,6 @@ def _internvl_block(vision: Config, width: int, mlp: int, heads: int) -> Iterabl
     )
 
 
-def _shuffle(config: Config) -> int:
-    ratio = config.data.get("downsample_ratio", 0.5)
-    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 1 / 64 <= ratio <= 1:
-        raise ConfigError(f"`{config.path}downsample_ratio` must be a share up to 1, not {str(ratio)[:40]}")
-    return int(1 / ratio)
-
-
 _CLIP_LARGE = Config(
     {
         "hidden_size": 1024,
@@ -143,6 +143,7 @@ def phi3_vision_tower(config: Config) -> Encoder:
     """CLIP ViT-L/14 at 336 pixels, whatever the config says, beside a second table of the vocabulary."""
     hidden, image = config.positive("hidden_size"), config.at("img_processor")
     layer, width = image.data.get("layer_idx", -2), 4 * image.positive("image_dim_out")
+    _check_phi3_crops(config.at("embd_layer"))
     if not isinstance(layer, int) or isinstance(layer, bool) or not -_CLIP_LAYERS <= layer < _CLIP_LAYERS:
         raise ConfigError(f"`{image.path}layer_idx` must be a layer of the tower, not {str(layer)[:40]}")
     built = layer % _CLIP_LAYERS + 1
@@ -158,6 +159,13 @@ def phi3_vision_tower(config: Config) -> Encoder:
     # An image of 16 crops in a row, by the published processor; 4 by transformers' default.
     item = ItemSize((_phi3_tokens(4), _phi3_tokens(16)), 4, "num_crops, 4 to 16")
     return Encoder(modules, ("image",), 16, 1024, 4096, hidden, item)
+
+
+def _check_phi3_crops(layer: Config) -> None:
+    """phi3v.py:Phi3HDImageEmbedding."""
+    check_value(layer, "use_hd_transform", (True,), default=False)
+    check_value(layer, "with_learnable_separator", (True,), default=False)
+    check_value(layer, "hd_transform_order", ("sub_glb",), default="glb_sub")
 
 
 _CLIP_LAYERS = 24

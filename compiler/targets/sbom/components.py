@@ -11,7 +11,13 @@ from compiler.catalog.packages import Package
 from compiler.plan.ir import Image, ModelFile, Plan, ServedModel
 from compiler.targets.requirements import requirement_files
 
-_TASKS = {"chat": "text-generation", "completion": "text-generation", "embed": "feature-extraction"}
+_TASKS = {
+    "chat": "text-generation",
+    "completion": "text-generation",
+    "embed": "feature-extraction",
+    "score": "text-ranking",
+    "classify": "text-classification",
+}
 _DOCKER_HUB = "docker.io"
 
 

@@ -11,7 +11,7 @@ import math
 import os
 from typing import Any
 
-from _probes import EXIT_FAILED, PROMPT, Target, ask, expect, json_of, probe_request, reply_of
+from _probes import EXIT_FAILED, POOLED, PROMPT, Target, ask, expect, json_of, probe_request, reply_of
 from _server import Event, ServerError
 from _stack import JsonObject, Skipped, StackError
 
@@ -51,8 +51,8 @@ ANSWER: JsonObject = {
 
 
 def _needs_text(target: Target) -> None:
-    if target.task == "embed":
-        raise Skipped("the service gives embeddings, no text")
+    if not target.generates:
+        raise Skipped(f"the task is {target.task}, which gives no text")
 
 
 def _needs_feature(target: Target, feature: str) -> None:
@@ -289,8 +289,8 @@ def _object_mismatch(value: JsonObject, schema: JsonObject, path: str) -> str | 
 def check_overlong(target: Target) -> str:
     """A request beyond the context is refused, and the server lives on."""
     tokens = [1] * (target.service["max_model_len"] + 1)
-    path, key = ("/v1/embeddings", "input") if target.task == "embed" else ("/v1/completions", "prompt")
-    body: JsonObject = {"model": target.name} | ({} if target.task == "embed" else {"max_tokens": 1})
+    path, key = ("/v1/completions", "prompt") if target.generates else (POOLED[target.task], "input")
+    body: JsonObject = {"model": target.name} | ({"max_tokens": 1} if target.generates else {})
     status = reply_of(target.server, "POST", path, {**body, key: tokens}).status
     expect(400 <= status < 500, f"HTTP {status} for {len(tokens)} tokens, 4xx expected")
     ask(target, "POST", path, {**body, key: [1]})

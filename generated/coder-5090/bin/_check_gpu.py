@@ -14,6 +14,7 @@ from _gpu import (
     Gpu,
     find_gpu,
     holders_of,
+    is_windows_beneath,
     list_slices,
     main_memory,
     query_gpus,
@@ -27,6 +28,8 @@ GIB = 2**30
 # next larger size has at least 17 % more.
 LARGEST_SURPLUS = 1.13
 # Words in a card's name that make another card of it.
+# What a CUDA context was seen to take more under WSL2: 1.05 to 1.54 GiB, in four start-up logs of vLLM.
+WINDOWS_CONTEXT = 154 * GIB // 100
 VARIANTS = {"ti", "super", "d", "laptop", "mobile", "sff", "pro", "ada", "blackwell", "nvl"}
 DECLARED = "declared in the spec"
 
@@ -136,16 +139,21 @@ def check_slice_number(node: JsonObject, device: JsonObject) -> Sides:
 def check_gpu_memory(node: JsonObject, device: JsonObject, services: list[JsonObject]) -> Sides:
     """As much is free as the chosen servers are expected to take."""
     gpu = find_gpu(query_gpus(), node, device["index"])
-    need = needed_bytes(device, services)
+    windows = WINDOWS_CONTEXT * len(_served(device, services)) if is_windows_beneath() else 0
+    need = needed_bytes(device, services) + windows
     sides = Sides(f"needs {gib(need)} of {gib(device['total_bytes'])}", f"{gib(gpu.free)} of {gib(gpu.total)} are free")
     if gpu.page_cache:
         found = f"{gib(gpu.free)} of {gib(gpu.total)} are available, {gib(gpu.page_cache)} of them as page cache"
         sides = sides._replace(found=found)
     if gpu.free < need:
-        raise StackError(EXIT_MEMORY, sides._replace(note=_who_holds(gpu)))
+        raise StackError(EXIT_MEMORY, sides._replace(note=_WINDOWS if windows else _who_holds(gpu)))
     return sides._replace(note=_DROP) if gpu.free - gpu.page_cache < need else sides
 
 
+_WINDOWS = (
+    f"under WSL2 a server takes up to {WINDOWS_CONTEXT / GIB:.2f} GiB more than on Linux itself: give the node that "
+    "much `reserve` for each server in the spec, and compile again"
+)
 # Seen on GB10: its driver fails, or the machine hangs, while the kernel still keeps files that nobody needs.
 _DROP = (
     "drop the page cache first, for the GPU's driver may not get it: `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches`"
@@ -183,12 +191,17 @@ def needed_bytes(device: JsonObject, services: list[JsonObject]) -> int:
     """
     utilization = {service["name"]: service["gpu_memory_utilization"] for service in services}
     need = 0
-    for server in device["servers"]:
-        if server["service"] in utilization:
-            asked = math.ceil(device["total_bytes"] * utilization[server["service"]])
-            outside = sum(row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "outside")
-            need += max(server["budget_bytes"]["expected"], asked) + outside
+    for server in _served(device, services):
+        asked = math.ceil(device["total_bytes"] * utilization[server["service"]])
+        outside = sum(row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "outside")
+        need += max(server["budget_bytes"]["expected"], asked) + outside
     return need
+
+
+def _served(device: JsonObject, services: list[JsonObject]) -> list[JsonObject]:
+    """The device's servers that are among the chosen services."""
+    names = {service["name"] for service in services}
+    return [server for server in device["servers"] if server["service"] in names]
 
 
 def gib(size: int) -> str:

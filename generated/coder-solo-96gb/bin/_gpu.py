@@ -76,6 +76,14 @@ def main_memory() -> tuple[int, int, int]:
     return total, available, max(0, available - free)
 
 
+def is_windows_beneath() -> bool:
+    """Whether this is Linux within Windows (WSL2), whose driver is that of Windows."""
+    try:
+        return "microsoft" in Path("/proc/sys/kernel/osrelease").read_text(encoding="utf-8").lower()
+    except OSError:
+        return False
+
+
 def find_gpu(gpus: list[Gpu], node: JsonObject, device: int) -> Gpu:
     """The GPU that the plan means: by UUID where it names them, else by index."""
     uuids = node["uuids"]

@@ -18,6 +18,8 @@ PROMPT = "Name three colours of the rainbow."
 GENERATED = "vllm:generation_tokens_total"
 READ = "vllm:prompt_tokens_total"
 RUNNING = "vllm:num_requests_running"
+# Where a text alone is read, by task: a server for scores labels it too.
+POOLED = {"embed": "/v1/embeddings", "score": "/classify", "classify": "/classify"}
 CACHE = "vllm:cache_config_info"
 # vLLM answers 503 only once its engine is dead, and it does not come back. Three in a row leave no doubt.
 DEAD_ANSWERS = 3
@@ -47,9 +49,14 @@ class Target(NamedTuple):
 
     @property
     def task(self) -> str:
-        """`chat`, `completion` or `embed`."""
+        """`chat`, `completion`, `embed`, `score` or `classify`."""
         task: str = self.service["task"]
         return task
+
+    @property
+    def generates(self) -> bool:
+        """Whether its answers are text, token by token."""
+        return self.task in ("chat", "completion")
 
 
 def skip(reason: str) -> NoReturn:
@@ -178,8 +185,10 @@ def check_context(target: Target) -> str:
 
 def probe_request(target: Target) -> tuple[str, JsonObject]:
     """A short request of the kind that the service is for: the path and the body."""
-    if target.task == "embed":
-        return "/v1/embeddings", {"model": target.name, "input": PROMPT}
+    if target.task == "score":
+        return "/v1/rerank", {"model": target.name, "query": PROMPT, "documents": [PROMPT]}
+    if not target.generates:
+        return POOLED[target.task], {"model": target.name, "input": PROMPT}
     if target.task == "chat":
         messages = [{"role": "user", "content": PROMPT}]
         return "/v1/chat/completions", {"model": target.name, "messages": messages, **SAMPLING}
@@ -190,7 +199,7 @@ def check_metrics(target: Target) -> str:
     """The metrics that dashboards need are there, and a request counts."""
     before = _metrics(target)
     expect(bool(_samples(before, RUNNING)), f"/metrics lacks {RUNNING}")
-    counter = READ if target.task == "embed" else GENERATED
+    counter = GENERATED if target.generates else READ
     ask(target, "POST", *probe_request(target))
     for _ in range(10):
         grown = _total(_metrics(target), counter) - _total(before, counter)

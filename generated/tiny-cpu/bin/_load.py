@@ -53,8 +53,8 @@ def check_budget(target: Target, budget: Budget) -> str:
     """Requests at the planned concurrency keep the budget."""
     if budget.requests == 0:
         raise Skipped("no requests were asked for")
-    if target.task == "embed":
-        raise Skipped("the service gives embeddings, which come whole: there is no first token")
+    if not target.generates:
+        raise Skipped("the service gives no text: its answers come whole, there is no first token")
     _measure(target)
     at_once = min(target.service["concurrency"], MOST_AT_ONCE, budget.requests)
     start = time.monotonic()

@@ -69,18 +69,21 @@ _GENERATING = (
     Metric("output_throughput", "output tokens/s", more_is_better=True),
     *(metric for name, _ in _LATENCIES for metric in _BY_LATENCY[name]),
 )
-_EMBEDDING = (Metric("total_token_throughput", "input tokens/s", more_is_better=True), *_BY_LATENCY["e2el"])
-# Backend and path by task.
+_POOLING = (Metric("total_token_throughput", "input tokens/s", more_is_better=True), *_BY_LATENCY["e2el"])
+# Backend, path and dataset by task (vllm/benchmarks/lib/endpoint_request_func.py of 0.33.0). For labels there is no
+# backend: `/pooling` asks the same of the same server.
 _BACKENDS = {
-    "chat": ("openai-chat", "/v1/chat/completions"),
-    "completion": ("openai", "/v1/completions"),
-    "embed": ("openai-embeddings", "/v1/embeddings"),
+    "chat": ("openai-chat", "/v1/chat/completions", "random"),
+    "completion": ("openai", "/v1/completions", "random"),
+    "embed": ("openai-embeddings", "/v1/embeddings", "random"),
+    "score": ("vllm-rerank", "/v1/rerank", "random-rerank"),
+    "classify": ("vllm-pooling", "/pooling", "random"),
 }
 
 
 def metrics_of(service: JsonObject) -> tuple[Metric, ...]:
     """The figures that count for a service."""
-    return _GENERATING if _generates(service) else _EMBEDDING
+    return _GENERATING if _generates(service) else _POOLING
 
 
 def _generates(service: JsonObject) -> bool:
@@ -107,10 +110,10 @@ def plan_load(services: list[JsonObject], asked: dict[str, int | None]) -> Load:
 
 def bench_command(vllm: Path, endpoint: Endpoint, load: Load, folder: Path) -> list[str]:
     """The command line of one run. It holds no secret: the key goes through the environment."""
-    backend, path = _BACKENDS[endpoint.service["task"]]
+    backend, path, dataset = _BACKENDS[endpoint.service["task"]]
     command = [str(vllm), "bench", "serve", "--backend", backend, "--endpoint", path]
     command += ["--base-url", endpoint.base_url, "--model", endpoint.model, *_tokenizer(endpoint.service)]
-    command += ["--dataset-name", "random", "--seed", str(SEED), "--num-prompts", str(load.requests)]
+    command += ["--dataset-name", dataset, "--seed", str(SEED), "--num-prompts", str(load.requests)]
     command += ["--random-input-len", str(load.input_tokens), "--max-concurrency", str(load.concurrency)]
     command += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "95"]
     command += ["--num-warmups", str(load.concurrency), "--ready-check-timeout-sec", "0", "--disable-tqdm"]
