@@ -45,10 +45,14 @@ def glyphs_of(stream: TextIO) -> Glyphs:
 
 def echo(line: str | Line) -> None:
     """Print a line of the answer."""
-    if isinstance(line, str):
-        click.echo(visible(line))
-        return
-    click.echo("".join(map(_styled, line)), color=has_color(sys.stdout))
+    text = visible(line) if isinstance(line, str) else "".join(map(_styled, line))
+    if not text.isascii() and glyphs_of(sys.stdout) is ASCII:
+        text = text.translate(_STAND_INS)
+    click.echo(text, color=None if isinstance(line, str) else has_color(sys.stdout))
+
+
+# Of stackc's own words: each as wide as what it stands for, so that no line grows. Names stay as they are.
+_STAND_INS = str.maketrans("×…–−", "x~--")
 
 
 def _styled(piece: Piece) -> str:

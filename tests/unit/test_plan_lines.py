@@ -146,9 +146,9 @@ def test_plans_of_all_stacks_for_programs(monkeypatch: pytest.MonkeyPatch) -> No
     assert stacks["coder-96gb"] == {"plan": explained["plan"]}
 
 
-def run_plan(**environment: str) -> bytes:
-    command = [sys.executable, "-m", "compiler.cli.main", "plan", "stacks/tiny-cpu.yaml"]
-    command[1:3] = ["-c", "from compiler.cli.main import main; main()"]
+def run_plan(command_name: str = "plan", **environment: str) -> bytes:
+    program = [sys.executable, "-c", "from compiler.cli.main import main; main()"]
+    command = [*program, command_name, "stacks/tiny-cpu.yaml", *(["-v"] if command_name == "explain" else [])]
     clean = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, check=True).stdout
 
@@ -188,6 +188,8 @@ def test_where_blocks_cannot_be_printed_there_is_ascii() -> None:
     assert "▓".encode() in run_plan(PYTHONIOENCODING="utf-8")
     assert run_plan(PYTHONIOENCODING="ascii").isascii()
     assert b"=" in run_plan(PYTHONIOENCODING="ascii")
+    assert "×".encode() in run_plan("explain", PYTHONIOENCODING="utf-8")
+    assert run_plan("explain", PYTHONIOENCODING="ascii").isascii()
     assert run_on_terminal(LC_ALL="C", NO_COLOR="1").isascii()
     assert "▓".encode() in run_on_terminal(LC_ALL="C.UTF-8")
 
