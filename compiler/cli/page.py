@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from compiler.cli.paths import FILE
+from compiler.cli.paths import FILE, keep_inputs
 from compiler.cli.plan import explained_stacks
 from compiler.cli.report import DENY, finish, unwritable
 from compiler.cli.specs import spec_paths
@@ -69,9 +68,7 @@ def _check_place(out: Path | None, specs: Iterable[Path], form: str) -> None:
         if form == "html" and sys.stdout.isatty():
             raise click.UsageError("a page is for a browser: name a file, such as --out report.html")
         return
-    inputs = {os.path.realpath(path) for spec in specs for path in (spec, lock_path(spec))}
-    if os.path.realpath(out) in inputs:
-        raise click.UsageError(f"--out {out} is what is drawn, and would be written over")
+    keep_inputs("--out", out, [path for spec in specs for path in (spec, lock_path(spec))])
 
 
 def _write(out: Path, text: str, form: str, diagnostics: tuple[Diagnostic, ...]) -> NoReturn:
