@@ -232,8 +232,8 @@ SAID = {
         "The driver's last error of it is XID 79; coder, general, general-candidate on it may hang",
     ),
     "KvCacheNotAsPlanned": (
-        config("6144", "16"),
-        "Its KV cache has 6144 blocks of 16 tokens; the plan says 6145 of 16.",
+        config("61", "16"),
+        f"Its KV cache has 61 blocks of 16 tokens; the plan says {team_plan().service('coder').kv_cache.num_blocks} of 16.",
     ),
     "RequestErrors": (statuses("coder", 51), "5.1% of its requests get a status of 500 or above; more than 5% are"),
     "ServerRestarts": (restarts("10x2 20x2 30x2 40x60"), "3 restarts within 94 minutes; more than 2 are no upgrade."),
