@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from compiler.cli.report import DENY, FORMAT, finish, unreadable
+from compiler.cli.report import DENY, FINDINGS, finish, unreadable
 from compiler.diagnostics import CODES
 from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import visible
@@ -25,7 +25,7 @@ from compiler.units import format_gib, format_tokens
 @click.command("explain")
 @click.argument("what", required=False)
 @DENY
-@FORMAT
+@FINDINGS
 def command(what: str | None, *, levels: Levels, form: str) -> None:
     """Explain WHAT: an error code, or a spec's plan as SPEC or SPEC:SERVICE. Without WHAT, list all codes."""
     if what is None:
