@@ -273,6 +273,8 @@ def _edited(edited: Edited, job: _Job) -> Diagnostic:
     source = SourceText(str(edited.path), edited.text)
     start, end = Position(edited.line, 1), Position(edited.line, len(source.line(edited.line)) + 1)
     label = Label(Span(source, start, end), "not what will be written here")
-    kept = Help("say it in the spec (`vllm_args`, `patches`) or in a template of `--templates`, and take the edit back")
+    kept = Help(
+        "say it in the spec (`engine_args`, `patches`) or in a template of `--templates`, and take the edit back"
+    )
     lost = Help(f"`{job.repair(force=True)}` writes over it")
     return Diagnostic("E0606", f"{edited.path} was edited by hand", label, helps=(kept, lost))

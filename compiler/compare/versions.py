@@ -23,12 +23,12 @@ class Version:
 
     @property
     def plan(self) -> JsonObject | None:
-        """Its plan as plain data; None where that cannot be read: a conflict of a merge, an edit, a stranger's file."""
+        """Its plan as plain data; None where that cannot be read: a conflict of a merge, an edit, another's file."""
         try:
             plan = json.loads(self.files[PLAN])
         except (KeyError, ValueError, RecursionError):
             return None
-        return plan if isinstance(plan, dict) else None
+        return plan if isinstance(plan, dict) and isinstance(plan.get("services"), list) else None
 
 
 def versions_of(files: Mapping[str, bytes], trees: Iterable[str]) -> dict[str, Version]:

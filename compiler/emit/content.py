@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from compiler.emit.owned import is_folder
 from compiler.source.files import NoFileError, TooLargeError, read_file
 from compiler.source.scan import existing_files
 
@@ -30,7 +31,7 @@ def files_on_disk(output: Path, trees: Iterable[str]) -> dict[str, bytes]:
         OSError: a folder cannot be read.
     """
     found: dict[str, bytes] = {}
-    for name in trees:
+    for name in filter(lambda name: is_folder(output / name), trees):
         for path in existing_files(output / name):
             try:
                 if not (output / name / path).is_symlink():
