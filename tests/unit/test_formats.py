@@ -42,12 +42,12 @@ def read_command(line: str) -> tuple[str, dict[str, str], str]:
 
 
 def test_an_annotation_says_where_and_everything_else() -> None:
-    level, properties, text = read_command(render_github([finding("100% of it\nis: gone, or so")]).rstrip("\n"))
+    level, properties, text = read_command(render_github([finding("100%0A of it\nis: gone, or so")]).rstrip("\n"))
     assert level == "error"
     place = {"file": "a.yaml", "line": "2", "endLine": "2", "col": "3", "endColumn": "6"}
     assert {key: properties[key] for key in place} == place
     assert properties["title"].startswith("E0401: ")
-    assert text == "100% of it\\x0ais: gone, or so\nhere\na note\nhelp: do so"
+    assert text == "100%0A of it\\x0ais: gone, or so\nhere\na note\nhelp: do so"
 
 
 @pytest.mark.parametrize(("end", "last"), [((4, 3), "4"), ((4, 1), "3"), ((3, 1), "2")])
