@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 
 import click
 
+from compiler.cli.terminal import echo
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.catalogue import CODES
 from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import json_object, plain_data, render_text, visible
+from compiler.report.paint import Line
 
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to report."
@@ -50,6 +52,8 @@ DENY = click.option(
     help="Make a warning an error in this run, such as W0301; may be repeated.",
 )
 
+SOURCES = click.option("-v", "--verbose", "sources", is_flag=True, help="Say of every figure where it is from.")
+
 
 class Exit(IntEnum):
     """Exit codes, fixed for scripts."""
@@ -74,7 +78,7 @@ def finish(
     diagnostics: Sequence[Diagnostic],
     *,
     result: dict[str, Any],
-    lines: Sequence[str],
+    lines: Sequence[str | Line],
     otherwise: Exit = Exit.FINE,
 ) -> NoReturn:
     """Print findings and result, and exit. A document goes to stdout alone; text findings go to stderr.
@@ -87,7 +91,7 @@ def finish(
         click.echo(_document(form, diagnostics, result), nl=False)
         lines = lines if form == "github" else ()
         for line in lines:
-            click.echo(_no_command(visible(line)))
+            echo(_no_command(line))
     elif form == "json":
         found = [json_object(diagnostic) for diagnostic in diagnostics]
         answer = plain_data({"ok": code is Exit.FINE, "diagnostics": found, **result})
@@ -95,7 +99,7 @@ def finish(
     else:
         click.echo(render_text(diagnostics), err=True, nl=False)
         for line in lines:
-            click.echo(visible(line))
+            echo(line)
     raise SystemExit(int(code))
 
 
@@ -103,12 +107,17 @@ def tell_first(form: str, lines: Sequence[str]) -> None:
     """What is read before all findings, where people read: a terminal, and the log of a job."""
     if form in ("text", "github"):
         for line in lines:
-            click.echo(visible(line) if form == "text" else _no_command(visible(line)))
+            echo(line if form == "text" else _no_command(line))
 
 
-def _no_command(line: str) -> str:
-    """A line that no runner of GitHub takes for a command, whatever a file's name is."""
-    return f" {line}" if line.lstrip().startswith(("::", "##[")) else line
+def _no_command(line: str | Line) -> str:
+    """A line that no runner of GitHub takes for a command, whatever a file's name is.
+
+    It looks for `::` after spaces, and for `##[` anywhere (actions/runner, ActionCommand.cs).
+    """
+    text = line if isinstance(line, str) else "".join(piece.text for piece in line)
+    text = text.replace("##[", "## [")
+    return f"| {text}" if text.lstrip().startswith("::") else text
 
 
 def _document(form: str, diagnostics: Sequence[Diagnostic], result: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from compiler import __version__
 from compiler.cli.main import cli
+from compiler.cli.report import tell_first
 from compiler.diagnostics import Diagnostic, Help, Label, Position, SourceText, Span
 from compiler.diagnostics.github import render_github
 from compiler.diagnostics.junit import render_junit
@@ -111,13 +113,22 @@ def test_a_warning_is_a_case_that_passed() -> None:
     assert suites.findtext(".//system-out") == "no"
 
 
+@pytest.mark.parametrize("line", ["::error::x", "  ::set-env name=A::b", "x ##[error]y"])
+def test_no_line_of_a_log_is_a_command(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tell_first("github", [line])
+    said = capsys.readouterr().out
+    assert not said.strip().startswith("::")
+    assert "##[" not in said
+
+
 COMMANDS = [
     ("compile", "--check", str(ROOT / "stacks/tiny-cpu.yaml")),
     ("explain", str(ROOT / "stacks/tiny-cpu.yaml")),
     ("explain", "E0401"),
     ("compile", "nix.yaml"),
     ("lock", "nix.yaml"),
-    ("fit", "no/such", "--gpu", "a10"),
+    ("fit", "Qwen/Qwen2.5-7B-Instruct", "--gpu", "a10", "--context", "4K"),
+    ("fit", "Qwen/Qwen2.5-7B-Instruct", "--gpu", "t4", "--context", "128K", "--concurrency", "64"),
 ]
 
 
@@ -128,7 +139,7 @@ def test_each_command_answers_in_each_form(
 ) -> None:
     """A document is all that stands on stdout, and the exit code is that of text."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shutil.copytree(ROOT / "stacks", "stacks")  # whose locks know the models
     Path("nix.yaml").write_text("stack: nix\nnix: 1\n")
     plain = CliRunner().invoke(cli, command)
     result = CliRunner().invoke(cli, [*command, "--format", form])

@@ -33,19 +33,15 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     shutil.copy(ROOT / "stacks" / "coder-96gb.yaml", work)
     shutil.copy(ROOT / "stacks" / "coder-96gb.lock.yaml", work)
     dependencies = next(path for path in sys.path if path.endswith("site-packages"))
-    subprocess.run(
-        [
-            environment / "bin" / "python",
-            "-c",
-            "from compiler.cli.main import main; main()",
-            "compile",
-            "coder-96gb.yaml",
-        ],
-        cwd=work,
-        env={"PYTHONPATH": f"{site}:{dependencies}", "PATH": "/usr/bin:/bin"},
-        check=True,
-        capture_output=True,
-    )
+    main = [environment / "bin" / "python", "-c", "from compiler.cli.main import main; main()"]
+    for words in (("compile", "coder-96gb.yaml"), ("report", "coder-96gb.yaml", "--out", "report.html")):
+        subprocess.run(
+            [*main, *words],
+            cwd=work,
+            env={"PYTHONPATH": f"{site}:{dependencies}", "PATH": "/usr/bin:/bin"},
+            check=True,
+            capture_output=True,
+        )
     imported = subprocess.run(
         [environment / "bin" / "python", "-c", "import compiler; print(compiler.__file__)"],
         cwd=work,
@@ -57,4 +53,5 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     assert str(site) in imported
     compared = filecmp.dircmp(work / "generated" / "coder-96gb", ROOT / "generated" / "coder-96gb")
     assert compared.left_only == compared.right_only == compared.diff_files == []
+    assert "<svg" in (work / "report.html").read_text()
     assert (site / "compiler" / "diagnostics" / "pages" / "E0401.md").is_file()
