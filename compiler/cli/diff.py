@@ -62,22 +62,24 @@ def command(
         finish(form, diagnostics, result={}, lines=())
     trees = [tree_of(output / stack.stack, stack.artifacts) for stack in compiled]
     files = Output(output, trees, all_specs=not specs)
+    edited: list[str] = []
     try:
         if against is None:
             changed = changes_on_disk(output, compiled, (path.name for path in files.orphans()))
+            edited = [str(each.path) for each in files.edited()]
         else:
             changed = changes_since(against, output, compiled, all_specs=not specs)
     except NoHistoryError as error:
         raise click.UsageError(f"--against {visible(against or '')}: {error}; {error.remedy}") from error
     except OSError as error:
         raise click.UsageError(f"{error.filename or output} cannot be read: {error.strerror}") from error
-    edited = [] if against is not None else [f"{each.path}: edited by hand" for each in files.edited()]
-    told = markdown(changed).splitlines() if form == "markdown" else [*lines(changed, is_whole=verbose), *edited]
+    by_hand = [f"{path}: edited by hand" for path in edited]
+    told = markdown(changed).splitlines() if form == "markdown" else [*lines(changed, is_whole=verbose), *by_hand]
     finish(
         form,
         # A warning is no change; `stackc compile` tells it.
         () if form != "json" else diagnostics,
-        result={"differences": data(changed), "edited": [str(each.path) for each in files.edited()]},
+        result={"differences": data(changed), "edited": edited},
         lines=told or [f"{output} is what the specs say"],
         otherwise=Exit.DIFFERS if changed or edited else Exit.FINE,
     )
