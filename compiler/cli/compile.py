@@ -10,14 +10,20 @@ from pathlib import Path
 
 import click
 
+from compiler.cli.changes import changes_on_disk
 from compiler.cli.neighbours import check_neighbours
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
-from compiler.cli.report import ASSUME, DENY, FORMAT, finish, unreadable, waiting
+from compiler.cli.report import ASSUME, DENY, FINDINGS, finish, tell_first, unreadable, waiting
 from compiler.cli.specs import spec_paths
-from compiler.diagnostics import Diagnostic, Help, has_errors
+from compiler.compare.differ import TreeDiff
+from compiler.compare.render import data as differences_data
+from compiler.compare.render import lines as difference_lines
+from compiler.compare.render import some
+from compiler.diagnostics import Diagnostic, Help, Label, Position, SourceText, Span, has_errors
 from compiler.diagnostics.levels import Levels
-from compiler.emit.check import differences
+from compiler.emit.check import Difference, differences
 from compiler.emit.disk import make_folders
+from compiler.emit.edited import Edited
 from compiler.emit.output import Foreign, Output
 from compiler.emit.place import refusal
 from compiler.emit.tree import Tree, tree_of
@@ -28,10 +34,12 @@ from compiler.render.environment import load_overrides
 from compiler.render.overrides import Overrides
 from compiler.spec.read import lock_path
 
+_MOST_NOTES = 4
+
 
 @click.command("compile")
 @click.argument("specs", nargs=-1, type=FILE)
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if the output is not what specs say.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and say what changed if the output is not current.")
 @click.option(
     "--locked",
     is_flag=True,
@@ -43,6 +51,8 @@ from compiler.spec.read import lock_path
     is_flag=True,
     help="Also remove files that stackc never wrote: in its trees, and beside them in an output that it alone uses.",
 )
+@click.option("--force", is_flag=True, help="Also write over generated files that were edited by hand.")
+@click.option("-v", "--verbose", is_flag=True, help="With --check, show derived figures and file diffs too.")
 @click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
 @click.option(
     "--templates",
@@ -51,12 +61,14 @@ from compiler.spec.read import lock_path
 )
 @ASSUME
 @DENY
-@FORMAT
+@FINDINGS
 def command(
     specs: tuple[Path, ...],
     *,
     check: bool,
     prune: bool,
+    force: bool,
+    verbose: bool,
     output: Path,
     templates: Path | None,
     assume: str | None,
@@ -66,33 +78,53 @@ def command(
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
     paths = spec_paths(specs)
     inputs = [*paths, *map(lock_path, paths), *([] if templates is None else [templates])]
-    _check_place(output, inputs)
+    check_place(output, inputs)
     overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
     usable = None if has_errors(unusable) else overrides
-    compiled, diagnostics = _compile_all(paths, assumes_full=assume == "full", overrides=usable)
+    compiled, diagnostics = compile_all(paths, assumes_full=assume == "full", overrides=usable)
     # A template that fails for one stack mostly fails for all.
     diagnostics = levels.applied(dict.fromkeys((*unusable, *diagnostics)))
-    _check_place(output, [path for stack in compiled for path in stack.inputs])
+    check_place(output, [path for stack in compiled for path in stack.inputs])
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
-    job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume, templates=templates, levels=levels)
+    asked = _Asked(prune=prune, force=force, verbose=verbose)
+    job = _Job(output, trees, tuple(compiled), specs, asked, assume=assume, templates=templates, levels=levels)
     lines: list[str] = []
+    result = {"stacks": [{"stack": stack.stack, "verdict": stack.verdict.value} for stack in compiled]}
     if not has_errors(diagnostics):
         try:
-            found, lines = _check(job, form) if check else _write(job, form)
+            if check:
+                found, lines, changed = _check(job, form)
+                result["differences"] = differences_data(changed)
+                tell_first(form, difference_lines(changed, is_whole=verbose))
+            else:
+                found, lines = _write(job, form)
         except OSError as error:
             found = (_cannot_write(output, error),)
         diagnostics += found
-    stacks = [{"stack": stack.stack, "verdict": stack.verdict.value} for stack in compiled]
-    finish(form, diagnostics, result={"stacks": stacks, "output": str(output)}, lines=lines)
+    finish(form, diagnostics, result=result | {"output": str(output)}, lines=lines)
 
 
-def _check_place(output: Path, inputs: Iterable[Path]) -> None:
+def check_place(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is not for generated trees alone.
+
+    Raises:
+        click.UsageError: it is such a place.
+    """
     try:
         reason = refusal(output, inputs)
     except FileNotFoundError as error:
         raise click.UsageError("the working folder is gone") from error
     if reason is not None:
         raise click.UsageError(f"--output {output} is not for generated trees alone: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What may be lost, and how much is told."""
+
+    prune: bool
+    force: bool
+    verbose: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +135,7 @@ class _Job:
     trees: tuple[Tree, ...]
     stacks: tuple[Compiled, ...]
     specs: tuple[Path, ...]
-    prune: bool
+    asked: _Asked
     assume: str | None
     templates: Path | None
     levels: Levels
@@ -116,19 +148,25 @@ class _Job:
     def files(self) -> Output:
         return Output(self.output, self.trees, all_specs=self.all_specs)
 
-    def repair(self, *, prune: bool) -> str:
+    def repair(self, *, prune: bool = False, force: bool = False) -> str:
         """The command that makes the output what the specs say."""
         default = self.output == Path("generated")
         words = ["stackc", "compile", *map(str, self.specs), *(() if default else ("--output", str(self.output)))]
         words += [] if self.assume is None else ["--assume", self.assume]
         words += [] if self.templates is None else ["--templates", str(self.templates)]
         words += self.levels.words
-        return shlex.join([*words, "--prune"] if prune else words)
+        words += [word for word, is_needed in (("--prune", prune), ("--force", force)) if is_needed]
+        return shlex.join(words)
 
 
-def _compile_all(
+def compile_all(
     paths: Sequence[Path], *, assumes_full: bool, overrides: Overrides | None
 ) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
+    """Every spec that compiles, and what was found.
+
+    Raises:
+        click.UsageError: two have one name.
+    """
     compiled: list[Compiled] = []
     diagnostics: tuple[Diagnostic, ...] = ()
     found_at: dict[Path, Compiled] = {}
@@ -153,13 +191,14 @@ def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
     with turn(job.output, is_writing=True, tell=waiting(form)) as is_alone:
         output = job.files
         foreign = output.foreign()
-        refused = [each for each in foreign if not (job.prune and each.is_prunable)]
+        refused = [_foreign(each, job) for each in foreign if not (job.asked.prune and each.is_prunable)]
+        refused += [] if job.asked.force else [_edited(each, job) for each in output.edited()]
         if refused:
-            return tuple(_foreign(each, job) for each in refused), []
+            return tuple(refused), []
         removed = [f"{path}: removed, a run that was killed had left it" for path in output.sweep(is_alone=is_alone)]
         removed += [f"{each.path}: removed, stackc did not write it" for each in foreign]
         removed += [f"{path}: removed, no spec asks for it" for path in output.orphans()]
-        written = {tree.root for tree in output.write(prune=job.prune)}
+        written = {tree.root for tree in output.write(prune=job.asked.prune, force=job.asked.force)}
     pairs = zip(job.stacks, job.trees, strict=True)
     lines = [_line(plan, tree, changed=tree.root in written) for stack, tree in pairs for plan in stack.plans]
     return (), [*lines, *removed]
@@ -187,27 +226,55 @@ def _line(plan: Plan, tree: Tree, *, changed: bool) -> str:
     return f"{plan.tree}: {services} on {where}: {plan.verdict.value} ({folder}{'' if changed else ', unchanged'})"
 
 
-def _check(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
+_Found = tuple[tuple[Diagnostic, ...], list[str], tuple[TreeDiff, ...]]
+
+
+def _check(job: _Job, form: str) -> _Found:
     if not job.output.is_dir():
         return _compare(job)
     with turn(job.output, is_writing=False, tell=waiting(form)):
         return _compare(job)
 
 
-def _compare(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
+def _compare(job: _Job) -> _Found:
     foreign = {each.path: each for each in job.files.foreign()}
-    repair = job.repair(prune=any(each.is_prunable for each in foreign.values()))
-    found = [_differs(f"{path}: no spec asks for this folder", repair) for path in job.files.orphans()]
+    edited = {each.path: each for each in job.files.edited()}
+    repair = job.repair(prune=any(each.is_prunable for each in foreign.values()), force=bool(edited))
+    orphans = job.files.orphans()
+    found = [_differs(f"{path}: no spec asks for this folder", (), repair) for path in orphans]
     found += [_foreign(each, job) for each in foreign.values()]
+    found += [_edited(each, job) for each in edited.values()]
     lines: list[str] = []
     for tree in (tree for tree in job.trees if tree.root not in foreign):
-        for difference in differences(tree):
-            path = tree.root / difference.path
-            if path not in foreign:
-                found.append(_differs(f"{path}: {difference.what}", repair))
-            lines += difference.diff.splitlines()
-    return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"])
+        differing = differences(tree)
+        others = [each for each in differing if not {tree.root / each.path} & {*foreign, *edited}]
+        found += [_tree_differs(tree, others, repair)] if others else []
+        lines += [line for difference in differing for line in difference.diff.splitlines() if job.asked.verbose]
+    changed = changes_on_disk(job.output, job.stacks, (path.name for path in orphans))
+    return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"]), changed
 
 
-def _differs(message: str, repair: str) -> Diagnostic:
-    return Diagnostic("E0602", message, helps=(Help(f"`{repair}` repairs it"),))
+def _tree_differs(tree: Tree, found: Sequence[Difference], repair: str) -> Diagnostic:
+    if len(found) == 1:
+        return _differs(f"{tree.root / found[0].path}: {found[0].what}", (), repair)
+    by_what: dict[str, list[str]] = {}
+    for each in found:
+        by_what.setdefault(each.what, []).append(each.path)
+    notes = tuple(f"{what}: {some(paths)}" for what, paths in sorted(by_what.items()))
+    count = len({each.path for each in found})
+    return _differs(f"{tree.root}: {count} files are not what the spec says", notes[:_MOST_NOTES], repair)
+
+
+def _differs(message: str, notes: tuple[str, ...], repair: str) -> Diagnostic:
+    return Diagnostic("E0602", message, notes=notes, helps=(Help(f"`{repair}` repairs it"),))
+
+
+def _edited(edited: Edited, job: _Job) -> Diagnostic:
+    source = SourceText(str(edited.path), edited.text)
+    start, end = Position(edited.line, 1), Position(edited.line, len(source.line(edited.line)) + 1)
+    label = Label(Span(source, start, end), "not what will be written here")
+    kept = Help(
+        "say it in the spec (`engine_args`, `patches`) or in a template of `--templates`, and take the edit back"
+    )
+    lost = Help(f"`{job.repair(force=True)}` writes over it")
+    return Diagnostic("E0606", f"{edited.path} was edited by hand", label, helps=(kept, lost))

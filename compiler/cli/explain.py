@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from compiler.cli.report import DENY, FORMAT, SOURCES, finish, unreadable
+from compiler.cli.report import DENY, FINDINGS, SOURCES, finish, unreadable
 from compiler.cli.terminal import glyphs_of, terminal_width
 from compiler.diagnostics import CODES
 from compiler.diagnostics.levels import Levels
@@ -31,7 +31,7 @@ from compiler.units import format_gib, format_tokens
 @click.argument("what", required=False)
 @SOURCES
 @DENY
-@FORMAT
+@FINDINGS
 def command(what: str | None, *, sources: bool, levels: Levels, form: str) -> None:
     """Explain WHAT: an error code, or a spec's plan as SPEC or SPEC:SERVICE. Without WHAT, list all codes."""
     if what is None:

@@ -19,7 +19,7 @@ from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines, wrapped
 from compiler.cli.lock import lock_spec
-from compiler.cli.report import ASSUME, DENY, FORMAT, SOURCES, finish
+from compiler.cli.report import ASSUME, DENY, FINDINGS, SOURCES, finish
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.lock.file import read_lock, write_lock
@@ -65,7 +65,7 @@ def _number(value: str) -> int | str:
 @SOURCES
 @ASSUME
 @DENY
-@FORMAT
+@FINDINGS
 def command(
     model: str,
     *,

@@ -11,7 +11,7 @@ import click
 
 from compiler.cli.paths import FILE
 from compiler.cli.progress import progress
-from compiler.cli.report import DENY, FORMAT, finish, unreadable, unwritable
+from compiler.cli.report import DENY, FINDINGS, finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Span, has_errors
 from compiler.diagnostics.levels import WARNING, Levels
@@ -36,7 +36,7 @@ _COMMIT_SHOWN = 12
 @click.option("--upgrade", is_flag=True, help="Move every model to its newest commit and search variants anew.")
 @click.option("--upgrade-service", "services", multiple=True, metavar="NAME", help="Do so for one; may be repeated.")
 @DENY
-@FORMAT
+@FINDINGS
 def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], levels: Levels, form: str) -> None:
     """Resolve the models of SPECS (default: every stacks/*.yaml) and write NAME.lock.yaml beside each.
 

@@ -17,6 +17,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 COMMANDS = {
     "calibrate": "Measure overheads from the logs of real start-ups.",
     "compile": "Compile specs into generated/, or check what is there.",
+    "diff": "Say what specs change in generated/, and what an upgrade restarts.",
     "explain": "Explain an error code, or the plan behind a spec.",
     "fit": "Ask whether one model fits on a GPU, and with how much KV cache.",
     "gpus": "List the GPUs that a spec may name.",
@@ -56,7 +57,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Compile a spec of an LLM serving stack into artifacts that start.
 
-    Exit codes: 0 fine, 1 the spec or the check failed, 2 usage, 3 the outside world (Hub, disk) failed.
+    Exit codes: 0 fine, 1 the spec or the check failed, 2 usage, 3 the outside world (Hub, disk) failed,
+    4 `stackc diff` found differences.
     """
 
 

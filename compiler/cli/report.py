@@ -20,6 +20,14 @@ FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to report."
 )
 
+FINDINGS = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github", "sarif", "junit"]),
+    default="text",
+    show_default=True,
+    help="How to report: `github` are annotations, the others one document.",
+)
 
 ASSUME = click.option(
     "--assume",
@@ -54,6 +62,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     OUTSIDE = 3
+    DIFFERS = 4
 
 
 def exit_code(diagnostics: Iterable[Diagnostic]) -> Exit:
@@ -65,11 +74,25 @@ def exit_code(diagnostics: Iterable[Diagnostic]) -> Exit:
 
 
 def finish(
-    form: str, diagnostics: Sequence[Diagnostic], *, result: dict[str, Any], lines: Sequence[str | Line]
+    form: str,
+    diagnostics: Sequence[Diagnostic],
+    *,
+    result: dict[str, Any],
+    lines: Sequence[str | Line],
+    otherwise: Exit = Exit.FINE,
 ) -> NoReturn:
-    """Print findings and result, and exit. JSON goes to stdout as one object; text findings go to stderr."""
-    code = exit_code(diagnostics)
-    if form == "json":
+    """Print findings and result, and exit. A document goes to stdout alone; text findings go to stderr.
+
+    Args:
+        otherwise: the exit code where nothing is an error.
+    """
+    code = exit_code(diagnostics) or otherwise
+    if form in ("github", "sarif", "junit"):
+        click.echo(_document(form, diagnostics, result), nl=False)
+        lines = lines if form == "github" else ()
+        for line in lines:
+            echo(_no_command(line))
+    elif form == "json":
         found = [json_object(diagnostic) for diagnostic in diagnostics]
         answer = plain_data({"ok": code is Exit.FINE, "diagnostics": found, **result})
         click.echo(json.dumps(answer, indent=2, sort_keys=True))
@@ -78,6 +101,39 @@ def finish(
         for line in lines:
             echo(line)
     raise SystemExit(int(code))
+
+
+def tell_first(form: str, lines: Sequence[str]) -> None:
+    """What is read before all findings, where people read: a terminal, and the log of a job."""
+    if form in ("text", "github"):
+        for line in lines:
+            echo(line if form == "text" else _no_command(line))
+
+
+def _no_command(line: str | Line) -> str:
+    """A line that no runner of GitHub takes for a command, whatever a file's name is.
+
+    It looks for `::` after spaces, and for `##[` anywhere (actions/runner, ActionCommand.cs).
+    """
+    text = line if isinstance(line, str) else "".join(piece.text for piece in line)
+    text = text.replace("##[", "## [")
+    return f"| {text}" if text.lstrip().startswith("::") else text
+
+
+def _document(form: str, diagnostics: Sequence[Diagnostic], result: dict[str, Any]) -> str:
+    # Imported for whoever asks: no other run needs XML.
+    if form == "github":
+        from compiler.diagnostics.github import render_github  # noqa: PLC0415
+
+        return render_github(diagnostics)
+    if form == "sarif":
+        from compiler.diagnostics.sarif import render_sarif  # noqa: PLC0415
+
+        return render_sarif(diagnostics)
+    from compiler.diagnostics.junit import render_junit  # noqa: PLC0415
+
+    stacks = [] if has_errors(diagnostics) else result.get("stacks", [])
+    return render_junit(diagnostics, [f"{stack['stack']}: {stack['verdict']}" for stack in stacks])
 
 
 def unreadable(name: str, error: OSError) -> Diagnostic:

@@ -29,7 +29,11 @@ ODD = [
     *("generated/tiny-cpu", "generated/tiny-cpu/plan.json"),
 ]
 OPTIONS = {
-    "compile": ["--check", "--locked", "--prune", "--output", "--templates", "--assume", "--deny", "--format"],
+    "compile": [
+        *("--check", "--locked", "--prune", "--force", "--verbose", "--output", "--templates", "--assume"),
+        *("--deny", "--format"),
+    ],
+    "diff": ["--against", "--verbose", "--output", "--templates", "--assume", "--deny", "--format"],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
     "explain": ["--deny", "--format", "--verbose"],
     "fit": [
@@ -70,7 +74,7 @@ def odd_folder() -> Iterator[Path]:
 def assert_answered(result: Result, arguments: list[str]) -> None:
     ended = result.exception is None or isinstance(result.exception, SystemExit)
     assert ended, (arguments, result.exception)
-    assert result.exit_code in (0, 1, 2, 3), arguments
+    assert result.exit_code in (0, 1, 2, 3, 4), arguments
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +95,7 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
-        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--verbose", "--sources")
+        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--verbose", "--sources", "--force")
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]
@@ -108,6 +112,9 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
     for arguments in (
         ["compile", word],
         ["explain", word],
+        ["diff", word],
+        ["diff", "--against", word],
+        ["diff", "stacks/tiny-cpu.yaml", "--output", word],
         ["plan", word],
         ["report", word],
         ["report", "stacks/tiny-cpu.yaml", "--service", word],
