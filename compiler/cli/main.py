@@ -23,6 +23,7 @@ COMMANDS = {
     "images": "List the container images of stacks, and pin them by digest.",
     "lock": "Resolve models against the Hugging Face Hub and write the lock.",
     "sbom": "List what stacks deploy as a CycloneDX bill of materials.",
+    "schema": "Print the JSON Schema of specs, locks, plans or calibrations.",
 }
 
 

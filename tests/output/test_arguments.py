@@ -33,13 +33,14 @@ OPTIONS = {
     "calibrate": ["--gpu", "--config", "--out", "--format"],
     "explain": ["--deny", "--format"],
     "fit": [
-        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
+        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
         *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--deny", "--format"),
     ],
     "gpus": ["--format", "--sources"],
     "images": ["--pin", "--upgrade", "--format"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
+    "schema": [],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
 
