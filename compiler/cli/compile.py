@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.neighbours import check_neighbours
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
 from compiler.cli.report import ASSUME, DENY, FORMAT, finish, unreadable, waiting
@@ -30,7 +31,7 @@ from compiler.spec.read import lock_path
 
 
 @click.command("compile")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if the output is not what specs say.")
 @click.option(
     "--locked",

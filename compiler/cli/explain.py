@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.report import DENY, FORMAT, finish, unreadable
 from compiler.diagnostics import CODES
 from compiler.diagnostics.levels import Levels
@@ -23,7 +24,7 @@ from compiler.units import format_gib, format_tokens
 
 
 @click.command("explain")
-@click.argument("what", required=False)
+@click.argument("what", required=False, shell_complete=complete.codes_and_specs)
 @DENY
 @FORMAT
 def command(what: str | None, *, levels: Levels, form: str) -> None:

@@ -6,10 +6,14 @@ import gc
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from compiler import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # pydantic would look through all installed packages for plugins of its own.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -17,6 +21,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 COMMANDS = {
     "calibrate": "Measure overheads from the logs of real start-ups.",
     "compile": "Compile specs into generated/, or check what is there.",
+    "completion": "Print the script that completes words in bash, zsh or fish.",
     "explain": "Explain an error code, or the plan behind a spec.",
     "fit": "Ask whether one model fits on a GPU, and with how much KV cache.",
     "gpus": "List the GPUs that a spec may name.",
@@ -40,6 +45,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"compiler.cli.{cmd_name}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, without importing them; options as every command has them."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asks
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from compiler.cli import complete
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.catalogue import CODES
 from compiler.diagnostics.levels import Levels
@@ -39,6 +40,7 @@ DENY = click.option(
     multiple=True,
     metavar="CODE",
     callback=_levels,
+    shell_complete=complete.warnings,
     help="Make a warning an error in this run, such as W0301; may be repeated.",
 )
 

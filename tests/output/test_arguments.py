@@ -31,6 +31,7 @@ ODD = [
 OPTIONS = {
     "compile": ["--check", "--locked", "--prune", "--output", "--templates", "--assume", "--deny", "--format"],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
+    "completion": [],
     "explain": ["--deny", "--format"],
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
