@@ -68,6 +68,13 @@ def services(context: click.Context, _: click.Parameter, incomplete: str) -> Ite
     return _beginning(incomplete, _services(map(Path, given)))
 
 
+def examples(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """Stacks that ship with stackc."""
+    from compiler.cli.examples import examples as shipped  # noqa: PLC0415
+
+    return _beginning(incomplete, shipped())
+
+
 def models(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Models of which a lock in stacks/ has the facts; folders where none begins so."""
     from compiler.lock.file import read_lock  # noqa: PLC0415

@@ -26,6 +26,7 @@ COMMANDS = {
     "fit": "Ask whether one model fits on a GPU, and with how much KV cache.",
     "gpus": "List the GPUs that a spec may name.",
     "images": "List the container images of stacks, and pin them by digest.",
+    "init": "Write a first spec for this machine, lock it and compile it.",
     "lock": "Resolve models against the Hugging Face Hub and write the lock.",
     "sbom": "List what stacks deploy as a CycloneDX bill of materials.",
     "schema": "Print the JSON Schema of specs, locks, plans or calibrations.",

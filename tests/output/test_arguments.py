@@ -39,6 +39,7 @@ OPTIONS = {
     ],
     "gpus": ["--format", "--sources"],
     "images": ["--pin", "--upgrade", "--format"],
+    "init": ["--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
     "schema": [],
@@ -90,7 +91,7 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
-        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade")
+        flags = ("--list", "--offline", "--yes", "--check", "--locked", "--prune", "--hub", "--pin", "--upgrade")
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]

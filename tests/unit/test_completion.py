@@ -108,7 +108,7 @@ ASKING = {
         _stackc_completion stackc; printf '%s\\n' "${{COMPREPLY[@]}}"
     """,
     "zsh": """
-        compdef() {{ : }}; compadd() {{ print -l -- "$@" }}; _describe() {{ print -l -- ${{(P)4}} }}
+        compdef() {{ : }}; compadd() {{ print -l -- "$@" }}; _describe() {{ print -l -- ${{(P)3}} }}
         {script}
         words=(stackc fit x --gpu rtx-409); CURRENT=5
         _stackc_completion
