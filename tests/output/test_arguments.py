@@ -31,7 +31,7 @@ ODD = [
 OPTIONS = {
     "compile": ["--check", "--locked", "--prune", "--output", "--templates", "--assume", "--deny", "--format"],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
-    "completion": [],
+    "completion": ["--help"],
     "explain": ["--deny", "--format"],
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
@@ -42,7 +42,7 @@ OPTIONS = {
     "init": ["--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
-    "schema": [],
+    "schema": ["--help"],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
 
@@ -115,6 +115,11 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
         ["calibrate", "x.log", "--gpu", "h100-80gb", "--config", word],
         ["calibrate", "x.log", "--gpu", word],
         ["fit", word, "--gpu", "a10"],
+        ["init", word],
+        ["init", "--from", word],
+        ["init", "--yes", "--offline", "--gpu", word],
+        ["schema", word],
+        ["completion", word],
     ):
         assert_answered(run(*arguments), arguments)
     assert sorted(project.rglob("*")) == before
