@@ -83,14 +83,18 @@ def schemas_in(schema: Any) -> Iterator[JsonSchema]:
             yield from schemas_in(value)
 
 
+# Of what is read from text, or from one of several forms; each form has its own.
+_BOUNDS = {"string": ("ge", "gt", "le", "lt"), "anyOf": ("minLength", "maxLength")}
+
+
 def tidy(schema: JsonSchema) -> JsonSchema:
     """Without bounds of the value that is read, which no bound of its text is, and with its default as text."""
     for each in schemas_in(schema):
-        if each.get("type") == "string":
-            for bound in ("ge", "gt", "le", "lt"):
-                each.pop(bound, None)
-            if isinstance(each.get("default"), int):
-                each["default"] = binary_size(each["default"])
+        kind = "anyOf" if "anyOf" in each else str(each.get("type"))
+        for bound in _BOUNDS.get(kind, ()):
+            each.pop(bound, None)
+        if each.get("type") == "string" and isinstance(each.get("default"), int):
+            each["default"] = binary_size(each["default"])
         if each.get("default", False) is None:
             del each["default"]
     return schema

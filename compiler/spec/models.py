@@ -133,17 +133,17 @@ class ServiceSpec(SpecModel):
     task: Task = "chat"
     score_tokens: Annotated[
         tuple[_Words, ...],
-        Field(max_length=2, strict=False),
         BeforeValidator(as_list, json_schema_input_type=_Words | Annotated[tuple[_Words, ...], Field(max_length=2)]),
+        Field(max_length=2, strict=False),
     ] = ()
     features: Annotated[tuple[Feature, ...], Field(strict=False)] = ()
     quantization: Annotated[
         tuple[QuantizationMethod, ...],
-        Field(min_length=1, strict=False),
         BeforeValidator(
             as_list,
             json_schema_input_type=QuantizationMethod | Annotated[tuple[QuantizationMethod, ...], Field(min_length=1)],
         ),
+        Field(min_length=1, strict=False),
     ] = ("auto",)
     context: Context
     concurrency: Concurrency = ConcurrencyRange(min=1, max=1)
