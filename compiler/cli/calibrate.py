@@ -17,7 +17,7 @@ from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, re
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.overheads import overheads_of
 from compiler.cli import complete
-from compiler.cli.paths import FILE
+from compiler.cli.paths import FILE, keep_inputs
 from compiler.cli.report import FORMAT, finish, unreadable, unwritable
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.diagnostics.render import visible
@@ -47,6 +47,7 @@ def command(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path 
     """Read start-up logs of vLLM (best with VLLM_LOGGING_LEVEL=DEBUG) and write what they measured."""
     if gpu not in GPUS:
         raise click.UsageError(f"unknown GPU {visible(gpu[:80])}: `stackc gpus` lists them")
+    keep_inputs("--out", out, [*logs, *([] if config is None else [config])])
     content = _config(config, form) if config is not None else None
     found = [_measured(path, gpu, content) for path in logs]
     problems = tuple(each for each in found if isinstance(each, Diagnostic))

@@ -18,9 +18,9 @@ import click
 from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli import complete
-from compiler.cli.explain import candidate_lines, judgement_object, service_lines
+from compiler.cli.explain import candidate_lines, judgement_object, service_lines, wrapped
 from compiler.cli.lock import lock_spec
-from compiler.cli.report import ASSUME, DENY, FORMAT, finish
+from compiler.cli.report import ASSUME, DENY, FORMAT, SOURCES, finish
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.lock.file import read_lock, write_lock
@@ -68,6 +68,7 @@ def _number(value: str) -> int | str:
 @click.option("--pp", "pipeline_parallel_size", type=click.IntRange(1, 64), help="Divide the layers into stages.")
 @click.option("--publisher", "publishers", multiple=True, help="Trusted for quantized variants; may be repeated.")
 @click.option("--hub", "asks_hub", is_flag=True, help="Ask the Hub even where a lock in stacks/ knows the model.")
+@SOURCES
 @ASSUME
 @DENY
 @FORMAT
@@ -83,6 +84,7 @@ def command(
     concurrency: str,
     publishers: tuple[str, ...],
     asks_hub: bool,
+    sources: bool,
     assume: str | None,
     levels: Levels,
     **service: Any,
@@ -114,7 +116,7 @@ def command(
         "targets": ["scripts"],
     }
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
-    _answer(question, known, form, levels, assumes_full=assume == "full")
+    _answer(question, known, form, levels, assumes_full=assume == "full", sources=sources)
 
 
 def _known(model: str, quantization: str, publishers: tuple[str, ...]) -> tuple[str, Lock] | None:
@@ -143,7 +145,13 @@ def _candidates(lock: Lock, model: str, asked: tuple[str, ...]) -> tuple[str, ..
 
 
 def _answer(
-    question: dict[str, Any], known: tuple[str, Lock] | None, form: str, levels: Levels, *, assumes_full: bool
+    question: dict[str, Any],
+    known: tuple[str, Lock] | None,
+    form: str,
+    levels: Levels,
+    *,
+    assumes_full: bool,
+    sources: bool,
 ) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
         path = Path(folder) / "fit.yaml"
@@ -164,7 +172,7 @@ def _answer(
     lines = [f"facts from {source}", *candidate_lines(rows)]
     for plan in explained.plans:  # a question has one node
         result["plan"] = plan_object(plan)
-        lines = [*_summary(plan), *service_lines(plan, plan.services[0]), *lines]
+        lines = [*_summary(plan), *service_lines(plan, plan.services[0], sources=sources), *lines]
     finish(form, found, result=result, lines=lines)
 
 
@@ -189,17 +197,19 @@ def _verdict(found: tuple[Diagnostic, ...]) -> Verdict | None:
 
 
 def _summary(plan: Plan) -> Iterator[str]:
-    """The answer in two lines: what fits, and within which bounds."""
+    """The answer in two sentences: what fits, and within which bounds."""
     service, cache = plan.services[0], plan.services[0].kv_cache
     most = {key: " (the most that fits)" if key in service.solved else "" for key in ("context", "concurrency")}
     used = [device for device in plan.devices if device.servers]
-    yield (
+    yield from wrapped(
         f"{plan.verdict.value}: context {format_tokens(service.max_model_len)}{most['context']}, "
         f"concurrency {service.concurrency}{most['concurrency']}, on {len(used)} GPU{'s' * (len(used) > 1)}; "
-        f"the KV cache holds {cache.capacity_tokens} tokens, {cache.max_concurrency} such requests"
+        f"the KV cache holds {cache.capacity_tokens} tokens, {cache.max_concurrency} such requests",
+        indent=0,
     )
     fullest = min(used, key=lambda device: device.slack)
-    yield f"of {format_gib(fullest.total)} GiB: {_interval(fullest)}, {format_gib(fullest.slack)} GiB left at most use"
+    left = f"{format_gib(fullest.slack)} GiB left at most use"
+    yield from wrapped(f"of {format_gib(fullest.total)} GiB: {_interval(fullest)}, {left}", indent=0)
 
 
 def _interval(device: DeviceLedger) -> str:

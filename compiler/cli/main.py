@@ -28,9 +28,14 @@ COMMANDS = {
     "images": "List the container images of stacks, and pin them by digest.",
     "init": "Write a first spec for this machine, lock it and compile it.",
     "lock": "Resolve models against the Hugging Face Hub and write the lock.",
+    "plan": "Show each GPU as a line of blocks, and the services as a table.",
+    "report": "Write a page of pictures and reasons: one file, for any browser.",
     "sbom": "List what stacks deploy as a CycloneDX bill of materials.",
     "schema": "Print the JSON Schema of specs, locks, plans or calibrations.",
 }
+
+# `compiler/cli/report.py` is what all commands report with.
+MODULES = {"report": "page"}
 
 
 class LazyGroup(click.Group):
@@ -44,7 +49,7 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"compiler.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"compiler.cli.{MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -10,10 +10,12 @@ from typing import Any, NoReturn
 import click
 
 from compiler.cli import complete
+from compiler.cli.terminal import echo
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.catalogue import CODES
 from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import json_object, plain_data, render_text, visible
+from compiler.report.paint import Line
 
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to report."
@@ -44,6 +46,8 @@ DENY = click.option(
     help="Make a warning an error in this run, such as W0301; may be repeated.",
 )
 
+SOURCES = click.option("-v", "--verbose", "sources", is_flag=True, help="Say of every figure where it is from.")
+
 
 class Exit(IntEnum):
     """Exit codes, fixed for scripts."""
@@ -62,7 +66,9 @@ def exit_code(diagnostics: Iterable[Diagnostic]) -> Exit:
     return Exit.FAILED if errors else Exit.FINE
 
 
-def finish(form: str, diagnostics: Sequence[Diagnostic], *, result: dict[str, Any], lines: Sequence[str]) -> NoReturn:
+def finish(
+    form: str, diagnostics: Sequence[Diagnostic], *, result: dict[str, Any], lines: Sequence[str | Line]
+) -> NoReturn:
     """Print findings and result, and exit. JSON goes to stdout as one object; text findings go to stderr."""
     code = exit_code(diagnostics)
     if form == "json":
@@ -72,7 +78,7 @@ def finish(form: str, diagnostics: Sequence[Diagnostic], *, result: dict[str, An
     else:
         click.echo(render_text(diagnostics), err=True, nl=False)
         for line in lines:
-            click.echo(visible(line))
+            echo(line)
     raise SystemExit(int(code))
 
 

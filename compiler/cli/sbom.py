@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from compiler.cli import complete
-from compiler.cli.paths import FILE
+from compiler.cli.paths import FILE, keep_inputs
 from compiler.cli.report import DENY, FORMAT, finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, has_errors
@@ -17,6 +17,7 @@ from compiler.diagnostics.levels import Levels
 from compiler.pipeline import explain_stack
 from compiler.plan.ir import Plan
 from compiler.source.files import write_changed
+from compiler.spec.read import lock_path
 from compiler.targets.sbom.document import format_sbom, sbom_object
 
 _LATEST = 253402300799  # the last second of year 9999, after which there is no date
@@ -32,7 +33,9 @@ def command(specs: tuple[Path, ...], *, output: Path | None, levels: Levels, for
 
     The same specs and locks give the same bytes. SOURCE_DATE_EPOCH puts a date into it.
     """
-    stacks, diagnostics = _plans(spec_paths(specs))
+    paths = spec_paths(specs)
+    keep_inputs("--output", output, [path for spec in paths for path in (spec, lock_path(spec))])
+    stacks, diagnostics = _plans(paths)
     diagnostics = levels.applied(diagnostics)
     if has_errors(diagnostics):
         finish(form, diagnostics, result={}, lines=())

@@ -52,10 +52,10 @@ def _snippet(label: Label, margin: int) -> Iterator[str]:
         parts = _window(line, start, end, WIDTH - margin - 3)
     before, marked, after = parts
     # Tabs are kept in both lines, so that they shift both alike.
-    lead = "".join("\t" if char == "\t" else " " * _cells(char) for char in before)
+    lead = "".join("\t" if char == "\t" else " " * cells(char) for char in before)
     yield f"{pad} |"
     yield f"{span.start.line} | {before}{marked}{after}"
-    yield f"{pad} | {lead}{'^' * max(1, sum(map(_cells, marked)))} {_bounded(label.text)}".rstrip()
+    yield f"{pad} | {lead}{'^' * max(1, sum(map(cells, marked)))} {_bounded(label.text)}".rstrip()
 
 
 def _window(line: str, start: int, end: int, room: int) -> tuple[str, str, str]:
@@ -75,7 +75,7 @@ def _window(line: str, start: int, end: int, room: int) -> tuple[str, str, str]:
     return lead, marked, after[: left - 1] + "…" if is_cut else after
 
 
-def _cells(char: str) -> int:
+def cells(char: str) -> int:
     """Columns of a terminal that a character takes."""
     if unicodedata.combining(char):
         return 0

@@ -32,15 +32,18 @@ OPTIONS = {
     "compile": ["--check", "--locked", "--prune", "--output", "--templates", "--assume", "--deny", "--format"],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
     "completion": ["--help"],
-    "explain": ["--deny", "--format"],
+    "explain": ["--deny", "--format", "--verbose"],
     "fit": [
-        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
+        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
         *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--deny", "--format"),
+        *("--task", "--verbose"),
     ],
-    "gpus": ["--format", "--sources"],
+    "gpus": ["--format", "--sources", "--verbose"],
     "images": ["--pin", "--upgrade", "--format"],
     "init": ["--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
+    "plan": ["--deny", "--format", "--verbose"],
+    "report": ["--out", "--service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
     "schema": ["--help"],
 }
@@ -91,7 +94,8 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
-        flags = ("--list", "--offline", "--yes", "--check", "--locked", "--prune", "--hub", "--pin", "--upgrade")
+        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--verbose", "--sources")
+        flags += ("--list", "--offline", "--yes")
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]
@@ -108,6 +112,9 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
     for arguments in (
         ["compile", word],
         ["explain", word],
+        ["plan", word],
+        ["report", word],
+        ["report", "stacks/tiny-cpu.yaml", "--service", word],
         ["lock", word],
         ["compile", "stacks/tiny-cpu.yaml", "--check", "--output", word],
         ["compile", "stacks/tiny-cpu.yaml", "--check", "--templates", word],

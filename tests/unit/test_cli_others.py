@@ -45,7 +45,7 @@ def test_gpus_lists_the_catalog() -> None:
 
 def test_explain_a_service_shows_its_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    result = CliRunner().invoke(cli, ["explain", "stacks/coder-96gb.yaml:general"])
+    result = CliRunner().invoke(cli, ["explain", "stacks/coder-96gb.yaml:general", "-v"])
     assert result.exit_code == 0
     assert "starts after coder" in result.output
     assert "KV cache: exact" in result.output

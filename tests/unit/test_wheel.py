@@ -43,13 +43,8 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     work.mkdir()
     shutil.copy(ROOT / "stacks" / "coder-96gb.yaml", work)
     shutil.copy(ROOT / "stacks" / "coder-96gb.lock.yaml", work)
-    subprocess.run(
-        [python, "-c", STACKC, "compile", "coder-96gb.yaml"],
-        cwd=work,
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
+    for words in (("compile", "coder-96gb.yaml"), ("report", "coder-96gb.yaml", "--out", "report.html")):
+        subprocess.run([python, "-c", STACKC, *words], cwd=work, env=environment, check=True, capture_output=True)
     imported = subprocess.run(
         [python, "-c", "import compiler; print(compiler.__file__)"],
         cwd=work,
@@ -61,6 +56,7 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     assert str(site) in imported
     compared = filecmp.dircmp(work / "generated" / "coder-96gb", ROOT / "generated" / "coder-96gb")
     assert compared.left_only == compared.right_only == compared.diff_files == []
+    assert "<svg" in (work / "report.html").read_text()
     assert (site / "compiler" / "diagnostics" / "pages" / "E0401.md").is_file()
     starts = {"chat-rtx-4090": ("--gpu", "rtx-4090", "--task", "chat"), "tiny-cpu": ("--from", "tiny-cpu")}
     for tree, words in starts.items():
