@@ -16,6 +16,7 @@ from compiler.calibration.measure import RATIO_UNIT, Measurement, component_rang
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.overheads import overheads_of
+from compiler.cli import complete
 from compiler.cli.paths import FILE, keep_inputs
 from compiler.cli.report import FORMAT, finish, unreadable, unwritable
 from compiler.diagnostics import Diagnostic, SourceText
@@ -33,7 +34,12 @@ _PLAIN = re.compile(r"[A-Za-z./][\w./-]*", re.ASCII)
 
 @click.command("calibrate")
 @click.argument("logs", nargs=-1, required=True, type=FILE)
-@click.option("--gpu", required=True, help="The card that the logs are of: a catalog name (`stackc gpus`).")
+@click.option(
+    "--gpu",
+    required=True,
+    shell_complete=complete.gpus,
+    help="The card that the logs are of: a catalog name (`stackc gpus`).",
+)
 @click.option("--config", type=FILE, help="config.json of the model, for activation and graphs.")
 @click.option("--out", type=FILE, help="Where to write; without it, what would be written is shown.")
 @FORMAT

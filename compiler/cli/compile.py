@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.changes import changes_on_disk
 from compiler.cli.neighbours import check_neighbours
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
@@ -38,7 +39,7 @@ _MOST_NOTES = 4
 
 
 @click.command("compile")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 and say what changed if the output is not current.")
 @click.option(
     "--locked",

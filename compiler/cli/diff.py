@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.changes import changes_on_disk, changes_since
 from compiler.cli.compile import check_place, compile_all
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
@@ -22,7 +23,7 @@ from compiler.render.environment import load_overrides
 
 
 @click.command("diff")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--against", metavar="REF", help="Compare with the output of a commit, such as HEAD or origin/main.")
 @click.option("-v", "--verbose", is_flag=True, help="Show derived figures and every file too.")
 @click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.report import DENY, FINDINGS, SOURCES, finish, unreadable
 from compiler.cli.terminal import glyphs_of, terminal_width
 from compiler.diagnostics import CODES
@@ -28,7 +29,7 @@ from compiler.units import format_gib, format_tokens
 
 
 @click.command("explain")
-@click.argument("what", required=False)
+@click.argument("what", required=False, shell_complete=complete.codes_and_specs)
 @SOURCES
 @DENY
 @FINDINGS

@@ -17,6 +17,7 @@ import click
 
 from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
+from compiler.cli import complete
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines, wrapped
 from compiler.cli.lock import lock_spec
 from compiler.cli.report import ASSUME, DENY, FINDINGS, SOURCES, finish
@@ -45,11 +46,16 @@ def _number(value: str) -> int | str:
 
 
 @click.command("fit")
-@click.argument("model")
-@click.option("--gpu", required=True, help="A catalog name (`stackc gpus`), or any with the two figures of the card.")
+@click.argument("model", shell_complete=complete.models)
+@click.option(
+    "--gpu",
+    required=True,
+    shell_complete=complete.gpus,
+    help="A catalog name (`stackc gpus`), or any with the two figures of the card.",
+)
 @click.option("--memory", help="Its memory as CUDA reports it, such as 15.7GiB; wins over the catalog's.")
 @click.option("--compute-capability", help="Of a card that is not in the catalog, such as 8.9.")
-@click.option("--mig", help="A slice of each GPU, such as 3g.40gb.")
+@click.option("--mig", shell_complete=complete.profiles, help="A slice of each GPU, such as 3g.40gb.")
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many of them.")
 @click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
 @click.option("--concurrency", default="1", show_default=True, help="Requests of full context at once, or max.")

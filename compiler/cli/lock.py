@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.paths import FILE
 from compiler.cli.progress import progress
 from compiler.cli.report import DENY, FINDINGS, finish, unreadable, unwritable
@@ -32,9 +33,16 @@ _COMMIT_SHOWN = 12
 
 
 @click.command("lock")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--upgrade", is_flag=True, help="Move every model to its newest commit and search variants anew.")
-@click.option("--upgrade-service", "services", multiple=True, metavar="NAME", help="Do so for one; may be repeated.")
+@click.option(
+    "--upgrade-service",
+    "services",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete.services,
+    help="Do so for one; may be repeated.",
+)
 @DENY
 @FINDINGS
 def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], levels: Levels, form: str) -> None:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.paths import FILE, keep_inputs
 from compiler.cli.plan import explained_stacks
 from compiler.cli.report import DENY, finish, unwritable
@@ -24,7 +25,7 @@ from compiler.spec.read import lock_path
 
 
 @click.command("report")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--out", type=FILE, help="The file to write; without it, the terminal.")
 @click.option("--service", "services", multiple=True, help="Describe this one in full; may be repeated.")
 @DENY

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.explain import ledger_lines, plans_object, wrapped
 from compiler.cli.paths import FILE
 from compiler.cli.report import DENY, FORMAT, SOURCES, finish, unreadable
@@ -22,7 +23,7 @@ from compiler.report.paint import Line
 
 
 @click.command("plan")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @SOURCES
 @DENY
 @FORMAT

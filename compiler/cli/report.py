@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.terminal import echo
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.catalogue import CODES
@@ -49,6 +50,7 @@ DENY = click.option(
     multiple=True,
     metavar="CODE",
     callback=_levels,
+    shell_complete=complete.warnings,
     help="Make a warning an error in this run, such as W0301; may be repeated.",
 )
 

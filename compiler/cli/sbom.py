@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.paths import FILE, keep_inputs
 from compiler.cli.report import DENY, FORMAT, finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
@@ -23,7 +24,7 @@ _LATEST = 253402300799  # the last second of year 9999, after which there is no 
 
 
 @click.command("sbom")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--output", type=FILE, help="A file; without it, the terminal.")
 @DENY
 @FORMAT

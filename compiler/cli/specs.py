@@ -28,7 +28,8 @@ def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
         raise click.UsageError(f"no such spec: {', '.join(map(str, missing))}")
     paths = tuple(path for path in found if not path.name.endswith(LOCK_SUFFIX) and not _is_written(path))
     if not paths:
-        raise click.UsageError("no spec given, and no stacks/*.yaml here" if not given else "none of these is a spec")
+        none = "no spec given, and no stacks/*.yaml here: `stackc init` writes one"
+        raise click.UsageError("none of these is a spec" if given else none)
     return paths
 
 

@@ -35,6 +35,7 @@ OPTIONS = {
     ],
     "diff": ["--against", "--verbose", "--output", "--templates", "--assume", "--deny", "--format"],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
+    "completion": ["--help"],
     "explain": ["--deny", "--format", "--verbose"],
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
@@ -43,10 +44,12 @@ OPTIONS = {
     ],
     "gpus": ["--format", "--sources", "--verbose"],
     "images": ["--pin", "--upgrade", "--format"],
+    "init": ["--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes"],
     "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
     "plan": ["--deny", "--format", "--verbose"],
     "report": ["--out", "--service", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
+    "schema": ["--help"],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
 
@@ -96,6 +99,7 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
         flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--verbose", "--sources", "--force")
+        flags += ("--list", "--offline", "--yes")
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]
@@ -125,6 +129,11 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
         ["calibrate", "x.log", "--gpu", "h100-80gb", "--config", word],
         ["calibrate", "x.log", "--gpu", word],
         ["fit", word, "--gpu", "a10"],
+        ["init", word],
+        ["init", "--from", word],
+        ["init", "--yes", "--offline", "--gpu", word],
+        ["schema", word],
+        ["completion", word],
     ):
         assert_answered(run(*arguments), arguments)
     assert sorted(project.rglob("*")) == before
