@@ -11,11 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from compiler.cli.report import DENY, FORMAT, finish, unreadable
+from compiler.cli.specs import spec_path
 from compiler.diagnostics import CODES
 from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import visible
 from compiler.pipeline import Explained, explain_stack
-from compiler.plan.ir import DeviceLedger, Plan, Service
+from compiler.plan.ir import CpuNode, DeviceLedger, Plan, ServedModel, Service
 from compiler.solve.judgements import Judgement
 from compiler.solve.parsers import KnownParsers
 from compiler.targets.plan_json import plan_object
@@ -35,9 +36,17 @@ def command(what: str | None, *, levels: Levels, form: str) -> None:
         page = page_of(what.upper())
         finish(form, (), result={"code": what.upper(), "page": page}, lines=page.splitlines())
     path, _, service = what.partition(":")
-    if not os.path.lexists(path) or Path(path).is_dir():
-        raise click.UsageError(f"{visible(what[:200])} is neither a code nor a spec")
-    _explain_spec(path, service, form, levels)
+    _explain_spec(_spec_named(path, what), service, form, levels)
+
+
+def _spec_named(path: str, what: str) -> str:
+    """The spec at a path, or of that name in stacks/."""
+    try:
+        return str(spec_path(Path(path)))
+    except click.UsageError as error:
+        if path and os.path.isdir(path):  # noqa: PTH112 (any name)
+            raise
+        raise click.UsageError(f"{visible(what[:200])} is neither a code nor a spec") from error
 
 
 def _explain_spec(path: str, service: str, form: str, levels: Levels) -> NoReturn:
@@ -127,10 +136,14 @@ def service_lines(plan: Plan, service: Service) -> Iterator[str]:
     where = ", ".join(f"{plan.node.name}:{index}" for index in service.devices)
     yield f"{service.name}: {plan.verdict.value} on {where}"
     known = f", which must be {model.commit}…" if model.commit else ", of which no commit is known"
-    pinned = f"at {model.commit}" if model.is_pinned else f"at main{known}"
+    pinned = f" at {model.commit}" if model.is_pinned else f" at main{known}"
     pinned = "" if model.folder else pinned
-    yield f"  serves {model.repository or model.folder} ({model.quantization}) {pinned}, asked for {model.requested}"
-    yield f"  starts after {', '.join(service.start_after)}" if service.start_after else "  starts first on its devices"
+    yield f"  serves {model.repository or model.folder} ({model.quantization}){pinned}{_asked(model)}"
+    yield (
+        f"  starts after {', '.join(service.start_after)}"
+        if service.start_after
+        else f"  starts first {_where(plan, service)}"
+    )
     yield (
         f"  KV cache: {cache.num_blocks} blocks of {cache.block_size} tokens, {format_gib(cache.bytes)} GiB: "
         f"{cache.max_concurrency} requests of {format_tokens(service.max_model_len)}"
@@ -143,6 +156,18 @@ def service_lines(plan: Plan, service: Service) -> Iterator[str]:
             yield from _ledger_lines(device, service)
     for argument in service.arguments:
         yield f"  {' '.join((argument.flag, *argument.words))}  ({argument.reason})"
+
+
+def _asked(model: ServedModel) -> str:
+    """What the spec names, where that is another than what is served."""
+    is_same = model.requested == (model.repository or model.folder)
+    return "" if is_same else f", asked for {model.requested}"
+
+
+def _where(plan: Plan, service: Service) -> str:
+    if isinstance(plan.node, CpuNode):
+        return "on the CPU"
+    return "on its GPU" if len(service.devices) == 1 else "on its GPUs"
 
 
 def _ledger_lines(device: DeviceLedger, service: Service) -> Iterator[str]:

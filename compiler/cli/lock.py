@@ -26,7 +26,7 @@ from compiler.resolve.resolve import resolve_lock
 from compiler.resolve.room import share_heaps
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
-from compiler.units import format_gib
+from compiler.units import counted, format_gib
 
 _COMMIT_SHOWN = 12
 
@@ -79,7 +79,10 @@ class LockReport:
     def lines(self) -> Sequence[str]:
         """For people: the file, then what moved."""
         verdict = "written" if self.is_written else "unchanged"
-        return [f"{self.path}: {verdict}, {self.models} models", *(f"  {_told(change)}" for change in self.changes)]
+        return [
+            f"{self.path}: {verdict}, {counted(self.models, 'model')}",
+            *(f"  {_told(change)}" for change in self.changes),
+        ]
 
 
 def lock_spec(

@@ -9,7 +9,7 @@ from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec
-from compiler.units import GIB, format_gib
+from compiler.units import GIB, counted, format_gib
 
 # What the machine says of its card.
 _ASKED = "`python3 -c 'import torch; print(torch.cuda.mem_get_info()[1], torch.cuda.get_device_capability())'`"
@@ -33,7 +33,7 @@ def check_gpus(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Diagnostic
     yield from _check_shared_memory(file, name, gpus)
     different = len(set(gpus.uuids))
     if gpus.uuids and (different != gpus.count or different != len(gpus.uuids)):
-        message = f"{len(gpus.uuids)} uuids, {different} of them different, for {gpus.count} GPUs"
+        message = f"{counted(len(gpus.uuids), 'uuid')}, {different} of them different, for {counted(gpus.count, 'GPU')}"
         yield Diagnostic("E0203", message, file.at_key("nodes", name, "gpus", "uuids"))
 
 
