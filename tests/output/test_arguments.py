@@ -33,7 +33,7 @@ OPTIONS = {
     "calibrate": ["--gpu", "--config", "--out", "--format"],
     "explain": ["--deny", "--format"],
     "fit": [
-        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
+        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
         *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--deny", "--format"),
     ],
     "gpus": ["--format", "--sources"],
