@@ -38,7 +38,7 @@ OPTIONS = {
     ],
     "gpus": ["--format", "--sources"],
     "images": ["--pin", "--upgrade", "--format"],
-    "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
+    "lock": ["--upgrade", "--upgrade-service", "--folder", "--deny", "--format"],
     "sbom": ["--output", "--deny", "--format"],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
