@@ -120,3 +120,8 @@ class ByteRange:
 def total(ranges: Iterable[ByteRange]) -> ByteRange:
     """Sum of intervals; an exact zero for none."""
     return sum(ranges, ByteRange.exact(0))
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, of which one is one: `1 model`, `2 models`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -14,12 +14,13 @@ import click
 
 from compiler.cli import complete
 from compiler.cli.report import DENY, FINDINGS, SOURCES, finish, unreadable
+from compiler.cli.specs import spec_path
 from compiler.cli.terminal import glyphs_of, terminal_width
 from compiler.diagnostics import CODES
 from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import visible
 from compiler.pipeline import Explained, explain_stack
-from compiler.plan.ir import DeviceLedger, LedgerRow, Plan, Service
+from compiler.plan.ir import CpuNode, DeviceLedger, LedgerRow, Plan, ServedModel, Service
 from compiler.report.lines import stack_lines
 from compiler.report.paint import Line
 from compiler.solve.judgements import Judgement, Standing
@@ -43,9 +44,17 @@ def command(what: str | None, *, sources: bool, levels: Levels, form: str) -> No
         page = page_of(what.upper())
         finish(form, (), result={"code": what.upper(), "page": page}, lines=page.splitlines())
     path, _, service = what.partition(":")
-    if not os.path.lexists(path) or Path(path).is_dir():
-        raise click.UsageError(f"{visible(what[:200])} is neither a code nor a spec")
-    _explain_spec(path, service, form, levels, sources=sources)
+    _explain_spec(_spec_named(path, what), service, form, levels, sources=sources)
+
+
+def _spec_named(path: str, what: str) -> str:
+    """The spec at a path, or of that name in stacks/."""
+    try:
+        return str(spec_path(Path(path)))
+    except click.UsageError as error:
+        if path and os.path.isdir(path):  # noqa: PTH112 (any name)
+            raise
+        raise click.UsageError(f"{visible(what[:200])} is neither a code nor a spec") from error
 
 
 def _explain_spec(path: str, service: str, form: str, levels: Levels, *, sources: bool) -> NoReturn:
@@ -153,21 +162,24 @@ def service_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[st
     """A service of a plan for people: what it serves and why that fits."""
     where = ", ".join(f"{plan.node.name}:{index}" for index in service.devices)
     yield from wrapped(f"{service.name}: {plan.verdict.value} on {where}", 0)
-    for fact in _facts(service):
+    for fact in _facts(plan, service):
         yield from wrapped(fact)
     yield from ledger_lines(plan, service, sources=sources)
     for argument in service.arguments:
         yield from wrapped(f"{' '.join((argument.flag, *argument.words))}  ({argument.reason})")
 
 
-def _facts(service: Service) -> Iterator[str]:
+def _facts(plan: Plan, service: Service) -> Iterator[str]:
     model, cache = service.model, service.kv_cache
     known = f", which must be {model.commit}…" if model.commit else ", of which no commit is known"
-    pinned = f"at {model.commit}" if model.is_pinned else f"at main{known}"
-    pinned = "" if model.folder else f" {pinned}"
-    served = model.repository or model.folder
-    yield f"serves {served} ({model.quantization}){pinned}, asked for {model.requested}"
-    yield f"starts after {', '.join(service.start_after)}" if service.start_after else "starts first on its devices"
+    pinned = f" at {model.commit}" if model.is_pinned else f" at main{known}"
+    pinned = "" if model.folder else pinned
+    yield f"serves {model.repository or model.folder} ({model.quantization}){pinned}{_asked(model)}"
+    yield (
+        f"starts after {', '.join(service.start_after)}"
+        if service.start_after
+        else f"starts first {_where(plan, service)}"
+    )
     yield (
         f"KV cache: {cache.num_blocks} blocks of {cache.block_size} tokens, {format_gib(cache.bytes)} GiB: "
         f"{cache.max_concurrency} requests of {format_tokens(service.max_model_len)}"
@@ -182,6 +194,18 @@ def ledger_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[str
     for device in plan.devices:
         if device.index in service.devices:
             yield from _device_lines(device, service, sources=sources)
+
+
+def _asked(model: ServedModel) -> str:
+    """What the spec names, where that is another than what is served."""
+    is_same = model.requested == (model.repository or model.folder)
+    return "" if is_same else f", asked for {model.requested}"
+
+
+def _where(plan: Plan, service: Service) -> str:
+    if isinstance(plan.node, CpuNode):
+        return "on the CPU"
+    return "on its GPU" if len(service.devices) == 1 else "on its GPUs"
 
 
 def _device_lines(device: DeviceLedger, service: Service, *, sources: bool) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -20,6 +20,7 @@ from compiler.catalog.releases import RELEASES
 from compiler.cli import complete
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines, wrapped
 from compiler.cli.lock import lock_spec
+from compiler.cli.quoted import CommandLine, command_line
 from compiler.cli.report import ASSUME, DENY, FINDINGS, SOURCES, finish
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
@@ -115,8 +116,24 @@ def command(
         # Nothing is deployed: images and packages are no part of the question.
         "targets": ["scripts"],
     }
+    options: dict[str, tuple[str, Any]] = {"gpu": ("--gpu", gpu)}
+    options |= {key: (f"--{key.replace('_', '-')}", value) for key, value in own.items()}
+    options |= {"count": ("--count", count)} if count > 1 else {}
+    options |= {"mig": ("--mig", mig)} if mig is not None else {}
+    options |= {"concurrency": ("--concurrency", concurrency)}
+    options |= {key: (_SHORT.get(key, f"--{key.replace('_', '-')}"), value) for key, value in sizes.items()}
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
-    _answer(question, known, form, levels, assumes_full=assume == "full", sources=sources)
+    asked = command_line(model, _typed(options))
+    _answer(question, known, form, levels, asked, assumes_full=assume == "full", sources=sources)
+
+
+_SHORT = {"tensor_parallel_size": "--tp", "pipeline_parallel_size": "--pp"}
+# What is left to its default is not quoted, but for the size of the request, which an answer is about.
+_SILENT = {"concurrency": "1", "task": "completion", "quantization": "auto", "kv_cache_dtype": "auto"}
+
+
+def _typed(options: Mapping[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
+    return {key: each for key, each in options.items() if _SILENT.get(key) != each[1]}
 
 
 def _known(model: str, quantization: str, publishers: tuple[str, ...]) -> tuple[str, Lock] | None:
@@ -149,6 +166,7 @@ def _answer(
     known: tuple[str, Lock] | None,
     form: str,
     levels: Levels,
+    asked: CommandLine,
     *,
     assumes_full: bool,
     sources: bool,
@@ -159,9 +177,9 @@ def _answer(
         if known is not None:
             write_lock(lock_path(path), known[1])
         else:
-            _lock(path, form, levels)
+            _lock(path, form, levels, asked)
         explained, found = explain_stack(path, "fit.yaml", assumes_full=assumes_full)
-    found = levels.applied(map(_without_file, found))
+    found = levels.applied(asked.quoting(_without_file(each)) for each in found)
     if explained is None:
         finish(form, found, result={}, lines=())
     rows = explained.candidates[_SERVICE]
@@ -183,11 +201,11 @@ def _without_file(diagnostic: Diagnostic) -> Diagnostic:
     return replace(diagnostic, helps=(Help("`stackc fit --hub` reads them from the Hub"),))
 
 
-def _lock(path: Path, form: str, levels: Levels) -> None:
+def _lock(path: Path, form: str, levels: Levels, asked: CommandLine) -> None:
     hub = Hub()
     diagnostics, _ = lock_spec(path, "fit.yaml", hub, cache=Cache(cache_folder(), hub.endpoint), levels=levels)
     if has_errors(diagnostics):
-        finish(form, diagnostics, result={}, lines=())
+        finish(form, tuple(map(asked.quoting, diagnostics)), result={}, lines=())
 
 
 def _verdict(found: tuple[Diagnostic, ...]) -> Verdict | None:

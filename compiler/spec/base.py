@@ -21,8 +21,8 @@ def _as_bytes(value: object) -> object:
 
 
 def as_list(value: object) -> object:
-    """A single name where a list may stand."""
-    return [value] if isinstance(value, str) else value
+    """A single name where a list may stand; also what is none, so that it is told as the wrong name that it is."""
+    return [value] if isinstance(value, str | int | float) else value
 
 
 def _without_trailing_slash(value: object) -> object:
