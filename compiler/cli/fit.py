@@ -123,8 +123,8 @@ def command(
     options |= {"concurrency": ("--concurrency", concurrency)}
     options |= {key: (_SHORT.get(key, f"--{key.replace('_', '-')}"), value) for key, value in sizes.items()}
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
-    asked = command_line(model, _typed(options))
-    _answer(question, known, form, levels, asked, assumes_full=assume == "full", sources=sources)
+    typed = command_line(model, _typed(options))
+    _answer(question, known, form, levels, typed, assumes_full=assume == "full", sources=sources)
 
 
 _SHORT = {"tensor_parallel_size": "--tp", "pipeline_parallel_size": "--pp"}
