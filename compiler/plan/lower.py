@@ -291,7 +291,7 @@ def _media_arguments(spec: ServiceSpec, variant: Variant, release: Release) -> I
 
 
 def _ngram_arguments(variant: Variant) -> Iterator[Argument]:
-    """vLLM would pin such tables in the machine's memory, of which no ledger proves that it is there."""
+    """By default vLLM pins such tables in memory of the machine, which no ledger proves."""
     if has_ngram_tables(variant.architecture):
         yield Argument("--engram-config", TABLES_ON_GPU, "n-gram tables lie where their bytes are counted")
 

@@ -43,6 +43,7 @@ _DEFAULTS = {
 }  # fmt: skip
 _INDEXER = ("indexer_n_heads", "indexer_kv_heads", "indexer_head_dim", "indexer_budget", "indexer_compress_ratio")
 _BFLOAT16 = "BF16"
+_MOST_HEADS = 1024  # of a layer: a prime is looked for, for each
 _MIXING_ROWS = 16  # hyperconnection.py: the merged projection is padded to a multiple of it
 _AXES, _POSITION = 3, 4  # int64 positions, in elements of 16 bits (qsa_cache.py:QSAKeyStateCache)
 
@@ -134,6 +135,7 @@ def _check(config: Config) -> None:
     check_present(config, "output_gate_type")
     check_value(config, "output_gate_type", ("silu", "sigmoid"))
     check_value(config, "tie_word_embeddings", (False,))
+    check_value(config, "is_causal", (True,))
     if config.data.get("dual_chunk_attention_config") is not None:
         raise ConfigError(f"`{config.path}dual_chunk_attention_config`: vLLM's class takes none")
 
@@ -228,6 +230,8 @@ def _ngrams(config: Config, streams: _Streams, place: int) -> tuple[Module, ...]
     hidden, fused = streams.hidden, "ple.kv_proj"
     width = config.positive("ple_embed_dim", default=hidden)
     heads = (_ngram_size(config) - 1) * config.positive("heads_per_ngram", default=8)
+    if heads > _MOST_HEADS:
+        raise ConfigError(f"`{config.path}heads_per_ngram` makes {heads} tables of a layer, more than {_MOST_HEADS}")
     if width % heads:
         raise ConfigError(f"`{config.path}ple_embed_dim` {width} is no multiple of {heads} heads of n-grams")
     if not isinstance(config.data.get("eos_token_id"), int):

@@ -262,7 +262,8 @@ def qwen4_exp_vision(name: str, config: Config) -> Architecture:
     """Qwen4ExpForConditionalGeneration, whose class looks up levels of the tower that its configuration lacks."""
     check_present(config.at("vision_config"), "deepstack_visual_indexes")
     text = qwen4_exp.language_model(name, config.at("text_config"))
-    return vision.composed(text, (qwen4_exp_tower(config),), vision.QWEN3_VL_NAMES)
+    whole = vision.composed(text, (qwen4_exp_tower(config),), vision.QWEN3_VL_NAMES)
+    return replace(whole, first_stage=len(config.at("vision_config").items("deepstack_visual_indexes")))
 
 
 VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
