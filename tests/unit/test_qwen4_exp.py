@@ -58,6 +58,10 @@ LARGE = SMALL | {
     "linear_num_value_heads": 32,
 }  # fmt: skip
 PLAIN = SMALL | {"ple_layer_ids": []}
+_LINEAR, _PICKED = "linear_attention", "full_attention"
+UNEVEN = SMALL | {
+    "num_hidden_layers": 10, "ple_layer_ids": [2], "layer_types": [_LINEAR, _LINEAR, _PICKED] * 3 + [_LINEAR],
+}  # fmt: skip
 SEEING: dict[str, Any] = {
     "architectures": ["Qwen4ExpForConditionalGeneration"], "model_type": "qwen4_exp", "text_config": SMALL,
     "vision_config": {
@@ -77,7 +81,7 @@ def layout_of(config: dict[str, Any], ranks: int = 1, *, dtype: str = "bfloat16"
     ("config", "ranks", "size"),
     [
         (SMALL, 1, 41_188_128), (SMALL, 2, 23_005_840), (SMALL, 4, 14_176_840), (PLAIN, 1, 38_759_200),
-        (SEEING, 1, 42_077_088), (LARGE, 1, 3_038_072_960),
+        (UNEVEN, 1, 50_294_352), (SEEING, 1, 42_077_088), (LARGE, 1, 3_038_072_960),
     ],
 )  # fmt: skip
 def test_weights_equal_the_engine_s(config: dict[str, Any], ranks: int, size: int) -> None:
@@ -96,6 +100,7 @@ def test_weights_equal_the_engine_s(config: dict[str, Any], ranks: int, size: in
         (SMALL, 1, {"dtype": "fp8", "served_dtype": "bfloat16"}, (576, 856, 166_960)),
         (SMALL, 1, {"compute_capability": (8, 0)}, (272, 934, 153_026)),
         (PLAIN, 1, {}, (320, 794, 141_401)),
+        (UNEVEN, 1, {}, (320, 529, 83_337)),
         (SEEING, 1, {}, (320, 794, 125_085)),
         (LARGE, 1, {}, (1088, 46, 11_083)),
         (LARGE, 1, {"prefix_caching": False}, (1056, 48, 21_845)),
