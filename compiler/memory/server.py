@@ -345,7 +345,7 @@ def _late_allocations(
         source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py and mla/"
     sparse = _sparse_workspaces(architecture, shape, layout)
     if sparse.high:
-        source += "; sparse attention's first prefill: vllm/v1/attention/backends/mla and vllm/models/minimax_m3/nvidia"
+        source += "; first prefill of sparse attention: vllm/v1/attention/backends/mla, models/{minimax_m3,qwen4_exp}"
     tables += ByteRange.exact(lists + gathered) + sparse
     if not _may_use_flashinfer(shape, layout):
         return tables, source
