@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from compiler.memory.pooled_cache import PooledKeyCache, RingCache
 from compiler.memory.rotary_table import RotaryTable
 from compiler.memory.state_cache import StateCache
 
@@ -208,7 +209,7 @@ class PackedCache:
     topk: int | None = None
 
 
-Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | StateCache
+Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | RingCache | PooledKeyCache | StateCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +293,7 @@ class Architecture:
         drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
         streams: hidden states that run side by side from layer to layer (DeepSeek V4's hyper-connections).
+        gated_streams: each block gets a gated mean of them, which every rank works out whole (Qwen4-Exp).
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
         tie_word_embeddings: the output head is the embedding table.
@@ -331,6 +333,7 @@ class Architecture:
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
     streams: int = 1
+    gated_streams: bool = False
     presumes_tie: bool = False
     drafting: tuple[Layer, ...] = ()
     drafting_prefixes: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from compiler.memory.families import (
     moe_scored,
     moe_windows,
     olmo_hybrid,
+    qwen4_exp,
     qwen_hybrid,
     states,
     transformers_moe,
@@ -83,6 +84,7 @@ FAMILIES: Mapping[str, Reader] = {
     "OlmoHybridForCausalLM": olmo_hybrid.olmo_hybrid,
     "Zamba2ForCausalLM": states.zamba2,
     "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
+    "Qwen4ExpForCausalLM": qwen4_exp.qwen4_exp_text,
     "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,
     "Qwen3_5MoeForCausalLM": qwen_hybrid.qwen3_5,
 }

@@ -32,7 +32,7 @@ _TWO_BASES = {"gemma3_text": (1e6, 1e4), "gemma4_text": (1e6, 1e4), "modernbert"
 _YARN = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096}
 _SCALED = {"gpt_oss": _YARN, "ministral3": _YARN | {"factor": 16.0, "original_max_position_embeddings": 16384}}
 # Their positions never exceed the tokens (qwen3_vl.py:mrope_positions_factor), as video pruning is not asked for.
-_COUNTED = ("Qwen3VL", "Qwen3_5")
+_COUNTED = ("Qwen3VL", "Qwen3_5", "Qwen4Exp")
 # deepseek_v2.py calls every scaling by the name of DeepSeek's own.
 _DEEPSEEK = ("Deepseek", "GlmMoeDsa", "Glm4MoeLite", "KimiK25")
 _FLASHINFER_WIDTHS = (64, 128, 256, 512)  # deepseek_scaling_rope.py

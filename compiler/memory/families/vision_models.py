@@ -22,6 +22,7 @@ from compiler.memory.families import (
     moe_windows,
     muse,
     omni,
+    qwen4_exp,
     qwen_hybrid,
     states,
     vision,
@@ -42,7 +43,7 @@ from compiler.memory.families.vision_ocr import (
 )
 from compiler.memory.families.vision_others import llama4_tower
 from compiler.memory.families.vision_patches import gemma3_tower, mistral3_tower
-from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower
+from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower, qwen4_exp_tower
 from compiler.memory.families.vision_tiles import (
     cohere2_vision_tower,
     end_of_row,
@@ -257,6 +258,14 @@ def qwen3_5(name: str, config: Config) -> Architecture:
     return vision.composed(qwen_hybrid.qwen3_5(name, config), (qwen3_5_tower(config),), vision.QWEN3_VL_NAMES)
 
 
+def qwen4_exp_vision(name: str, config: Config) -> Architecture:
+    """Qwen4ExpForConditionalGeneration, whose class looks up levels of the tower that its configuration lacks."""
+    check_present(config.at("vision_config"), "deepstack_visual_indexes")
+    text = qwen4_exp.language_model(name, config.at("text_config"))
+    whole = vision.composed(text, (qwen4_exp_tower(config),), vision.QWEN3_VL_NAMES)
+    return replace(whole, first_stage=len(config.at("vision_config").items("deepstack_visual_indexes")))
+
+
 VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Cohere2VisionForConditionalGeneration": cohere2_vision,
     "DeepseekOCRForCausalLM": deepseek_ocr,
@@ -298,6 +307,7 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Qwen3OmniMoeForConditionalGeneration": omni.qwen3_omni,
     "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
     "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
+    "Qwen4ExpForConditionalGeneration": qwen4_exp_vision,
     "Qwen3_5ForConditionalGeneration": qwen3_5,
     "Qwen3_5MoeForConditionalGeneration": qwen3_5,
     "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
