@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from compiler.lock.models import ModelFacts
+from compiler.memory.config import ConfigError as MemoryConfigError
+from compiler.memory.config import UnsupportedArchitectureError
 from compiler.memory.headers import check_headers
 from compiler.memory.packing import read_quantization
 from compiler.memory.read import read_architecture
@@ -243,3 +245,26 @@ def test_a_tower_is_served_by_mistral_s_tokenizer_alone() -> None:
     assert tokenizer_mode(service("hf"), known, "0.33.0") == "hf"
     assert "mistral` alone" in str(why_not_read(service("hf"), known, "0.33.0"))
     assert why_not_read(service(), known, "0.33.0") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"num_attention_heads": 48}, "num_attention_heads"),
+        ({"num_attention_heads": 1024}, "odd width"),
+        ({"mm_projector_id": ""}, "mm_projector_id"),
+        ({"rope_theta": None}, "rope_theta"),
+    ],
+)
+def test_absurd_towers_are_named(changes: dict[str, Any], why: str) -> None:
+    tower = {**mistral_params.TOWER, **changes}
+    tower = {key: value for key, value in tower.items() if value is not None}
+    with pytest.raises(MemoryConfigError, match=why):
+        read_architecture(adapted({**mistral_params.LATENT, "vision_encoder": tower}, {}, ()))
+
+
+def test_a_tower_goes_with_the_classes_that_the_engine_makes() -> None:
+    config = adapted({**mistral_params.LATENT, "vision_encoder": mistral_params.TOWER}, {}, ())
+    config["text_config"]["architectures"] = ["LlamaForCausalLM"]
+    with pytest.raises(UnsupportedArchitectureError):
+        read_architecture(config)
