@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 PARAMS = "params.json"
-# vllm/tokenizers/mistral.py reads one of these; the class with images is served by no other tokenizer.
+# vllm/transformers_utils/config.py:_maybe_retrieve_max_pos_from_hf
 _POSITIONS = 128_000
 _GENERAL = {
     "dim": "hidden_size",

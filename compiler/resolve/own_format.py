@@ -11,6 +11,7 @@ from compiler.resolve.answers import ConfigError, ListedFile, MalformedError, Re
 from compiler.resolve.mistral import PARAMS, UnservedError, adapted
 from compiler.resolve.mistral_names import renamed
 from compiler.resolve.strangers import parse_config
+from compiler.resolve.tokenizers import tokenizer_files
 from compiler.resolve.weights import has_weights, own_files, own_weight_files
 
 # Types of language models for which transformers has no class that 0.33.0 could build behind a tower ("No model
@@ -62,6 +63,8 @@ def _read(
         raise MalformedError(f"`{plain(repository.name)}` lists {PARAMS} and does not give it")
     if repository.source != FOLDER and FULL_COMMIT.fullmatch(repository.commit or "") is None:
         raise UnservedError("its commit is not known, and so not which params.json will be served")
+    if not tokenizer_files(repository):
+        raise UnservedError("it has no tekken.json, nor other files of which a tokenizer is made")
     params = parse_config(content, f"{repository.name}/{PARAMS}")
     files = own_weight_files(repository, reader)
     tensors = headers(files, reader)

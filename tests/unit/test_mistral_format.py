@@ -90,11 +90,12 @@ def facts(
     config: Mapping[str, Any] | None = None,
     named: Mapping[str, tuple[int, ...]] | None = None,
     more: tuple[str, ...] = (),
+    tokenizer: str = "tekken.json",
     **changes: Any,
 ) -> ModelFacts:
     named = tensors() if named is None else named
     data = header(named)
-    contents = {"params.json": json.dumps(params).encode(), "consolidated.safetensors": data, "tekken.json": b"{}"}
+    contents = {"params.json": json.dumps(params).encode(), "consolidated.safetensors": data, tokenizer: b"{}"}
     if config is not None:
         contents["config.json"] = json.dumps(config).encode()
     whole = len(data) + sum(2 * _elements(shape) for shape in named.values())
@@ -236,6 +237,9 @@ def test_what_will_be_served_must_be_known() -> None:
     with pytest.raises(ConfigError) as raised:
         facts(WITH_IMAGES, commit=None)
     assert "commit" in raised.value.notes[0]
+    with pytest.raises(ConfigError) as raised:
+        facts(WITH_IMAGES, tokenizer="other.json")
+    assert "tekken.json" in raised.value.notes[0]
     with pytest.raises(ConfigError, match="lacks"):
         facts(WITH_IMAGES, more=("consolidated-00001-of-00002.safetensors",))
 
