@@ -43,6 +43,7 @@ FAMILIES: Mapping[str, Reader] = {
     "GlmMoeDsaForCausalLM": mla.sparse,
     "MiniCPM3ForCausalLM": mla.minicpm3,
     "Mistral4ForCausalLM": mla.deepseek,
+    "MistralLarge3ForCausalLM": mla.deepseek,
     "AXK1ForCausalLM": mla.axk1,
     "AfmoeForCausalLM": moe_scored.afmoe,
     "BailingMoeForCausalLM": moe_scored.bailing_moe,
