@@ -32,6 +32,7 @@ from compiler.memory.families.terms import check_present
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
 from compiler.memory.families.vision_intern import internvl_tower
+from compiler.memory.families.vision_intern_kin import h2ovl, qianfan_ocr, skywork_r1v
 from compiler.memory.families.vision_minicpm import minicpmv
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, kimi_vl_tower, muse_glimmer_tower
 from compiler.memory.families.vision_ocr import (
@@ -271,6 +272,7 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Glm4vMoeForConditionalGeneration": glm4v_moe,
     "GlmOcrForConditionalGeneration": glm_ocr,
     "Granite4VisionForConditionalGeneration": granite4_vision,
+    "H2OVLChatModel": h2ovl,
     "Idefics3ForConditionalGeneration": idefics3,
     "InternVLChatModel": vision.internvl,
     "InternVLForConditionalGeneration": internvl,
@@ -291,6 +293,7 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "PaddleOCRVLForConditionalGeneration": paddleocr_vl,
     "PaliGemmaForConditionalGeneration": paligemma,
     "Phi3VForCausalLM": vision.phi3_vision,
+    "QianfanOCRForConditionalGeneration": qianfan_ocr,
     "Qwen2AudioForConditionalGeneration": omni.qwen2_audio,
     "Qwen2_5OmniForConditionalGeneration": omni.qwen2_5_omni,
     "Qwen2_5OmniModel": omni.qwen2_5_omni,
@@ -302,5 +305,6 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Qwen3_5MoeForConditionalGeneration": qwen3_5,
     "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
     "Qwen3VLMoeForConditionalGeneration": qwen3_vl_moe,
+    "SkyworkR1VChatModel": skywork_r1v,
     "SmolVLMForConditionalGeneration": idefics3,
 }
