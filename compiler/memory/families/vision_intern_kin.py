@@ -30,15 +30,14 @@ def h2ovl(name: str, config: Config) -> Architecture:
     vision, hidden = config.at("vision_config"), config.at("llm_config").positive("hidden_size")
     modules = (*intern_vit(config, vision), *unquantized(intern_projector(config, vision, hidden)))
     tiles = _tiles(config) * (2 if config.flag("use_msac") else 1)
-    return _before(name, config, "llm_config", "llama", _encoder(config, vision, modules, tiles, hidden))
+    return _before_remote(name, config, _encoder(config, vision, modules, tiles, hidden))
 
 
 def skywork_r1v(name: str, config: Config) -> Architecture:
     """SkyworkR1VChatModel, whose projector is quantized with the rest."""
     vision, hidden = config.at("vision_config"), config.at("llm_config").positive("hidden_size")
     modules = (*intern_vit(config, vision), *intern_projector(config, vision, hidden))
-    encoder = _encoder(config, vision, modules, _tiles(config), hidden)
-    return _before(name, config, "llm_config", "llama", encoder)
+    return _before_remote(name, config, _encoder(config, vision, modules, _tiles(config), hidden))
 
 
 def qianfan_ocr(name: str, config: Config) -> Architecture:
@@ -49,7 +48,8 @@ def qianfan_ocr(name: str, config: Config) -> Architecture:
     built = unquantized(tower) if quantizer(config) in ("", "fp8") else tower
     modules = (*built, *unquantized(intern_projector(config, vision, hidden)))
     encoder = _encoder(config, vision, modules, _tiles(config), hidden)
-    return _before(name, config, "text_config", "qwen3", encoder)
+    reader, text = text_model(config, "text_config", "qwen3", tied=config.flag("tie_word_embeddings"))
+    return composed(reader(name, text), (encoder,), ())
 
 
 def _qianfan_vision(stored: Config) -> Config:
@@ -76,7 +76,11 @@ def _encoder(config: Config, vision: Config, modules: tuple[Module, ...], tiles:
     return Encoder(modules, ("image",), None, width, mlp, hidden, item)
 
 
-def _before(name: str, config: Config, key: str, default: str, encoder: Encoder) -> Architecture:
-    tied = config.flag("tie_word_embeddings")
-    reader, text = text_model(config, key, default, tied=tied)
+def _before_remote(name: str, config: Config, encoder: Encoder) -> Architecture:
+    """Behind it the language model of a repository's own configuration class.
+
+    The top of the file decides about tied embeddings where it says anything (vllm/config/vllm.py:with_hf_config).
+    """
+    tied = config.flag("tie_word_embeddings", default=config.at("llm_config").flag("tie_word_embeddings"))
+    reader, text = text_model(config, "llm_config", "llama", tied=tied)
     return composed(reader(name, text), (encoder,), ())
