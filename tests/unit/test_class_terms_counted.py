@@ -21,6 +21,10 @@ from tests.unit.test_engine_counts import CASES
         ("ApertusForCausalLM", {"hidden_act": "silu"}),
         ("BailingMoeV2", {"score_function": "tanh"}),
         ("Cohere2MoeForCausalLM", {"shared_expert_combination_strategy": "product"}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"moe_num_experts": [64, 32]}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"moe_layer_start_index": [30, 1]}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"moe_layer_start_index": [1, 30]}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"hidden_act": "gelu"}),
         ("ExaoneMoeForCausalLM", {"hidden_act": "gelu"}),
         ("GteModel", {"position_embedding_type": "absolute"}),
         ("HYV3ForCausalLM", {"hidden_act": "gelu"}),
@@ -60,6 +64,7 @@ def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
     [
         ("DeepseekOCR", "projector_config", "token_pooling", True),
         ("DeepseekOCR", "projector_config", "projector_type", "mlp"),
+        ("Ernie4_5_VLMoeForConditionalGeneration", "vision_config", "hidden_size", 1024),
         ("KimiVL", "vision_config", "num_attention_heads", 64),
         ("Lfm2Vl", "vision_config", "model_type", "siglip_vision_model"),
     ],

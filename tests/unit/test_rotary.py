@@ -13,6 +13,7 @@ from compiler.memory.read import read_architecture
 from compiler.memory.rotary_bytes import rotary_tables
 from compiler.memory.shape import ServerShape
 from compiler.units import MIB
+from tests.unit.test_engine_counts import CASES
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
 from tests.unit.test_memory_latent import MINICPM3, V2_LITE, V4_FLASH
@@ -33,6 +34,10 @@ TABLES: dict[str, tuple[dict[str, Any], list[tuple[int, int]]]] = {
     "one for all layers": (PLAIN, [(131072, 128)]),
     "a length that is not said": (PLAIN | {"max_position_embeddings": None}, [(2048, 128)]),
     "llama3 is not longer": (LLAMA_8B, [(131072, 128)]),
+    "one for each layer, for videos": (
+        CASES["Ernie4_5_VLMoeForConditionalGeneration"]["config"],
+        [(4 * 131072, 128)] * 4,
+    ),
     "linear": (PLAIN | {"rope_scaling": {"type": "linear", "factor": 2.5}}, [(327680, 128)]),
     "dynamic is not longer": (PLAIN | {"rope_scaling": {"type": "dynamic", "factor": 4.0}}, [(131072, 128)]),
     "yarn starts from the original length": (

@@ -30,6 +30,7 @@ from compiler.memory.families.minimax_m3 import minimax_m3
 from compiler.memory.families.moe_scored import cohere2_moe
 from compiler.memory.families.terms import check_present
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
+from compiler.memory.families.vision_ernie import ernie45_vl
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
 from compiler.memory.families.vision_intern import internvl_tower
 from compiler.memory.families.vision_intern_kin import h2ovl, qianfan_ocr, skywork_r1v
@@ -262,6 +263,7 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Cohere2VisionForConditionalGeneration": cohere2_vision,
     "DeepseekOCRForCausalLM": deepseek_ocr,
     "DotsOCRForCausalLM": dots_ocr,
+    "Ernie4_5_VLMoeForConditionalGeneration": ernie45_vl,
     "Exaone4_5_ForConditionalGeneration": exaone4_5,
     "Gemma3ForConditionalGeneration": gemma3,
     "Gemma3nForConditionalGeneration": gemma3n.gemma3n,
