@@ -65,6 +65,7 @@ def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
         ("DeepseekOCR", "projector_config", "token_pooling", True),
         ("DeepseekOCR", "projector_config", "projector_type", "mlp"),
         ("Ernie4_5_VLMoeForConditionalGeneration", "vision_config", "hidden_size", 1024),
+        ("Ovis2_5", "vit_config", "model_type", "siglip_vision_model"),
         ("KimiVL", "vision_config", "num_attention_heads", 64),
         ("Lfm2Vl", "vision_config", "model_type", "siglip_vision_model"),
     ],

@@ -43,6 +43,7 @@ from compiler.memory.families.vision_ocr import (
     paddleocr_vl_tower,
 )
 from compiler.memory.families.vision_others import llama4_tower
+from compiler.memory.families.vision_ovis import ovis2_5
 from compiler.memory.families.vision_patches import gemma3_tower, mistral3_tower
 from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower
 from compiler.memory.families.vision_tiles import (
@@ -292,6 +293,9 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Mistral3ForConditionalGeneration": vision.mistral3,
     "MiniMaxM3SparseForConditionalGeneration": minimax_m3,
     "MuseGlimmerForConditionalGeneration": muse_glimmer,
+    "Ovis2_5": ovis2_5,
+    "Ovis2_6ForCausalLM": ovis2_5,
+    "Ovis2_6_MoeForCausalLM": ovis2_5,
     "PaddleOCRVLForConditionalGeneration": paddleocr_vl,
     "PaliGemmaForConditionalGeneration": paligemma,
     "Phi3VForCausalLM": vision.phi3_vision,
