@@ -59,9 +59,11 @@ def as_stored(name: str) -> str:
     """A name here as files have it.
 
     A convolution is one tensor in files; what ranks divide by groups is a part of its own here (mixers.py). The second
-    router of a layer is called after the first (ernie45_vl_moe.py:load_weights).
+    router of a layer is called after the first (ernie45_vl_moe.py:load_weights), and torch's own attention has no
+    module for what it projects (step_vl.py: hf_to_vllm_mapper).
     """
-    return name.replace(".conv1d.grouped.", ".conv1d.").replace(".mlp.gate_1.weight", ".mlp.gate.weight_1")
+    name = name.replace(".conv1d.grouped.", ".conv1d.").replace(".mlp.gate_1.weight", ".mlp.gate.weight_1")
+    return name.replace(".resblocks.*.attn.in_proj_", ".resblocks.*.attn.qkv_proj.")
 
 
 def tail_of(name: str) -> str:

@@ -51,6 +51,7 @@ def test_values_that_a_class_asserts(name: str, change: Config) -> None:
         ("InternS1", "mish"),
         ("Lfm2Vl", "mish"),
         ("PaddleOCR", "mish"),
+        ("StepVLForConditionalGeneration", "mish"),
     ],
 )
 def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
@@ -66,6 +67,8 @@ def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
         ("DeepseekOCR", "projector_config", "projector_type", "mlp"),
         ("Ernie4_5_VLMoeForConditionalGeneration", "vision_config", "hidden_size", 1024),
         ("Ovis2_5", "vit_config", "model_type", "siglip_vision_model"),
+        ("StepVLForConditionalGeneration", "vision_config", "use_rope2d", False),
+        ("StepVLForConditionalGeneration", "vision_config", "mlp_ratio", "wide"),
         ("KimiVL", "vision_config", "num_attention_heads", 64),
         ("Lfm2Vl", "vision_config", "model_type", "siglip_vision_model"),
     ],

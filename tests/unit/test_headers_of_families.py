@@ -107,3 +107,16 @@ def test_ernie_s_two_routers_and_two_pools_of_experts_have_common_names() -> Non
     for part in (".mlp.gate.weight_1", ".mlp.gate.weight"):
         with pytest.raises(ContradictionError):
             check_headers(architecture, None, [kind for kind in kinds if not kind.name.endswith(part)])
+
+
+def test_a_perception_encoder_s_attention_is_torch_s_own() -> None:
+    def published(kind: TensorKind) -> TensorKind:
+        name = kind.name.replace(".attn.qkv_proj.", ".attn.in_proj_").removeprefix("language_model.")
+        return kind.model_copy(update={"name": name})
+
+    architecture = read_architecture(CASES["StepVLForConditionalGeneration"]["config"])
+    kinds = [published(kind) for kind in expected_tensors(architecture, None)]
+    assert any(kind.name.endswith(".attn.in_proj_weight") for kind in kinds)
+    check_headers(architecture, None, kinds)
+    with pytest.raises(ContradictionError):
+        check_headers(architecture, None, [kind for kind in kinds if not kind.name.endswith(".attn.in_proj_weight")])

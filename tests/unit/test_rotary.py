@@ -103,3 +103,9 @@ def test_parts_that_the_engine_refuses_are_named(part: object) -> None:
 def test_a_scaling_without_a_sound_factor_is_named(factor: object) -> None:
     with pytest.raises(ConfigError, match="factor"):
         read_architecture(PLAIN | {"rope_scaling": {"rope_type": "yarn", "factor": factor}})
+
+
+def test_blocks_of_a_perception_encoder_keep_angles_of_every_patch() -> None:
+    found = read_architecture(CASES["StepVLForConditionalGeneration"]["config"]).rotary
+    angles = [(table.rows, table.width) for table in found if table.dtype == "float32"]
+    assert angles == [((728 // 14) ** 2, 1536 // 16)] * 4

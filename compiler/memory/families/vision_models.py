@@ -46,6 +46,7 @@ from compiler.memory.families.vision_others import llama4_tower
 from compiler.memory.families.vision_ovis import ovis2_5
 from compiler.memory.families.vision_patches import gemma3_tower, mistral3_tower
 from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower
+from compiler.memory.families.vision_step import step_vl
 from compiler.memory.families.vision_tiles import (
     cohere2_vision_tower,
     end_of_row,
@@ -313,4 +314,5 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Qwen3VLMoeForConditionalGeneration": qwen3_vl_moe,
     "SkyworkR1VChatModel": skywork_r1v,
     "SmolVLMForConditionalGeneration": idefics3,
+    "StepVLForConditionalGeneration": step_vl,
 }
