@@ -31,6 +31,9 @@ from tests.unit.test_engine_counts import CASES
         ("HyperCLOVAXForCausalLM", {"hidden_act": "gelu"}),
         ("DeepseekOCR", {"tile_tag": "1D"}),
         ("Gemma4Unified", {"vision_config": None}),
+        ("LongcatFlashForCausalLM", {"hidden_act": "gelu"}),
+        ("LongcatFlashForCausalLM", {"zero_expert_type": None}),
+        ("LongcatFlashForCausalLM", {"num_hidden_layers": 4}),
         ("MiniCPMV26", {"version": 2.0}),
         ("LlamaBidirectionalModel", {"pooling": "max"}),
         ("LlamaBidirectionalModel", {"pooling": None}),
@@ -89,3 +92,19 @@ def test_stages_without_experts_are_refused(name: str, change: Config) -> None:
     check_split(read_architecture(config), None, Parallelism())
     with pytest.raises(SplitError, match="no layer from 0 to 1 has experts"):
         check_split(read_architecture(config), None, Parallelism(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("Ernie4_5_VLMoeForConditionalGeneration", "im_patch_id"),
+        ("Ernie4_5_VLMoeForConditionalGeneration", "tie_word_embeddings"),
+        ("LongcatFlashForCausalLM", "mla_scale_q_lora"),
+        ("LongcatFlashForCausalLM", "zero_expert_type"),
+        ("StepVLForConditionalGeneration", "projector_bias"),
+    ],
+)
+def test_keys_that_a_class_asks_for(name: str, key: str) -> None:
+    config = {each: value for each, value in CASES[name]["config"].items() if each != key}
+    with pytest.raises(ConfigError, match=key):
+        read_architecture(config)
