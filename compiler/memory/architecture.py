@@ -233,12 +233,14 @@ class ItemSize:
         patches: rows of the tower's hidden states for each token.
         source: of the tokens.
         groups: times that a video may hold an image's tokens, as far as max_model_len allows.
+        counted: tokens of max_model_len that each group is counted for; 0: as many as it has.
     """
 
     tokens: tuple[int, int]
     patches: int
     source: str
     groups: int = 1
+    counted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
