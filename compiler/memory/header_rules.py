@@ -25,8 +25,6 @@ _OPTIONAL = (
     (r"^projector\.", ""),
     # Made from rows of the output head where config.json names the tokens (adapters.py:load_weights_using_*).
     (r"^score\.", ""),
-    # Transformers since 5 calls it `router` (granitemoe.py reads both).
-    (r"\.block_sparse_moe\.router\.layer\.", "GraniteMoe"),
     # The dense layers of the published file have none.
     (r"\.post_mlp_layernorm\.", "AXK1"),
     # Full-attention layers whose keys are their values have no projection of values (gemma4.py).
@@ -60,9 +58,11 @@ def as_stored(name: str) -> str:
 
     A convolution is one tensor in files; what ranks divide by groups is a part of its own here (mixers.py). The second
     router of a layer is called after the first (ernie45_vl_moe.py:load_weights), and torch's own attention has no
-    module for what it projects (step_vl.py: hf_to_vllm_mapper).
+    module for what it projects (step_vl.py: hf_to_vllm_mapper). Transformers since 5 calls the router of a Granite
+    without its layer (granitemoe.py reads both).
     """
     name = name.replace(".conv1d.grouped.", ".conv1d.").replace(".mlp.gate_1.weight", ".mlp.gate.weight_1")
+    name = name.replace(".block_sparse_moe.router.layer.weight", ".block_sparse_moe.router.weight")
     return name.replace(".resblocks.*.attn.in_proj_", ".resblocks.*.attn.qkv_proj.")
 
 

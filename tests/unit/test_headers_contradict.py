@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture
-from compiler.memory.header_rules import canonical, plain_shape, scope_of
+from compiler.memory.header_rules import as_stored, canonical, may_repeat, plain_shape, scope_of
 from compiler.memory.header_totals import ContradictionError, check_totals
 from compiler.memory.headers import check_headers
 from compiler.memory.packing import Quantization, read_quantization
@@ -69,7 +69,7 @@ CHANGES: dict[str, Callable[[TensorKind], Kinds]] = {
 
 
 def part(kind: TensorKind) -> str:
-    key = canonical(numberless(kind.name), ())
+    key = canonical(as_stored(numberless(kind.name)), ())
     module, _, parameter = key.rpartition(".")
     return scope_of(module if parameter in ("weight", "qweight", "bias") else key)
 
@@ -85,12 +85,14 @@ def test_a_kind_that_is_changed_is_refused_by_its_name(name: str, at: int, chang
     if same or (change == "half of the rows" and kind.shape[0] < 2):
         return
     others = tuple(other for other in kinds if other is not kind)
+    if change == "twice" and may_repeat(read(name)[0], canonical(as_stored(numberless(kind.name)), ())):
+        return  # a file may hold layers of a tower that the engine does not build
     if change in ("another name", "another module") and not any(part(other) == part(kind) for other in others):
         return  # a part of the model of which no name is as expected may be another spelling
 
     lines = refused(name, (*others, *changed))
 
-    assert any(kind.name in line for line in lines), (kind.name, lines)
+    assert any(as_stored(kind.name) in line for line in lines), (kind.name, lines)
 
 
 @pytest.mark.parametrize(
