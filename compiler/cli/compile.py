@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.neighbours import check_neighbours
-from compiler.cli.paths import FILE, FOLDER, OUTPUT
-from compiler.cli.report import ASSUME, DENY, FORMAT, finish, unreadable, waiting
+from compiler.cli.report import finish, unreadable, waiting
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
@@ -25,34 +27,10 @@ from compiler.emit.turns import turn
 from compiler.pipeline import Compiled, compile_stack
 from compiler.plan.ir import CpuNode, Plan
 from compiler.render.environment import load_overrides
-from compiler.render.overrides import Overrides
 from compiler.spec.read import lock_path
 
 
-@click.command("compile")
-@click.argument("specs", nargs=-1, type=FILE)
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if the output is not what specs say.")
-@click.option(
-    "--locked",
-    is_flag=True,
-    expose_value=False,
-    help="Refuse a missing or stale lock. Compiling always does, and never writes a lock: for scripts that say it.",
-)
-@click.option(
-    "--prune",
-    is_flag=True,
-    help="Also remove files that stackc never wrote: in its trees, and beside them in an output that it alone uses.",
-)
-@click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
-@click.option(
-    "--templates",
-    type=FOLDER,
-    help="A folder of templates that take the place of stackc's with the same path, such as systemd/service.j2.",
-)
-@ASSUME
-@DENY
-@FORMAT
-def command(
+def run(
     specs: tuple[Path, ...],
     *,
     check: bool,
@@ -60,18 +38,20 @@ def command(
     output: Path,
     templates: Path | None,
     assume: str | None,
-    levels: Levels,
+    looks_for_helps: bool,
+    levels: SpecLevels,
     form: str,
-) -> None:
-    """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
+) -> NoReturn:
+    """Compile specs, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     inputs = [*paths, *map(lock_path, paths), *([] if templates is None else [templates])]
     _check_place(output, inputs)
     overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
     usable = None if has_errors(unusable) else overrides
-    compiled, diagnostics = _compile_all(paths, assumes_full=assume == "full", overrides=usable)
+    ask = partial(compile_stack, assumes_full=assume == "full", overrides=usable, looks_for_helps=looks_for_helps)
+    compiled, diagnostics = _compile_all(paths, ask, levels)
     # A template that fails for one stack mostly fails for all.
-    diagnostics = levels.applied(dict.fromkeys((*unusable, *diagnostics)))
+    diagnostics = tuple(dict.fromkeys((*levels.applied(unusable), *diagnostics)))
     _check_place(output, [path for stack in compiled for path in stack.inputs])
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
     job = _Job(output, trees, tuple(compiled), specs, prune=prune, assume=assume, templates=templates, levels=levels)
@@ -83,7 +63,12 @@ def command(
             found = (_cannot_write(output, error),)
         diagnostics += found
     stacks = [{"stack": stack.stack, "verdict": stack.verdict.value} for stack in compiled]
+    lines = [] if loudness() is Loudness.QUIET else lines
     finish(form, diagnostics, result={"stacks": stacks, "output": str(output)}, lines=lines)
+
+
+# What compiling one spec comes to.
+_Answer = tuple[Compiled | None, tuple[Diagnostic, ...]]
 
 
 def _check_place(output: Path, inputs: Iterable[Path]) -> None:
@@ -127,25 +112,27 @@ class _Job:
 
 
 def _compile_all(
-    paths: Sequence[Path], *, assumes_full: bool, overrides: Overrides | None
+    paths: Sequence[Path],
+    ask: Callable[[Path, str], _Answer],
+    levels: SpecLevels,
 ) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
     compiled: list[Compiled] = []
     diagnostics: tuple[Diagnostic, ...] = ()
     found_at: dict[Path, Compiled] = {}
     for path in paths:
         try:
-            stack, found = compile_stack(path, str(path), assumes_full=assumes_full, overrides=overrides)
+            stack, found = ask(path, str(path))
         except OSError as error:
             found = (unreadable(str(path), error),)
             stack = None
-        diagnostics += found
+        diagnostics += levels.for_spec(path).applied(found)
         if stack is not None:
             compiled.append(stack)
             found_at[path] = stack
     for name, count in Counter(stack.stack for stack in compiled).items():
         if count > 1:
             raise click.UsageError(f"{count} specs are called {name}: their output would be one folder")
-    return compiled, (*diagnostics, *check_neighbours(found_at))
+    return compiled, (*diagnostics, *levels.applied(check_neighbours(found_at)))
 
 
 def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:

@@ -1,18 +1,15 @@
-"""`stackc explain`: the page of a code, or the reasons behind a plan."""
+"""`stackc explain SPEC`: the reasons behind a plan."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from compiler.cli.report import DENY, FORMAT, finish, unreadable
-from compiler.diagnostics import CODES
-from compiler.diagnostics.levels import Levels
+from compiler.cli.loudness import SpecLevels
+from compiler.cli.report import finish, unreadable
 from compiler.diagnostics.render import visible
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan, Service
@@ -22,30 +19,13 @@ from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
 
 
-@click.command("explain")
-@click.argument("what", required=False)
-@DENY
-@FORMAT
-def command(what: str | None, *, levels: Levels, form: str) -> None:
-    """Explain WHAT: an error code, or a spec's plan as SPEC or SPEC:SERVICE. Without WHAT, list all codes."""
-    if what is None:
-        titles = {code.code: code.title for code in CODES.values()}
-        finish(form, (), result={"codes": titles}, lines=[f"{code}  {title}" for code, title in titles.items()])
-    if what.upper() in CODES:
-        page = page_of(what.upper())
-        finish(form, (), result={"code": what.upper(), "page": page}, lines=page.splitlines())
-    path, _, service = what.partition(":")
-    if not os.path.lexists(path) or Path(path).is_dir():
-        raise click.UsageError(f"{visible(what[:200])} is neither a code nor a spec")
-    _explain_spec(path, service, form, levels)
-
-
-def _explain_spec(path: str, service: str, form: str, levels: Levels) -> NoReturn:
+def explain_spec(path: str, service: str, form: str, levels: SpecLevels, *, looks_for_helps: bool) -> NoReturn:
+    """Tell the reasons behind a spec's plan, of one service or of all, and end the run."""
     try:
-        explained, diagnostics = explain_stack(Path(path), path)
+        explained, diagnostics = explain_stack(Path(path), path, looks_for_helps=looks_for_helps)
     except OSError as error:
         finish(form, (unreadable(path, error),), result={}, lines=())
-    diagnostics = levels.applied(diagnostics)
+    diagnostics = levels.for_spec(Path(path)).applied(diagnostics)
     if explained is None:
         finish(form, diagnostics, result={}, lines=())
     names = list(explained.candidates)
@@ -114,11 +94,6 @@ def judgement_object(row: Judgement) -> dict[str, Any]:
         "code": row.code,
         "short_bytes": row.short_bytes,
     }
-
-
-def page_of(code: str) -> str:
-    """The page of a code, in Markdown."""
-    return (files("compiler.diagnostics") / "pages" / f"{code}.md").read_text(encoding="utf-8")
 
 
 def service_lines(plan: Plan, service: Service) -> Iterator[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 import click
 
@@ -19,18 +20,18 @@ from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
-from compiler.cli.report import ASSUME, DENY, FORMAT, finish
+from compiler.cli.loudness import SpecLevels
+from compiler.cli.report import finish
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock, LockedService
 from compiler.lock.quantization import answers_quantization, quantization_method
 from compiler.memory.ledger import Verdict
-from compiler.pipeline import explain_stack
+from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
-from compiler.spec.models import Task
 from compiler.spec.read import lock_path
 from compiler.targets.plan_json import plan_object
 from compiler.units import ByteRange, format_gib, format_tokens
@@ -44,28 +45,7 @@ def _number(value: str) -> int | str:
     return int(value) if value.isascii() and value.isdecimal() and len(value) <= _LONGEST_NUMBER else value
 
 
-@click.command("fit")
-@click.argument("model")
-@click.option("--gpu", required=True, help="A catalog name (`stackc gpus`), or any with the two figures of the card.")
-@click.option("--memory", help="Its memory as CUDA reports it, such as 15.7GiB; wins over the catalog's.")
-@click.option("--compute-capability", help="Of a card that is not in the catalog, such as 8.9.")
-@click.option("--mig", help="A slice of each GPU, such as 3g.40gb.")
-@click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many of them.")
-@click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
-@click.option("--concurrency", default="1", show_default=True, help="Requests of full context at once, or max.")
-@click.option(
-    "--task", type=click.Choice(get_args(Task)), default="completion", show_default=True, help="As in a spec."
-)
-@click.option("--quantization", default="auto", show_default=True, help="As in a spec.")
-@click.option("--kv-cache-dtype", default="auto", show_default=True, help="As in a spec.")
-@click.option("--tp", "tensor_parallel_size", type=click.IntRange(1, 64), help="Split each layer over so many GPUs.")
-@click.option("--pp", "pipeline_parallel_size", type=click.IntRange(1, 64), help="Divide the layers into stages.")
-@click.option("--publisher", "publishers", multiple=True, help="Trusted for quantized variants; may be repeated.")
-@click.option("--hub", "asks_hub", is_flag=True, help="Ask the Hub even where a lock in stacks/ knows the model.")
-@ASSUME
-@DENY
-@FORMAT
-def command(
+def run(
     model: str,
     *,
     gpu: str,
@@ -78,10 +58,11 @@ def command(
     publishers: tuple[str, ...],
     asks_hub: bool,
     assume: str | None,
-    levels: Levels,
+    looks_for_helps: bool,
+    levels: SpecLevels,
     **service: Any,
-) -> None:
-    """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
+) -> NoReturn:
+    """Ask the question, tell the answer, and end the run."""
     if gpu not in GPUS and (memory is None or compute_capability is None):
         same = f"did you mean {' or '.join(same_gpus(gpu))}? " if same_gpus(gpu) else ""
         raise click.UsageError(
@@ -108,7 +89,9 @@ def command(
         "targets": ["scripts"],
     }
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
-    _answer(question, known, form, levels, assumes_full=assume == "full")
+    explain = partial(explain_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
+    # A question belongs to the folder in which it is asked.
+    _answer(question, known, form, levels.for_spec(Path("fit.yaml")), explain)
 
 
 def _known(model: str, quantization: str, publishers: tuple[str, ...]) -> tuple[str, Lock] | None:
@@ -137,7 +120,11 @@ def _candidates(lock: Lock, model: str, asked: tuple[str, ...]) -> tuple[str, ..
 
 
 def _answer(
-    question: dict[str, Any], known: tuple[str, Lock] | None, form: str, levels: Levels, *, assumes_full: bool
+    question: dict[str, Any],
+    known: tuple[str, Lock] | None,
+    form: str,
+    levels: Levels,
+    explain: Callable[[Path, str], tuple[Explained | None, tuple[Diagnostic, ...]]],
 ) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
         path = Path(folder) / "fit.yaml"
@@ -146,7 +133,7 @@ def _answer(
             write_lock(lock_path(path), known[1])
         else:
             _lock(path, form, levels)
-        explained, found = explain_stack(path, "fit.yaml", assumes_full=assumes_full)
+        explained, found = explain(path, "fit.yaml")
     found = levels.applied(map(_without_file, found))
     if explained is None:
         finish(form, found, result={}, lines=())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from compiler.cli.paths import FILE
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.progress import progress
-from compiler.cli.report import DENY, FORMAT, finish, unreadable, unwritable
+from compiler.cli.report import finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Span, has_errors
 from compiler.diagnostics.levels import WARNING, Levels
@@ -31,30 +31,24 @@ from compiler.units import format_gib
 _COMMIT_SHOWN = 12
 
 
-@click.command("lock")
-@click.argument("specs", nargs=-1, type=FILE)
-@click.option("--upgrade", is_flag=True, help="Move every model to its newest commit and search variants anew.")
-@click.option("--upgrade-service", "services", multiple=True, metavar="NAME", help="Do so for one; may be repeated.")
-@DENY
-@FORMAT
-def command(specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], levels: Levels, form: str) -> None:
-    """Resolve the models of SPECS (default: every stacks/*.yaml) and write NAME.lock.yaml beside each.
-
-    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. Weights are never downloaded.
-    """
+def run(
+    specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], levels: SpecLevels, form: str
+) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     share_heaps()
     paths = spec_paths(specs)
     _check_services(paths, services)
     diagnostics: tuple[Diagnostic, ...] = ()
     reports: list[LockReport] = []
-    with progress(is_silent=form == "json") as told:
+    with progress(is_silent=form == "json" or loudness() is Loudness.QUIET) as told:
         hub = Hub(progress=told)
         cache = Cache(cache_folder(), hub.endpoint)
         for path in paths:
-            found, report = lock_spec(path, str(path), hub, cache=cache, upgrade=upgrade or services, levels=levels)
+            for_spec = levels.for_spec(path)
+            found, report = lock_spec(path, str(path), hub, cache=cache, upgrade=upgrade or services, levels=for_spec)
             diagnostics += found
             reports += [report] if report is not None else []
-    lines = [line for report in reports for line in report.lines]
+    lines = [line for report in reports for line in report.lines if loudness() is not Loudness.QUIET]
     changes = {str(report.path): [_change_object(change) for change in report.changes] for report in reports}
     finish(
         form, diagnostics, result={"locks": [report.lines[0] for report in reports], "changes": changes}, lines=lines

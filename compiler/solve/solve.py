@@ -24,18 +24,30 @@ from compiler.spec.rollouts import written_edits
 MAX_HELPS = 6
 
 
-def solve(file: SpecFile, lock: Lock, release: Release) -> tuple[Mapping[str, Solution] | None, tuple[Diagnostic, ...]]:
-    """Place the stack and size every KV cache, node by node, or say why not."""
+def solve(
+    file: SpecFile, lock: Lock, release: Release, *, looks_for_helps: bool = True
+) -> tuple[Mapping[str, Solution] | None, tuple[Diagnostic, ...]]:
+    """Place the stack and size every KV cache, node by node, or say why not.
+
+    Args:
+        looks_for_helps: False for the reasons alone, which are there at once.
+    """
     found = attempt_stack(file.spec, lock, release)
     if isinstance(found, dict):
         return found, ()
+    if not looks_for_helps:
+        return None, tuple(_located(problem, file) for problem in found)
     return None, tuple(_diagnostic(problem, file, lock, release) for problem in found)
 
 
 def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Diagnostic:
-    label = file.at("services", problem.service, *problem.path, text=problem.label)
     helps = (*_checked_helps(problem, file, lock, release), *_assuming(problem, file, lock, release))
-    return Diagnostic(problem.code, problem.message, label, problem.notes, helps)
+    return replace(_located(problem, file), helps=helps)
+
+
+def _located(problem: Problem, file: SpecFile) -> Diagnostic:
+    label = file.at("services", problem.service, *problem.path, text=problem.label)
+    return Diagnostic(problem.code, problem.message, label, problem.notes)
 
 
 def _assuming(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
