@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from compiler.cli.drift import Drift, differs, each_drift, summary
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.neighbours import check_neighbours
 from compiler.cli.report import finish, unreadable, waiting
@@ -176,25 +177,23 @@ def _line(plan: Plan, tree: Tree, *, changed: bool) -> str:
 
 def _check(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
     if not job.output.is_dir():
-        return _compare(job)
+        return _compare(job, form)
     with turn(job.output, is_writing=False, tell=waiting(form)):
-        return _compare(job)
+        return _compare(job, form)
 
 
-def _compare(job: _Job) -> tuple[tuple[Diagnostic, ...], list[str]]:
+def _compare(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
+    agreement = f"{job.output} is what the specs say"
     foreign = {each.path: each for each in job.files.foreign()}
     repair = job.repair(prune=any(each.is_prunable for each in foreign.values()))
-    found = [_differs(f"{path}: no spec asks for this folder", repair) for path in job.files.orphans()]
+    found = [differs(f"{path}: no spec asks for this folder", repair) for path in job.files.orphans()]
     found += [_foreign(each, job) for each in foreign.values()]
     lines: list[str] = []
+    drifts: list[Drift] = []
     for tree in (tree for tree in job.trees if tree.root not in foreign):
-        for difference in differences(tree):
-            path = tree.root / difference.path
-            if path not in foreign:
-                found.append(_differs(f"{path}: {difference.what}", repair))
-            lines += difference.diff.splitlines()
-    return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"])
-
-
-def _differs(message: str, repair: str) -> Diagnostic:
-    return Diagnostic("E0602", message, helps=(Help(f"`{repair}` repairs it"),))
+        differing = differences(tree)
+        drifts += [Drift(tree.root, each.path, each.what) for each in differing if tree.root / each.path not in foreign]
+        lines += [line for difference in differing for line in difference.diff.splitlines()]
+    if form == "text" and loudness() is not Loudness.VERBOSE:
+        return (*found, *summary(drifts, repair)), [] if found or drifts else [agreement]
+    return (*found, *each_drift(drifts, repair)), lines or ([] if found or drifts else [agreement])

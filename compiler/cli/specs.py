@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from compiler.calibration.file import is_calibration
+from compiler.cli.settings import NAME as SETTINGS
 from compiler.lock.file import HEADER
 from compiler.lock.file import MAX_BYTES as MAX_LOCK
 from compiler.source.files import read_file
@@ -22,13 +23,17 @@ def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
         click.UsageError: there is none, or one does not exist.
     """
     # A shell's stacks/*.yaml matches the locks too, and calibrations lie where specs do.
-    found = given or sorted(Path("stacks").glob("*.yaml"))
+    found = given or sorted(path for path in Path("stacks").glob("*.yaml") if path.name != SETTINGS)
     missing = [path for path in found if not os.path.lexists(path) or path.is_dir()]
     if missing:
         raise click.UsageError(f"no such spec: {', '.join(map(str, missing))}")
     paths = tuple(path for path in found if not path.name.endswith(LOCK_SUFFIX) and not _is_written(path))
     if not paths:
-        raise click.UsageError("no spec given, and no stacks/*.yaml here" if not given else "none of these is a spec")
+        raise click.UsageError(
+            "no spec given, and no stacks/*.yaml here: `stackc` alone says how to begin"
+            if not given
+            else "none of these is a spec"
+        )
     return paths
 
 

@@ -28,18 +28,32 @@ ODD = [
     *("loop", "loop/x", "dangling", "pipe", "folder", "empty", "empty/x", "binary", "E0101", "e0101:x", "x.log"),
     *("generated/tiny-cpu", "generated/tiny-cpu/plan.json"),
 ]
+SAID = ("--warnings", "--deny", "--deny-warnings", "--quiet", "--verbose", "-q", "-v")
 OPTIONS = {
-    "compile": ["--check", "--locked", "--prune", "--output", "--templates", "--assume", "--deny", "--format"],
+    "compile": [
+        *("--check", "--locked", "--prune", "--output", "--templates", "--assume", "--no-help", "--format", *SAID),
+    ],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
-    "explain": ["--deny", "--format"],
+    "explain": ["--no-help", "--format", *SAID],
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
-        *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--deny", "--format"),
+        *(
+            "--tp",
+            "--pp",
+            "--publisher",
+            "--hub",
+            "--assume",
+            "--memory",
+            "--compute-capability",
+            "--no-help",
+            "--format",
+        ),
+        *SAID,
     ],
     "gpus": ["--format", "--sources"],
     "images": ["--pin", "--upgrade", "--format"],
-    "lock": ["--upgrade", "--upgrade-service", "--deny", "--format"],
-    "sbom": ["--output", "--deny", "--format"],
+    "lock": ["--upgrade", "--upgrade-service", "--format", *SAID],
+    "sbom": ["--output", "--format", *SAID],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
 
@@ -88,7 +102,7 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
-        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade")
+        flags = (*("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--no-help"), *SAID[2:])
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]

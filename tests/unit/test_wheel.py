@@ -36,8 +36,8 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     subprocess.run(
         [
             environment / "bin" / "python",
-            "-c",
-            "from compiler.cli.main import main; main()",
+            "-m",
+            "stackc",
             "compile",
             "coder-96gb.yaml",
         ],
