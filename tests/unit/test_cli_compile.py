@@ -97,7 +97,7 @@ def test_check_finds_a_change_and_compile_repairs_it(project: Path, change: str)
         victim.unlink()
     if change == "link":
         victim.symlink_to("/bin/true")
-    result = run("compile", "--check")
+    result = run("compile", "--check", "-v")
     assert result.exit_code == 1
     assert "E0602" in result.stderr
     assert "launch-tiny" in result.stderr
