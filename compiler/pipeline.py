@@ -16,6 +16,7 @@ from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
 from compiler.lock.second_looks import pickle_warnings, rename_problems
 from compiler.lock.staleness import Staleness, stale_services
+from compiler.memory.kv_cache import KvLayout
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
 from compiler.plan.unconfirmed import unconfirmed
@@ -153,11 +154,13 @@ class Explained:
 
     Attributes:
         parsers: that are known for the families that the models of each service may belong to.
+        layouts: of each placed service's KV cache, that of its ranks with the largest blocks.
     """
 
     plans: tuple[Plan, ...]
     candidates: Mapping[str, tuple[Judgement, ...]]
     parsers: Mapping[str, tuple[KnownParsers, ...]]
+    layouts: Mapping[str, KvLayout]
 
 
 def explain_stack(
@@ -167,10 +170,12 @@ def explain_stack(
     inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
-    plans, diagnostics = _plan(inputs, diagnostics, looks_for_helps=looks_for_helps)
+    solutions, plans, diagnostics = _solved(inputs, diagnostics, looks_for_helps=looks_for_helps)
     spec, lock = inputs.file.spec, inputs.lock
     parsers = {name: known_parsers(lock, name, inputs.release.version) for name in spec.services}
-    return Explained(plans, judge_stack(spec, lock, inputs.release), parsers), diagnostics
+    placed = (server.demand for solution in solutions.values() for server in solution.servers)
+    layouts = {demand.service: demand.layout for demand in placed}
+    return Explained(plans, judge_stack(spec, lock, inputs.release, solutions), parsers, layouts), diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,17 +212,25 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
 def _plan(
     inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looks_for_helps: bool
 ) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:
+    _, plans, diagnostics = _solved(inputs, diagnostics, looks_for_helps=looks_for_helps)
+    return plans, diagnostics
+
+
+def _solved(
+    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looks_for_helps: bool
+) -> tuple[Mapping[str, Solution], tuple[Plan, ...], tuple[Diagnostic, ...]]:
+    """The solution of each node and its plan; none of either where there is an error."""
     solutions, problems = solve(inputs.file, inputs.lock, inputs.release, looks_for_helps=looks_for_helps)
     diagnostics += problems
     if solutions is None:
-        return (), diagnostics
+        return {}, (), diagnostics
     plans = lower_stack(inputs.file, solutions, inputs.release, inputs.lock.images)
     warnings = (*uncalibrated(inputs.file, inputs.release), *unconfirmed(inputs.file, plans))
     served = [server.demand for solution in solutions.values() for server in solution.servers]
     models = ((demand.service, demand.variant.name, demand.variant.facts) for demand in served)
     warnings += tuple(pickle_warnings(models, inputs.file.document.value))
     warnings += tuple(_unread_code(inputs, served))
-    return plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
+    return solutions, plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
 
 
 def _unread_code(inputs: _Inputs, served: Iterable[Demand]) -> Iterator[Diagnostic]:

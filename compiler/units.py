@@ -11,6 +11,10 @@ KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
 _BINARY = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}
 _DECIMAL = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SIZE_PATTERN = rf"^\s*[0-9]+(\.[0-9]+)?\s*({'|'.join((*_BINARY, *_DECIMAL))})\s*$"
+"""What `parse_bytes` reads, for those who only have a pattern."""
+TOKENS_PATTERN = r"^\s*0*[1-9][0-9]*[KM]?\s*$"
+"""What `parse_tokens` reads as more than none, likewise."""
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]+)", re.ASCII)
 _TOKENS = re.compile(r"(?P<number>\d+)(?P<suffix>[A-Za-z]*)", re.ASCII)
 
@@ -75,6 +79,13 @@ def format_gib(size: int) -> str:
     return f"{size / GIB:.2f}"
 
 
+def binary_size(size: int) -> str:
+    """Bytes as `parse_bytes` reads them, exactly, in the largest unit of 1024 that needs no fraction: `32MiB`."""
+    exact = (unit for unit, factor in reversed(_BINARY.items()) if size % factor == 0)
+    unit = next(exact) if size else "B"
+    return f"{size // _BINARY[unit]}{unit}"
+
+
 def format_tokens(count: int) -> str:
     """A token count as a spec would write it: 16K for 16384, else digits."""
     return f"{count // KIB}K" if count >= KIB and count % KIB == 0 else str(count)
@@ -109,3 +120,8 @@ class ByteRange:
 def total(ranges: Iterable[ByteRange]) -> ByteRange:
     """Sum of intervals; an exact zero for none."""
     return sum(ranges, ByteRange.exact(0))
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, of which one is one: `1 model`, `2 models`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

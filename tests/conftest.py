@@ -16,6 +16,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
+# A terminal on which no sentence is broken.
+WIDE = {"COLUMNS": "400"}
+
 # A slow machine is no bug. CI asks the same questions every time, so that what it says depends on the change alone;
 # everywhere else each run asks new ones.
 settings.register_profile("default", deadline=None)
@@ -23,8 +26,8 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else "default")
 
 
-# Tests of what is emitted run real programs, which takes minutes.
-EMITTED = ("gateway/", "monitoring/", "unit/test_scripts_", "unit/test_installer", "hub/test_prefetch")
+# Tests of what is emitted run real programs, which takes minutes; those of a page run a browser.
+EMITTED = ("gateway/", "monitoring/", "report/", "unit/test_scripts_", "unit/test_installer", "hub/test_prefetch")
 # Hostile inputs by the hundred, runs that are killed, strangers' files, answers that drip: what is odd, not daily.
 HOSTILE = (
     "fuzz/",

@@ -1,7 +1,7 @@
 """What the README shows is real output: every `$ stackc …` in it is run, and must print what stands below it.
 
-A line of three dots in the README stands for any number of lines. `python -m tests.test_docs` rewrites the README with
-what the commands print now.
+A line of three dots in the README stands for any number of lines; at the beginning, for the findings.
+`python -m tests.test_docs` rewrites the README and its picture with what the commands print now.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from compiler.spec.operations import GatewaySpec, MonitoringSpec, PatchesSpec, R
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
+PICTURE = ROOT / "docs" / "team-96gb.svg"
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
@@ -32,11 +33,13 @@ def shown(text: str) -> Iterator[tuple[str, str]]:
             yield command, output
 
 
-def output_of(command: str) -> str:
+def output_of(command: str, *, answer_alone: bool = False) -> str:
     program, *arguments = shlex.split(command)
     assert program == "stackc", f"the README shows {program}, which no test can run"
-    result = CliRunner().invoke(cli, arguments)
-    return "".join(f"{line.rstrip()}\n" for line in result.output.splitlines())
+    # As on a terminal of 80 columns, whoever runs the tests.
+    result = CliRunner().invoke(cli, arguments, env={"COLUMNS": None, "FORCE_COLOR": None})
+    text = result.stdout if answer_alone else result.output
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def matches(wanted: str, output: str) -> bool:
@@ -55,8 +58,20 @@ def test_the_readme_shows_real_output(command: str, wanted: str, monkeypatch: py
     assert matches(wanted, output), f"$ {command}\n{output}"
 
 
+def picture() -> str:
+    return output_of("stackc report --format svg stacks/team-96gb.yaml").partition("<svg")[2]
+
+
+def test_the_readme_s_picture_is_drawn_by_stackc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert PICTURE.read_text() == f"<svg{picture()}"
+    assert f"({PICTURE.relative_to(ROOT)})" in README.read_text()
+
+
 def test_the_readme_s_spec_is_the_shipped_one() -> None:
-    spec = (ROOT / "stacks" / "coder-96gb.yaml").read_text().partition("\n")[2]
+    spec = (
+        (ROOT / "stacks" / "coder-96gb.yaml").read_text().split("\n", 2)[2]
+    )  # less the schema's line and the first words
     assert spec in README.read_text()
 
 
@@ -95,9 +110,14 @@ def rewrite() -> None:
     """Put the present output of every fully shown command into the README."""
     text = README.read_text()
     for command, wanted in shown(text):
-        if "...\n" not in wanted:
+        if wanted.startswith("...\n"):  # in place of the findings
+            answer = output_of(command, answer_alone=True)
+            text = text.replace(f"$ {command}\n{wanted}", f"$ {command}\n...\n{answer.rstrip()}\n")
+        elif "...\n" not in wanted:
             text = text.replace(f"$ {command}\n{wanted}", f"$ {command}\n{output_of(command).rstrip()}\n")
     README.write_text(text)
+    PICTURE.parent.mkdir(exist_ok=True)
+    PICTURE.write_text(f"<svg{picture()}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ GRAPHS = ("graphs", "graphs_shared")
 """Components in bytes for each captured size and each layer."""
 _UNITS = {"activation_ratio": "2^-20 of the formula"} | dict.fromkeys(GRAPHS, "bytes for each captured size and layer")
 _KEYS = ("low", "expected", "high", "count")
-_LARGEST = 1 << 40
+LARGEST = 1 << 40
 _PLAIN = re.compile(r"[\w./-]+")
 _KEY = re.compile(r"^(\w+):", re.MULTILINE)
 
@@ -107,7 +107,7 @@ def _problem(data: Any) -> tuple[Path, str] | None:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def _calibration(name: str, document: Document) -> Calibration:

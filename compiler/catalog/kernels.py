@@ -14,6 +14,8 @@ class KernelWheel:
     """A package of kernels, which is on FlashInfer's own index and not on PyPI.
 
     Attributes:
+        index: where it is.
+        requirement: as pip takes it.
         has_parts: it brings others of that index, one for each generation of GPUs.
     """
 

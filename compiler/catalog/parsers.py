@@ -193,6 +193,7 @@ FAMILIES: tuple[Family, ...] = (
         (),
         "tool_parsers/longcat_tool_parser.py",
     ),
+    Family("MiniCPM-V", ("MiniCPMV",), (), ("minicpmv",), "parser/minicpmv.py", shared=True),
     Family(
         "MiniMax M2",
         ("MiniMaxM2ForCausalLM",),

@@ -16,6 +16,7 @@ from compiler.calibration.measure import RATIO_UNIT, Measurement, component_rang
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.overheads import overheads_of
+from compiler.cli.paths import keep_inputs
 from compiler.cli.report import finish, unreadable, unwritable
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.diagnostics.render import visible
@@ -34,6 +35,7 @@ def run(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path | No
     """Do it, tell what came of it, and end the run."""
     if gpu not in GPUS:
         raise click.UsageError(f"unknown GPU {visible(gpu[:80])}: `stackc gpus` lists them")
+    keep_inputs("--out", out, [*logs, *([] if config is None else [config])])
     content = _config(config, form) if config is not None else None
     found = [_measured(path, gpu, content) for path in logs]
     problems = tuple(each for each in found if isinstance(each, Diagnostic))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from compiler.cli.loudness import SpecLevels
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.report import finish, unreadable
-from compiler.diagnostics.render import visible
+from compiler.cli.terminal import glyphs_of, terminal_width, wrapped
 from compiler.pipeline import Explained, explain_stack
-from compiler.plan.ir import DeviceLedger, Plan, Service
-from compiler.solve.judgements import Judgement
+from compiler.plan.ir import CpuNode, DeviceLedger, LedgerRow, Plan, ServedModel, Service
+from compiler.report.lines import stack_lines
+from compiler.report.paint import Line
+from compiler.solve.judgements import Judgement, Standing
 from compiler.solve.parsers import KnownParsers
 from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
@@ -35,7 +38,16 @@ def explain_spec(path: str, service: str, form: str, levels: SpecLevels, *, look
     result: dict[str, Any] = {"candidates": {name: list(map(judgement_object, rows)) for name, rows in shown.items()}}
     result["parsers"] = {name: list(map(parsers_object, explained.parsers[name])) for name in shown}
     result |= plans_object(explained.plans)
-    finish(form, diagnostics, result=result, lines=list(_stack_lines(explained, shown)))
+    lines: list[str | Line] = [] if service else list(picture(explained.plans))
+    lines += _stack_lines(explained, shown, sources=loudness() is Loudness.VERBOSE)
+    finish(form, diagnostics, result=result, lines=lines)
+
+
+def picture(plans: tuple[Plan, ...]) -> Iterator[Line]:
+    """The whole stack at a glance, as wide as the terminal; nothing where there is no plan."""
+    if plans:
+        yield from stack_lines(plans, terminal_width(), glyphs_of(sys.stdout))
+        yield ()
 
 
 def plans_object(plans: tuple[Plan, ...]) -> dict[str, Any]:
@@ -47,7 +59,7 @@ def plans_object(plans: tuple[Plan, ...]) -> dict[str, Any]:
     return {"plan": plan_object(plans[0])}
 
 
-def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]]) -> Iterator[str]:
+def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]], *, sources: bool) -> Iterator[str]:
     """Services of each node in start order; only their candidates where there is no plan."""
     if not explained.plans:
         for name, rows in shown.items():
@@ -56,7 +68,7 @@ def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]
         return
     for plan in explained.plans:
         for service in (service for service in plan.services if service.name in shown):
-            yield from service_lines(plan, service)
+            yield from service_lines(plan, service, sources=sources)
             yield from parser_lines(explained.parsers[service.name])
             yield from candidate_lines(shown[service.name])
 
@@ -66,7 +78,7 @@ def parser_lines(parsers: Iterable[KnownParsers]) -> Iterator[str]:
     for known in parsers:
         options = ", ".join(f"{role} {' or '.join(names)}" for role, names in known.names.items() if names)
         if options:
-            yield f"  parsers for {known.family.described}: {options}"
+            yield from wrapped(f"parsers for {known.family.described}: {options}")
 
 
 def parsers_object(known: KnownParsers) -> dict[str, Any]:
@@ -76,12 +88,16 @@ def parsers_object(known: KnownParsers) -> dict[str, Any]:
 
 
 def candidate_lines(rows: Iterable[Judgement]) -> Iterator[str]:
-    """The table of candidates for people. Names are the Hub's, so control characters are escaped."""
+    """The table of candidates for people."""
     yield "  candidates:"
     for row in rows:
         method = f" ({row.method})" if row.method is not None else ""
         code = f" [{row.code}]" if row.code is not None else ""
-        yield visible(f"    {row.standing.value:<10}  {row.candidate}{method}: {row.reason}{code}")
+        text = f"{row.standing.value:<{_STANDING}}  {row.candidate}{method}: {row.reason}{code}"
+        yield from wrapped(text, 4, _STANDING + 2)
+
+
+_STANDING = max(len(standing.value) for standing in Standing)
 
 
 def judgement_object(row: Judgement) -> dict[str, Any]:
@@ -96,35 +112,69 @@ def judgement_object(row: Judgement) -> dict[str, Any]:
     }
 
 
-def service_lines(plan: Plan, service: Service) -> Iterator[str]:
+def service_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[str]:
     """A service of a plan for people: what it serves and why that fits."""
-    model, cache = service.model, service.kv_cache
     where = ", ".join(f"{plan.node.name}:{index}" for index in service.devices)
-    yield f"{service.name}: {plan.verdict.value} on {where}"
+    yield from wrapped(f"{service.name}: {plan.verdict.value} on {where}", 0)
+    for fact in _facts(plan, service):
+        yield from wrapped(fact)
+    yield from ledger_lines(plan, service, sources=sources)
+    for argument in service.arguments:
+        yield from wrapped(f"{' '.join((argument.flag, *argument.words))}  ({argument.reason})")
+
+
+def _facts(plan: Plan, service: Service) -> Iterator[str]:
+    model, cache = service.model, service.kv_cache
     known = f", which must be {model.commit}…" if model.commit else ", of which no commit is known"
-    pinned = f"at {model.commit}" if model.is_pinned else f"at main{known}"
+    pinned = f" at {model.commit}" if model.is_pinned else f" at main{known}"
     pinned = "" if model.folder else pinned
-    yield f"  serves {model.repository or model.folder} ({model.quantization}) {pinned}, asked for {model.requested}"
-    yield f"  starts after {', '.join(service.start_after)}" if service.start_after else "  starts first on its devices"
+    yield f"serves {model.repository or model.folder} ({model.quantization}){pinned}{_asked(model)}"
     yield (
-        f"  KV cache: {cache.num_blocks} blocks of {cache.block_size} tokens, {format_gib(cache.bytes)} GiB: "
+        f"starts after {', '.join(service.start_after)}"
+        if service.start_after
+        else f"starts first {_where(plan, service)}"
+    )
+    yield (
+        f"KV cache: {cache.num_blocks} blocks of {cache.block_size} tokens, {format_gib(cache.bytes)} GiB: "
         f"{cache.max_concurrency} requests of {format_tokens(service.max_model_len)}"
     )
     if service.solved:
         found = {"context": format_tokens(service.max_model_len), "concurrency": str(service.concurrency)}
-        yield f"  solved for: {', '.join(f'{key} {found[key]}' for key in service.solved)}, the most that fit"
+        yield f"solved for: {', '.join(f'{key} {found[key]}' for key in service.solved)}, the most that fit"
+
+
+def ledger_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[str]:
+    """What a service takes of each of its devices, row by row."""
     for device in plan.devices:
         if device.index in service.devices:
-            yield from _ledger_lines(device, service)
-    for argument in service.arguments:
-        yield f"  {' '.join((argument.flag, *argument.words))}  ({argument.reason})"
+            yield from _device_lines(device, service, sources=sources)
 
 
-def _ledger_lines(device: DeviceLedger, service: Service) -> Iterator[str]:
+def _asked(model: ServedModel) -> str:
+    """What the spec names, where that is another than what is served."""
+    is_same = model.requested == (model.repository or model.folder)
+    return "" if is_same else f", asked for {model.requested}"
+
+
+def _where(plan: Plan, service: Service) -> str:
+    if isinstance(plan.node, CpuNode):
+        return "on the CPU"
+    return "on its GPU" if len(service.devices) == 1 else "on its GPUs"
+
+
+def _device_lines(device: DeviceLedger, service: Service, *, sources: bool) -> Iterator[str]:
     server = next(server for server in device.servers if server.service == service.name)
-    yield f"  device {device.index}, {format_gib(device.total)} GiB ({device.total_source}): GiB expected, at most"
+    of_total = f" ({device.total_source})" if sources else ""
+    yield from wrapped(f"device {device.index}, {format_gib(device.total)} GiB{of_total}: GiB expected, at most")
     for row in server.rows:
-        size = row.bytes
-        figures = f"{format_gib(size.expected):>7} {format_gib(size.high):>7}"
-        yield f"    {figures}  {row.title}: {row.basis.value}, {row.source}"
+        yield from wrapped(_row_text(row, sources=sources), 4, _FIGURES)
     yield f"    {format_gib(server.bytes.expected):>7} {format_gib(server.bytes.high):>7}  in all"
+
+
+_FIGURES = len("1234.56 1234.56  ")
+
+
+def _row_text(row: LedgerRow, *, sources: bool) -> str:
+    figures = f"{format_gib(row.bytes.expected):>7} {format_gib(row.bytes.high):>7}"
+    source = f", {row.source}" if sources else ""
+    return f"{figures}  {row.title}: {row.basis.value}{source}"

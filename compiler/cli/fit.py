@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,10 @@ from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
-from compiler.cli.loudness import SpecLevels
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
+from compiler.cli.quoted import CommandLine, command_line
 from compiler.cli.report import finish
+from compiler.cli.terminal import wrapped
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.lock.file import read_lock, write_lock
@@ -88,10 +90,26 @@ def run(
         # Nothing is deployed: images and packages are no part of the question.
         "targets": ["scripts"],
     }
+    options: dict[str, tuple[str, Any]] = {"gpu": ("--gpu", gpu)}
+    options |= {key: (f"--{key.replace('_', '-')}", value) for key, value in own.items()}
+    options |= {"count": ("--count", count)} if count > 1 else {}
+    options |= {"mig": ("--mig", mig)} if mig is not None else {}
+    options |= {"concurrency": ("--concurrency", concurrency)}
+    options |= {key: (_SHORT.get(key, f"--{key.replace('_', '-')}"), value) for key, value in sizes.items()}
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
     explain = partial(explain_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
+    typed = command_line(model, _typed(options))
     # A question belongs to the folder in which it is asked.
-    _answer(question, known, form, levels.for_spec(Path("fit.yaml")), explain)
+    _answer(question, known, form, levels.for_spec(Path("fit.yaml")), asked=typed, explain=explain)
+
+
+_SHORT = {"tensor_parallel_size": "--tp", "pipeline_parallel_size": "--pp"}
+# What is left to its default is not quoted, but for the size of the request, which an answer is about.
+_SILENT = {"concurrency": "1", "task": "completion", "quantization": "auto", "kv_cache_dtype": "auto"}
+
+
+def _typed(options: Mapping[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
+    return {key: each for key, each in options.items() if _SILENT.get(key) != each[1]}
 
 
 def _known(model: str, quantization: str, publishers: tuple[str, ...]) -> tuple[str, Lock] | None:
@@ -124,6 +142,8 @@ def _answer(
     known: tuple[str, Lock] | None,
     form: str,
     levels: Levels,
+    *,
+    asked: CommandLine,
     explain: Callable[[Path, str], tuple[Explained | None, tuple[Diagnostic, ...]]],
 ) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
@@ -132,9 +152,9 @@ def _answer(
         if known is not None:
             write_lock(lock_path(path), known[1])
         else:
-            _lock(path, form, levels)
+            _lock(path, form, levels, asked)
         explained, found = explain(path, "fit.yaml")
-    found = levels.applied(map(_without_file, found))
+    found = levels.applied(asked.quoting(_without_file(each)) for each in found)
     if explained is None:
         finish(form, found, result={}, lines=())
     rows = explained.candidates[_SERVICE]
@@ -145,7 +165,11 @@ def _answer(
     lines = [f"facts from {source}", *candidate_lines(rows)]
     for plan in explained.plans:  # a question has one node
         result["plan"] = plan_object(plan)
-        lines = [*_summary(plan), *service_lines(plan, plan.services[0]), *lines]
+        lines = [
+            *_summary(plan),
+            *service_lines(plan, plan.services[0], sources=loudness() is Loudness.VERBOSE),
+            *lines,
+        ]
     finish(form, found, result=result, lines=lines)
 
 
@@ -156,11 +180,11 @@ def _without_file(diagnostic: Diagnostic) -> Diagnostic:
     return replace(diagnostic, helps=(Help("`stackc fit --hub` reads them from the Hub"),))
 
 
-def _lock(path: Path, form: str, levels: Levels) -> None:
+def _lock(path: Path, form: str, levels: Levels, asked: CommandLine) -> None:
     hub = Hub()
     diagnostics, _ = lock_spec(path, "fit.yaml", hub, cache=Cache(cache_folder(), hub.endpoint), levels=levels)
     if has_errors(diagnostics):
-        finish(form, diagnostics, result={}, lines=())
+        finish(form, tuple(map(asked.quoting, diagnostics)), result={}, lines=())
 
 
 def _verdict(found: tuple[Diagnostic, ...]) -> Verdict | None:
@@ -170,17 +194,19 @@ def _verdict(found: tuple[Diagnostic, ...]) -> Verdict | None:
 
 
 def _summary(plan: Plan) -> Iterator[str]:
-    """The answer in two lines: what fits, and within which bounds."""
+    """The answer in two sentences: what fits, and within which bounds."""
     service, cache = plan.services[0], plan.services[0].kv_cache
     most = {key: " (the most that fits)" if key in service.solved else "" for key in ("context", "concurrency")}
     used = [device for device in plan.devices if device.servers]
-    yield (
+    yield from wrapped(
         f"{plan.verdict.value}: context {format_tokens(service.max_model_len)}{most['context']}, "
         f"concurrency {service.concurrency}{most['concurrency']}, on {len(used)} GPU{'s' * (len(used) > 1)}; "
-        f"the KV cache holds {cache.capacity_tokens} tokens, {cache.max_concurrency} such requests"
+        f"the KV cache holds {cache.capacity_tokens} tokens, {cache.max_concurrency} such requests",
+        indent=0,
     )
     fullest = min(used, key=lambda device: device.slack)
-    yield f"of {format_gib(fullest.total)} GiB: {_interval(fullest)}, {format_gib(fullest.slack)} GiB left at most use"
+    left = f"{format_gib(fullest.slack)} GiB left at most use"
+    yield from wrapped(f"of {format_gib(fullest.total)} GiB: {_interval(fullest)}, {left}", indent=0)
 
 
 def _interval(device: DeviceLedger) -> str:

@@ -23,6 +23,7 @@ from compiler.resolve.answers import AccessError, MissingError, SourceError
 from compiler.resolve.registry.client import Registries
 from compiler.resolve.registry.reference import InvalidReferenceError, parse_reference
 from compiler.spec.read import lock_path
+from compiler.units import counted
 
 _UNCONFIRMED = "E0318"
 """What this command is there to settle."""
@@ -127,7 +128,7 @@ def _pin(stack: StackImages, digests: Mapping[str, str]) -> tuple[tuple[Diagnost
         return (Diagnostic("E0601", message, helps=(help_,)),), []
     changes = [f"  {tag}: {_change(kept.get(tag), asked[tag])}" for tag in asked]
     changes += [f"  {tag}: no longer used" for tag in lock.images if tag not in images]
-    return (), [f"{target}: {'written' if is_written else 'unchanged'}, {len(images)} images", *changes]
+    return (), [f"{target}: {'written' if is_written else 'unchanged'}, {counted(len(images), 'image')}", *changes]
 
 
 def _locked(digest: str, known: LockedImage | None) -> LockedImage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +15,7 @@ from compiler.cli.report import finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Span, has_errors
 from compiler.diagnostics.levels import WARNING, Levels
+from compiler.diagnostics.render import visible
 from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
@@ -26,18 +27,25 @@ from compiler.resolve.resolve import resolve_lock
 from compiler.resolve.room import share_heaps
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
-from compiler.units import format_gib
+from compiler.units import counted, format_gib
 
 _COMMIT_SHOWN = 12
 
 
 def run(
-    specs: tuple[Path, ...], *, upgrade: bool, services: tuple[str, ...], levels: SpecLevels, form: str
+    specs: tuple[Path, ...],
+    *,
+    upgrade: bool,
+    services: tuple[str, ...],
+    copies: Mapping[str, Path],
+    levels: SpecLevels,
+    form: str,
 ) -> NoReturn:
     """Do it, tell what came of it, and end the run."""
     share_heaps()
     paths = spec_paths(specs)
     _check_services(paths, services)
+    _check_copies(paths, copies)
     diagnostics: tuple[Diagnostic, ...] = ()
     reports: list[LockReport] = []
     with progress(is_silent=form == "json" or loudness() is Loudness.QUIET) as told:
@@ -45,7 +53,9 @@ def run(
         cache = Cache(cache_folder(), hub.endpoint)
         for path in paths:
             for_spec = levels.for_spec(path)
-            found, report = lock_spec(path, str(path), hub, cache=cache, upgrade=upgrade or services, levels=for_spec)
+            found, report = lock_spec(
+                path, str(path), hub, cache=cache, upgrade=upgrade or services, levels=for_spec, copies=copies
+            )
             diagnostics += found
             reports += [report] if report is not None else []
     lines = [line for report in reports for line in report.lines if loudness() is not Loudness.QUIET]
@@ -73,7 +83,10 @@ class LockReport:
     def lines(self) -> Sequence[str]:
         """For people: the file, then what moved."""
         verdict = "written" if self.is_written else "unchanged"
-        return [f"{self.path}: {verdict}, {self.models} models", *(f"  {_told(change)}" for change in self.changes)]
+        return [
+            f"{self.path}: {verdict}, {counted(self.models, 'model')}",
+            *(f"  {_told(change)}" for change in self.changes),
+        ]
 
 
 def lock_spec(
@@ -84,6 +97,7 @@ def lock_spec(
     cache: Cache | None = None,
     upgrade: bool | Collection[str] = False,
     levels: Levels = WARNING,
+    copies: Mapping[str, Path] | None = None,
 ) -> tuple[tuple[Diagnostic, ...], LockReport | None]:
     """Write the lock of one spec; what was found, and what was written."""
     try:
@@ -95,7 +109,13 @@ def lock_spec(
     target = lock_path(path)
     previous = _previous(target)
     lock, problems = resolve_lock(
-        file.spec, hub=hub, cache=cache, previous=previous, upgrade=upgrade, locate=_locator(file)
+        file.spec,
+        hub=hub,
+        cache=cache,
+        previous=previous,
+        upgrade=upgrade,
+        locate=_locator(file),
+        copies=copies,
     )
     diagnostics = levels.applied((*diagnostics, *problems))
     if lock is None or has_errors(diagnostics):
@@ -117,20 +137,38 @@ def lock_spec(
 
 def _check_services(paths: Sequence[Path], services: Sequence[str]) -> None:
     """Refuse a service that no spec has, before anything is asked. Specs that cannot be read are told later."""
-    if not services:
+    files = _read_all(paths) if services else None
+    if files is None:
         return
-    known: set[str] = set()
+    known = {name for file in files for name in file.spec.services}
+    unknown = [name for name in services if name not in known]
+    if unknown:
+        raise click.UsageError(f"no such service: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
+
+
+def _check_copies(paths: Sequence[Path], copies: Mapping[str, Path]) -> None:
+    """Refuse a copy of a folder that no spec names: its facts would be in no lock."""
+    files = _read_all(paths) if copies else None
+    if files is None:
+        return
+    known = {service.model.rstrip("/") for file in files for service in file.spec.services.values()}
+    unknown = [path for path in copies if path not in known]
+    if unknown:
+        raise click.UsageError(f"no service has the model {visible(', '.join(unknown))}")
+
+
+def _read_all(paths: Sequence[Path]) -> list[SpecFile] | None:
+    """The specs; None where one cannot be read, which is told when it is locked."""
+    files = []
     for path in paths:
         try:
             file, _ = read_spec(path, str(path))
         except OSError:
-            return
+            return None
         if file is None:
-            return
-        known |= file.spec.services.keys()
-    unknown = [name for name in services if name not in known]
-    if unknown:
-        raise click.UsageError(f"no such service: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
+            return None
+        files.append(file)
+    return files
 
 
 def _previous(path: Path) -> Lock | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from compiler.cli import complete
 from compiler.diagnostics.levels import DENY_WARNINGS, Levels, denying, setting
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -23,7 +22,7 @@ class Loudness(Enum):
 
     QUIET = "no warnings and no progress; of what is written, nothing"
     NORMAL = "one line for the warnings of a code"
-    VERBOSE = "every warning with its place and what to do"
+    VERBOSE = "every warning with its place and what to do, every figure with its source, every difference"
 
 
 def loudness() -> Loudness:
@@ -53,10 +52,11 @@ class SpecLevels(Levels):
 _OPTIONS = (
     click.option("--warnings", "pairs", multiple=True, metavar="CODE=LEVEL",
                  help="Take a warning as allow, warn or deny in this run; may be repeated."),
-    click.option("--deny", "denied", multiple=True, metavar="CODE", help="The same as --warnings CODE=deny."),
+    click.option("--deny", "denied", multiple=True, metavar="CODE", shell_complete=complete.warnings,
+                 help="The same as --warnings CODE=deny."),
     click.option("--deny-warnings", is_flag=True, help="Make every warning an error that has no level of its own."),
     click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong or was asked for."),
-    click.option("-v", "--verbose", is_flag=True, help="Say every warning whole, and show what differs."),
+    click.option("-v", "--verbose", is_flag=True, help="Say warnings whole, where figures are from, what differs."),
 )  # fmt: skip
 
 
@@ -92,15 +92,6 @@ def _levels(pairs: tuple[str, ...], denied: tuple[str, ...], *, is_strict: bool)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return SpecLevels(said.of, DENY_WARNINGS if is_strict else None)
-
-
-def has_colour(stream: TextIO | None = None) -> bool:
-    """Whether a stream is a terminal that shows colours; NO_COLOR and FORCE_COLOR decide before it does."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
 
 
 _COLOURS = {"error": "red", "warning": "yellow"}

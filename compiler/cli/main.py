@@ -7,10 +7,14 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from compiler import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # pydantic would look through all installed packages for plugins of its own.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -18,12 +22,18 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 COMMANDS = {
     "calibrate": "Measure overheads from the logs of real start-ups.",
     "compile": "Compile specs into generated/, or check what is there.",
+    "completion": "Print the script that completes words in bash, zsh or fish.",
+    "diff": "Say what specs change in generated/, and what an upgrade restarts.",
     "explain": "Explain an error code, or the plan behind a spec.",
     "fit": "Ask whether one model fits on a GPU, and with how much KV cache.",
     "gpus": "List the GPUs that a spec may name.",
     "images": "List the container images of stacks, and pin them by digest.",
+    "init": "Write a first spec for this machine, lock it and compile it.",
     "lock": "Resolve models against the Hugging Face Hub and write the lock.",
+    "plan": "Show each GPU as a line of blocks, and the services as a table.",
+    "report": "Write a page of pictures and reasons: one file, for any browser.",
     "sbom": "List what stacks deploy as a CycloneDX bill of materials.",
+    "schema": "Print the JSON Schema of specs, locks, plans or calibrations.",
 }
 
 
@@ -41,6 +51,13 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"compiler.cli.commands.{cmd_name}").command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, without importing them; options as every command has them."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asks
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -54,7 +71,7 @@ def cli(ctx: click.Context) -> None:
     """Compile a spec of an LLM serving stack into artifacts that start.
 
     Exit codes: 0 fine, 1 something that you can mend (a spec, a name, a check), 2 usage, 3 something that may pass by
-    itself (the Hub, a registry, the disk).
+    itself (the Hub, a registry, the disk), 4 `stackc diff` found differences.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help() if any(Path("stacks").glob("*.yaml")) else BEGINNING)
@@ -64,10 +81,11 @@ def cli(ctx: click.Context) -> None:
 BEGINNING = """\
 There is no spec here: stackc compiles stacks/*.yaml. To begin:
 
+  stackc init                      writes a spec for this machine; compiles it
   stackc gpus                      which cards a spec may name
   stackc fit MODEL --gpu GPU       does a model fit, and with how much context?
 
-Then write stacks/NAME.yaml, such as
+Or write stacks/NAME.yaml, such as
 
   stack: mine
   engine: {vllm: 0.33.0}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from compiler.diagnostics.render import visible
 
 _LONGEST_NAME = 255
 
@@ -33,5 +36,16 @@ class PathArgument(click.Path):
 
 
 FILE = PathArgument(path_type=Path)
+
 FOLDER = PathArgument(path_type=Path, exists=True, file_okay=False)
 OUTPUT = PathArgument(path_type=Path, file_okay=False)
+
+
+def keep_inputs(option: str, out: Path | None, inputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read, by whatever name.
+
+    Raises:
+        click.UsageError: the file of `option` is one of them.
+    """
+    if out is not None and os.path.realpath(out) in map(os.path.realpath, inputs):
+        raise click.UsageError(f"{option} {visible(str(out))} is read here, and would be written over")

@@ -10,22 +10,31 @@ from typing import Any, NoReturn
 
 import click
 
-from compiler.cli.loudness import Loudness, has_colour, loudness, painted
+from compiler.cli.loudness import Loudness, loudness, painted
+from compiler.cli.terminal import echo, has_color
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.catalogue import CODES
 from compiler.diagnostics.render import json_object, once_each, plain_data, render_text, summary_lines, visible
+from compiler.report.paint import Line
 
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to report."
 )
 
+FINDINGS = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github", "sarif", "junit"]),
+    default="text",
+    show_default=True,
+    help="How to report: `github` are annotations, the others one document.",
+)
 
 ASSUME = click.option(
     "--assume",
     type=click.Choice(["full"]),
     help="Count an architecture without formulas as full attention in every layer, an upper bound.",
 )
-
 
 HELPS = click.option(
     "--no-help",
@@ -44,6 +53,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     OUTSIDE = 3
+    DIFFERS = 4
 
 
 def exit_code(diagnostics: Iterable[Diagnostic]) -> Exit:
@@ -54,23 +64,41 @@ def exit_code(diagnostics: Iterable[Diagnostic]) -> Exit:
     return Exit.FAILED if errors else Exit.FINE
 
 
-def finish(form: str, diagnostics: Sequence[Diagnostic], *, result: dict[str, Any], lines: Sequence[str]) -> NoReturn:
-    """Print findings and result, and exit. JSON goes to stdout as one object; text findings go to stderr."""
-    code = exit_code(diagnostics)
-    if form == "json":
+def finish(
+    form: str,
+    diagnostics: Sequence[Diagnostic],
+    *,
+    result: dict[str, Any],
+    lines: Sequence[str | Line],
+    otherwise: Exit = Exit.FINE,
+) -> NoReturn:
+    """Print findings and result, and exit. A document goes to stdout alone; text findings go to stderr.
+
+    Args:
+        otherwise: the exit code where nothing is an error.
+    """
+    code = exit_code(diagnostics) or otherwise
+    if form in ("github", "sarif", "junit"):
+        # A warning that is allowed is not told; JSON has it, with what allows it.
+        told = [each for each in diagnostics if each.allowed_by is None]
+        click.echo(_document(form, told, result), nl=False)
+        lines = lines if form == "github" else ()
+        for line in lines:
+            echo(_no_command(line))
+    elif form == "json":
         found = [json_object(diagnostic) for diagnostic in diagnostics]
         answer = plain_data({"ok": code is Exit.FINE, "diagnostics": found, **result})
         click.echo(json.dumps(answer, indent=2, sort_keys=True))
     else:
         _tell(diagnostics)
         for line in lines:
-            click.echo(visible(line))
+            echo(line)
     raise SystemExit(int(code))
 
 
 def _tell(diagnostics: Sequence[Diagnostic]) -> None:
     """Warnings as the run wants them told, then errors, whole: what stops a run stands where people look."""
-    is_coloured = has_colour(sys.stderr)
+    is_coloured = has_color(sys.stderr)
     for line in _told(diagnostics):
         click.echo(painted(line, is_coloured=is_coloured), err=True, color=is_coloured)
 
@@ -86,6 +114,39 @@ def _told(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
         yield f"  -v shows where, and what to do; `stackc explain {min(each.code for each in warnings)}` what it means"
         yield from [""] if errors else []
     yield from render_text(errors).splitlines()
+
+
+def tell_first(form: str, lines: Sequence[str]) -> None:
+    """What is read before all findings, where people read: a terminal, and the log of a job."""
+    if form in ("text", "github"):
+        for line in lines:
+            echo(line if form == "text" else _no_command(line))
+
+
+def _no_command(line: str | Line) -> str:
+    """A line that no runner of GitHub takes for a command, whatever a file's name is.
+
+    It looks for `::` after spaces, and for `##[` anywhere (actions/runner, ActionCommand.cs).
+    """
+    text = line if isinstance(line, str) else "".join(piece.text for piece in line)
+    text = text.replace("##[", "## [")
+    return f"| {text}" if text.lstrip().startswith("::") else text
+
+
+def _document(form: str, diagnostics: Sequence[Diagnostic], result: dict[str, Any]) -> str:
+    # Imported for whoever asks: no other run needs XML.
+    if form == "github":
+        from compiler.diagnostics.github import render_github  # noqa: PLC0415
+
+        return render_github(diagnostics)
+    if form == "sarif":
+        from compiler.diagnostics.sarif import render_sarif  # noqa: PLC0415
+
+        return render_sarif(diagnostics)
+    from compiler.diagnostics.junit import render_junit  # noqa: PLC0415
+
+    stacks = [] if has_errors(diagnostics) else result.get("stacks", [])
+    return render_junit(diagnostics, [f"{stack['stack']}: {stack['verdict']}" for stack in stacks])
 
 
 def unreadable(name: str, error: OSError) -> Diagnostic:

@@ -10,12 +10,14 @@ from typing import NoReturn
 import click
 
 from compiler.cli.loudness import SpecLevels
+from compiler.cli.paths import keep_inputs
 from compiler.cli.report import finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, has_errors
 from compiler.pipeline import explain_stack
 from compiler.plan.ir import Plan
 from compiler.source.files import write_changed
+from compiler.spec.read import lock_path
 from compiler.targets.sbom.document import format_sbom, sbom_object
 
 _LATEST = 253402300799  # the last second of year 9999, after which there is no date
@@ -23,7 +25,9 @@ _LATEST = 253402300799  # the last second of year 9999, after which there is no 
 
 def run(specs: tuple[Path, ...], *, output: Path | None, levels: SpecLevels, form: str) -> NoReturn:
     """Do it, tell what came of it, and end the run."""
-    stacks, diagnostics = _plans(spec_paths(specs), levels)
+    paths = spec_paths(specs)
+    keep_inputs("--output", output, [path for spec in paths for path in (spec, lock_path(spec))])
+    stacks, diagnostics = _plans(paths, levels)
     if has_errors(diagnostics):
         finish(form, diagnostics, result={}, lines=())
     document = sbom_object(stacks, timestamp=_timestamp())

@@ -107,6 +107,7 @@ _TITLES = {
     "E0603": "a file in the generated tree was not written by stackc",
     "E0604": "the templates cannot be used",
     "E0605": "the templates lose what the plan says",
+    "E0606": "a generated file was edited by hand",
     "W0201": "the engine version is not calibrated",
     "W0202": "the declared memory is the number on the box",
     "W0203": "CPU and GPU share one memory",

@@ -15,6 +15,8 @@ from compiler.diagnostics.model import Diagnostic, Edit, Label
 # around what is marked is shown, as wide as any terminal.
 _WHOLE = 120
 WIDTH = 80
+# Of a code that is found more often, the first are named.
+_FEW = 3
 # What is quoted from a file may be as long as the file.
 _LONGEST = 4000
 
@@ -45,6 +47,20 @@ def once_each(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
             yield replace(diagnostic, notes=(*diagnostic.notes, f"the same holds of {count - 1} more"))
         elif count:
             yield diagnostic
+
+
+def at_a_glance(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """The findings, where there are many of a code as one: how many, the first few, and what is done about them."""
+    by_code: dict[str, list[Diagnostic]] = {}
+    for diagnostic in diagnostics:
+        by_code.setdefault(diagnostic.code, []).append(diagnostic)
+    for code, found in by_code.items():
+        if len(found) <= _FEW:
+            yield from found
+            continue
+        notes = (*(each.message for each in found[:_FEW]), f"and {len(found) - _FEW} more, which -v shows")
+        shared = [help_ for help_ in found[0].helps if all(help_ in each.helps for each in found)]
+        yield Diagnostic(code, f"{len(found)} × {CODES[code].title}", notes=notes, helps=tuple(shared))
 
 
 def _lines(diagnostic: Diagnostic) -> Iterator[str]:
@@ -78,10 +94,10 @@ def _snippet(label: Label, margin: int) -> Iterator[str]:
         parts = _window(line, start, end, WIDTH - margin - 3)
     before, marked, after = parts
     # Tabs are kept in both lines, so that they shift both alike.
-    lead = "".join("\t" if char == "\t" else " " * _cells(char) for char in before)
+    lead = "".join("\t" if char == "\t" else " " * cells(char) for char in before)
     yield f"{pad} |"
     yield f"{span.start.line} | {before}{marked}{after}"
-    yield f"{pad} | {lead}{'^' * max(1, sum(map(_cells, marked)))} {_bounded(label.text)}".rstrip()
+    yield f"{pad} | {lead}{'^' * max(1, sum(map(cells, marked)))} {_bounded(label.text)}".rstrip()
 
 
 def _window(line: str, start: int, end: int, room: int) -> tuple[str, str, str]:
@@ -101,7 +117,7 @@ def _window(line: str, start: int, end: int, room: int) -> tuple[str, str, str]:
     return lead, marked, after[: left - 1] + "…" if is_cut else after
 
 
-def _cells(char: str) -> int:
+def cells(char: str) -> int:
     """Columns of a terminal that a character takes."""
     if unicodedata.combining(char):
         return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.emit.disk import sync_file_system
+from compiler.emit.edited import Edited, edited_files
 from compiler.emit.owned import is_folder, is_own, stranger, written_paths
 from compiler.emit.removal import remove_all
 from compiler.emit.staging import Leftovers, clear, is_staging, new_staging
@@ -59,15 +60,22 @@ class Output:
         """Trees of stackc's for specs that are gone."""
         return tuple(filter(is_own, self._others())) if self.all_specs else ()
 
+    def edited(self) -> tuple[Edited, ...]:
+        """Edits by hand that writing would lose, in the trees and in those that no spec asks for."""
+        trees = [(tree.root, tree.contents) for tree in self.trees if is_folder(tree.root) and ours(tree) is not None]
+        gone: list[tuple[Path, Mapping[str, bytes]]] = [(root, {}) for root in self.orphans()]
+        return tuple(each for root, wanted in (*trees, *gone) for each in edited_files(root, wanted))
+
     def sweep(self, *, is_alone: bool) -> tuple[Path, ...]:
         """Remove what runs that were killed have left, unless another may be writing here; what it was."""
         return self._leftovers.sweep() if is_alone else ()
 
-    def write(self, *, prune: bool) -> tuple[Tree, ...]:
+    def write(self, *, prune: bool, force: bool) -> tuple[Tree, ...]:
         """Write every tree that differs, and remove what no spec asks for.
 
         Args:
             prune: whether what is foreign and prunable is removed too. Whatever else is foreign, the caller refused.
+            force: whether edits by hand are lost. Without it, the caller refused those that there were.
 
         Returns:
             The trees that changed.
@@ -83,8 +91,8 @@ class Output:
                 # is whole. The names themselves are on disk when the run ends, and before any old tree is removed.
                 sync_file_system(self.root)
             for tree, folder in staged:
-                replace_tree(tree, folder, prune=prune)
-            retired = [self._retire(path, stack, prune=prune) for path in self.orphans()]
+                replace_tree(tree, folder, prune=prune, force=force)
+            retired = [self._retire(path, stack, prune=prune, force=force) for path in self.orphans()]
             if staged or retired:
                 sync_folder(self.root)
         if prune:
@@ -100,15 +108,16 @@ class Output:
         write_staged(tree, folder)
         return folder
 
-    def _retire(self, root: Path, stack: ExitStack, *, prune: bool) -> Path:
+    def _retire(self, root: Path, stack: ExitStack, *, prune: bool, force: bool) -> Path:
         """Take a tree out of its place, under a name from which the next run knows what it is."""
         folder = new_staging(root)
         stack.callback(clear, folder, frozenset(), prune=prune)
         root.rename(folder)
-        found = [] if prune else _unlisted(folder)
+        found = [root / path for path in (() if prune else _unlisted(folder))]
+        found += [root / each.path.relative_to(folder) for each in (() if force else edited_files(folder, {}))]
         if found:
             folder.rename(root)
-            raise appeared(root / found[0])
+            raise appeared(found[0])
         return folder
 
     def _in_place_of(self, tree: Tree) -> Iterator[Foreign]:

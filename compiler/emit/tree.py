@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.emit.disk import FOLDER_MODE, make_folders, mode_fault
+from compiler.emit.edited import edited_files
 from compiler.emit.manifest import NAME, manifest_of
 from compiler.emit.owned import PLAN, is_own, written_paths
 from compiler.render.artifact import EXECUTABLE, Artifact
@@ -28,6 +29,11 @@ class Tree:
     def paths(self) -> frozenset[str]:
         """Of all its files."""
         return frozenset(str(artifact.path) for artifact in self.artifacts)
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """Of all its files, by path."""
+        return {str(artifact.path): artifact.text.encode() for artifact in self.artifacts}
 
 
 def tree_of(root: Path, artifacts: Iterable[Artifact]) -> Tree:
@@ -122,22 +128,24 @@ def _write_file(path: Path, artifact: Artifact) -> None:
         os.fchmod(file.fileno(), artifact.mode)
 
 
-def replace_tree(tree: Tree, folder: Path, *, prune: bool) -> None:
-    """Exchange, and look again: whoever put a file into the old tree meanwhile finds everything as it was.
+def replace_tree(tree: Tree, folder: Path, *, prune: bool, force: bool) -> None:
+    """Exchange, and look again: whoever put or edited a file in the old tree meanwhile finds everything as it was.
 
     Raises:
         OSError: the disk, or such a file; the tree is then as it was.
     """
-    stackcs = ours(tree) or frozenset()
+    stackcs = ours(tree)
     _swap(folder, tree.root)
-    found = () if prune else foreign_files(tree, stackcs, folder)
+    found = [] if prune else [tree.root / path for path in foreign_files(tree, stackcs or (), folder)]
+    if stackcs is not None and not force:
+        found += [tree.root / each.path.relative_to(folder) for each in edited_files(folder, tree.contents)]
     if found:
         _swap(folder, tree.root)
-        raise appeared(tree.root / found[0])
+        raise appeared(found[0])
 
 
 def appeared(path: Path) -> OSError:
-    """Somebody's file, in a folder that was to be replaced or removed."""
+    """Somebody's file or edit, in a folder that was to be replaced or removed."""
     return OSError(errno.EEXIST, "it appeared while stackc was writing, and everything was left as it was", str(path))
 
 

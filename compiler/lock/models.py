@@ -65,6 +65,7 @@ class TensorFacts(LockModel):
     Attributes:
         digest: `sha256:` over the sorted lines `name dtype [shape]` of every tensor.
         total_bytes: sum of all tensors' data, without headers.
+        kinds: tensors that differ only in the numbers of their names.
     """
 
     digest: Text
@@ -73,7 +74,13 @@ class TensorFacts(LockModel):
 
 
 class WeightFile(LockModel):
-    """One file that vLLM will load. `size` and `sha256` are None where the Hub did not say."""
+    """One file that vLLM will load.
+
+    Attributes:
+        path: in its repository.
+        size: bytes; None where the Hub did not say.
+        sha256: None where the Hub did not say.
+    """
 
     path: FileName
     size: int | None = Field(default=None, ge=0)
@@ -95,7 +102,13 @@ class AdapterFacts(LockModel):
 
 
 class DenseFacts(LockModel):
-    """A projection that Sentence Transformers put after the model, which vLLM keeps in float32."""
+    """A projection that Sentence Transformers put after the model, which vLLM keeps in float32.
+
+    Attributes:
+        inputs: numbers that it takes.
+        outputs: numbers that it gives.
+        bias: whether it adds any.
+    """
 
     inputs: int = Field(ge=1, le=2**20)
     outputs: int = Field(ge=1, le=2**20)
@@ -106,6 +119,7 @@ class CodeFacts(LockModel):
     """A file of a repository that names Python code beside it, in its `auto_map`.
 
     Attributes:
+        file: its name.
         auto_map: what is to be made (`AutoConfig`, `AutoTokenizer`, …), and the classes that do it.
         class_name: the class by which the file names the same thing otherwise (`tokenizer_class`, `processor_class`).
     """
@@ -233,7 +247,13 @@ class LockedService(LockModel):
 
 
 class LockedImage(LockModel):
-    """What a registry answered for an image's tag. `read` is the UTC day, `by` the program that asked."""
+    """What a registry answered for an image's tag.
+
+    Attributes:
+        digest: of what is pulled.
+        read: the UTC day on which it answered.
+        by: the program that asked.
+    """
 
     digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
     read: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
@@ -245,7 +265,14 @@ ImageTag = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:-]{
 
 
 class Lock(LockModel):
-    """A whole lock file. `images` holds those whose digest was asked for, by the reference that the plan names."""
+    """A whole lock file.
+
+    Attributes:
+        schema_version: of the file, `schema` in it.
+        services: what the spec asked for each, and what answers it.
+        models: facts of each, by repository, branch or folder.
+        images: those whose digest was asked for, by the reference that the plan names.
+    """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
     services: dict[Text, LockedService]

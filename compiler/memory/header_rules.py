@@ -25,6 +25,10 @@ _OPTIONAL = (
     (r"^projector\.", ""),
     # Made from rows of the output head where config.json names the tokens (adapters.py:load_weights_using_*).
     (r"^score\.", ""),
+    # Transformers since 5 calls it `router` (granitemoe.py reads both).
+    (r"\.block_sparse_moe\.router\.layer\.", "GraniteMoe"),
+    # The dense layers of the published file have none.
+    (r"\.post_mlp_layernorm\.", "AXK1"),
     # Full-attention layers whose keys are their values have no projection of values (gemma4.py).
     (r"\.self_attn\.v_proj\.", "Gemma4"),
 )
@@ -32,6 +36,9 @@ _OPTIONAL = (
 _REPEATED = (
     # The last layers read keys and values of earlier ones; the original files have some that nobody reads (gemma4.py).
     (r"\.self_attn\.(k_proj|v_proj|k_norm)\.", "Gemma4"),
+    (r"\.self_attn\.(k_proj|v_proj|k_norm)\.", "Gemma3n"),
+    # A tower is built up to the layer whose features are read (llava.py:_get_num_hidden_layers); files have all of it.
+    (r"^(vision_tower|vision_model|vision_embed_tokens|vpm)\..*layers\.\*\.", ""),
 )
 _SCALE = re.compile(r"scale|zero|qzeros|g_idx|weight_shape")
 
@@ -46,6 +53,11 @@ def canonical(name: str, renames: tuple[tuple[str, str], ...]) -> str:
     while len(parts) > _NAMED and parts[0] in _WRAPPERS:
         del parts[0]
     return ".".join(parts)
+
+
+def as_stored(name: str) -> str:
+    """A convolution is one tensor in files; what ranks divide by groups is a part of its own here (mixers.py)."""
+    return name.replace(".conv1d.grouped.", ".conv1d.")
 
 
 def tail_of(name: str) -> str:

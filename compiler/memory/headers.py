@@ -20,6 +20,7 @@ from compiler.lock.models import TensorKind
 from compiler.memory.architecture import Architecture, Experts
 from compiler.memory.config import ConfigError
 from compiler.memory.header_rules import (
+    as_stored,
     canonical,
     is_scale,
     may_lack,
@@ -110,7 +111,7 @@ def _found(kinds: Iterable[TensorKind], architecture: Architecture) -> Found:
     for kind in kinds:
         if NOT_KEPT.search(kind.name) or kind.name.startswith(architecture.drafting_prefixes):
             continue
-        name = canonical(kind.name, architecture.renames)
+        name = canonical(as_stored(kind.name), architecture.renames)
         found.setdefault(name, Counter())[kind.dtype, plain_shape(kind.shape)] += kind.count
     return found
 
@@ -150,7 +151,7 @@ def _of_module(path: str, packed: Packed) -> Iterator[tuple[_Need, Shape, int]]:
     for one in stored_below(packed):
         if NOT_KEPT.search(one.name):
             continue
-        name = numberless(path + one.name)
+        name = as_stored(numberless(path + one.name))
         key = canonical(name, ())
         # A norm's parameter is called by its whole name.
         suffix = one.parameter.suffix or key.rpartition(".")[2]
@@ -209,6 +210,10 @@ class _Check:
         self._set(need.key, others - need.more if not lacks else Counter())
         return bool(common) or not lacks
 
+    def _suffices(self, need: _Need, held: Counter[Shape]) -> bool:
+        more = may_repeat(self.architecture, need.key) and set(held) == set(need.shapes) and not need.shapes - held
+        return held == need.shapes or more or self._alike(need, held)
+
     def _alike(self, need: _Need, held: Counter[Shape]) -> bool:
         """Whether dimensions are only written otherwise: one-dimensional parameters of any shape, turned tables."""
         if all(len(shape) == 1 for shape in need.shapes):
@@ -239,7 +244,7 @@ class _Check:
     def _take_tail(self, need: _Need, keys: Iterable[str]) -> bool:
         for key in keys:
             held = self._shapes(key)
-            if held and need.key not in self.found and (held == need.shapes or self._alike(need, held)):
+            if held and need.key not in self.found and self._suffices(need, held):
                 del self.left[key]
                 return True
         return False

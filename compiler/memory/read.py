@@ -8,7 +8,20 @@ from typing import Any
 
 from compiler.memory.architecture import Architecture, HeadCache
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import deepseek_v4, hybrid, kimi, mla, moe, moe_windows, olmo_hybrid, qwen_hybrid, states
+from compiler.memory.families import (
+    deepseek_v4,
+    hybrid,
+    kimi,
+    minimax_m3,
+    mla,
+    moe,
+    moe_scored,
+    moe_windows,
+    olmo_hybrid,
+    qwen_hybrid,
+    states,
+    transformers_moe,
+)
 from compiler.memory.families.pooling import converted
 from compiler.memory.families.text_models import TEXT_MODELS
 from compiler.memory.families.vision_models import VISION_MODELS
@@ -28,15 +41,29 @@ FAMILIES: Mapping[str, Reader] = {
     "Glm4MoeLiteForCausalLM": mla.glm4_lite,
     "GlmMoeDsaForCausalLM": mla.sparse,
     "MiniCPM3ForCausalLM": mla.minicpm3,
+    "Mistral4ForCausalLM": mla.deepseek,
+    "AXK1ForCausalLM": mla.axk1,
+    "AfmoeForCausalLM": moe_scored.afmoe,
+    "BailingMoeForCausalLM": moe_scored.bailing_moe,
+    "BailingMoeV2ForCausalLM": moe_scored.bailing_moe,
+    "Cohere2MoeForCausalLM": moe_scored.cohere2_moe,
+    "ExaoneMoEForCausalLM": moe_scored.exaone_moe,
+    "ExaoneMoeForCausalLM": moe_scored.exaone_moe,
+    "HYV3ForCausalLM": moe_scored.hy_v3,
     "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
     "Glm4MoeForCausalLM": moe.glm4_moe,
     "GptOssForCausalLM": moe.gpt_oss,
     "GraniteMoeForCausalLM": moe.granite_moe,
+    "FlexOlmoForCausalLM": transformers_moe.flex_olmo,
+    "GraniteMoeSWAForCausalLM": moe.granite_moe_swa,
+    "HunYuanMoEV1ForCausalLM": transformers_moe.hunyuan_moe,
+    "MellumForCausalLM": transformers_moe.mellum,
     "GraniteMoeSharedForCausalLM": moe.granite_moe,
     "LagunaForCausalLM": moe_windows.laguna,
     "Llama4ForCausalLM": moe_windows.llama4,
     "MiMoV2FlashForCausalLM": moe_windows.mimo_v2,
     "MiniMaxM2ForCausalLM": moe.minimax_m2,
+    "MiniMaxM3SparseForCausalLM": minimax_m3.minimax_m3_text,
     "MixtralForCausalLM": moe.mixtral,
     "OlmoeForCausalLM": moe.olmoe,
     "PhiMoEForCausalLM": moe.phimoe,

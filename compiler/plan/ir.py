@@ -113,7 +113,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file of weights that the server loads. `size` and `sha256` are None where the Hub did not say."""
+    """A file of weights that the server loads.
+
+    Attributes:
+        path: in its repository.
+        size: bytes; None where the Hub did not say.
+        sha256: None where the Hub did not say.
+    """
 
     path: str
     size: int | None
@@ -306,7 +312,10 @@ class Paths:
 class Secrets:
     """Files on the server that hold secrets; None where the stack has none. Their content never passes through here.
 
-    `api_key` opens the servers; `client_keys` holds a key on each line, with which clients come to the gateway.
+    Attributes:
+        hf_token: for downloads from the Hub.
+        api_key: opens the servers.
+        client_keys: a key on each line, with which clients come to the gateway.
     """
 
     hf_token: str | None

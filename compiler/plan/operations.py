@@ -83,6 +83,14 @@ class Monitoring:
         ttft_p95_seconds: to the first token, for 95 of 100 requests; a bound of the servers' histogram.
         inter_token_p95_seconds: between two tokens, likewise.
         metrics: what rules and panels ask of a server, by the names that are scraped.
+        scrape_seconds: between two readings.
+        has_grafana: whether a dashboard is emitted.
+        grafana_port: of Grafana, where compose runs it.
+        has_dcgm: whether the GPUs' own figures are scraped.
+        dcgm_port: of NVIDIA's exporter.
+        port: of Prometheus itself, where compose runs it.
+        grafana_image: of its container.
+        dcgm_image: of its container.
         prometheus_image: of its container, like the two others, with the digest if one is known.
     """
 

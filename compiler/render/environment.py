@@ -119,6 +119,14 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(values)
 
 
+def render_page(template: str, **values: object) -> str:
+    """Fill in a template of a page or a picture, whose values are escaped for HTML.
+
+    They lie beside the others and are no `.j2`: nothing of them is emitted, and no override takes their place.
+    """
+    return _page_environment().get_template(template).render(values)
+
+
 def load_overrides(folder: Path) -> tuple[Overrides, tuple[Diagnostic, ...]]:
     """The templates in a folder of the user's, and what is wrong with them before any is rendered."""
     overrides, diagnostics = read_overrides(folder, template_names())
@@ -183,3 +191,8 @@ def _environment() -> Environment:
     environment = Environment(loader=_own_loader(), **_OPTIONS)  # noqa: S701  autoescape is for HTML
     environment.filters.update(_FILTERS)
     return environment
+
+
+@cache
+def _page_environment() -> Environment:
+    return Environment(loader=_own_loader(), **_OPTIONS | {"autoescape": True})  # noqa: S701  it is on

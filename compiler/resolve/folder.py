@@ -26,17 +26,23 @@ def is_folder(model: str) -> bool:
     return model.startswith("/")
 
 
-def folder_facts(model: str) -> ModelFacts:
-    """Facts of a folder, by its absolute path.
+def folder_facts(model: str, copy: Path | None = None) -> ModelFacts:
+    """Facts of a folder.
+
+    Args:
+        model: its absolute path on the server, by which the facts call it.
+        copy: where a copy of it lies on this machine, which is read instead; the facts say nothing of it.
 
     Raises:
         SourceError: there is no such folder, or it holds no model.
     """
-    folder = Path(model)
+    folder = Path(model) if copy is None else copy
     try:
         files = _listed(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingError(f"there is no folder `{model}`") from error
+        message = f"there is no folder `{model}` on this machine"
+        help_ = f"where it lies on the server alone, lock a copy: `stackc lock --folder {model}=COPY`"
+        raise MissingError(message, (), (help_,)) from error
     except OSError as error:
         raise ConfigError(f"the folder `{model}` cannot be read", (error.strerror or type(error).__name__,)) from error
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Help, Severity
 from compiler.lock.file import MAX_BYTES, format_lock
@@ -29,6 +30,7 @@ def resolve_lock(
     previous: Lock | None = None,
     upgrade: bool | Collection[str] = False,
     locate: Locate = lambda _: None,
+    copies: Mapping[str, Path] | None = None,
 ) -> tuple[Lock | None, tuple[Diagnostic, ...]]:
     """Answer everything that a spec asks about models.
 
@@ -38,6 +40,7 @@ def resolve_lock(
         cache: what earlier runs were told; None for nothing.
         previous: the lock so far. Its commits stay, and what it confirmed is not asked again.
         upgrade: move the models of all services, or of these, to their newest commits, and search variants anew.
+        copies: of folders that lie elsewhere, by their paths there.
         locate: gives the place in the spec's file of a path such as `("services", "coder", "model")`.
 
     Returns:
@@ -45,7 +48,8 @@ def resolve_lock(
     """
     asks = {name: asked_of(service, spec.policy.publishers) for name, service in spec.services.items()}
     moving = {name for name in asks if upgrade is True or (upgrade and name in upgrade)}
-    source = Source(hub, cache or Cache(None, hub.endpoint), previous.models if previous is not None else {})
+    known = previous.models if previous is not None else {}
+    source = Source(hub, cache or Cache(None, hub.endpoint), known, copies=copies or {})
     try:
         outcomes = _outcomes(asks, moving, source, _kept(asks, previous))
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from compiler.lock.models import ModelFacts, lock_key, repository_of
 from compiler.resolve.answers import (
@@ -39,6 +40,7 @@ class Source:
     Attributes:
         known: models of the previous lock. Their commits stay, and what they confirm is not asked again.
         upgrade: move to the newest commits instead.
+        copies: of folders that lie elsewhere, by their paths there.
         room: what all models of one lock may take.
     """
 
@@ -46,13 +48,14 @@ class Source:
     cache: Cache
     known: Mapping[str, ModelFacts] = field(default_factory=dict)
     upgrade: bool = False
+    copies: Mapping[str, Path] = field(default_factory=dict)
     room: Room = field(default_factory=Room)
 
     def find(self, key: str) -> Found:
         """Facts of one repository, `repository@branch` or folder."""
         try:
             if is_folder(key):
-                return key, folder_facts(key)
+                return key, folder_facts(key, self.copies.get(key.rstrip("/")))
             return self._offline(key) if self.hub.is_offline else self._on_hub(key)
         except SourceError as error:
             return _alone(_told_with_lock(key, error, self.known.get(key)))

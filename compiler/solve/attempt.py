@@ -140,7 +140,7 @@ def gpu_device(gpus: GpusSpec, reserve: int) -> Device:
         capability = (major, minor)
     else:
         capability = known.compute_capability if known else (0, 0)
-    title = known.title if known else gpus.model or f"GPU with {capability[0]}.{capability[1]}"
+    title = known.title if known else gpus.model or f"GPU of compute capability {capability[0]}.{capability[1]}"
     title = f"{title} MIG {gpus.mig}" if gpus.mig is not None else title
     count = profile.multiprocessors if profile is not None else known.multiprocessors if known is not None else None
     memory, source = _memory(gpus)

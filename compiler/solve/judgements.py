@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ from compiler.solve.budget import Solution
 from compiler.solve.field import Field, judge_field, worth_trying
 from compiler.solve.place import Choice, Shortfall, place
 from compiler.solve.ranking import Asked, bits_of, why_after
-from compiler.solve.stack import attempt_stack, seats_of
+from compiler.solve.stack import seats_of
 from compiler.solve.support import is_weight_only
 from compiler.solve.terms import least_terms
 from compiler.solve.variants import Variant
@@ -53,10 +53,14 @@ class Judgement:
     short_bytes: int | None = None
 
 
-def judge_stack(spec: Spec, lock: Lock, release: Release) -> dict[str, tuple[Judgement, ...]]:
-    """Every service's candidates: the chosen one, the others that may serve in order, the refused, the unread."""
-    found = attempt_stack(spec, lock, release)
-    solutions = found if isinstance(found, dict) else {}
+def judge_stack(
+    spec: Spec, lock: Lock, release: Release, solutions: Mapping[str, Solution]
+) -> dict[str, tuple[Judgement, ...]]:
+    """Every service's candidates: the chosen one, the others that may serve in order, the refused, the unread.
+
+    Args:
+        solutions: of each node of the spec, by its name; none where the stack does not compile.
+    """
     rows: dict[str, tuple[Judgement, ...]] = {}
     for node, here in seats_of(spec, solutions).items():
         rows |= _judge_node(spec.on(node, here), lock, release, solutions.get(node))

@@ -49,6 +49,12 @@ class Document:
         place = self._nearest(path)
         return place.key if place.key is not None and path in self.places else place.value
 
+    def text(self, path: Path) -> str:
+        """How the file writes the value at `path`; empty where it takes more than one line."""
+        span = self.value(path)
+        is_one_line = span.start.line == span.end.line
+        return self.source.line(span.start.line)[span.start.column - 1 : span.end.column - 1] if is_one_line else ""
+
     def _nearest(self, path: Path) -> Place:
         while path not in self.places:
             path = path[:-1]

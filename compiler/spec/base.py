@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from compiler.spec.ranges import unit_error
-from compiler.units import UnitError, parse_bytes
+from compiler.units import SIZE_PATTERN, UnitError, parse_bytes
 
 
 def _as_bytes(value: object) -> object:
@@ -21,15 +21,18 @@ def _as_bytes(value: object) -> object:
 
 
 def as_list(value: object) -> object:
-    """A single name where a list may stand."""
-    return [value] if isinstance(value, str) else value
+    """A single name where a list may stand; also what is none, so that it is told as the wrong name that it is."""
+    return [value] if isinstance(value, str | int | float) else value
 
 
 def _without_trailing_slash(value: object) -> object:
     return value.rstrip("/") if isinstance(value, str) and len(value) > 1 else value
 
 
-Bytes = Annotated[int, BeforeValidator(_as_bytes), Field(ge=0, le=2**50)]
+# What a schema says of a value before it is read; the bound is of the bytes, which text does not show.
+_SizeText = Annotated[str, StringConstraints(pattern=SIZE_PATTERN)]
+
+Bytes = Annotated[int, Field(ge=0, le=2**50), BeforeValidator(_as_bytes, json_schema_input_type=_SizeText)]
 # Names end up in file names, unit names, compose services and shell words.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 ServedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$")]

@@ -16,6 +16,7 @@ from compiler.spec.gateway_checks import check_gateway, check_rollouts
 from compiler.spec.gpu_checks import check_gpus
 from compiler.spec.load import SpecFile
 from compiler.spec.mig_checks import check_slices_on_host
+from compiler.spec.model_names import is_model, model_advice, model_message
 from compiler.spec.models import ServiceSpec
 from compiler.spec.monitoring_checks import check_monitoring
 from compiler.spec.patches.compose import check_compose_patch
@@ -90,7 +91,7 @@ def check_nodes(file: SpecFile) -> Iterator[Diagnostic]:
     for name, node in file.spec.nodes.items():
         if (node.gpus is None) == (node.cpu is None):
             message = f"node `{name}` needs either `gpus` or `cpu`"
-            help_ = Help("add `gpus: {model: rtx-pro-6000}` or `cpu: {memory: 16GiB}`")
+            help_ = Help("add `gpus: {model: CARD}`, with a CARD of `stackc gpus`, or `cpu: {memory: 16GiB}`")
             yield Diagnostic("E0207", message, file.at_key("nodes", name), helps=(help_,))
         if node.gpus is not None:
             yield from check_gpus(file, name, node.gpus)
@@ -248,12 +249,10 @@ def _check_whole_texts(file: SpecFile, name: str) -> Iterator[Diagnostic]:
 def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
     """A model is `organisation/name` on the Hub, or a folder at the path that it has on the server."""
     for name, service in file.spec.services.items():
-        model = service.model
-        is_relative = model.startswith(("./", "../"))
-        if is_relative or (not model.startswith("/") and model.count("/") != 1):
-            message = f"`{model}` is neither a Hub id (organisation/name) nor an absolute path"
-            help_ = Help("write the id as the Hub shows it, or the path that the folder has on the server")
-            yield Diagnostic("E0203", message, file.at("services", name, "model"), helps=(help_,))
+        if not is_model(service.model):
+            notes, helps = model_advice(service.model, ("services", name, "model"))
+            place = file.at("services", name, "model")
+            yield Diagnostic("E0203", model_message(service.model), place, notes, helps)
 
 
 # Names of units and containers that stacks have.

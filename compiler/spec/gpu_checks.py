@@ -9,7 +9,7 @@ from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec
-from compiler.units import GIB, format_gib
+from compiler.units import GIB, counted, format_gib
 
 # What the machine says of its card.
 _ASKED = "`python3 -c 'import torch; print(torch.cuda.mem_get_info()[1], torch.cuda.get_device_capability())'`"
@@ -26,17 +26,35 @@ def check_gpus(file: SpecFile, name: str, gpus: GpusSpec) -> Iterator[Diagnostic
     if gpus.model is not None and gpus.model not in GPUS and not own_figures:
         yield _unknown(file, name, gpus.model)
     if gpus.model is None and not own_figures:
-        message = f"the GPUs of node `{name}` have neither a `model` nor figures of their own"
-        help_ = Help('add `model: rtx-pro-6000`, or `memory: 94.97GiB` and `compute_capability: "12.0"`')
-        yield Diagnostic("E0206", message, file.at_key("nodes", name, "gpus"), helps=(help_,))
+        yield _without_figures(file, name, gpus)
     yield from _check_mig(file, name, gpus)
     yield from _check_capability(file, name, gpus)
     yield from _check_round_memory(file, name, gpus)
     yield from _check_shared_memory(file, name, gpus)
     different = len(set(gpus.uuids))
     if gpus.uuids and (different != gpus.count or different != len(gpus.uuids)):
-        message = f"{len(gpus.uuids)} uuids, {different} of them different, for {gpus.count} GPUs"
+        message = f"{counted(len(gpus.uuids), 'uuid')}, {different} of them different, for {counted(gpus.count, 'GPU')}"
         yield Diagnostic("E0203", message, file.at_key("nodes", name, "gpus", "uuids"))
+
+
+def _without_figures(file: SpecFile, name: str, gpus: GpusSpec) -> Diagnostic:
+    """Nothing is said of the cards, or half of what a card that has no name needs."""
+    where = ("nodes", name, "gpus")
+    figures = {"memory": gpus.memory, "compute_capability": gpus.compute_capability}
+    given = next((key for key, value in figures.items() if value is not None), None)
+    if given is None:
+        message = f"the GPUs of node `{name}` have neither a `model` nor figures of their own"
+        help_ = Help(f"add `model: CARD`, with a CARD of `stackc gpus`, or {_OWN_FIGURES}")
+        return Diagnostic("E0206", message, file.at_key(*where), helps=(help_,))
+    missing = next(key for key in figures if key != given)
+    notes = (f"the machine prints both with {_ASKED}",)
+    helps = (Help(f"add `{missing}: {_FORMS[missing]}`"), Help("or `model: CARD`, with a CARD of `stackc gpus`"))
+    message = f"`{missing}` is missing beside `{given}`"
+    return Diagnostic("E0206", message, file.at_key(*where, given), notes, helps)
+
+
+# Of no card: what is written there comes from the machine.
+_FORMS = {"memory": "…B", "compute_capability": '"…"'}
 
 
 def _unknown(file: SpecFile, name: str, model: str) -> Diagnostic:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from compiler.catalog.flags import FlagCatalog, load_flags
+from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help, Label, SourceText
 from compiler.source.document import Document, Path, load_document
+from compiler.spec.foreign_keys import Foreign, foreign_key
 from compiler.spec.models import Spec
 from compiler.spec.rollouts import written_path
+from compiler.spec.wrong_values import wrong_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +46,65 @@ def load_spec(source: SourceText) -> tuple[SpecFile | None, tuple[Diagnostic, ..
         return SpecFile(Spec.model_validate(document.data), document), ()
     except ValidationError as error:
         # One number stands for both ends of a range, and is wrong once.
-        return None, tuple(dict.fromkeys(_diagnostic(document, details) for details in error.errors()))
+        return None, tuple(dict.fromkeys(_findings(document, error.errors())))
+
+
+def _findings(document: Document, errors: Sequence[ErrorDetails]) -> Iterator[Diagnostic]:
+    """Each fault once: not also what follows of it."""
+    said = {document_path(details) for details in errors}
+    meant = set(filter(None, (_meant(document, details) for details in errors)))
+    for details in errors:
+        path = document_path(details)
+        # pydantic counts what is left of a list without the entries that are wrong, which are told themselves.
+        is_left_over = details["type"] == "too_short" and any(path == other[: len(path)] != other for other in said)
+        # A key under another name is not missing beside it.
+        if not is_left_over and not (details["type"] == "missing" and path in meant):
+            yield _diagnostic(document, details)
+
+
+def document_path(details: ErrorDetails) -> Path:
+    """Where pydantic found something, as a path of the document."""
+    return tuple(part for part in details["loc"] if part != "[key]")
+
+
+def _meant(document: Document, details: ErrorDetails) -> Path | None:
+    """The path of the key that an unknown one stands for."""
+    if details["type"] != "extra_forbidden":
+        return None
+    path = document_path(details)
+    foreign, nearest = _known_as(document, path)
+    key = foreign.key if foreign is not None else nearest
+    return None if key is None else (*path[:-1], key)
+
+
+def _known_as(document: Document, path: Path) -> tuple[Foreign | None, str | None]:
+    """What other tools mean by an unknown key, else the known one that is spelled nearly so."""
+    record = _record_at(path[:-1])
+    if record is None:
+        return None, None
+    foreign = foreign_key(record, str(path[-1]), _catalog(document))
+    nearest = difflib.get_close_matches(str(path[-1]), sorted(record.model_fields), n=1)
+    return foreign, next(iter(nearest), None)
+
+
+def _catalog(document: Document) -> FlagCatalog | None:
+    """Options of the release that the spec pins, where it pins one that is known."""
+    engine = document.data.get("engine") if isinstance(document.data, dict) else None
+    version = engine.get("vllm") if isinstance(engine, dict) else None
+    return load_flags(version) if isinstance(version, str) and version in RELEASES else None
 
 
 def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
-    path: Path = tuple(part for part in details["loc"] if part != "[key]")
-    known = _fields_at(path[:-1])
-    path = written_path(document.data, path)
+    found = document_path(details)
+    path = written_path(document.data, found)
     if details["type"] == "extra_forbidden":
-        return _unknown_key(document, path, known)
+        return _unknown_key(document, path, found)
     if details["type"] == "missing":
         return _missing_key(document, path)
     path = _written(document, path)
     if details["type"] == "unit":
         return _unit(document, path, details.get("ctx", {}))
-    return _wrong_value(document, path, details)
+    return wrong_value(document, path, details)
 
 
 def _written(document: Document, path: Path) -> Path:
@@ -70,18 +119,59 @@ def _written(document: Document, path: Path) -> Path:
     return path
 
 
-def _unknown_key(document: Document, path: Path, fields: set[str]) -> Diagnostic:
-    name, known = str(path[-1]), sorted(fields)
-    nearest = difflib.get_close_matches(name, known, n=1)
-    helps = tuple(Help(f"did you mean `{match}`?", _renaming(document, path, match)) for match in nearest)
-    note = f"known keys here: {', '.join(known)}"
-    return Diagnostic("E0201", f"unknown key `{name}`", Label(document.key(path)), (note,), helps)
+def _unknown_key(document: Document, path: Path, found: Path) -> Diagnostic:
+    name = str(path[-1])
+    foreign, nearest = _known_as(document, found)
+    message, label = f"unknown key `{name}`", Label(document.key(path))
+    if foreign is not None:
+        notes, helps = _of_other_tool(document, path, foreign)
+        return Diagnostic("E0201", message, label, notes, helps)
+    helps = (Help(f"did you mean `{nearest}`?", _renaming(document, path, nearest)),) if nearest else ()
+    record = _record_at(found[:-1])
+    known = sorted(record.model_fields) if record is not None else []
+    return Diagnostic("E0201", message, label, (f"known keys here: {', '.join(known)}",), helps)
 
 
-def _renaming(document: Document, path: Path, name: str) -> tuple[Edit, ...]:
+def _of_other_tool(document: Document, path: Path, foreign: Foreign) -> tuple[tuple[str, ...], tuple[Help, ...]]:
+    name, parent = str(path[-1]), _at(document, path[:-1])
+    if foreign.inside is not None:
+        value = parent[name]
+        moved = (Edit(path, None), Edit((*path[:-1], foreign.inside, name), value))
+        help_ = Help(f"write it in `{foreign.inside}`", moved if isinstance(value, str | int | float) else ())
+        return (foreign.why,), (help_,)
+    if foreign.key is None:
+        return (foreign.why,), (Help(f"remove `{name}`", (Edit(path, None),)),)
+    if foreign.key in parent:
+        return (f"`{foreign.key}` says it: {foreign.why}",), (Help(f"remove `{name}`", (Edit(path, None),)),)
+    edits = _renaming(document, path, foreign.key)
+    edits = edits if edits and _is_taken(document, path, foreign.key) else ()
+    return (), (Help(f"write `{foreign.key}`: {foreign.why}", edits),)
+
+
+def _is_taken(document: Document, path: Path, key: str) -> bool:
+    """Whether the key that is meant takes the value as it is."""
+    data = copy.deepcopy(document.data)
+    parent = data
+    for part in path[:-1]:
+        parent = parent[part]
+    parent[key] = parent.pop(path[-1])
+    try:
+        Spec.model_validate(data)
+    except ValidationError as error:
+        wanted = (*path[:-1], key)
+        return all(document_path(details)[: len(wanted)] != wanted for details in error.errors())
+    return True
+
+
+def _at(document: Document, path: Path) -> Any:
     value = document.data
     for part in path:
         value = value[part]
+    return value
+
+
+def _renaming(document: Document, path: Path, name: str) -> tuple[Edit, ...]:
+    value = _at(document, path)
     # Edits carry scalars only; a whole block is left to the user.
     return (Edit(path, None), Edit((*path[:-1], name), value)) if isinstance(value, str | int) else ()
 
@@ -98,7 +188,7 @@ EXAMPLES = {
     "engine": "{vllm: 0.33.0}",
     "memory": "24GiB",
     "model": "Qwen/Qwen2.5-7B-Instruct",
-    "nodes": "{gpu01: {gpus: {model: rtx-pro-6000}}}",
+    "nodes": "{NAME: {gpus: {model: CARD}}}`, with a CARD of `stackc gpus",
     "port": "8000",
     "services": "{chat: {model: Qwen/Qwen2.5-7B-Instruct, context: 16K, port: 8000}}",
     "stack": "my-stack",
@@ -112,53 +202,14 @@ def _unit(document: Document, path: Path, context: Mapping[str, Any]) -> Diagnos
     return Diagnostic("E0204", str(context["message"]), Label(document.value(path)), helps=helps)
 
 
-_WORDS = {
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "string_type": "must be text",
-    "bool_type": "must be true or false",
-    "dict_type": "must be a map of keys to values",
-    "model_type": "must be a map of keys to values",
-    "tuple_type": "must be a list",
-    "none_required": "must be empty",
-}
-
-
-def _wrong_value(document: Document, path: Path, details: ErrorDetails) -> Diagnostic:
-    context = details.get("ctx", {})
-    kind = details["type"]
-    if kind == "literal_error":
-        words = f"must be one of {context['expected']}"
-    elif kind == "string_pattern_mismatch":
-        words = f"must match {context['pattern']}"
-    elif kind in ("greater_than_equal", "less_than_equal"):
-        words = f"must be at {'least' if 'ge' in context else 'most'} {context.get('ge', context.get('le'))}"
-    elif kind == "too_short":
-        words = "must not be empty"
-    else:
-        words = _WORDS.get(kind, details["msg"][:1].lower() + details["msg"][1:])
-    name = next((part for part in reversed(path) if isinstance(part, str)), "spec")
-    given = _shown(details["input"])
-    label = Label(document.value(path) if not _is_key_error(details) else document.key(path))
-    return Diagnostic("E0203", f"`{name}` {words}", label, (f"given: {given}",) if given else ())
-
-
-def _is_key_error(details: ErrorDetails) -> bool:
-    return "[key]" in details["loc"]
-
-
-def _shown(value: object) -> str:
-    return repr(value) if isinstance(value, str | int | float | bool) else ""
-
-
-def _fields_at(path: Path) -> set[str]:
-    """Names of the fields that the model at `path` has, following maps and optional models."""
+def _record_at(path: Path) -> type[BaseModel] | None:
+    """The record at `path`, following maps and optional records."""
     model: type[BaseModel] | None = Spec
     for part in path:
         if model is not None and str(part) in model.model_fields:
             annotation = model.model_fields[str(part)].annotation
             model = _inner_model(annotation)
-    return set(model.model_fields) if model is not None else set()
+    return model
 
 
 def _inner_model(annotation: object) -> type[BaseModel] | None:

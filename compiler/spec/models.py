@@ -29,6 +29,8 @@ Task = Literal["chat", "completion", "embed", "score", "classify"]
 Media = Literal["image", "video", "audio"]
 Feature = Literal["tools", "structured-output", "reasoning"]
 
+_Words = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
 POOLING: frozenset[Task] = frozenset(("embed", "score", "classify"))
 """Tasks of vLLM's pooling runner: what is answered is made of a whole text, and nothing is generated."""
 
@@ -38,9 +40,12 @@ MOST_MEDIA = 999
 
 
 class EngineSpec(SpecModel):
-    """Which vLLM runs. `image` replaces the default container image, best as `repository@sha256:…`.
+    """Which vLLM runs.
 
-    `calibration` is a file of `stackc calibrate`, relative to the spec.
+    Attributes:
+        vllm: its release: 0.33.0 for GPUs, 0.32.0 for CPUs.
+        image: of its container, instead of the default one, best as `repository@sha256:…`.
+        calibration: a file of `stackc calibrate`, relative to the spec.
     """
 
     vllm: str
@@ -49,24 +54,43 @@ class EngineSpec(SpecModel):
 
 
 class GpusSpec(SpecModel):
-    """GPUs of one node: a catalog name, or a card's own figures. `mig`: each of them is a slice of that profile."""
+    """GPUs of one node: a catalog name, or a card's own figures.
+
+    Attributes:
+        model: a name of the catalogue (`stackc gpus`), or any with the two figures of the card.
+        mig: each of them is a slice of that profile, such as `3g.40gb`.
+        memory: as CUDA reports it, not the number on the box; wins over the catalogue's.
+        compute_capability: of a card that is not in the catalogue, such as "8.9".
+        count: how many of them.
+        uuids: full `GPU-…` or `MIG-…` identifiers by index, to pin cards.
+    """
 
     model: str | None = None
-    mig: Annotated[str, StringConstraints(pattern=r"^[1-7]g\.\d{1,3}gb$")] | None = None
+    mig: Annotated[str, StringConstraints(pattern=r"^[1-7]g\.[0-9]{1,3}gb$")] | None = None
     memory: Bytes | None = None
-    compute_capability: Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d$")] | None = None
+    compute_capability: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]$")] | None = None
     count: Annotated[int, Field(ge=1, le=1024)] = 1
     uuids: tuple[GpuUuid, ...] = Field(default=(), strict=False)
 
 
 class CpuSpec(SpecModel):
-    """A node without GPUs: how much of its main memory the stack may use."""
+    """A node without GPUs.
+
+    Attributes:
+        memory: how much of its main memory the stack may use.
+    """
 
     memory: Bytes
 
 
 class NodeSpec(SpecModel):
-    """One machine. `reserve` is kept free on each GPU (or of the CPU memory) for whatever else lives there."""
+    """One machine: either `gpus` or `cpu`.
+
+    Attributes:
+        gpus: of one model.
+        cpu: for vLLM's CPU build.
+        reserve: kept free on each GPU (or of the CPU memory) for whatever else lives there.
+    """
 
     gpus: GpusSpec | None = None
     cpu: CpuSpec | None = None
@@ -77,31 +101,49 @@ class ServiceSpec(SpecModel):
     """One vLLM server.
 
     Attributes:
+        model: a repository of the Hub, `publisher/name`, or the path of a folder on the server.
         task: what it answers: chats (and completions), completions only, embeddings, how well texts fit a query, or
             labels of a text.
         score_tokens: words whose probability a generating model scores by: one, or the one against and the one for.
         features: what clients need of it beyond that; flags and the smoke test follow.
-        context: tokens of one request, prompt and answer together (`--max-model-len`).
-        concurrency: requests of full context that must fit in the KV cache at once.
+        quantization: methods that may be served, in order of preference; `auto` for any.
+        context: tokens of one request, prompt and answer together (`--max-model-len`): 16384, 16K, `max`, or
+            {min: …, max: …}.
+        concurrency: requests of full context that must fit in the KV cache at once: a number, `max`, or
+            {min: …, max: …}.
+        port: where it listens.
+        host: where it listens; behind a gateway only the gateway has one.
+        served_name: by which clients ask for it; the service's own name by default.
+        kv_cache_dtype: `fp8` halves the KV cache.
         node: where it runs; None lets the solver choose among the stack's nodes.
         gpus: their indices on that node.
+        tensor_parallel_size: GPUs over which each layer is split.
+        pipeline_parallel_size: stages into which the layers are divided.
         share: weight with which this service gets memory that is left over on its GPU, as KV cache.
         media: most images, videos and sounds of one prompt, by kind; `none` for text alone.
         allowed_media_domains: hosts from which clients may have it fetch images, sound and videos; none by default.
         expert_parallel: whole experts on each GPU, instead of a slice of every expert.
+        max_num_seqs: requests that run at once.
+        max_num_batched_tokens: tokens of one step of the engine.
+        engine_args: further options of `vllm serve`, as `enable_prefix_caching: true`.
         rollout: a second revision beside this one; `Spec` has it as a service of its own.
     """
 
     model: ModelName
     task: Task = "chat"
     score_tokens: Annotated[
-        tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...],
-        BeforeValidator(as_list),
+        tuple[_Words, ...],
+        BeforeValidator(as_list, json_schema_input_type=_Words | Annotated[tuple[_Words, ...], Field(max_length=2)]),
         Field(max_length=2, strict=False),
     ] = ()
     features: Annotated[tuple[Feature, ...], Field(strict=False)] = ()
     quantization: Annotated[
-        tuple[QuantizationMethod, ...], BeforeValidator(as_list), Field(min_length=1, strict=False)
+        tuple[QuantizationMethod, ...],
+        BeforeValidator(
+            as_list,
+            json_schema_input_type=QuantizationMethod | Annotated[tuple[QuantizationMethod, ...], Field(min_length=1)],
+        ),
+        Field(min_length=1, strict=False),
     ] = ("auto",)
     context: Context
     concurrency: Concurrency = ConcurrencyRange(min=1, max=1)
@@ -190,10 +232,16 @@ class ServiceSpec(SpecModel):
 
 
 class PolicySpec(SpecModel):
-    """What may be served. An empty list of licences allows every licence; publishers are trusted for variants.
+    """What may be served.
 
-    `unconfirmed`: what is not known exactly, such as a commit, a hash, or the digest of an image; denied, it is an
-    error and no warning.
+    Attributes:
+        licenses: that a model may have; an empty list allows every licence.
+        publishers: trusted for quantized variants, beside the model's own.
+        gated: models whose terms must be accepted on the Hub.
+        trust_remote_code: models that run Python code of their repository.
+        margin: plans that fit only at the expected values, and not at the high end of every estimate.
+        unconfirmed: what is not known exactly, such as a commit, a hash, or the digest of an image; denied, it is an
+            error and no warning.
     """
 
     licenses: tuple[str, ...] = Field(default=(), strict=False)
@@ -207,8 +255,10 @@ class PolicySpec(SpecModel):
 class SecretsSpec(SpecModel):
     """Paths on the server of files that hold secrets.
 
-    `api_key` opens the servers; behind a gateway only the gateway has it. `client_keys` holds one key on each line,
-    with which clients come to the gateway.
+    Attributes:
+        hf_token: for downloads from the Hub.
+        api_key: opens the servers; behind a gateway only the gateway has it.
+        client_keys: one key on each line, with which clients come to the gateway.
     """
 
     hf_token: AbsolutePath | None = None
@@ -217,7 +267,15 @@ class SecretsSpec(SpecModel):
 
 
 class PathsSpec(SpecModel):
-    """Where things lie on the server; None takes the default that `plan/lower.py` documents."""
+    """Where things lie on the server; None takes the default that `plan/lower.py` documents.
+
+    Attributes:
+        install: the stack's folder.
+        state: its state and caches.
+        vllm: the executable, for servers without containers.
+        nginx: the executable.
+        litellm: the executable.
+    """
 
     install: AbsolutePath | None = None
     state: AbsolutePath | None = None
@@ -227,7 +285,21 @@ class PathsSpec(SpecModel):
 
 
 class Spec(SpecModel):
-    """A whole stack as written."""
+    """A whole stack as written.
+
+    Attributes:
+        stack: its name, which is also that of the file.
+        engine: which vLLM runs.
+        nodes: machines, by name.
+        services: servers, by name.
+        policy: what may be served.
+        secrets: files on the server that hold secrets.
+        paths: where things lie on the server.
+        targets: what is emitted: programs to run by hand, systemd units, a compose file, Podman's quadlets.
+        gateway: one port in front of all servers; None for none.
+        monitoring: what Prometheus scrapes; None for none.
+        patches: keys to add to what is emitted.
+    """
 
     stack: Name
     engine: EngineSpec

@@ -27,6 +27,9 @@ class GatewaySpec(SpecModel):
     """One port for the whole stack; requests are routed by the model that they name.
 
     Attributes:
+        kind: nginx, or LiteLLM.
+        host: where it listens.
+        port: where it listens.
         max_body: largest request body; images travel in it, and nginx holds it in memory.
         requests_per_second: of one client key; None for no limit.
         burst: requests of one client that may come at once beyond that rate.
@@ -48,8 +51,10 @@ class RolloutSpec(SpecModel):
     """A second revision of a service, beside the first, that gets a part of the requests.
 
     Attributes:
+        strategy: a canary gets a part of the requests; blue-green moves all of them at once.
         weight: percent of requests that go to the candidate at first; a blue-green rollout begins with none.
         sticky: what decides whose requests go to it: the value of `header`, the client's key, or chance.
+        header: whose value keeps a session with one revision, for `sticky: header`.
         candidate: keys of the service that differ in the new revision; the others are inherited.
     """
 
@@ -69,12 +74,14 @@ class MonitoringSpec(SpecModel):
             silent reading: 238 words a minute (Brysbaert 2019) at 4/3 tokens a word.
         scrape_seconds: between two readings. Prometheus forgets a series after five minutes.
         grafana: whether a dashboard is emitted.
+        grafana_port: of Grafana, where compose runs it.
         dcgm: whether the GPUs' own figures are scraped, from NVIDIA's exporter at `dcgm_port`.
+        dcgm_port: of NVIDIA's exporter.
         port: of Prometheus itself, where compose runs it.
     """
 
-    ttft_p95_seconds: Annotated[float, Field(gt=0, le=3600, strict=False)] = 5.0
-    inter_token_p95_seconds: Annotated[float, Field(gt=0, le=3600, strict=False)] = 0.2
+    ttft_p95_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    inter_token_p95_seconds: Annotated[float, Field(gt=0, le=3600)] = 0.2
     scrape_seconds: Annotated[int, Field(ge=5, le=120)] = 15
     grafana: bool = True
     grafana_port: Port = 3000

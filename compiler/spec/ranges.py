@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from compiler.units import UnitError, parse_tokens
+from compiler.units import TOKENS_PATTERN, UnitError, parse_tokens
 
 # What `context: max` must at least come to: a chat has no use for less, and without a floor the best quality would
 # always fit, with a context of a few words.
@@ -28,7 +28,10 @@ def _as_tokens(value: object) -> object:
     return value
 
 
-Tokens = Annotated[int, BeforeValidator(_as_tokens), Field(ge=1, le=2**31 - 1)]
+_TokenCount = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_TokenInput = _TokenCount | Annotated[str, StringConstraints(pattern=TOKENS_PATTERN)]
+
+Tokens = Annotated[_TokenCount, BeforeValidator(_as_tokens, json_schema_input_type=_TokenInput)]
 Count = Annotated[int, Field(ge=1, le=65536)]
 
 
@@ -48,7 +51,12 @@ class _Range(BaseModel):
 
 
 class ContextRange(_Range):
-    """Tokens of one request."""
+    """Tokens of one request.
+
+    Attributes:
+        min: what must fit.
+        max: what is tried; as much as fits where it is not given.
+    """
 
     min: Tokens | None = None
     max: Tokens | None = None
@@ -65,7 +73,12 @@ class ContextRange(_Range):
 
 
 class ConcurrencyRange(_Range):
-    """Requests of full context at once."""
+    """Requests of full context at once.
+
+    Attributes:
+        min: what must fit.
+        max: what is tried; as many as fit where it is not given.
+    """
 
     min: Count | None = None
     max: Count | None = None
@@ -91,5 +104,9 @@ def _as_range(value: object) -> object:
     raise PydanticCustomError("range", "must be a number, `max`, or {min: …, max: …}", {})
 
 
-Context = Annotated[ContextRange, BeforeValidator(_as_range)]
-Concurrency = Annotated[ConcurrencyRange, BeforeValidator(_as_range)]
+# An empty map is neither `max` nor a range, which only a schema must be told: `_as_range` sees it.
+_ContextInput = _TokenInput | Literal["max"] | Annotated[ContextRange, Field(json_schema_extra={"minProperties": 1})]
+_ConcurrencyInput = Count | Literal["max"] | Annotated[ConcurrencyRange, Field(json_schema_extra={"minProperties": 1})]
+
+Context = Annotated[ContextRange, BeforeValidator(_as_range, json_schema_input_type=_ContextInput)]
+Concurrency = Annotated[ConcurrencyRange, BeforeValidator(_as_range, json_schema_input_type=_ConcurrencyInput)]

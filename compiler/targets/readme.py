@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.catalog.kernels import KernelWheel, kernel_wheels
 from compiler.catalog.packages import LITELLM_VERSION
-from compiler.hosts import is_wildcard
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
@@ -21,6 +20,7 @@ from compiler.targets.deployment import (
     search_path,
     user_of,
 )
+from compiler.targets.first_request import REQUESTS, FirstRequest, first_request, reachable
 from compiler.targets.readme_tables import (
     Table,
     device_table,
@@ -206,6 +206,7 @@ class Readme:
     secrets: tuple[SecretFile, ...]
     environment: tuple[tuple[str, str], ...]
     address: str
+    first_request: FirstRequest
     gateway: GatewayPage | None
     rollouts: tuple[RolloutPage, ...]
     monitoring: MonitoringPage | None
@@ -267,7 +268,8 @@ def readme(plan: Plan) -> Readme:
             ("STACKC_VLLM", plan.paths.vllm),
             *cache_environment(plan.paths.state),
         ),
-        address=http_address(_reachable(first.host), first.port),
+        address=http_address(reachable(first.host), first.port),
+        first_request=first_request(plan),
         gateway=None if plan.gateway is None else _gateway(plan, plan.gateway),
         rollouts=() if plan.gateway is None else tuple(map(_rollout, plan.gateway.rollouts)),
         monitoring=None if plan.monitoring is None else _monitoring(plan.monitoring),
@@ -317,10 +319,6 @@ def _needing(plan: Plan, tool: str) -> tuple[str, ...]:
     return tuple(service.name for service in plan.services if any(need.tool == tool for need in service.host_needs))
 
 
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if is_wildcard(host) else host
-
-
 def _secrets(plan: Plan) -> tuple[SecretFile, ...]:
     secrets = plan.secrets
     given = (
@@ -331,22 +329,13 @@ def _secrets(plan: Plan) -> tuple[SecretFile, ...]:
     return tuple(SecretFile(kind, file, f"{plan.stack}-{name}") for kind, name, file in given if file is not None)
 
 
-_REQUESTS: Mapping[str, tuple[str, Mapping[str, object]]] = {
-    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
-    "completion": ("/v1/completions", {"prompt": "Hello", "max_tokens": 16}),
-    "embed": ("/v1/embeddings", {"input": "Hello"}),
-    "score": ("/v1/rerank", {"query": "Hello", "documents": ["Good day", "Goodbye"]}),
-    "classify": ("/classify", {"input": "Hello"}),
-}
-
-
 def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
     first = gateway.routes[0]
-    path, asked = _REQUESTS[plan.service(first.service).task]
+    path, asked = REQUESTS[plan.service(first.service).task]
     program = plan.paths.nginx if gateway.kind == "nginx" else plan.paths.litellm
     return GatewayPage(
         kind=gateway.kind,
-        address=http_address(_reachable(gateway.host), gateway.port),
+        address=http_address(reachable(gateway.host), gateway.port),
         names=tuple(route.name for route in gateway.routes),
         path=path,
         request=json.dumps({"model": first.name, **asked}),

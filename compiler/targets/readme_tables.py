@@ -42,7 +42,7 @@ def services_table(plan: Plan) -> Table:
         "Context",
         "On",
         "Starts after",
-        "A start may take",
+        "A start is given up after",
     )
     return Table("Servers", columns, tuple(_service_row(plan, service) for service in plan.services))
 

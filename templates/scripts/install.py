@@ -40,11 +40,16 @@ def install(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
     site.enable()
     host.command("systemctl", "daemon-reload")
     if not options.start:
-        return f"version {tree.version} is installed; `systemctl start {site.target}` starts it once prefetch has run"
+        rest = f"; `systemctl start {site.target}` starts it once prefetch has run"
+        return host.told(
+            f"version {tree.version} is installed{rest}", f"version {tree.version} would be installed{rest}"
+        )
     prefetch(site, plan, tree)
     start(host, whole(plan))
     smoke_test(host, site, plan, whole(plan))
-    return f"version {tree.version} is installed and answers"
+    return host.told(
+        f"version {tree.version} is installed and answers", f"version {tree.version} would be installed and started"
+    )
 
 
 def main() -> int:

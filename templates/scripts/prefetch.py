@@ -209,9 +209,10 @@ def preview(model: JsonObject) -> Outcome:
     if model["folder"]:
         check_model(model)
     missing = missing_bytes(model)
-    size = "unknown" if missing is None else f"{missing} bytes, {missing / GIB:.2f} GiB"
+    size = "of unknown size" if missing is None else f"{missing} bytes, {missing / GIB:.2f} GiB"
     at = model["commit"] if model["pinned"] else "main"
-    return Outcome(_name(model), "missing", f"to fetch at {at}: {size} of weights, and small files", bytes=missing)
+    detail = f"would be fetched at {at}: weights, {size}, and small files"
+    return Outcome(_name(model), "missing", detail, bytes=missing)
 
 
 def _name(model: JsonObject) -> str:

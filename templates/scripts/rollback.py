@@ -40,7 +40,7 @@ def rollback(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
     switch(site, old, new, running(host, plan_of(old)))
     site.unpoint("unfinished")
     site.prune()
-    return f"version {wanted} is back"
+    return host.told(f"version {wanted} is back", f"version {wanted} would be back")
 
 
 def main() -> int:

@@ -5,7 +5,8 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 
 Exit codes, of the first check that fails: 0 none failed, 1 a check failed, 2 usage, 3 unreachable or not ready in time,
 4 no plan, no key file or the process is gone, 5 the key was refused, 6 the model is not served.
-A check that is skipped or warns has failed nothing, and counts as no pass either.
+A check that is skipped or warns has failed nothing, and counts as no pass either. Of a server that is not there, that
+is all that is said: nothing else of it is asked.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # with -I, Python does not look beside its program
@@ -42,6 +45,8 @@ from _stack import (  # noqa: E402
     Result,
     StackError,
     choose_services,
+    format_result,
+    format_summary,
     load_plan,
     probe_host,
     run_check,
@@ -49,9 +54,8 @@ from _stack import (  # noqa: E402
     secret_file,
 )
 
-# In this order; after a failed one of the first kind, nothing further can be learnt.
+# Once a server is there: in this order; after a failed one of the first kind, nothing further can be learnt.
 FATAL = (
-    ("health", _probes.check_health, 3),
     ("version", _probes.check_version, 1),
     ("key", _probes.check_key, 5),
     ("model", _probes.check_model, 6),
@@ -110,21 +114,68 @@ class Options(NamedTuple):
         return self.host is not None or self.port is not None or self.served_name is not None
 
 
-def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> list[Result]:
-    """Each server alone, then all at once, then through the gateway."""
+def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> Iterator[Result]:
+    """Whoever is there, each server alone, then all at once, then through the gateway; each result as it is known."""
     key = servers_key(plan, options)
     targets = [make_target(plan, service, key, options) for service in services]
-    if options.gateway == "only":
-        return test_gateway(plan, targets, key, options)
-    results: list[Result] = []
-    for target in targets:
-        results += test_service(target, budget_of(plan, options))
-    failed = sorted({result.subject for result in results if result.status == FAIL and result.code != 1})
+    asked = [] if options.gateway == "only" else targets
+    entrance = None if options.gateway == "no" or options.elsewhere else make_entrance(plan, targets, key, options)
+    first = [Check(target.service["name"], "health", partial(_probes.check_health, target), 3) for target in asked]
+    if entrance is not None:
+        first.append(Check("gateway", "reachable", partial(_through.check_reachable, entrance), 3))
+    say_waiting([*asked, *([] if entrance is None else [entrance])], options.timeout)
+    there = ask_at_once(first)
+    dead, failed = set(), set()
+    for index, target in enumerate(asked):
+        health = there[index]
+        yield health
+        name = target.service["name"]
+        if health.status == FAIL:
+            dead.add(name)
+            continue
+        for result in test_service(target, budget_of(plan, options)):
+            yield result
+            if result.status == FAIL and result.code != 1:
+                failed.add(name)
+    # Where no server is there, their own lines have said so.
+    if len(dead) < len(asked):
+        yield _together(asked, sorted(dead | failed))
+    if options.gateway != "no":
+        yield from test_gateway(plan, entrance, there[-1] if entrance is not None else None, dead, options)
+
+
+def _together(targets: list[_probes.Target], failed: list[str]) -> Result:
     together: Callable[[], str] = partial(_load.check_together, targets)
     if failed:
         together = partial(_probes.skip, f"{', '.join(failed)} cannot be asked")
-    results.append(run_check(Check("stack", "together", together)))
-    return results + (test_gateway(plan, targets, key, options) if options.gateway == "too" else [])
+    return run_check(Check("stack", "together", together))
+
+
+def say_waiting(asked: Sequence[_probes.Target | _through.Entrance], seconds: float) -> None:
+    """Before anything is waited for: whoever looks at a still terminal knows why."""
+    places = ", ".join(f"{each.server.host}:{each.server.port}" for each in asked)
+    if asked:
+        print(f"smoke-test: asking {places}, at most {seconds:g} s for all", file=sys.stderr, flush=True)
+
+
+def ask_at_once(checks: Sequence[Check]) -> list[Result]:
+    """All at the same time, so that a stack of dead servers takes one wait."""
+    answers = list(map(_begun, checks))
+    return [answer.result() for answer in answers]
+
+
+def _begun(check: Check) -> Future[Result]:
+    answer: Future[Result] = Future()
+    # A daemon ends with the program: nobody waits for a wait that was interrupted.
+    Thread(target=_answer, args=(check, answer), daemon=True).start()
+    return answer
+
+
+def _answer(check: Check, answer: Future[Result]) -> None:
+    try:
+        answer.set_result(run_check(check))
+    except BaseException as error:
+        answer.set_exception(error)
 
 
 def make_target(plan: JsonObject, service: JsonObject, key: str | None, options: Options) -> _probes.Target:
@@ -150,28 +201,29 @@ def budget_of(plan: JsonObject, options: Options) -> _load.Budget:
     return _load.Budget(options.requests, ttft, options.tpot_p95, options.tokens_per_second, options.strict)
 
 
-def test_service(target: _probes.Target, budget: _load.Budget) -> list[Result]:
-    """All checks of one service; those after a fatal failure are skipped."""
+def test_service(target: _probes.Target, budget: _load.Budget) -> Iterator[Result]:
+    """All further checks of a server that is there; those after a fatal failure are skipped."""
     load = ("budget", partial(_load.check_budget, budget=budget), 1)
     # Memory comes last: it is at its highest when the load was there.
     usage = ("memory", _usage.check_memory, 1)
     fatal = {name for name, _, _ in FATAL} - {"version"}
-    results: list[Result] = []
+    stopped: list[str] = []
     monitored = MONITORED if target.plan["monitoring"] else ()
     for title, probe, code in (*FATAL, *OTHERS, *monitored, load, usage):
-        stopped = [result.name for result in results if result.status == FAIL and result.name in fatal]
         run: Callable[[], str] = partial(_probes.skip, f"{stopped[0]} failed") if stopped else partial(probe, target)
-        results.append(run_check(Check(target.service["name"], title, run, code)))
-    return results
+        result = run_check(Check(target.service["name"], title, run, code))
+        yield result
+        if result.status == FAIL and title in fatal:
+            stopped.append(title)
 
 
-def test_gateway(plan: JsonObject, targets: list[_probes.Target], key: str | None, options: Options) -> list[Result]:
-    """All checks of the gateway, by the routes of the chosen services; none where the plan has no gateway."""
+def make_entrance(
+    plan: JsonObject, targets: list[_probes.Target], key: str | None, options: Options
+) -> _through.Entrance | None:
+    """The gateway, with the routes of the chosen services; None where there is nothing to ask."""
     gateway = plan["gateway"]
     if gateway is None:
-        return []
-    if options.elsewhere:
-        return [Result("gateway", "reachable", SKIP, "a server was named that is not the one behind the gateway", 0)]
+        return None
     host = "127.0.0.1" if gateway["host"] in WILDCARD_HOSTS else gateway["host"]
     client_key = clients_key(plan, options)
     server = Server(host, gateway["port"], client_key, options.request_timeout)
@@ -181,23 +233,33 @@ def test_gateway(plan: JsonObject, targets: list[_probes.Target], key: str | Non
         for target in targets
         if target.service["name"] in names
     )
-    if not routed:
-        return [Result("gateway", "reachable", SKIP, "none of the chosen services has a route of its own", 0)]
-    return _ask_gateway(_through.Entrance(server, gateway, client_key is not None, key, routed, options.timeout))
+    return _through.Entrance(server, gateway, client_key is not None, key, routed, options.timeout) if routed else None
 
 
-def _ask_gateway(entrance: _through.Entrance) -> list[Result]:
-    first = run_check(Check("gateway", "reachable", partial(_through.check_reachable, entrance), 3))
+def test_gateway(
+    plan: JsonObject, entrance: _through.Entrance | None, first: Result | None, dead: set[str], options: Options
+) -> Iterator[Result]:
+    """All checks of the gateway, by the routes of services that are there; none where the plan has no gateway."""
+    if plan["gateway"] is None:
+        return
+    if entrance is None or first is None:
+        why = "a server was named that is not the one behind the gateway"
+        why = why if options.elsewhere else "none of the chosen services has a route of its own"
+        yield Result("gateway", "reachable", SKIP, why, 0)
+        return
+    yield first
+    alive = tuple(target for target in entrance.targets if target.service["name"] not in dead)
+    if alive and not (first.status == FAIL and first.code == _probes.EXIT_UNREACHABLE):
+        yield from _ask_gateway(entrance._replace(targets=alive))
+
+
+def _ask_gateway(entrance: _through.Entrance) -> Iterator[Result]:
     checks = [(title, partial(probe, entrance), code) for title, probe, code in ENTRANCE]
     for target in entrance.targets:
         checks.append((f"answer of {target.name}", partial(_through.check_answer, target), 1))
         checks.append((f"stream of {target.name}", partial(_answers.check_stream, target), 1))
-    results = [first]
     for title, probe, code in checks:
-        stopped = first.status == FAIL and first.code == _probes.EXIT_UNREACHABLE
-        run: Callable[[], str] = partial(_probes.skip, "the gateway does not answer") if stopped else probe
-        results.append(run_check(Check("gateway", title, run, code)))
-    return results
+        yield run_check(Check("gateway", title, probe, code))
 
 
 def servers_key(plan: JsonObject, options: Options) -> str | None:
@@ -230,7 +292,7 @@ def parse_options() -> Options:
     parser.add_argument("--pid", type=int, help="fail at once when this process is gone; for one service")
     parser.add_argument("--api-key-file", help="default: as planned")
     parser.add_argument("--client-keys-file", help="default: as planned")
-    parser.add_argument("--timeout", type=_seconds, default=30.0, help="seconds to wait for each server (30)")
+    parser.add_argument("--timeout", type=_seconds, default=30.0, help="seconds to wait for servers, all at once (30)")
     parser.add_argument("--request-timeout", type=_seconds, default=120.0, help="seconds for one request (120)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--no-gateway", dest="gateway", action="store_const", const="no", help="ask the servers only")
@@ -272,9 +334,13 @@ def main() -> int:
     named = (options.port, options.served_name, options.pid)
     if len(services) != 1 and any(value is not None for value in named):
         raise StackError(EXIT_USAGE, "--port, --served-name and --pid are for exactly one service")
-    results = run_all(plan, services, options)
+    results: list[Result] = []
+    for result in run_all(plan, services, options):
+        results.append(result)
+        if options.format == "text":
+            print(format_result(result), flush=True)
     code = next((result.code for result in results if result.status == FAIL), 0)
-    print(format_report(options.format, plan, results, code))
+    print(format_summary(results) if options.format == "text" else format_report(options.format, plan, results, code))
     return code
 
 

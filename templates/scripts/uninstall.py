@@ -39,12 +39,21 @@ def uninstall(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
     site.remove()
     remove(host, f"/run/stackc-{site.stack}")
     if not options.purge:
-        return f"the stack is removed; its models and caches are still in {plan['paths']['state']}"
+        state = plan["paths"]["state"]
+        return host.told(
+            f"the stack is removed; its models and caches are still in {state}",
+            f"the stack would be removed; its models and caches would stay in {state}",
+        )
     purge(host, plan)
     remove_user(host, plan)
     if host.left:
-        return "the stack is removed; the lines with `left` say what was not touched"
-    return "the stack, its models and its caches are removed"
+        return host.told(
+            "the stack is removed; the lines with `left` say what was not touched",
+            "the stack would be removed; the lines with `left` say what would not be touched",
+        )
+    return host.told(
+        "the stack, its models and its caches are removed", "the stack, its models and its caches would be removed"
+    )
 
 
 def main() -> int:

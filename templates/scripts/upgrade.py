@@ -43,7 +43,7 @@ def upgrade(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
     if working == new.version:
         switch(site, old, new, wanted)
         site.unpoint("unfinished")
-        return f"version {new.version} is installed"
+        return host.told(f"version {new.version} is installed", f"version {new.version} would be installed")
     site.point("unfinished", working)
     try:
         switch(site, old, new, wanted)
@@ -53,7 +53,10 @@ def upgrade(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
         raise StackError(EXIT_STEP, f"version {working} is back, because {reason}") from error
     site.become_previous()
     site.prune()
-    return f"version {new.version} replaces {working}" + ("" if wanted else "; the stack is not running")
+    rest = "" if wanted else "; the stack is not running"
+    return host.told(
+        f"version {new.version} replaces {working}{rest}", f"version {new.version} would replace {working}{rest}"
+    )
 
 
 def _go_back(site: Site, new: Tree, working: str, wanted: list[str], reason: str) -> None:

@@ -95,8 +95,10 @@ def main() -> int:
     service = choose_services(load_plan(), [options.service])[0]
     pid = options.pid if options.pid is not None else _main_pid()
     seconds = service["timeouts"]["ready_seconds"] if options.timeout is None else options.timeout
-    outcome = wait(probe_host(service), service["port"], Process(pid) if pid is not None else None, seconds)
-    _say(service["name"], outcome, as_json=options.json)
+    host, port, name = probe_host(service), service["port"], service["name"]
+    print(f"wait-ready: waiting for {name} on {host}:{port}, at most {seconds:g} s", file=sys.stderr, flush=True)
+    outcome = wait(host, port, Process(pid) if pid is not None else None, seconds)
+    _say(name, outcome, as_json=options.json)
     return outcome.code
 
 

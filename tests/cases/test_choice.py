@@ -22,6 +22,7 @@ from compiler.memory.tensors import expected_tensors
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Basis, Plan
 from compiler.resolve.hub import Hub
+from tests.conftest import WIDE
 from tests.hub.builders import AWQ, FP8, GPTQ, header, repository
 from tests.hub.recordings import Recording
 from tests.hub.server import LoopbackHub, serve
@@ -259,7 +260,7 @@ def test_a_stack_that_does_not_compile_has_a_table_too(tmp_path: Path) -> None:
     rows = table(answer)
     assert "not fit" in rows[MODEL]["reason"]
     assert rows["example/licensed"]["code"] == "E0305"
-    text = CliRunner().invoke(cli, ["explain", f"{tmp_path / 'choice.yaml'}:chat"])
+    text = CliRunner().invoke(cli, ["explain", f"{tmp_path / 'choice.yaml'}:chat"], env=WIDE)
     assert text.exit_code == 1
     assert "chat: does not compile\n  candidates:\n    not chosen  example/llama (none): it does not fit" in text.stdout
     assert f"refused     example/licensed (awq): {rows['example/licensed']['reason']} [E0305]" in text.stdout

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "E0603": "tests/unit/test_cli_compile.py",
     "E0604": "tests/unit/test_templates.py",
     "E0605": "tests/unit/test_templates.py",
+    "E0606": "tests/output/test_edited.py",
     "W0201": "tests/unit/test_calibrate.py",
     "W0204": "tests/unit/test_mig_on_host.py",
     "W0302": "tests/unit/test_assumed.py",

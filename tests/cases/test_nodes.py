@@ -81,7 +81,8 @@ def test_check_covers_every_node(case: Path) -> None:
     (case / "generated/two-nodes/desk/plan.json").write_text("{}")
     result = run("compile", "--check", "-v", "two-nodes.yaml")
     assert result.exit_code == 1
-    assert "desk/plan.json: changed" in result.output
+    assert "desk/plan.json was edited by hand" in result.output
+    assert "two-nodes/desk: plan.json cannot be read" in result.output
 
 
 def test_going_to_one_node_and_back_leaves_nothing_behind(case: Path) -> None:

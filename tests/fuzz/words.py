@@ -19,7 +19,12 @@ def make_words(case: Case) -> None:
     case.pair(pair.name, pair.spec_text, pair.lock_text)
     case.write("server.log", LOG)
     case.has_places = False
-    case.touches = {"compile": ("generated", "out", "a/"), "lock": ("stacks/",), "calibrate": ("out.yaml",)}
+    case.touches = {
+        "compile": ("generated", "out", "a/"),
+        "lock": ("stacks/",),
+        "calibrate": ("out.yaml",),
+        "report": ("out", "a/"),
+    }
     name = case.rng.choice(sorted(_COMMANDS))
     words = _COMMANDS[name](case, f"stacks/{pair.name}.yaml")
     case.commands = [case.often_json(name, *words)]
@@ -80,10 +85,28 @@ def _calibrate(case: Case, spec: str) -> Words:
     )
 
 
+def _plan(case: Case, spec: str) -> Words:
+    return case.rng.choice(((), (spec,), (_word(case),), (spec, spec), (spec, "--format", "json")))
+
+
+def _report(case: Case, spec: str) -> Words:
+    lock = spec.replace(".yaml", ".lock.yaml")
+    places = ("out.html", spec, lock, "a/b", "stacks")
+    out = ("--out", case.rng.choice(places)) if case.rng.random() < 0.6 else ()
+    forms = ("html", "svg", "json")
+    return (
+        *case.rng.choice(((), (spec,), (_word(case),))),
+        *out,
+        *_maybe(case, "--format", forms),
+        *_maybe(case, "--service", ("coder",)),
+    )
+
+
 def _gpus(case: Case, spec: str) -> Words:
     return case.rng.choice(((), (_word(case),), ("--help",)))
 
 
 _COMMANDS: dict[str, Callable[[Case, str], Words]] = {
     "fit": _fit, "explain": _explain, "compile": _compile, "lock": _lock, "calibrate": _calibrate, "gpus": _gpus,
+    "plan": _plan, "report": _report,
 }  # fmt: skip

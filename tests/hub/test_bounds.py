@@ -28,6 +28,7 @@ from compiler.resolve.limits import (
 )
 from compiler.resolve.room import Room
 from compiler.resolve.strangers import parse_config, parse_object
+from tests.conftest import WIDE
 from tests.hub.builders import AWQ, LLAMA, header, quantized, repository, service, spec_of
 from tests.hub.recordings import Recording
 from tests.hub.resolving import locked, problem
@@ -165,7 +166,7 @@ def test_the_table_of_candidates_shows_what_could_not_be_read(tmp_path: Path) ->
     with serve([BASE, odd("json")]) as hub:
         environment = {"HF_ENDPOINT": hub.url, "XDG_CACHE_HOME": str(tmp_path)}
         assert CliRunner().invoke(cli, ["lock", str(spec)], env=environment).exit_code == 0
-    result = CliRunner().invoke(cli, ["explain", f"{spec}:s"])
+    result = CliRunner().invoke(cli, ["explain", f"{spec}:s"], env=WIDE)
     assert "unreadable  acme/json: `acme/json/config.json` is not valid JSON" in result.output, result.output
 
 

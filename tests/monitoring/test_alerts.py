@@ -22,6 +22,7 @@ from tests.monitoring.promtool import (
 
 STACK, NODE = "team-96gb", "gpu01"
 REVISIONS = {"coder": "stable", "general": "stable", "general-candidate": "candidate"}
+BLOCKS = str(team_plan().service("coder").kv_cache.num_blocks)
 GPUS = {"stack": STACK, "node": NODE, "job": "team-96gb-gpu01-gpus", "instance": "127.0.0.1:9400"}
 
 
@@ -151,10 +152,9 @@ def answer_cases() -> Iterator[Case]:
     yield Case("one is aborted", "EngineErrors", ended(abort="0 0 1x60", error="0x60"), 3, False)
     yield Case("51 of 100 leave", "RequestsAborted", ended(abort="0+51x60", stop="0+49x60"), 15, True)
     yield Case("49 of 100 leave", "RequestsAborted", ended(abort="0+49x60", stop="0+51x60"), 15, False)
-    blocks = str(team_plan().service("coder").kv_cache.num_blocks)
-    yield Case("other blocks", "KvCacheNotAsPlanned", config("6144", "16"), 7, True)
-    yield Case("other block size", "KvCacheNotAsPlanned", config(blocks, "32"), 7, True)
-    yield Case("as planned", "KvCacheNotAsPlanned", config(blocks, "16"), 7, False)
+    yield Case("other blocks", "KvCacheNotAsPlanned", config("61", "16"), 7, True)
+    yield Case("other block size", "KvCacheNotAsPlanned", config(BLOCKS, "32"), 7, True)
+    yield Case("as planned", "KvCacheNotAsPlanned", config(BLOCKS, "16"), 7, False)
 
 
 def ended(**by_reason: str) -> dict[str, str]:
@@ -232,8 +232,8 @@ SAID = {
         "The driver's last error of it is XID 79; coder, general, general-candidate on it may hang",
     ),
     "KvCacheNotAsPlanned": (
-        config("6144", "16"),
-        "Its KV cache has 6144 blocks of 16 tokens; the plan says 6145 of 16.",
+        config("61", "16"),
+        f"Its KV cache has 61 blocks of 16 tokens; the plan says {BLOCKS} of 16.",
     ),
     "RequestErrors": (statuses("coder", 51), "5.1% of its requests get a status of 500 or above; more than 5% are"),
     "ServerRestarts": (restarts("10x2 20x2 30x2 40x60"), "3 restarts within 94 minutes; more than 2 are no upgrade."),

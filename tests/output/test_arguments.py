@@ -31,29 +31,26 @@ ODD = [
 SAID = ("--warnings", "--deny", "--deny-warnings", "--quiet", "--verbose", "-q", "-v")
 OPTIONS = {
     "compile": [
-        *("--check", "--locked", "--prune", "--output", "--templates", "--assume", "--no-help", "--format", *SAID),
+        *("--check", "--locked", "--prune", "--force", "--output", "--templates", "--assume", "--no-help"),
+        *("--format", *SAID),
     ],
+    "diff": ["--against", "--output", "--templates", "--assume", "--no-help", "--format", *SAID],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
+    "completion": ["--help"],
     "explain": ["--no-help", "--format", *SAID],
     "fit": [
-        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype"),
-        *(
-            "--tp",
-            "--pp",
-            "--publisher",
-            "--hub",
-            "--assume",
-            "--memory",
-            "--compute-capability",
-            "--no-help",
-            "--format",
-        ),
-        *SAID,
+        *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
+        *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--no-help"),
+        *("--format", *SAID),
     ],
-    "gpus": ["--format", "--sources"],
+    "gpus": ["--format", "--sources", "--verbose"],
     "images": ["--pin", "--upgrade", "--format"],
-    "lock": ["--upgrade", "--upgrade-service", "--format", *SAID],
+    "init": ["--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes"],
+    "lock": ["--upgrade", "--upgrade-service", "--folder", "--format", *SAID],
+    "plan": ["--no-help", "--format", *SAID],
+    "report": ["--out", "--service", "--no-help", "--format", *SAID],
     "sbom": ["--output", "--format", *SAID],
+    "schema": ["--help"],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
 
@@ -81,7 +78,7 @@ def odd_folder() -> Iterator[Path]:
 def assert_answered(result: Result, arguments: list[str]) -> None:
     ended = result.exception is None or isinstance(result.exception, SystemExit)
     assert ended, (arguments, result.exception)
-    assert result.exit_code in (0, 1, 2, 3), arguments
+    assert result.exit_code in (0, 1, 2, 3, 4), arguments
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +99,8 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
-        flags = (*("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--no-help"), *SAID[2:])
+        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--sources", "--force", "--no-help")
+        flags += ("--list", "--offline", "--yes", *SAID[2:])
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]
@@ -119,6 +117,12 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
     for arguments in (
         ["compile", word],
         ["explain", word],
+        ["diff", word],
+        ["diff", "--against", word],
+        ["diff", "stacks/tiny-cpu.yaml", "--output", word],
+        ["plan", word],
+        ["report", word],
+        ["report", "stacks/tiny-cpu.yaml", "--service", word],
         ["lock", word],
         ["compile", "stacks/tiny-cpu.yaml", "--check", "--output", word],
         ["compile", "stacks/tiny-cpu.yaml", "--check", "--templates", word],
@@ -126,6 +130,11 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
         ["calibrate", "x.log", "--gpu", "h100-80gb", "--config", word],
         ["calibrate", "x.log", "--gpu", word],
         ["fit", word, "--gpu", "a10"],
+        ["init", word],
+        ["init", "--from", word],
+        ["init", "--yes", "--offline", "--gpu", word],
+        ["schema", word],
+        ["completion", word],
     ):
         assert_answered(run(*arguments), arguments)
     assert sorted(project.rglob("*")) == before

@@ -103,7 +103,7 @@ def test_names_on_disk_are_shown_without_effect(project: Project, name: str | by
 def test_a_diff_of_what_lies_on_disk_acts_on_nothing(project: Project) -> None:
     (project / "generated/tiny-cpu/bin/launch-tiny").write_bytes(b"\x1b[2J\xe2\x80\xae\x00\xff\n")
     result = run("compile", "--check", "-v")
-    assert "E0602" in result.stderr
+    assert "E0606" in result.stderr
     assert "\\x1b[2J\\u202e\\x00" in result.stdout
     assert_harmless(result.output)
 

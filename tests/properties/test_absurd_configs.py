@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,13 +12,18 @@ from hypothesis import strategies as st
 
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import Lock, LockedService, ModelFacts, TensorFacts
+from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.memory.headers import check_headers
 from compiler.memory.layouts import dtype_bytes
 from compiler.memory.packing import read_quantization
+from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
 from compiler.memory.tensors import expected_tensors
+from compiler.memory.weights import check_split, rank_weights
 from compiler.solve.judgements import judge_stack
+from compiler.solve.stack import attempt_stack
 from compiler.spec.models import Spec
+from tests.unit.test_engine_counts import CASES
 from tests.unit.test_headers_against_config import FAMILIES
 
 ABSURD: list[Any] = [
@@ -45,7 +51,9 @@ def judged(config: dict[str, Any], block: dict[str, Any] | None, held: TensorFac
         source="folder", config=config, quantization=block, tensors=held, unconfirmed=() if held else ("tensors",)
     )
     service = LockedService(model="a/b", quantization=("auto",), candidates=("a/b",))
-    (row,) = judge_stack(SPEC, Lock(schema=1, services={"s": service}, models={"a/b": facts}), RELEASES["0.33.0"])["s"]
+    lock, release = Lock(schema=1, services={"s": service}, models={"a/b": facts}), RELEASES["0.33.0"]
+    found = attempt_stack(SPEC, lock, release)
+    (row,) = judge_stack(SPEC, lock, release, found if isinstance(found, dict) else {})["s"]
     assert row.reason
 
 
@@ -66,3 +74,16 @@ def test_an_absurd_value_is_a_reason_and_no_traceback(
         judged(config, changed(block, at, absurd), held)
     else:
         judged(changed(config, at, absurd), block, held)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(sorted(CASES)), st.integers(0, 200), st.sampled_from(ABSURD), st.booleans())
+def test_readers_refuse_what_they_cannot_follow(name: str, at: int, absurd: Any, nested: bool) -> None:
+    config = copy.deepcopy(CASES[name]["config"])
+    maps = [value for value in config.values() if isinstance(value, dict) and value]
+    place = maps[at % len(maps)] if nested and maps else config
+    place[sorted(place)[at % len(place)]] = absurd
+    with suppress(ConfigError, UnsupportedArchitectureError, SplitError):
+        architecture = read_architecture(config)
+        check_split(architecture, None, Parallelism(2))
+        rank_weights(architecture, None, Parallelism(2), served_dtype="bfloat16")

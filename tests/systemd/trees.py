@@ -15,7 +15,7 @@ from tests.systemd.machine import Machine
 def copy_tree(machine: Machine, plan: Plan, folder: Path, name: str) -> str:
     """Copy the tree of a plan to the machine, as an operator would; where it lies there."""
     make_folders(folder)
-    Output(folder, [tree_of(folder / name, render_plan(plan))], all_specs=False).write(prune=False)
+    Output(folder, [tree_of(folder / name, render_plan(plan))], all_specs=False).write(prune=False, force=False)
     inside = f"/srv/copies/{name}"
     machine.copy(folder / name, inside)
     return inside

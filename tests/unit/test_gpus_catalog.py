@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from compiler.catalog.gpus import GPUS, Gpu, next_larger, same_gpus
 from compiler.cli.main import cli
 from compiler.units import GIB, MIB
+from tests.conftest import WIDE
 
 # Names as drivers print them, and what a driver calls another card that shares words with one of the catalog.
 PRINTED = {
@@ -174,7 +175,7 @@ def test_the_list_fits_a_terminal_and_says_more_when_asked() -> None:
     assert max(map(len, listed.splitlines())) <= 80
     assert all(re.search(rf"^{name} +[\d.]+ GiB", listed, re.MULTILINE) for name in GPUS)
     assert "CUDA reports" not in listed
-    assert "CUDA reports 23.52 to 23.65 GiB" in CliRunner().invoke(cli, ["gpus", "--sources"]).output
+    assert "CUDA reports 23.52 to 23.65 GiB" in CliRunner().invoke(cli, ["gpus", "--sources"], env=WIDE).output
 
 
 def test_a_card_of_an_older_generation_is_suggested_last() -> None:
@@ -200,6 +201,6 @@ def test_a_card_that_is_not_in_the_catalog_is_asked_about_by_its_figures() -> No
         "--compute-capability",
         "8.9",
     ]
-    asked = CliRunner().invoke(cli, [*words, "--quantization", "awq"])
+    asked = CliRunner().invoke(cli, [*words, "--quantization", "awq", "-v"])
     assert asked.exit_code == 0, asked.output
     assert "device 0, 15.60 GiB (declared in the spec)" in asked.output

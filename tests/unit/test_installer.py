@@ -94,6 +94,7 @@ def test_a_dry_run_says_every_step_and_takes_none(machine: InstalledMachine) -> 
     before = machine.snapshot()
     dry = machine.run(tree, "install", "--start", "--dry-run")
     assert (dry.returncode, machine.snapshot()) == (0, before)
+    assert dry.stdout.endswith(" would be installed and started\n")
     wet = machine.run(tree, "install", "--start")
     steps = [line for line in wet.stdout.splitlines() if line.startswith("  ")]
     assert [line for line in dry.stdout.splitlines() if line.startswith("  ")] == steps
@@ -107,7 +108,10 @@ def test_a_dry_run_on_a_running_stack_changes_nothing(running: InstalledMachine,
     tree = running.copy(with_context(PLAN, "general", 4096)) if name == "upgrade" else newer
     done = running.run(tree, name, "--dry-run", "--json")
     assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)["steps"]
+    report = json.loads(done.stdout)
+    assert report["steps"]
+    assert " would be " in report["message"] or " would replace " in report["message"]
+    assert " would " in running.run(tree, name, "--dry-run").stdout.splitlines()[-1]
     assert (running.snapshot(), running.systemd) == before
 
 

@@ -15,7 +15,7 @@ import pytest
 from compiler.memory.architecture import Encoder
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError
-from compiler.memory.encoder_budget import EncoderShape, encoder_budget, encoder_memory
+from compiler.memory.encoder_budget import EncoderShape, encoder_budget, encoder_memory, largest_item
 from compiler.memory.families.vision_gemma4 import gemma4_towers
 from compiler.memory.families.vision_native import (
     kimi_k3_tower,
@@ -398,3 +398,12 @@ def test_more_ranks_and_shorter_batches_never_take_more() -> None:
         assert memory is not None
         sizes.append(memory.tower.high)
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_video_of_internvl_has_as_many_frames_as_the_context_allows() -> None:
+    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 16}
+    encoder = internvl_tower(
+        Config({"llm_config": {"hidden_size": 4096}, "vision_config": vision | {"image_size": 448}})
+    )
+    assert encoder.item.tokens == (256, 256)
+    assert [largest_item(encoder, length)[1] for length in (2048, 32768)] == [2048, 32768]

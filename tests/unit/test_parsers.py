@@ -12,6 +12,7 @@ from compiler.catalog.architectures import load_registry
 from compiler.catalog.flags import load_flags
 from compiler.catalog.parsers import FAMILIES, Family, Role, families_of, suitable
 from compiler.cli.main import cli
+from tests.conftest import WIDE
 
 RELEASE = "0.33.0"
 
@@ -57,6 +58,6 @@ def test_a_distilled_model_may_reason_like_its_teacher(root: Path, monkeypatch: 
 
 def test_explain_names_the_parsers_that_suit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    result = CliRunner().invoke(cli, ["explain", "stacks/reasoning-a100.yaml:reasoning"])
+    result = CliRunner().invoke(cli, ["explain", "stacks/reasoning-a100.yaml:reasoning"], env=WIDE)
     named = "  parsers for Llama 3 (others share its architecture): --tool-call-parser llama3_json or pythonic\n"
     assert named in result.output

@@ -13,10 +13,14 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from compiler.cli import starters
 from compiler.cli.commands.fit import TASKS
+from compiler.cli.commands.init import TASKS as STARTS
+from compiler.cli.commands.schema import DOCUMENTS
 from compiler.cli.main import COMMANDS, cli
 from compiler.cli.report import exit_code
 from compiler.diagnostics import CODES, Diagnostic, Severity
+from compiler.schemas.documents import SCHEMAS
 from compiler.spec.models import Task
 from tests.conftest import ROOT
 
@@ -88,7 +92,7 @@ def test_every_warning_can_be_denied_but_for_those_with_a_level(stacks: Path) ->
     stackc("compile")
     Path("generated/tiny-cpu/README.md").write_text("edited\n")
     said = stackc("compile", "--check", "--deny-warnings", *levels).output
-    assert "--deny-warnings` repairs it" in said
+    assert "--deny-warnings --force` writes over it" in said
 
 
 def test_programs_are_told_of_all_warnings_and_who_allowed_them(stacks: Path) -> None:
@@ -97,6 +101,22 @@ def test_programs_are_told_of_all_warnings_and_who_allowed_them(stacks: Path) ->
     allowed = {each["code"]: each["allowed_by"] for each in found}
     assert allowed["W0201"] == "--warnings W0201=allow"
     assert allowed["W0301"] is None
+
+
+@pytest.mark.parametrize("form", ["github", "sarif", "junit"])
+def test_what_is_allowed_is_in_no_report(stacks: Path, form: str) -> None:
+    said = stackc("compile", "--format", form, "--warnings", "W0201=allow").stdout
+    assert "W0201" not in said
+    assert "W0301" in said
+
+
+def test_verbose_gives_every_figure_its_source_too(stacks: Path) -> None:
+    for words in (("explain", "stacks/tiny-cpu.yaml"), ("plan", "stacks/tiny-cpu.yaml")):
+        said, whole = stackc(*words), stackc(*words, "-v")
+        assert "kv_cache_interface.py" in whole.stdout
+        assert "kv_cache_interface.py" not in said.stdout
+        assert " --> stacks/" in whole.stderr
+        assert " --> stacks/" not in said.stderr
 
 
 @pytest.mark.parametrize("pair", ["W0301", "W0301=", "W0301=off", "E0401=allow", "=deny", "W9999=warn"])
@@ -171,7 +191,7 @@ def test_a_check_of_one_changed_number_fits_on_a_screen(stacks: Path) -> None:
     assert "plan.json (on disk)" not in result.output
     found = json.loads(stackc("compile", "--check", "--format", "json").stdout)["diagnostics"]
     drifts = [each["message"] for each in found if each["code"] == "E0602"]
-    assert len(drifts) > 1
+    assert drifts
     assert all(message in verbose.stderr for message in drifts)
 
 
@@ -180,8 +200,23 @@ def test_a_check_of_every_stack_fits_on_a_screen_too(stacks: Path) -> None:
     for path in Path("generated").glob("*/*.md"):
         path.write_text("edited\n")
     result = stackc("compile", "--check")
-    assert len(result.output.splitlines()) <= 25
-    assert "10 folders: 10 files" in result.stderr
+    assert len(result.output.splitlines()) <= 30
+    assert "error[E0606]: 10 × " in result.stderr
+    assert "which -v shows" in result.stderr
+    assert stackc("compile", "--check", "-v").stderr.count("was edited by hand") == 10
+    found = json.loads(stackc("compile", "--check", "--format", "json").stdout)["diagnostics"]
+    assert sum(each["code"] == "E0606" for each in found) == 10
+
+
+def test_a_check_after_a_change_of_every_stack_fits_on_a_screen_too(stacks: Path) -> None:
+    stackc("compile")
+    for path in (stacks / "stacks").glob("*.yaml"):
+        if "lock" not in path.name:
+            path.write_text(path.read_text().replace("\n    port: ", "\n    port: 1").replace(" port: 8", " port: 18"))
+    result = stackc("compile", "--check")
+    assert result.exit_code == 1
+    assert "error[E0602]" in result.stderr, result.output
+    assert len(result.output.splitlines()) <= 30
 
 
 @pytest.mark.parametrize(("name", "is_coloured"), [("FORCE_COLOR", True), ("NO_COLOR", False), ("X", False)])
@@ -195,9 +230,10 @@ def test_without_specs_it_says_how_to_begin(tmp_path: Path, monkeypatch: pytest.
     result = stackc()
     assert result.exit_code == 2
     assert "stackc fit MODEL" in result.output
+    assert "stackc init" in result.output
     assert "stackc lock" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
-    assert "`stackc` alone" in stackc("compile").output
+    assert "`stackc init` writes one" in stackc("compile").output
 
 
 def test_python_runs_it_by_its_name(tmp_path: Path) -> None:
@@ -234,8 +270,13 @@ def test_the_tasks_of_a_question_are_those_of_a_spec() -> None:
     assert get_args(Task) == TASKS
 
 
+def test_words_of_help_are_those_of_what_it_does_not_import() -> None:
+    assert tuple(starters.TASKS) == STARTS
+    assert tuple(SCHEMAS) == DOCUMENTS
+
+
 def test_commands_that_solve_and_warn_take_the_same_options() -> None:
-    for name in ("compile", "explain", "fit"):
+    for name in ("compile", "diff", "explain", "fit", "plan", "report"):
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         words = {word for option in command.params for word in option.opts}

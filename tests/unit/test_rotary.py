@@ -76,6 +76,10 @@ def test_bytes_do_not_depend_on_the_length_that_is_served() -> None:
     assert rotary_tables(GPU_0_33, architecture, longer) == rotary_tables(GPU_0_33, architecture, SHAPE)
 
 
+def test_a_key_without_a_name_is_no_key_of_the_rotation() -> None:
+    assert read_architecture(LLAMA_8B | {"": {"": []}}).rotary == read_architecture(LLAMA_8B).rotary
+
+
 def test_deepseeks_own_scaling_is_float32_where_nothing_is_compiled() -> None:
     rope = {"type": "yarn", "factor": 40, "original_max_position_embeddings": 4096}
     architecture = read_architecture(V2_LITE | {"rope_scaling": rope})

@@ -185,3 +185,11 @@ def test_a_folder_is_checked_and_not_downloaded(machine: Machine, tmp_path: Path
     (folder / "config.json").unlink()
     assert machine.prefetch().returncode == 15
     assert machine.calls == []
+
+
+def test_a_dry_run_says_what_would_be_fetched(machine: Machine) -> None:
+    done = machine.prefetch("coder", "general", "--dry-run")
+    assert done.returncode == 0
+    assert all("would be fetched at" in line for line in done.stdout.splitlines())
+    assert "unknown of" not in done.stdout
+    assert not machine.calls

@@ -63,7 +63,7 @@ def test_reasoning_counts_as_an_answer(smoke: Smoke, server: FakeServer) -> None
 def test_text_says_what_was_seen(smoke: Smoke) -> None:
     done = smoke()
     assert "ok    coder: kv-cache: 8193 blocks of 16 tokens" in done.stdout
-    assert done.stdout.endswith("14 ok, 0 failed, 8 skipped\n")
+    assert done.stdout.endswith("14 ok, 0 failed, 10 skipped\n")
 
 
 BREAKAGES = {
@@ -226,3 +226,45 @@ def dripping() -> Iterator[int]:
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         thread.join(15)
+
+
+def dead_stack(tmp_path: Path, ports: tuple[int, int]) -> Path:
+    plan = with_service(with_service(two_on_one_gpu(), "coder", port=ports[0]), "general", port=ports[1])
+    return write_tree(plan, tmp_path / "tree")
+
+
+def test_dead_servers_are_one_line_each_after_one_wait(tmp_path: Path, key_file: Path) -> None:
+    tree = dead_stack(tmp_path, (free_port(), free_port()))
+    start = time.monotonic()
+    words = [str(tree / "bin/smoke-test"), "--timeout", "3", "--api-key-file", str(key_file)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "at most 3 s for all" in process.stderr.readline()
+    said = time.monotonic() - start
+    out, _ = process.communicate(timeout=60)
+    took = time.monotonic() - start
+    assert process.returncode == 3
+    lines = out.splitlines()
+    assert [line.split(":")[:2] for line in lines[:-1]] == [["FAIL  coder", " health"], ["FAIL  general", " health"]]
+    assert lines[-1] == "0 ok, 2 failed, 0 skipped"
+    # Two waits would be six seconds.
+    assert 3 <= took < 3 + 2.5
+    assert said < took - 2
+
+
+def test_silent_servers_take_one_wait_too(tmp_path: Path, key_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        tree = dead_stack(tmp_path, (one.getsockname()[1], other.getsockname()[1]))
+        start = time.monotonic()
+        done = run_program(tree, "smoke-test", "--timeout", "2", "--api-key-file", str(key_file))
+    assert (done.returncode, len(done.stdout.splitlines())) == (3, 3)
+    assert time.monotonic() - start < 2 + 3
+
+
+def test_a_server_that_is_there_is_asked_beside_a_dead_one(tmp_path: Path, server: FakeServer, key_file: Path) -> None:
+    tree = dead_stack(tmp_path, (server.port, free_port()))
+    done = run_program(tree, "smoke-test", "--timeout", "0.2", "--api-key-file", str(key_file), "--requests", "0")
+    assert done.returncode == 3
+    assert sum("general:" in line for line in done.stdout.splitlines()) == 1
+    assert "ok    coder: chat" in done.stdout
+    assert "skip  stack: together: general cannot be asked" in done.stdout

@@ -54,6 +54,12 @@ def test_the_wait_is_bounded(tmp_path: Path) -> None:
     assert run_program(tree, "wait-ready", "coder", "--timeout", "0.3").returncode == 3
 
 
+def test_what_is_waited_for_is_said_first_and_apart_from_the_report(waiting: Wait, server: FakeServer) -> None:
+    done = waiting("--timeout", "9", "--json")
+    assert done.stderr.startswith(f"wait-ready: waiting for coder on 127.0.0.1:{server.port}, at most 9 s\n")
+    assert json.loads(done.stdout)["ready"]
+
+
 def test_a_process_that_is_gone_ends_the_wait_at_once(tmp_path: Path) -> None:
     tree = write_tree(_plan_at(free_port()), tmp_path)
     gone = subprocess.Popen(["true"])

@@ -17,6 +17,7 @@ from compiler.solve.budget import Solution
 from compiler.solve.field import MAX_COMBINATIONS, combinations
 from compiler.solve.judgements import Judgement, Standing, judge_stack
 from compiler.solve.ranking import Asked, rank
+from compiler.solve.stack import attempt_stack
 from compiler.solve.variants import Rules, Variant, judge_candidates
 from compiler.source.document import load_document
 from compiler.spec.load import SpecFile
@@ -73,7 +74,9 @@ def stack(blocks: Blocks, gpus: dict[str, Any] | None = None, services: int = 1,
 
 def rows(*given: Any, **named: Any) -> dict[str, Judgement]:
     spec, lock = stack(*given, **named)
-    return {row.candidate: row for row in judge_stack(spec, lock, RELEASE)["s0"]}
+    found = attempt_stack(spec, lock, RELEASE)
+    rows = judge_stack(spec, lock, RELEASE, found if isinstance(found, dict) else {})
+    return {row.candidate: row for row in rows["s0"]}
 
 
 def ranked(spec: Spec, lock: Lock) -> list[str]:

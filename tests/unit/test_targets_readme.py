@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -232,3 +236,36 @@ def test_other_places_for_vllm_are_not_guessed_at() -> None:
 def test_templates_that_are_not_stackc_s_own_are_named() -> None:
     assert f"- `systemd/service.j2`, SHA-256 `{'0' * 64}`" in text(everything())
     assert "## Templates" not in text(two_on_one_gpu())
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_first_request_is_answered_by_what_it_asks(plan: Plan, tmp_path: Path) -> None:
+    (program,) = [block for block in blocks(plan) if block.startswith("python3 - <<'END'")]
+    asked: list[tuple[str, dict[str, object], str | None]] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append((self.path, body, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"choices": []}')
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    (tmp_path / "authorization.txt").write_text("Authorization: Bearer KEY\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = re.sub(r'"http://[^/]*/', f'"http://127.0.0.1:{server.server_port}/', program)
+        done = subprocess.run(["bash", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    ((path, body, key),) = asked
+    assert json.loads(done.stdout) == {"choices": []}
+    assert f'{path}"' in program
+    names = {service.served_name for service in plan.services}
+    names |= {route.name for route in plan.gateway.routes} if plan.gateway is not None else set()
+    assert body["model"] in names
+    needs_key = plan.secrets.api_key if plan.gateway is None else plan.secrets.client_keys
+    assert (key is not None) == (needs_key is not None)

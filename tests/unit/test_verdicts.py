@@ -34,7 +34,7 @@ def test_heads_that_do_not_divide() -> None:
 
 def test_heads_count_for_architectures_without_formulas() -> None:
     assert verdict({"architectures": ["DbrxForCausalLM"], "num_attention_heads": 9}, tp=2) is not None
-    nested = {"architectures": ["LlavaNextForConditionalGeneration"], "text_config": {"num_attention_heads": 9}}
+    nested = {"architectures": ["AriaForConditionalGeneration"], "text_config": {"num_attention_heads": 9}}
     assert verdict(nested, tp=2) is not None
     assert verdict(nested) is None
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 
-def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> None:
+def installed(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """The Python of an environment that has the wheel, and the environment that it needs."""
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)],
         check=True,
@@ -28,28 +29,23 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
         check=True,
         capture_output=True,
     )
+    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
+    return environment / "bin" / "python", {"PYTHONPATH": f"{site}:{dependencies}", "PATH": "/usr/bin:/bin"}
+
+
+def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> None:
+    python, environment = installed(tmp_path)
+    site = Path(environment["PYTHONPATH"].split(":")[0])
     work = tmp_path / "empty"
     work.mkdir()
     shutil.copy(ROOT / "stacks" / "coder-96gb.yaml", work)
     shutil.copy(ROOT / "stacks" / "coder-96gb.lock.yaml", work)
-    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
-    subprocess.run(
-        [
-            environment / "bin" / "python",
-            "-m",
-            "stackc",
-            "compile",
-            "coder-96gb.yaml",
-        ],
-        cwd=work,
-        env={"PYTHONPATH": f"{site}:{dependencies}", "PATH": "/usr/bin:/bin"},
-        check=True,
-        capture_output=True,
-    )
+    for words in (("compile", "coder-96gb.yaml"), ("report", "coder-96gb.yaml", "--out", "report.html")):
+        subprocess.run([python, "-m", "stackc", *words], cwd=work, env=environment, check=True, capture_output=True)
     imported = subprocess.run(
-        [environment / "bin" / "python", "-c", "import compiler; print(compiler.__file__)"],
+        [python, "-c", "import compiler; print(compiler.__file__)"],
         cwd=work,
-        env={"PYTHONPATH": f"{site}:{dependencies}", "PATH": "/usr/bin:/bin"},
+        env=environment,
         check=True,
         capture_output=True,
         text=True,
@@ -57,4 +53,20 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     assert str(site) in imported
     compared = filecmp.dircmp(work / "generated" / "coder-96gb", ROOT / "generated" / "coder-96gb")
     assert compared.left_only == compared.right_only == compared.diff_files == []
+    assert "<svg" in (work / "report.html").read_text()
     assert (site / "compiler" / "diagnostics" / "pages" / "E0401.md").is_file()
+    starts = {"chat-rtx-4090": ("--gpu", "rtx-4090", "--task", "chat"), "tiny-cpu": ("--from", "tiny-cpu")}
+    for tree, words in starts.items():
+        start = tmp_path / tree
+        start.mkdir()
+        subprocess.run(
+            [python, "-m", "stackc", "init", "--yes", *words],
+            cwd=start,
+            env=environment | {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            check=True,
+            capture_output=True,
+        )
+        assert (start / "generated" / tree / "plan.json").is_file()
+    assert sorted(path.name for path in (site / "compiler" / "stacks").iterdir()) == sorted(
+        path.name for path in (ROOT / "stacks").iterdir()
+    )

@@ -7,13 +7,19 @@ from typing import Any
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.paths import FILE
 from compiler.cli.report import FORMAT
 
 
 @click.command("calibrate")
 @click.argument("logs", nargs=-1, required=True, type=FILE)
-@click.option("--gpu", required=True, help="The card that the logs are of: a catalog name (`stackc gpus`).")
+@click.option(
+    "--gpu",
+    required=True,
+    shell_complete=complete.gpus,
+    help="The card that the logs are of: a catalog name (`stackc gpus`).",
+)
 @click.option("--config", type=FILE, help="config.json of the model, for activation and graphs.")
 @click.option("--out", type=FILE, help="Where to write; without it, what would be written is shown.")
 @FORMAT

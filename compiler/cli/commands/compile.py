@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.loudness import warning_options
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
-from compiler.cli.report import ASSUME, FORMAT, HELPS
+from compiler.cli.report import ASSUME, FINDINGS, HELPS
 
 
 @click.command("compile")
-@click.argument("specs", nargs=-1, type=FILE)
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if the output is not what specs say.")
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and say what changed if the output is not current.")
 @click.option(
     "--locked",
     is_flag=True,
@@ -26,6 +27,7 @@ from compiler.cli.report import ASSUME, FORMAT, HELPS
     is_flag=True,
     help="Also remove files that stackc never wrote: in its trees, and beside them in an output that it alone uses.",
 )
+@click.option("--force", is_flag=True, help="Also write over generated files that were edited by hand.")
 @click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
 @click.option(
     "--templates",
@@ -35,7 +37,7 @@ from compiler.cli.report import ASSUME, FORMAT, HELPS
 @ASSUME
 @HELPS
 @warning_options
-@FORMAT
+@FINDINGS
 def command(specs: tuple[Path, ...], **options: Any) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
     from compiler.cli.compile import run  # noqa: PLC0415 - help need not wait for the compiler

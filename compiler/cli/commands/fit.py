@@ -6,19 +6,25 @@ from typing import Any
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.loudness import warning_options
-from compiler.cli.report import ASSUME, FORMAT, HELPS
+from compiler.cli.report import ASSUME, FINDINGS, HELPS
 
 TASKS = ("chat", "completion", "embed", "score", "classify")
 """`task` of a spec (compiler/spec/models.py), whose model takes longer to import than help may."""
 
 
 @click.command("fit")
-@click.argument("model")
-@click.option("--gpu", required=True, help="A catalog name (`stackc gpus`), or any with the two figures of the card.")
+@click.argument("model", shell_complete=complete.models)
+@click.option(
+    "--gpu",
+    required=True,
+    shell_complete=complete.gpus,
+    help="A catalog name (`stackc gpus`), or any with the two figures of the card.",
+)
 @click.option("--memory", help="Its memory as CUDA reports it, such as 15.7GiB; wins over the catalog's.")
 @click.option("--compute-capability", help="Of a card that is not in the catalog, such as 8.9.")
-@click.option("--mig", help="A slice of each GPU, such as 3g.40gb.")
+@click.option("--mig", shell_complete=complete.profiles, help="A slice of each GPU, such as 3g.40gb.")
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many of them.")
 @click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
 @click.option("--concurrency", default="1", show_default=True, help="Requests of full context at once, or max.")
@@ -32,7 +38,7 @@ TASKS = ("chat", "completion", "embed", "score", "classify")
 @ASSUME
 @HELPS
 @warning_options
-@FORMAT
+@FINDINGS
 def command(model: str, **options: Any) -> None:
     """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
     from compiler.cli.fit import run  # noqa: PLC0415 - help need not wait for the compiler

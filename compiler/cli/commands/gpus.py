@@ -10,32 +10,32 @@ import click
 
 from compiler.catalog.gpus import GPUS, Gpu
 from compiler.cli.report import FORMAT, finish
+from compiler.cli.terminal import terminal_width
 from compiler.units import format_gib
-
-_WIDTH = 80
 
 
 @click.command("gpus")
-@click.option("--sources", is_flag=True, help="Say of every figure where it is from.")
+@click.option("--sources", "-v", "--verbose", is_flag=True, help="Say of every figure where it is from.")
 @FORMAT
 def command(*, sources: bool, form: str) -> None:
     """List the GPUs that a spec may name, with their memory as CUDA reports it."""
     ordered = sorted(GPUS.values(), key=lambda gpu: (gpu.memory, gpu.name))
-    lines = [line for gpu in ordered for line in _lines(gpu, sources=sources)]
+    lines = [_HEADER]
+    lines += [line for gpu in ordered for line in _lines(gpu, sources=sources)]
     finish(form, (), result={"gpus": [_record(gpu) for gpu in ordered]}, lines=lines)
 
 
 def _lines(gpu: Gpu, *, sources: bool) -> Iterator[str]:
     """One for its figures, and those of what not every card has."""
     figures = f"{format_gib(gpu.memory):>7} GiB  {_dotted(gpu) or '–':<4}  {gpu.bandwidth:>4} GB/s"
-    estimated = "  memory estimated" if gpu.is_estimated else ""
-    yield f"{gpu.name:{_NAME}}  {figures}{estimated}"
+    yield f"{gpu.name:{_NAME}}  {figures}{'  estimated' if gpu.is_estimated else ''}"
     for text in _remarks(gpu, sources=sources):
-        yield from wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT + "  ")
+        yield from wrap(text, terminal_width(), initial_indent=_INDENT, subsequent_indent=_INDENT + "  ")
 
 
 _NAME = max(map(len, GPUS))
-_INDENT = " " * (_NAME + 2)
+_INDENT = "    "
+_HEADER = f"{'GPU':{_NAME}}  {'memory':>11}  CC    bandwidth"
 
 
 def _remarks(gpu: Gpu, *, sources: bool) -> Iterator[str]:

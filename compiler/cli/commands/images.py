@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.paths import FILE
 from compiler.cli.report import FORMAT
 
 
 @click.command("images")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--pin", is_flag=True, help="Ask the registries for digests that are not known, and write them down.")
 @click.option("--upgrade", is_flag=True, help="With --pin: ask also for those that are known, as their tags are now.")
 @FORMAT

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from compiler.cli import complete
 from compiler.cli.loudness import warning_options
 from compiler.cli.paths import FILE
 from compiler.cli.report import FORMAT
 
 
 @click.command("sbom")
-@click.argument("specs", nargs=-1, type=FILE)
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--output", type=FILE, help="A file; without it, the terminal.")
 @warning_options
 @FORMAT

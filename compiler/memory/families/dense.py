@@ -268,3 +268,34 @@ def cohere(name: str, config: Config) -> Architecture:
     )
     frame = Frame(on_every_stage=True, always_tied=True)
     return assemble(name, config, alike(modules, heads, windows), heads, sizes, frame=frame)
+
+
+def hyperclovax(name: str, config: Config) -> Architecture:
+    """HyperCLOVAXForCausalLM: Llama's modules, and norms behind attention and MLP."""
+    check_activation(config, SILU)
+    heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
+    bias = config.flag("attention_bias")
+    behind = ("post_norm1", "post_norm2") if config.flag("use_post_norm", default=True) else ()
+    modules = (
+        *norms(sizes.hidden, *_LLAMA_NORMS, *behind),
+        *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
+        *gated_mlp(sizes.width, sizes.hidden, bias=config.flag("mlp_bias")),
+    )
+    return assemble(name, config, alike(modules, heads, uniform_windows(config, count)), heads, sizes)
+
+
+def apertus(name: str, config: Config) -> Architecture:
+    """ApertusForCausalLM: no gate, but an activation with two parameters of its own; normalised heads."""
+    check_activation(config, ("xielu",))
+    heads, sizes, count = Heads.read(config), Sizes.read(config), config.layers()
+    qkv_bias, out_bias = biases(config)
+    modules = (
+        *norms(sizes.hidden, "attention_layernorm", "feedforward_layernorm"),
+        *norms(heads.dim, "self_attn.q_norm", "self_attn.k_norm"),
+        *attention(heads, sizes.hidden, qkv_bias=qkv_bias, out_bias=out_bias),
+        *plain(sizes.width, sizes.hidden, "mlp.up_proj", "mlp.down_proj", bias=config.flag("mlp_bias")),
+        Vector("mlp.act_fn.alpha_p", 1),
+        Vector("mlp.act_fn.alpha_n", 1),
+    )
+    layers = alike(modules, heads, layer_windows(config, count), cached=is_causal(config))
+    return assemble(name, config, layers, heads, sizes)

@@ -1,4 +1,4 @@
-"""Encoders: BERT, RoBERTa, XLM-RoBERTa, ModernBERT, Nomic BERT. They cache nothing and generate nothing.
+"""Encoders: BERT, RoBERTa, XLM-RoBERTa, ModernBERT, Nomic BERT, GTE. They cache nothing and generate nothing.
 
 vllm/model_executor/models/{bert,roberta,modernbert,bert_with_rope}.py of 0.33.0. Heads for scores and labels are kept
 in float32 whatever the model is served in (vllm/config/model.py:head_dtype).
@@ -233,6 +233,55 @@ def _check_nomic(config: Config) -> None:
         raise ConfigError(f"`{config.path}qkv_proj_bias`: vLLM's class has one bias for all, not {told}")
     check_value(config, "rotary_emb_scale_base", (None,))
     check_value(config, "rotary_emb_interleaved", (False,))
+
+
+def modernbert_tokens(name: str, config: Config) -> Architecture:
+    """ModernBertForTokenClassification: only the classifier itself is kept in float32."""
+    hidden = config.positive("hidden_size")
+    top = (
+        Linear("head.dense", hidden, hidden, Split.REPLICATED, config.flag("classifier_bias"), quantized=False),
+        *layer_norms(hidden, "head.norm", bias=config.flag("norm_bias")),
+        *classifier("classifier", labels(config), hidden, bias=True),
+    )
+    return _modernbert(name, config, top)
+
+
+def gte(name: str, config: Config) -> Architecture:
+    """GteNewModel and GteModel (Snowflake's): rotary positions, gated MLPs of which the last projection has a bias."""
+    return _gte(name, config, ())
+
+
+def gte_sequence(name: str, config: Config) -> Architecture:
+    """GteNewForSequenceClassification: a pooler and a classifier."""
+    hidden = config.positive("hidden_size")
+    top = (
+        *classifier("new.pooler.dense", hidden, hidden, bias=True),
+        *classifier("classifier", labels(config), hidden, bias=True),
+    )
+    return _gte(name, config, top)
+
+
+def _gte(name: str, config: Config, top: tuple[Module, ...]) -> Architecture:
+    if config.text("hidden_act", default="gelu") != "gelu":
+        raise ConfigError(f"`{config.path}hidden_act` must be gelu: vLLM serves no other for this architecture")
+    check_value(config, "position_embedding_type", ("rope", "rotary"))
+    hidden, width, vocab = (config.positive(key) for key in ("hidden_size", "intermediate_size", "vocab_size"))
+    heads, types = _heads(config, hidden), config.count("type_vocab_size", default=0)
+    *ups, down = gated(width, hidden, "mlp.up_gate_proj", "mlp.down_proj")
+    modules = (
+        *projections(heads, hidden, "attention.qkv_proj", "attention.o_proj", qkv_bias=True, out_bias=True),
+        *ups,
+        down,
+        Vector("mlp.down_proj.bias", hidden),
+        *layer_norms(hidden, "attn_ln", "mlp_ln"),
+    )
+    around = (
+        Table("embeddings.word_embeddings", vocab, hidden),
+        *((Table("embeddings.token_type_embeddings", types, hidden),) if types else ()),
+        *layer_norms(hidden, "embeddings.LayerNorm"),
+        *top,
+    )
+    return _encoder(name, config, (Layer(modules, ()),) * config.layers(), heads, width, around=around)
 
 
 def nomic_bert(name: str, config: Config) -> Architecture:

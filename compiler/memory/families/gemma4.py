@@ -1,21 +1,22 @@
 """Gemma 4: wide heads in full layers, narrow ones in windows, experts beside the dense MLP, inputs for each layer.
 
-vllm/model_executor/models/{gemma4,gemma4_mm}.py of 0.33.0; defaults are those of transformers' Gemma4TextConfig.
+vllm/model_executor/models/{gemma4,gemma4_mm,gemma4_unified}.py of 0.33.0; defaults are those of transformers'
+Gemma4TextConfig and Gemma4UnifiedTextConfig.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
+from compiler.memory.architecture import Architecture, Encoder, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError, kv_heads_of
 from compiler.memory.families.activations import GATED, check_activation
 from compiler.memory.families.decoder import Frame, Sizes, assemble
 from compiler.memory.families.moe_parts import layers_like, routed, router
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
-from compiler.memory.families.vision import Renames, composed, text_config
-from compiler.memory.families.vision_gemma4 import gemma4_towers
+from compiler.memory.families.vision import Renames, composed, on_every_stage, text_config
+from compiler.memory.families.vision_gemma4 import gemma4_towers, gemma4_unified_embedders
 from compiler.memory.families.windows import FULL, SLIDING, layer_kinds
 
 _DEFAULTS = {
@@ -28,12 +29,26 @@ _DEFAULTS = {
     "head_dim": 256,
     "max_position_embeddings": 131072,
 }
+_UNIFIED = {
+    **_DEFAULTS,
+    "max_position_embeddings": 262144,
+    "sliding_window": 1024,
+    "hidden_size_per_layer_input": 0,
+}
 _NAMES: Renames = (
     ("model.vision_tower", "vision_tower"),
     ("model.embed_vision", "embed_vision"),
     ("model.audio_tower.", "audio_tower."),
     ("model.embed_audio.", "embed_audio."),
     ("model.language_model.", "language_model.model."),
+    ("lm_head.", "language_model.lm_head."),
+    ("model", "language_model.model"),
+)
+_UNIFIED_NAMES: Renames = (
+    ("model.embed_audio.", "embed_audio."),
+    ("model.embed_vision.", "embed_vision."),
+    ("model.language_model.", "language_model.model."),
+    ("model.vision_embedder.", "vision_embedder."),
     ("lm_head.", "language_model.lm_head."),
     ("model", "language_model.model"),
 )
@@ -54,28 +69,42 @@ _FULL_HEAD_DIM, _WINDOW, _INPUT_WIDTH = 512, 512, 256
 
 def gemma4(name: str, config: Config) -> Architecture:
     """Gemma4ForConditionalGeneration."""
+    return _composed(name, config, gemma4_towers, _NAMES, _DEFAULTS)
+
+
+def gemma4_unified(name: str, config: Config) -> Architecture:
+    """Gemma4UnifiedForConditionalGeneration: the same decoder, with embedders on every stage instead of towers."""
+    whole = _composed(name, config, gemma4_unified_embedders, _UNIFIED_NAMES, _UNIFIED)
+    modules = (module for encoder in whole.encoders for module in encoder.modules)
+    bare = tuple(replace(encoder, modules=()) for encoder in whole.encoders)
+    return replace(on_every_stage(whole, modules), encoders=bare)
+
+
+def _composed(
+    name: str, config: Config, read: Callable[[Config], tuple[Encoder, ...]], names: Renames, defaults: dict[str, int]
+) -> Architecture:
     if "vision_config" not in config:
-        raise ConfigError("`vision_config` is missing: vLLM builds this class with its tower only")
-    nested = config.at("text_config")
-    text = _with_defaults(config, nested, tied=config.flag("tie_word_embeddings", default=True))
-    alone, towers = _text(name, text), gemma4_towers(config)
+        raise ConfigError("`vision_config` is missing: vLLM builds this class with it only")
+    tied = config.flag("tie_word_embeddings", default=True)
+    text = _with_defaults(config, config.at("text_config"), defaults, tied=tied)
+    alone, towers = _text(name, text), read(config)
     # The engine keeps each layer's inputs of a whole batch from the start on.
     kept = len(alone.layers) * _input_width(text)
-    return composed(alone, (replace(towers[0], batch_elements=kept), *towers[1:]), _NAMES)
+    return composed(alone, (replace(towers[0], batch_elements=kept), *towers[1:]), names)
 
 
 def gemma4_text(name: str, config: Config) -> Architecture:
     """Gemma4ForCausalLM, of a text model's config or of one that holds towers too, which are not served."""
     nested = config.at("text_config") if "text_config" in config else config
-    text = _with_defaults(config, nested, tied=nested.flag("tie_word_embeddings", default=True))
+    text = _with_defaults(config, nested, _DEFAULTS, tied=nested.flag("tie_word_embeddings", default=True))
     return replace(_text(name, text), renames=(("model.language_model.", "model."),))
 
 
-def _with_defaults(config: Config, nested: Config, *, tied: bool) -> Config:
+def _with_defaults(config: Config, nested: Config, defaults: dict[str, int], *, tied: bool) -> Config:
     absent = next((key for key in _NUMBERS if key in nested.data and nested.data[key] is None), None)
     if absent is not None:
         raise ConfigError(f"`{nested.path}{absent}` must be a number, not null")
-    text = text_config(config, nested, _DEFAULTS, tied=tied)
+    text = text_config(config, nested, defaults, tied=tied)
     return Config({**text.data, "model_type": "gemma4_text"}, text.path)
 
 

@@ -123,7 +123,11 @@ def nemotron_h(name: str, config: Config) -> Architecture:
         heads,
         widths=(mixer.width, dense),
         everywhere=(*tables, *head(vocab, hidden, tied=False)),
-        renames=(("backbone.", "model."),),
+        renames=(
+            ("backbone.embeddings.", "model.embed_tokens."),
+            ("model.embeddings.", "model.embed_tokens."),
+            ("backbone.", "model."),
+        ),
     )
     return replace(architecture, needs_experts="moe" in kinds)
 

@@ -22,7 +22,8 @@ _NAMES: Renames = (
 )
 
 
-def _text(name: str, config: Config) -> Architecture:
+def minimax_m3_text(name: str, config: Config) -> Architecture:
+    """MiniMaxM3SparseForCausalLM."""
     check_activation(config, ("swigluoai",))
     check_scoring(config)
     frame, count = Frame.read(config, config.positive("dense_intermediate_size")), config.layers()
@@ -76,5 +77,5 @@ def _experts(config: Config, hidden: int) -> tuple[Module, ...]:
     )
 
 
-minimax_m3 = around(_text, lambda config: (minimax_m3_tower(config),), _NAMES)
+minimax_m3 = around(minimax_m3_text, lambda config: (minimax_m3_tower(config),), _NAMES)
 """MiniMaxM3SparseForConditionalGeneration."""

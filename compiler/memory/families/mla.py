@@ -27,7 +27,17 @@ from compiler.memory.rope_terms import check_latent_rope
 # vllm/transformers_utils/model_arch_config_convertor.py:is_deepseek_mla. The same code caches whole heads for a model
 # of any other type.
 LATENT_TYPES = frozenset(
-    {"deepseek_v2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "glm4_moe_lite", "kimi_k2", "longcat_flash"}
+    {
+        "axk1",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "glm_moe_dsa",
+        "glm4_moe_lite",
+        "kimi_k2",
+        "longcat_flash",
+        "mistral4",
+    }
 )
 
 
@@ -47,6 +57,17 @@ def sparse(name: str, config: Config) -> Architecture:
 def glm4_lite(name: str, config: Config) -> Architecture:
     """Glm4MoeLiteForCausalLM: the router is float32."""
     return replace(decoder(name, config, float32_router=True), needs_experts=True)
+
+
+def axk1(name: str, config: Config) -> Architecture:
+    """AXK1ForCausalLM: one norm more behind each MLP (axk1.py)."""
+    corrected = Config({"topk_method": "noaux_tc", **config.data}, config.path)
+    whole, hidden = decoder(name, corrected), config.positive("hidden_size")
+    layers = {
+        id(layer): replace(layer, modules=(*layer.modules, *norms(hidden, "post_mlp_layernorm")))
+        for layer in whole.kinds
+    }
+    return replace(whole, layers=tuple(layers[id(layer)] for layer in whole.layers))
 
 
 def minicpm3(name: str, config: Config) -> Architecture:

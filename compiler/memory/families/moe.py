@@ -12,6 +12,7 @@ from dataclasses import replace
 from compiler.memory.architecture import Architecture, Layer, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.activations import SILU, check_activation
+from compiler.memory.families.decoder import alike
 from compiler.memory.families.moe_parts import (
     LAYER_NORMS,
     Frame,
@@ -26,6 +27,7 @@ from compiler.memory.families.moe_parts import (
 )
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
 from compiler.memory.families.terms import check_groups, check_present, check_scoring, check_value
+from compiler.memory.families.windows import layer_windows
 from compiler.memory.lengths import rope_parameters
 from compiler.memory.rope_terms import check_keys, is_default
 
@@ -230,20 +232,40 @@ def olmoe(name: str, config: Config) -> Architecture:
 
 def granite_moe(name: str, config: Config) -> Architecture:
     """GraniteMoeForCausalLM, and GraniteMoeSharedForCausalLM with a shared expert beside the routed ones."""
-    frame = Frame.read(config, config.positive("intermediate_size"), on_all_stages=True, ties=True)
     if "layer_types" in config or config.data.get("sliding_window"):
         raise ConfigError(f"`{config.path}sliding_window` of a Granite with experts is not something stackc knows")
+    frame = _granite_frame(config)
+    return _alike(name, config, frame, _granite_modules(config, frame))
+
+
+def granite_moe_swa(name: str, config: Config) -> Architecture:
+    """GraniteMoeSWAForCausalLM: windows by `layer_types`, and a sink for each head."""
+    frame, count = _granite_frame(config), config.layers()
+    config.per_layer("layer_types", count)
+    sinks = config.flag("attention_sinks", default=True)
+    modules = (
+        *((Vector("self_attn.sinks", frame.heads.query, Split.OUTPUTS),) if sinks else ()),
+        *_granite_modules(config, frame),
+    )
+    layers = alike(modules, frame.heads, layer_windows(config, count))
+    return frame.architecture(name, config, layers)
+
+
+def _granite_frame(config: Config) -> Frame:
+    return Frame.read(config, config.positive("intermediate_size"), on_all_stages=True, ties=True)
+
+
+def _granite_modules(config: Config, frame: Frame) -> tuple[Module, ...]:
     shared, experts = config.count("shared_intermediate_size", default=0), config.positive("num_local_experts")
     if shared:
         check_activation(config, SILU)
-    modules = (
+    return (
         *frame.norms(*LAYER_NORMS),
         *attention(frame.heads, frame.hidden),
-        router("block_sparse_moe.gate", experts, frame.hidden),
+        router("block_sparse_moe.router.layer", experts, frame.hidden),
         routed(config, experts, frame.width, "block_sparse_moe.experts", projections=_THREE),
         *(gated_mlp(shared, frame.hidden, name="shared_mlp") if shared else ()),
     )
-    return _alike(name, config, frame, modules)
 
 
 def ernie45_moe(name: str, config: Config) -> Architecture:

@@ -72,8 +72,8 @@ def as_scoring(architecture: Architecture, config: Config) -> Architecture:
         score = Vector("score.weight", architecture.hidden_size, dtype=_DENSE_DTYPE, stored=False)
         architecture = dataclasses.replace(
             architecture,
-            last=_headless(architecture.last),
-            everywhere=(*_headless(architecture.everywhere), score),
+            last=headless(architecture.last),
+            everywhere=(*headless(architecture.everywhere), score),
             pooling=True,
         )
     return architecture if config.flag("is_causal", default=True) else _in_both_directions(architecture)
@@ -149,8 +149,8 @@ def _pooling(decoder: Architecture, config: Config, *, scored: bool) -> Architec
     score = (_score(decoder, config),) if scored else ()
     return dataclasses.replace(
         decoder,
-        last=_headless(decoder.last),
-        everywhere=(*_headless(decoder.everywhere), *score),
+        last=headless(decoder.last),
+        everywhere=(*headless(decoder.everywhere), *score),
         pooling=True,
     )
 
@@ -163,7 +163,7 @@ def _own_score(decoder: Architecture, config: Config, *, bias: bool = False) -> 
 
 def _gpt2(decoder: Architecture, config: Config) -> Architecture:
     """gpt2.py:GPT2ForSequenceClassification: the bare decoder."""
-    return _own_score(dataclasses.replace(decoder, last=_headless(decoder.last)), config)
+    return _own_score(dataclasses.replace(decoder, last=headless(decoder.last)), config)
 
 
 def _jamba(decoder: Architecture, config: Config) -> Architecture:
@@ -177,6 +177,6 @@ _OWN_CLASSES: Mapping[str, Callable[[Architecture, Config], Architecture]] = {
 }
 
 
-def _headless(modules: tuple[Module, ...]) -> tuple[Module, ...]:
-    """Without the output head: the only table that quantizers may touch."""
+def headless(modules: tuple[Module, ...]) -> tuple[Module, ...]:
+    """Modules without the output head: the only table that quantizers may touch."""
     return tuple(module for module in modules if not (isinstance(module, Table) and module.quantized))

@@ -132,8 +132,9 @@ def _base(config: Config, kind: str, index: int) -> object:
 
 def _part(config: Config, index: int) -> object:
     """Of a head that rotates, where `rope_parameters` does not say it."""
-    kind, rotated = config.text("model_type"), _ROTATED_KEYS.get(config.text("model_type"), "")
-    if rotated in config or kind == "gptj":
+    kind = config.text("model_type")
+    rotated = _ROTATED_KEYS.get(kind)
+    if rotated is not None and (rotated in config or kind == "gptj"):
         heads = config.positive("num_attention_heads", "n_head")
         whole = config.positive("head_dim", default=config.positive("hidden_size", "n_embd") // heads or 1)
         return config.positive(rotated, default=_GPTJ_ROTATED) / whole

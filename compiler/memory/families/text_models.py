@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config
-from compiler.memory.families import dense, early, encoder, gemma, muse, per_layer, transformers_backend
+from compiler.memory.families import dense, early, encoder, gemma, muse, per_layer, rewards, transformers_backend
 
 TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     # vllm/model_executor/models/registry.py maps all of these to one class.
@@ -43,6 +43,8 @@ TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "InternLM2ForCausalLM": dense.internlm2,
     "CohereForCausalLM": dense.cohere,
     "Cohere2ForCausalLM": dense.cohere,
+    "ApertusForCausalLM": dense.apertus,
+    "HyperCLOVAXForCausalLM": dense.hyperclovax,
     "DeciLMForCausalLM": per_layer.decilm,
     "GemmaForCausalLM": gemma.gemma,
     "Gemma2ForCausalLM": gemma.gemma2,
@@ -60,6 +62,7 @@ TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "ArceeForCausalLM": transformers_backend.arcee,
     "CwmForCausalLM": transformers_backend.gated_decoder,
     "GlmForCausalLM": transformers_backend.glm,
+    "GPTBigCodeForCausalLM": transformers_backend.gpt_bigcode,
     "GPTNeoXForCausalLM": transformers_backend.gpt_neox,
     "HunYuanDenseV1ForCausalLM": transformers_backend.gated_decoder,
     "Jais2ForCausalLM": transformers_backend.jais2,
@@ -70,6 +73,7 @@ TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "SeedOssForCausalLM": transformers_backend.seed_oss,
     "SmolLM3ForCausalLM": transformers_backend.gated_decoder,
     "Starcoder2ForCausalLM": transformers_backend.starcoder2,
+    "VaultGemmaForCausalLM": transformers_backend.vault_gemma,
     "BertModel": encoder.bert,
     "BertForMaskedLM": encoder.bert_vocabulary,
     "BertForSequenceClassification": encoder.bert_sequence,
@@ -83,5 +87,14 @@ TEXT_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "XLMRobertaForTokenClassification": encoder.bert_tokens,
     "ModernBertModel": encoder.modernbert,
     "ModernBertForSequenceClassification": encoder.modernbert_sequence,
+    "ModernBertForTokenClassification": encoder.modernbert_tokens,
     "NomicBertModel": encoder.nomic_bert,
+    "GteModel": encoder.gte,
+    "GteNewModel": encoder.gte,
+    "GteNewForSequenceClassification": encoder.gte_sequence,
+    "InternLM2ForRewardModel": rewards.internlm2_reward,
+    "LlamaBidirectionalForSequenceClassification": rewards.llama_encoder_sequence,
+    "LlamaBidirectionalModel": rewards.llama_encoder,
+    "Qwen2ForProcessRewardModel": rewards.qwen2_process_reward,
+    "Qwen2ForRewardModel": rewards.qwen2_reward,
 }

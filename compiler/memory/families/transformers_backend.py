@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.memory.architecture import Architecture, Layer, Module, Vector
+from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Vector
 from compiler.memory.config import Config, head_dim_of
 from compiler.memory.families.decoder import Frame, Sizes, alike, assemble, layer_norms, plain, projections
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
@@ -200,3 +200,40 @@ def jais2(name: str, config: Config) -> Architecture:
         *plain(sizes.width, sizes.hidden, "mlp.up_proj", "mlp.down_proj", bias=config.flag("mlp_bias", default=True)),
     )
     return _assemble(name, config, modules, heads, sizes, frame=Frame(norm_bias=True))
+
+
+def vault_gemma(name: str, config: Config) -> Architecture:
+    """VaultGemmaForCausalLM: Gemma 2 without the norms behind."""
+    heads, sizes = Heads.read(config), Sizes.read(config)
+    bias = config.flag("attention_bias")
+    modules = (
+        *norms(sizes.hidden, "input_layernorm", "pre_feedforward_layernorm"),
+        *attention(heads, sizes.hidden, qkv_bias=bias, out_bias=bias),
+        *gated_mlp(sizes.width, sizes.hidden),
+    )
+    return _assemble(name, config, modules, heads, sizes, frame=Frame(tied=True))
+
+
+def gpt_bigcode(name: str, config: Config) -> Architecture:
+    """GPTBigCodeForCausalLM (SantaCoder, StarCoder): GPT-2 with one head of keys and values."""
+    hidden, query = config.positive("n_embd", "hidden_size"), config.positive("n_head", "num_attention_heads")
+    heads = Heads(query, 1 if config.flag("multi_query", default=True) else query, head_dim_of(config, hidden, query))
+    sizes = Sizes(hidden, config.positive("n_inner", default=4 * hidden), config.positive("vocab_size"))
+    modules = (
+        *layer_norms(hidden, "ln_1", "ln_2"),
+        *projections(heads, hidden, "attn.c_attn", "attn.c_proj", qkv_bias=True, out_bias=True),
+        # No plan of transformers divides these.
+        Linear("mlp.c_fc", sizes.width, hidden, Split.REPLICATED, bias=True),
+        Linear("mlp.c_proj", hidden, sizes.width, Split.REPLICATED, bias=True),
+    )
+    positions = Vector("transformer.wpe.weight", config.positive("n_positions", default=1024) * hidden)
+    frame = Frame(
+        table="transformer.wte",
+        norm="transformer.ln_f",
+        layers="transformer.h",
+        norm_bias=True,
+        tied=True,
+        first=(positions,),
+    )
+    layers = _layers(config, modules, heads, "n_layer", "num_hidden_layers")
+    return assemble(name, config, layers, heads, sizes, frame=frame)

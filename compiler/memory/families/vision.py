@@ -6,13 +6,13 @@ and vllm/config/vllm.py:with_hf_config of 0.33.0. Defaults are those of transfor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from compiler.memory.architecture import Architecture, Encoder, Linear, Module, Table, Vector
+from compiler.memory.architecture import Architecture, Encoder, Experts, Linear, Module, Table, Vector
 from compiler.memory.config import Config, UnsupportedArchitectureError
-from compiler.memory.families import dense
+from compiler.memory.families import dense, moe
 from compiler.memory.families.vision_others import internvl_tower, phi3_vision_tower
 from compiler.memory.families.vision_patches import llava_tower, mistral3_tower
 from compiler.memory.families.vision_qwen import qwen2_5_vl_tower, qwen2_vl_tower, qwen3_vl_levels, qwen3_vl_tower
@@ -111,12 +111,16 @@ _QWEN2 = {
     "max_window_layers": 28,
 }
 # What a composed model's language model may be, by `model_type`, as transformers maps it to a class.
-_TEXT_MODELS: Mapping[str, tuple[TextReader, Mapping[str, Any]]] = {
+TEXT_MODELS: Mapping[str, tuple[TextReader, Mapping[str, Any]]] = {
     "llama": (dense.llama, _LLAMA),
     "mistral": (dense.llama, _MISTRAL),
     "ministral3": (dense.llama, _MINISTRAL3),
     "qwen2": (dense.qwen2, _QWEN2),
     "qwen3": (dense.qwen3, {**_QWEN2, "head_dim": 128}),
+    "gpt_oss": (moe.gpt_oss, {}),
+    "qwen3_moe": (moe.qwen3_moe, {}),
+    "qwen2_moe": (moe.qwen2_moe, {}),
+    "internlm2": (dense.internlm2, {}),
 }
 
 
@@ -143,7 +147,7 @@ def _qwen2_vl_text(config: Config) -> Config:
 def mistral3(name: str, config: Config) -> Architecture:
     """Mistral3ForConditionalGeneration; its embeddings are tied unless the config says otherwise."""
     tied = config.flag("tie_word_embeddings", default=True)
-    reader, text = _text_model(config, "text_config", "mistral", tied=tied)
+    reader, text = text_model(config, "text_config", "mistral", tied=tied)
     presumed = "tie_word_embeddings" not in config and not config.at("text_config").flag("tie_word_embeddings")
     return replace(composed(reader(name, text), (mistral3_tower(config),), MISTRAL3_NAMES), presumes_tie=presumed)
 
@@ -151,14 +155,14 @@ def mistral3(name: str, config: Config) -> Architecture:
 def llava(name: str, config: Config) -> Architecture:
     """LlavaForConditionalGeneration, Pixtral's checkpoints for transformers among them."""
     tied = config.flag("tie_word_embeddings") or config.at("text_config").flag("tie_word_embeddings")
-    reader, text = _text_model(config, "text_config", "llama", tied=tied)
+    reader, text = text_model(config, "text_config", "llama", tied=tied)
     return composed(reader(name, text), (llava_tower(config),), VISION_TOWER_NAMES)
 
 
 def internvl(name: str, config: Config) -> Architecture:
     """InternVLChatModel."""
     tied = config.flag("tie_word_embeddings")
-    reader, text = _text_model(config, "llm_config", "llama", tied=tied)
+    reader, text = text_model(config, "llm_config", "llama", tied=tied)
     return composed(reader(name, text), (internvl_tower(config),), ())
 
 
@@ -170,12 +174,13 @@ def phi3_vision(name: str, config: Config) -> Architecture:
     return replace(architecture, encoders=(phi3_vision_tower(config),), renames=_PHI3_VISION_NAMES)
 
 
-def _text_model(config: Config, key: str, default: str, *, tied: bool) -> tuple[TextReader, Config]:
+def text_model(config: Config, key: str, default: str, *, tied: bool) -> tuple[TextReader, Config]:
+    """The reader of a composed model's language model, and its keys; see `text_config`."""
     nested = config.at(key)
     kind = nested.text("model_type", default=default)
-    if kind not in _TEXT_MODELS:
+    if kind not in TEXT_MODELS:
         raise UnsupportedArchitectureError(f"{kind[:40]} behind `{nested.path}model_type`")
-    reader, defaults = _TEXT_MODELS[kind]
+    reader, defaults = TEXT_MODELS[kind]
     return reader, text_config(config, nested, {**defaults, "model_type": kind}, tied=tied)
 
 
@@ -193,19 +198,52 @@ def text_config(config: Config, nested: Config, defaults: Mapping[str, Any], *, 
     return Config({**defaults, **nested.data, **dtype, "tie_word_embeddings": tied}, nested.path)
 
 
-def composed(alone: Architecture, encoders: tuple[Encoder, ...], renames: Renames) -> Architecture:
+def composed(
+    alone: Architecture, encoders: tuple[Encoder, ...], renames: Renames, *, under: str = "language_model"
+) -> Architecture:
     """A language model below `language_model`, with its towers.
 
     Args:
         alone: the language model, read from its own keys; see `text_config`.
         renames: as its hf_to_vllm_mapper has them.
+        under: what the engine calls the language model.
     """
     return replace(
         alone,
-        first=tuple(_inside(module) for module in alone.first),
-        last=tuple(_inside(module) for module in alone.last),
-        everywhere=tuple(_inside(module) for module in alone.everywhere),
-        layer_prefix=f"language_model.{alone.layer_prefix}",
+        first=tuple(_inside(module, under) for module in alone.first),
+        last=tuple(_inside(module, under) for module in alone.last),
+        everywhere=tuple(_inside(module, under) for module in alone.everywhere),
+        layer_prefix=f"{under}.{alone.layer_prefix}",
+        encoders=encoders,
+        renames=renames,
+    )
+
+
+def on_every_stage(architecture: Architecture, modules: Iterable[Module]) -> Architecture:
+    """With parts of the towers that each pipeline stage makes: parameters by themselves, and what is marked as none.
+
+    See vllm/model_executor/models/interfaces.py:_mark_tower_model, which leaves out modules of other stages only.
+    """
+    return replace(architecture, everywhere=(*architecture.everywhere, *modules))
+
+
+def standing_at(alone: Architecture, path: str, encoders: tuple[Encoder, ...], renames: Renames = ()) -> Architecture:
+    """A language model whose `model` has that path, and whose output head stands where it stood."""
+
+    def moved(modules: tuple[Module, ...]) -> tuple[Module, ...]:
+        return tuple(
+            replace(module, name=f"{path}{module.name.removeprefix('model')}")
+            if not isinstance(module, Experts) and module.name.startswith("model.")
+            else module
+            for module in modules
+        )
+
+    return replace(
+        alone,
+        first=moved(alone.first),
+        last=moved(alone.last),
+        everywhere=moved(alone.everywhere),
+        layer_prefix=f"{path}{alone.layer_prefix.removeprefix('model')}",
         encoders=encoders,
         renames=renames,
     )
@@ -230,9 +268,9 @@ def around(
     return read
 
 
-def _inside(module: Module) -> Module:
+def _inside(module: Module, path: str) -> Module:
     if isinstance(module, Linear | Table | Vector):
-        return replace(module, name=f"language_model.{module.name}")
+        return replace(module, name=f"{path}.{module.name}")
     return module
 
 

@@ -1,6 +1,6 @@
-"""Gemma 4's towers for images and sound, which every rank holds whole.
+"""Gemma 4's towers for images and sound, which every rank holds whole, and what Gemma 4 Unified has in their place.
 
-vllm/model_executor/models/gemma4_mm.py of 0.33.0, which takes both towers from transformers (models/gemma4).
+vllm/model_executor/models/{gemma4_mm,gemma4_unified}.py of 0.33.0. Both towers are transformers' own (models/gemma4).
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import norms
-from compiler.memory.families.vision_parts import below, blocks, depth, heads_of, quantizer, unquantized
+from compiler.memory.families.vision_parts import below, blocks, depth, heads_of, layer_norms, quantizer, unquantized
 
 _ALIGNMENT = 64
 # A video has 32 frames of 70 tokens, with marks and a time stamp; the profile run takes the larger of it and an image.
 _VIDEO_TOKENS = 32 * (70 + 2 + 6)
+_SOUND = ItemSize((750, 750), 1, "audio_seq_length of Gemma4Processor")
 
 
 def gemma4_towers(config: Config) -> tuple[Encoder, ...]:
@@ -39,6 +40,31 @@ def _vision(config: Config) -> Encoder:
     item = ItemSize((tokens, tokens), pool**2, "gemma4_mm.py: 32 frames of 78 tokens, or default_output_length")
     built = _quantized(config, (*tower, _whole("embed_vision.embedding_projection", output, width)), width, mlp)
     return Encoder(built, ("image", "video"), None, width, 2 * mlp, output, item, split=False)
+
+
+def gemma4_unified_embedders(config: Config) -> tuple[Encoder, ...]:
+    """Pixels and samples of sound are projected without a tower."""
+    vision, output = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=2304)
+    side = vision.positive("patch_size", default=16) * vision.positive("pooling_kernel_size", default=3)
+    width, pixels = vision.positive("mm_embed_dim", default=3840), 3 * side**2
+    inner = vision.positive("output_proj_dims", default=3840)
+    modules = (
+        *layer_norms(pixels, "vision_embedder.patch_ln1"),
+        Linear("vision_embedder.patch_dense", width, pixels, Split.OUTPUTS, bias=True),
+        *layer_norms(width, "vision_embedder.patch_ln2", "vision_embedder.pos_norm"),
+        Vector("vision_embedder.pos_embedding", 2 * vision.positive("mm_posemb_size", default=1120) * width),
+        *unquantized((_whole("embed_vision.embedding_projection", output, inner),)),
+    )
+    tokens = max(_VIDEO_TOKENS, vision.positive("num_soft_tokens", default=280))
+    item = ItemSize((tokens, tokens), 1, "gemma4_unified.py: 32 frames of 78 tokens, or num_soft_tokens")
+    images = Encoder(modules, ("image", "video"), None, width, pixels, output, item, split=False)
+    return (images, _samples(config.at("audio_config"), output)) if "audio_config" in config else (images,)
+
+
+def _samples(audio: Config, output: int) -> Encoder:
+    width = audio.positive("audio_embed_dim", "hidden_size", default=640)
+    modules = unquantized((_whole("embed_audio.embedding_projection", output, width),))
+    return Encoder(modules, ("audio",), None, width, output, output, _SOUND, split=False)
 
 
 def _vision_block(vision: Config, width: int, mlp: int) -> tuple[Module, ...]:
@@ -73,8 +99,7 @@ def _audio(config: Config) -> Encoder:
     )
     tower = tuple(below("audio_tower", module) for module in modules)
     built = _quantized(config, (*tower, _whole("embed_audio.embedding_projection", output, inner)), width, _ALIGNMENT)
-    item = ItemSize((750, 750), 1, "audio_seq_length of Gemma4Processor")
-    return Encoder(built, ("audio",), None, width, 4 * width, output, item, split=False)
+    return Encoder(built, ("audio",), None, width, 4 * width, output, _SOUND, split=False)
 
 
 def _audio_block(audio: Config, width: int) -> tuple[Module, ...]:

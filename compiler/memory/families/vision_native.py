@@ -1,7 +1,7 @@
-"""Towers over images of any size with the models they belong to: Kimi K2.5 and K3, Muse Glimmer, MiniMax M3.
+"""Towers over images of any size with the models they belong to: Kimi, Muse Glimmer, MiniMax M3.
 
-vllm/model_executor/models/{kimi_k25,kimi_k25_vit,muse_glimmer}.py and vllm/models/{kimi_k3,minimax_m3} of 0.33.0;
-defaults are those of the configuration classes.
+vllm/model_executor/models/{kimi_vl,moonvit,kimi_k25,kimi_k25_vit,muse_glimmer}.py and vllm/models/{kimi_k3,minimax_m3}
+of 0.33.0; defaults are those of the configuration classes.
 """
 
 from __future__ import annotations
@@ -102,22 +102,8 @@ def _options(vision: Config, sizes: tuple[int, int, int, int], *, newer: bool) -
 def _moonvit(config: Config, size: _MoonViT) -> Encoder:
     """Whole on every rank where ranks do not divide its heads; compressed-tensors leaves it alone."""
     vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=7168)
-    rows, columns = (_positions(vision, side) for side in ("height", "width"))
     width, merge = size.width, _kernel(vision)
-    normed = norms if size.plain_norms else layer_norms
-    block = (
-        *normed(width, "norm0", "norm1"),
-        *two_layers("mlp.fc0", "mlp.fc1", width, size.mlp, width, bias=size.linear_bias),
-        stored_qkv("wqkv", size.attention, inputs=width, bias=size.attention_bias),
-        Linear("wo", width, size.attention, Split.INPUTS, size.attention_bias),
-    )
-    pixels = 3 * vision.positive("patch_size", default=14) ** 2
-    tower = (
-        *convolution("patch_embed.proj", width, pixels, bias=size.patch_bias),
-        *norms(rows * columns * width, "patch_embed.pos_emb"),
-        *blocks("encoder.blocks", size.layers, whole_unless(size.heads, block)),
-        *normed(width, "encoder.final_layernorm"),
-    )
+    tower = _moonvit_layers(vision, size, heads=size.heads)
     modules = (
         *(below("vision_tower", module) for module in tower),
         *(below("mm_projector", module) for module in _merger(size, width * merge, hidden)),
@@ -127,6 +113,64 @@ def _moonvit(config: Config, size: _MoonViT) -> Encoder:
     # 16384 patches by the published processor; without its limit the profile run's image of 3000 × 3000 pixels.
     item = ItemSize((4096, 108**2), merge, "in_patch_limit 16384, or 3000 × 3000 pixels with no limit")
     return Encoder(modules, ("image", "video"), None, width, size.mlp, hidden, item)
+
+
+def _moonvit_layers(vision: Config, size: _MoonViT, *, heads: int | None) -> tuple[Module, ...]:
+    """Patches, positions and blocks.
+
+    Args:
+        heads: which the ranks must divide to divide the blocks; None where the engine refuses other ranks.
+    """
+    rows, columns, width = *(_positions(vision, side) for side in ("height", "width")), size.width
+    normed = norms if size.plain_norms else layer_norms
+    block = (
+        *normed(width, "norm0", "norm1"),
+        *two_layers("mlp.fc0", "mlp.fc1", width, size.mlp, width, bias=size.linear_bias),
+        stored_qkv("wqkv", size.attention, inputs=width, bias=size.attention_bias),
+        Linear("wo", width, size.attention, Split.INPUTS, size.attention_bias),
+    )
+    pixels = 3 * vision.positive("patch_size", default=14) ** 2
+    return (
+        *convolution("patch_embed.proj", width, pixels, bias=size.patch_bias),
+        *norms(rows * columns * width, "patch_embed.pos_emb"),
+        *blocks("encoder.blocks", size.layers, block if heads is None else whole_unless(heads, block)),
+        *normed(width, "encoder.final_layernorm"),
+    )
+
+
+def _check_turned(vision: Config, width: int, heads: int) -> None:
+    """Positions on two sides turn a head's dimensions in fours (moonvit.py:Rope2DPosEmb, muse_glimmer.py)."""
+    if (each := width // heads) % 4:
+        told = f"`{vision.path}num_attention_heads` {heads} makes heads {each} wide"
+        raise ConfigError(f"{told}, which is no multiple of 4")
+
+
+def kimi_vl_tower(config: Config) -> Encoder:
+    """Kimi-VL's, which is built without the quantizer; ranks must divide its heads."""
+    vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size")
+    width, mlp = vision.positive("hidden_size", default=1152), vision.positive("intermediate_size", default=4304)
+    heads, merge = heads_of(vision, "num_attention_heads", width, 16), _kernel(vision)
+    _check_turned(vision, width, heads)
+    layers = depth(vision, "num_hidden_layers", 27)
+    size = _MoonViT(
+        width,
+        mlp,
+        heads,
+        layers,
+        width,
+        plain_norms=False,
+        attention_bias=True,
+        linear_bias=True,
+        patch_bias=True,
+        second_projector=False,
+    )
+    modules = (
+        *(below("vision_tower", module) for module in _moonvit_layers(vision, size, heads=None)),
+        *(below("multi_modal_projector", module) for module in _merger(size, width * merge, hidden)),
+    )
+    # The profile run's image of 1024 × 1024 pixels, with and without the published limit of 4096 patches.
+    item = ItemSize((33**2, 37**2), merge, "in_token_limit 4096, or 1024 × 1024 pixels with no limit")
+    return Encoder(unquantized(modules), ("image",), heads, width, mlp, hidden, item)
 
 
 def _merger(size: _MoonViT, merged: int, hidden: int) -> tuple[Module, ...]:
@@ -158,10 +202,7 @@ def muse_glimmer_tower(config: Config) -> Encoder:
     if merged != width * merge**2:
         raise ConfigError(f"`{config.path}out_hidden_size` {merged} is not the tower's width {width} × {merge}²")
     heads = heads_of(vision, "num_attention_heads", width, 16)
-    if (each := width // heads) % 4:
-        raise ConfigError(
-            f"`{vision.path}num_attention_heads` {heads} makes heads {each} wide, which is no multiple of 4"
-        )
+    _check_turned(vision, width, heads)
     if "layer_types" in vision:
         vision.per_layer("layer_types", depth(vision, "num_hidden_layers", 50))
     positions = vision.positive("pos_emb_height", default=32) * vision.positive("pos_emb_width", default=32)

@@ -14,6 +14,7 @@ from compiler.memory.families.activations import PLAIN, check_activation
 from compiler.memory.families.parts import norms
 from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision_parts import (
+    ALL_FRAMES,
     below,
     blocks,
     convolution,
@@ -23,6 +24,7 @@ from compiler.memory.families.vision_parts import (
     layer_norms,
     replicated,
     separate_qkv,
+    shuffle_of,
     stored_qkv,
     two_layers,
     unquantized,
@@ -89,7 +91,7 @@ def internvl_tower(config: Config) -> Encoder:
         raise ConfigError(f"`{config.path}select_layer` must be a layer of the tower, not {str(layer)[:40]}")
     image = config.positive("force_image_size", default=vision.positive("image_size", default=224))
     grid = grid_of(vision, 224, 14)
-    shuffle = _shuffle(config)
+    shuffle = shuffle_of(config)
     modules = (
         Vector("vision_model.embeddings.class_embedding", width),
         *convolution(
@@ -103,9 +105,8 @@ def internvl_tower(config: Config) -> Encoder:
         *layer_norms(width * shuffle**2, "mlp1.0"),
         *unquantized(replicated(two_layers("mlp1.1", "mlp1.3", width * shuffle**2, hidden, hidden))),
     )
-    tiles = config.positive("max_dynamic_patch", default=12) + config.flag("use_thumbnail", default=True)
-    tokens = max(1, tiles * (image // vision.positive("patch_size", default=14)) ** 2 // shuffle**2)
-    item = ItemSize((tokens, tokens), shuffle**2, "max_dynamic_patch tiles of force_image_size")
+    tokens = max(1, (image // vision.positive("patch_size", default=14)) ** 2 // shuffle**2)
+    item = ItemSize((tokens, tokens), shuffle**2, "frames of one tile, as max_model_len allows", groups=ALL_FRAMES)
     return Encoder(modules, ("image", "video"), None, width, mlp, hidden, item)
 
 
@@ -124,13 +125,6 @@ def _internvl_block(vision: Config, width: int, mlp: int, heads: int) -> Iterabl
         Vector("ls1", width),
         Vector("ls2", width),
     )
-
-
-def _shuffle(config: Config) -> int:
-    ratio = config.data.get("downsample_ratio", 0.5)
-    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 1 / 64 <= ratio <= 1:
-        raise ConfigError(f"`{config.path}downsample_ratio` must be a share up to 1, not {str(ratio)[:40]}")
-    return int(1 / ratio)
 
 
 _CLIP_LARGE = Config(

@@ -12,6 +12,10 @@ from dataclasses import replace
 from compiler.memory.architecture import Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 
+# Groups of a video that has as many frames as max_model_len allows.
+ALL_FRAMES = 2**20
+_WIDEST_MERGE = 64
+
 
 def layer_norms(size: int, *names: str) -> tuple[Module, ...]:
     """Norms with a weight and a bias."""
@@ -94,6 +98,22 @@ def grid_of(vision: Config, image: int, patch: int) -> int:
     if size < side:
         raise ConfigError(f"`{vision.path}image_size` {size} is less than patch_size {side}")
     return size // side
+
+
+def merged_patches(vision: Config) -> int:
+    """Patches that become one token, by `spatial_merge_size`."""
+    merge = vision.positive("spatial_merge_size", default=2)
+    if merge > _WIDEST_MERGE:
+        raise ConfigError(f"`{vision.path}spatial_merge_size` is {merge}: no tower merges so many patches")
+    return merge**2
+
+
+def shuffle_of(config: Config) -> int:
+    """Patches along a side that become one token, by `downsample_ratio`."""
+    ratio = config.data.get("downsample_ratio", 0.5)
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 1 / 64 <= ratio <= 1:
+        raise ConfigError(f"`{config.path}downsample_ratio` must be a share up to 1, not {str(ratio)[:40]}")
+    return int(1 / ratio)
 
 
 def feature_layers(config: Config, count: int, default: int) -> int:

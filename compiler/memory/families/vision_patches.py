@@ -65,16 +65,28 @@ def siglip(vision: Config, layers: int | None = None, *, method: str, post_norm:
     """SiglipVisionModel; its MLPs are quantized only where their widths suit the kernels (siglip.py:SiglipMLP)."""
     check_activation(vision, PLAIN)
     size = siglip_patches(vision)
-    mlp = two_layers("mlp.fc1", "mlp.fc2", size.width, size.mlp, size.width)
+    modules = siglip_layers(size, layers, post_norm=post_norm, is_mlp_quantized=suits_siglip(size, method))
+    return tuple(below("vision_tower.vision_model", module) for module in modules)
+
+
+def suits_siglip(size: Patches, method: str) -> bool:
+    """Whether a quantizer reaches SigLIP's MLPs."""
     aligned = size.width % _ALIGNMENT == 0 and size.mlp % _ALIGNMENT == 0
-    suited = aligned or method in ("bitsandbytes", "torchao")
-    modules = (
+    return aligned or method in ("bitsandbytes", "torchao")
+
+
+def siglip_layers(
+    size: Patches, layers: int | None = None, *, post_norm: bool, is_mlp_quantized: bool = True
+) -> tuple[Module, ...]:
+    """SigLIP's embeddings and blocks, below no name."""
+    mlp = two_layers("mlp.fc1", "mlp.fc2", size.width, size.mlp, size.width)
+    block = _transformer_block(size, mlp if is_mlp_quantized else unquantized(mlp))
+    return (
         *convolution("embeddings.patch_embedding", size.width, size.pixels, bias=True),
         *norms(size.grid**2 * size.width, "embeddings.position_embedding"),
-        *blocks("encoder.layers", _built(size, layers), _transformer_block(size, mlp if suited else unquantized(mlp))),
+        *blocks("encoder.layers", _built(size, layers), block),
         *(layer_norms(size.width, "post_layernorm") if post_norm else ()),
     )
-    return tuple(below("vision_tower.vision_model", module) for module in modules)
 
 
 def siglip_patches(vision: Config) -> Patches:
@@ -84,23 +96,26 @@ def siglip_patches(vision: Config) -> Patches:
 
 def clip(vision: Config, layers: int | None = None, *, post_norm: bool) -> tuple[Module, ...]:
     """CLIPVisionModel: a class embedding beside the patches."""
+    modules = clip_layers(vision, layers)
+    width = clip_patches(vision).width
+    whole = (*modules, *(layer_norms(width, "post_layernorm") if post_norm else ()))
+    return tuple(below("vision_model", module) for module in whole)
+
+
+def clip_layers(vision: Config, layers: int | None = None, *, blocks_at: str = "encoder.layers") -> tuple[Module, ...]:
+    """CLIP's embeddings and blocks, below no name."""
     check_activation(vision, PLAIN)
     size = clip_patches(vision)
     if size.image % size.side:
         raise ConfigError(f"`{vision.path}image_size` {size.image} is not a multiple of patch_size {size.side}")
-    modules = (
+    mlp = two_layers("mlp.fc1", "mlp.fc2", size.width, size.mlp, size.width)
+    return (
         Vector("embeddings.class_embedding", size.width),
         *convolution("embeddings.patch_embedding", size.width, size.pixels, bias=False),
         *norms((size.grid**2 + 1) * size.width, "embeddings.position_embedding"),
         *layer_norms(size.width, "pre_layrnorm"),
-        *blocks(
-            "encoder.layers",
-            _built(size, layers),
-            _transformer_block(size, two_layers("mlp.fc1", "mlp.fc2", size.width, size.mlp, size.width)),
-        ),
-        *(layer_norms(size.width, "post_layernorm") if post_norm else ()),
+        *blocks(blocks_at, _built(size, layers), _transformer_block(size, mlp)),
     )
-    return tuple(below("vision_model", module) for module in modules)
 
 
 def clip_patches(vision: Config) -> Patches:
@@ -179,22 +194,35 @@ def mistral3_tower(config: Config) -> Encoder:
 
 def llava_tower(config: Config) -> Encoder:
     """A tower by the kind that `vision_config` names, as deep as the features that are read."""
-    vision, hidden = config.at("vision_config"), config.at("text_config").positive("hidden_size", default=4096)
-    kind = vision.text("model_type", default="clip_vision_model")
-    if kind not in _LLAVA_TOWERS:
-        raise ConfigError(f"`{vision.path}model_type` is {kind[:40]}: Llava has no such tower")
     if config.data.get("projector_hidden_act") is not None:
         # llava.py: without one, GELU stands for it where the tower's is GELU too.
         check_activation(config, PLAIN, "projector_hidden_act")
     check_value(config, "vision_feature_select_strategy", ("default", "full", "class"))
-    patches, build = _LLAVA_TOWERS[kind]
-    size = patches(vision)
-    modules = (
-        *build(vision, feature_layers(config, size.count, -2), quantizer(config)),
-        *_projector(size.width, hidden, bias=config.flag("multimodal_projector_bias", default=True)),
-    )
-    tokens = size.grid**2
+    hidden = config.at("text_config").positive("hidden_size", default=4096)
+    size, tower = llava_layers(config, "clip_vision_model", -2)
+    modules, tokens = (*tower, *llava_projector(config, size.width, hidden)), size.grid**2
     return size.encoder(modules, hidden, ItemSize((tokens, tokens + 1), 1, "image_size and patch_size"))
+
+
+def llava_layers(config: Config, kind: str, layer: int) -> tuple[Patches, tuple[Module, ...]]:
+    """Tower of Llava and its relatives.
+
+    Args:
+        kind: of the tower where the config names none.
+        layer: whose features are read where the config does not say.
+    """
+    vision = config.at("vision_config")
+    named = vision.text("model_type", default=kind)
+    if named not in _LLAVA_TOWERS:
+        raise ConfigError(f"`{vision.path}model_type` is {named[:40]}: Llava has no such tower")
+    patches, build = _LLAVA_TOWERS[named]
+    size = patches(vision)
+    return size, build(vision, feature_layers(config, size.count, layer), quantizer(config))
+
+
+def llava_projector(config: Config, width: int, hidden: int) -> tuple[Module, ...]:
+    """Two layers, from the tower's width to the language model's."""
+    return _projector(width, hidden, bias=config.flag("multimodal_projector_bias", default=True))
 
 
 def _projector(width: int, hidden: int, *, bias: bool) -> tuple[Module, ...]:

@@ -6,10 +6,13 @@ configuration classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
-from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.activations import GATED, PLAIN, check_activation
-from compiler.memory.families.parts import norms
+from compiler.memory.config import Config, kv_heads_of
+from compiler.memory.families.activations import GATED, PLAIN, SILU, check_activation
+from compiler.memory.families.decoder import projections
+from compiler.memory.families.parts import Heads, norms
 from compiler.memory.families.vision_parts import (
     below,
     blocks,
@@ -17,12 +20,13 @@ from compiler.memory.families.vision_parts import (
     depth,
     heads_of,
     layer_norms,
+    merged_patches,
     stored_qkv,
     two_layers,
 )
 
 _MEDIA = ("image", "video")
-_WIDEST_MERGE = 64
+
 _PIXELS = "patch_embed.proj"
 
 
@@ -49,6 +53,24 @@ def qwen2_vl_tower(config: Config) -> Encoder:
 
 def qwen2_5_vl_tower(config: Config) -> Encoder:
     """Qwen2.5-VL's: gated MLPs, norms without biases."""
+    width = config.at("vision_config").positive("hidden_size", default=3584)
+    return _qwen2_5(config, (stored_qkv("attn.qkv", width, inputs=width),))
+
+
+def exaone4_5_tower(config: Config) -> Encoder:
+    """EXAONE 4.5's: that of Qwen2.5-VL with fewer heads of keys and values."""
+    vision = config.at("vision_config")
+    width = vision.positive("hidden_size", default=3584)
+    heads = heads_of(vision, "num_heads", width, 16)
+    check_activation(vision, SILU)
+    few = kv_heads_of(Config({"num_key_value_heads": vision.positive("num_key_value_heads", default=8)}), heads)
+    query, *others, _ = projections(
+        Heads(heads, few, width // heads), width, "attn.qkv", "attn.proj", qkv_bias=True, out_bias=True
+    )
+    return _qwen2_5(config, (query, *others))
+
+
+def _qwen2_5(config: Config, qkv: tuple[Module, ...]) -> Encoder:
     vision = config.at("vision_config")
     check_activation(vision, GATED)
     width, output = vision.positive("hidden_size", default=3584), vision.positive("out_hidden_size", default=3584)
@@ -60,7 +82,7 @@ def qwen2_5_vl_tower(config: Config) -> Encoder:
     )
     block = (
         *norms(width, "norm1", "norm2"),
-        stored_qkv("attn.qkv", width, inputs=width),
+        *qkv,
         Linear("attn.proj", width, width, Split.INPUTS, bias=True),
         *gates,
         Linear("mlp.down_proj", width, mlp, Split.INPUTS, bias=True),
@@ -90,7 +112,31 @@ def qwen3_5_tower(config: Config) -> Encoder:
     return _qwen3(config, _listed_levels(config.at("vision_config"), 0), keeps_levels=False)
 
 
-def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True) -> Encoder:
+@dataclass(frozen=True, slots=True)
+class _Mergers:
+    """Names of what merges patches and projects them."""
+
+    merger: str = "merger"
+    levels: str = "deepstack_merger_list"
+    norm: str = "norm"
+    first: str = "linear_fc1"
+    second: str = "linear_fc2"
+
+
+_VL_MERGERS = _Mergers()
+_OMNI_MERGERS = _Mergers(levels="merger_list", norm="ln_q", first="mlp.0", second="mlp.2")
+
+
+def qwen3_omni_tower(config: Config) -> Encoder:
+    """Qwen3-Omni's: that of Qwen3-VL by other names, with as many positions as an image has patches."""
+    vision = config.at("vision_config")
+    grid = vision.positive("image_size") // vision.positive("patch_size", default=16)
+    placed = {**vision.data, "num_position_embeddings": max(1, grid) ** 2}
+    whole = Config({**config.data, "vision_config": placed}, config.path)
+    return _qwen3(whole, _listed_levels(vision, 3), names=_OMNI_MERGERS)
+
+
+def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True, names: _Mergers = _VL_MERGERS) -> Encoder:
     vision = config.at("vision_config")
     check_activation(vision, PLAIN)
     width, output = vision.positive("hidden_size", default=1152), vision.positive("out_hidden_size", default=3584)
@@ -102,12 +148,12 @@ def _qwen3(config: Config, levels: int, *, keeps_levels: bool = True) -> Encoder
         Linear("attn.proj", width, width, Split.INPUTS, bias=True),
         *two_layers("mlp.linear_fc1", "mlp.linear_fc2", width, mlp, width),
     )
-    projector = two_layers("linear_fc1", "linear_fc2", merged, merged, output)
+    projector = two_layers(names.first, names.second, merged, merged, output)
     modules = (
         *_patches(vision, width, patch=16, bias=True),
         *norms(vision.positive("num_position_embeddings", default=2304) * width, "pos_embed"),
-        *(below("merger", module) for module in (*layer_norms(width, "norm"), *projector)),
-        *blocks("deepstack_merger_list", levels, (*layer_norms(merged, "norm"), *projector)),
+        *(below(names.merger, module) for module in (*layer_norms(width, names.norm), *projector)),
+        *blocks(names.levels, levels, (*layer_norms(merged, names.norm), *projector)),
         *blocks("blocks", depth(vision, "depth", 27), block),
     )
     heads = heads_of(vision, "num_heads", width, 16)
@@ -144,18 +190,11 @@ def _pixels(modules: tuple[Module, ...], width: int) -> int:
 def _old_item(vision: Config) -> ItemSize:
     # transformers' default, and the preprocessor_config.json that Qwen publishes; a video has the size of an image for
     # every two frames, up to 14 of them and max_model_len tokens.
-    return ItemSize((1280, 16384), _merged(vision), "max_pixels, 28² × 1280 to 28² × 16384", groups=7)
+    return ItemSize((1280, 16384), merged_patches(vision), "max_pixels, 28² × 1280 to 28² × 16384", groups=7)
 
 
 def _item(vision: Config) -> ItemSize:
     side = vision.positive("patch_size", default=16)
-    merged = _merged(vision)
+    merged = merged_patches(vision)
     low, high = (max(1, pixels // (side**2 * merged)) for pixels in (28**2 * 1280, 2**24))
     return ItemSize((low, high), merged, "longest_edge, 28² × 1280 to 4096² pixels")
-
-
-def _merged(vision: Config) -> int:
-    merge = vision.positive("spatial_merge_size", default=2)
-    if merge > _WIDEST_MERGE:
-        raise ConfigError(f"`{vision.path}spatial_merge_size` is {merge}: no tower merges so many patches")
-    return merge**2

@@ -56,6 +56,10 @@ class Host:
         if not self.is_dry_run:
             change()
 
+    def told(self, done: str, planned: str) -> str:
+        """How it ended, or how it would end where nothing was done."""
+        return planned if self.is_dry_run else done
+
     def warn(self, text: str) -> None:
         """Say what is not wrong, and may still surprise."""
         self.warnings.append(text)

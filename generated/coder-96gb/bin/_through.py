@@ -47,7 +47,8 @@ def check_reachable(entrance: Entrance) -> str:
     server, start = entrance.server, time.monotonic()
     while True:
         try:
-            status = server.request("GET", "/no-such-path").status
+            left = entrance.ready_seconds - (time.monotonic() - start)
+            status = server.within(left).request("GET", "/no-such-path").status
         except ServerError as error:
             if time.monotonic() - start >= entrance.ready_seconds:
                 raise StackError(EXIT_UNREACHABLE, f"{server.host}:{server.port}: {error}") from error

@@ -62,6 +62,10 @@ class Server:
         """The same server, asked with another key or none."""
         return Server(self.host, self.port, key, self._seconds)
 
+    def within(self, seconds: float) -> Server:
+        """The same server, asked with no more patience than so many seconds, and no less than one."""
+        return Server(self.host, self.port, self._key, min(self._seconds, max(1.0, seconds)))
+
     def has_key(self, key: str | None) -> bool:
         """Whether it is asked with this key."""
         return self._key == key

@@ -99,7 +99,8 @@ def check_health(target: Target) -> str:
     start = time.monotonic()
     while True:
         try:
-            status = server.request("GET", "/health").status
+            left = target.ready_seconds - (time.monotonic() - start)
+            status = server.within(left).request("GET", "/health").status
             seen = f"HTTP {status} from /health"
         except ServerError as error:
             status, seen = 0, str(error)

@@ -1,0 +1,114 @@
+"""What a shell may offer for the words of the command line. Whatever cannot be read offers nothing.
+
+Each function has click's form: context, parameter and the word so far, to the words that begin so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+Items = list[CompletionItem]
+
+_LARGEST = 1 << 20
+
+
+def gpus(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """Names of the catalogue, with the cards' own."""
+    from compiler.catalog.gpus import GPUS  # noqa: PLC0415 - only who asks for it waits for it
+
+    return [CompletionItem(gpu.name, help=gpu.title) for gpu in GPUS.values() if gpu.name.startswith(incomplete)]
+
+
+def profiles(context: click.Context, _: click.Parameter, incomplete: str) -> Items:
+    """MIG profiles of the card that is named already, else of any."""
+    from compiler.catalog.gpus import GPUS  # noqa: PLC0415
+
+    named = GPUS.get(str(context.params.get("gpu")))
+    cards = GPUS.values() if named is None else (named,)
+    return _beginning(incomplete, (profile.name for gpu in cards for profile in gpu.mig))
+
+
+def warnings(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """Codes of warnings."""
+    from compiler.diagnostics.catalogue import CODES, Severity  # noqa: PLC0415
+
+    found = (code for code in CODES.values() if code.severity is Severity.WARNING)
+    return [CompletionItem(code.code, help=code.title) for code in found if code.code.startswith(incomplete.upper())]
+
+
+def specs(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """Specs in stacks/; files where none begins so."""
+    return _beginning(incomplete, map(str, _specs())) or [CompletionItem(incomplete, type="file")]
+
+
+def codes_and_specs(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+    """What can be explained: codes, specs, and the services of the spec that is named already."""
+    from compiler.diagnostics.catalogue import CODES  # noqa: PLC0415
+
+    path, _, _ = incomplete.partition(":")
+    services = [f"{path}:{name}" for name in _services([Path(path)])] if path else []
+    found = [
+        CompletionItem(code.code, help=code.title)
+        for code in CODES.values()
+        if code.code.startswith(incomplete.upper())
+    ]
+    items = found + _beginning(incomplete, (*map(str, _specs()), *services))
+    return items or specs(context, parameter, incomplete)
+
+
+def services(context: click.Context, _: click.Parameter, incomplete: str) -> Items:
+    """Services of the specs that are named already, else of all in stacks/."""
+    # click takes no arguments in before an option has its value.
+    given = context.params.get("specs") or [word for word in context.args if not word.startswith("-")] or _specs()
+    return _beginning(incomplete, _services(map(Path, given)))
+
+
+def examples(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """Stacks that ship with stackc."""
+    from compiler.cli.examples import examples as shipped  # noqa: PLC0415
+
+    return _beginning(incomplete, shipped())
+
+
+def models(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """Models of which a lock in stacks/ has the facts; folders where none begins so."""
+    from compiler.lock.file import read_lock  # noqa: PLC0415
+
+    locks = (read_lock(path, str(path))[0] for path in sorted(Path("stacks").glob("*.lock.yaml")))
+    names = sorted(set(chain.from_iterable(lock.models for lock in locks if lock is not None)))
+    return _beginning(incomplete, names) or [CompletionItem(incomplete, type="dir")]
+
+
+def _beginning(incomplete: str, words: Iterable[str]) -> Items:
+    return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(incomplete)]
+
+
+def _specs() -> list[Path]:
+    from compiler.cli.specs import spec_paths  # noqa: PLC0415
+
+    try:
+        return list(spec_paths(()))
+    except click.UsageError:
+        return []
+
+
+def _services(paths: Iterable[Path]) -> Iterator[str]:
+    """Names of services, also of specs that have an error elsewhere."""
+    from compiler.source.document import load_document  # noqa: PLC0415
+    from compiler.source.files import TooLargeError  # noqa: PLC0415
+    from compiler.source.text import read_source  # noqa: PLC0415
+
+    for path in paths:
+        try:
+            source, _ = read_source(path, str(path), _LARGEST)
+        except (OSError, ValueError, TooLargeError):
+            continue
+        document, _ = load_document(source)
+        data = document.data if document is not None else None
+        named = data.get("services") if isinstance(data, dict) else None
+        yield from named if isinstance(named, dict) else ()

@@ -1,0 +1,82 @@
+"""What classes of models that few tests else know refuse of a config.json, by vLLM 0.33.0's own answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from compiler.memory.config import ConfigError
+from compiler.memory.parallelism import Parallelism, SplitError
+from compiler.memory.read import read_architecture
+from compiler.memory.weights import check_split
+from tests.unit.test_class_terms import Config, within
+from tests.unit.test_engine_counts import CASES
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("AfmoeForCausalLM", {"hidden_act": "gelu"}),
+        ("AfmoeForCausalLM", {"score_func": "tanh"}),
+        ("AfmoeForCausalLM", {"n_group": None}),
+        ("ApertusForCausalLM", {"hidden_act": "silu"}),
+        ("BailingMoeV2", {"score_function": "tanh"}),
+        ("Cohere2MoeForCausalLM", {"shared_expert_combination_strategy": "product"}),
+        ("ExaoneMoeForCausalLM", {"hidden_act": "gelu"}),
+        ("GteModel", {"position_embedding_type": "absolute"}),
+        ("HYV3ForCausalLM", {"hidden_act": "gelu"}),
+        ("HyperCLOVAXForCausalLM", {"hidden_act": "gelu"}),
+        ("DeepseekOCR", {"tile_tag": "1D"}),
+        ("Gemma4Unified", {"vision_config": None}),
+        ("MiniCPMV26", {"version": 2.0}),
+        ("LlamaBidirectionalModel", {"pooling": "max"}),
+        ("LlamaBidirectionalModel", {"pooling": None}),
+    ],
+)
+def test_values_that_a_class_asserts(name: str, change: Config) -> None:
+    config = CASES[name]["config"]
+    read_architecture(config)
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        read_architecture(config | change)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Exaone4_5_ForConditionalGeneration", "gelu"),
+        ("Idefics3ForConditionalGeneration", "mish"),
+        ("InternS1", "mish"),
+        ("Lfm2Vl", "mish"),
+        ("PaddleOCR", "mish"),
+    ],
+)
+def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
+    config = CASES[name]["config"]
+    with pytest.raises(ConfigError, match=f"`vision_config.hidden_act` must be .*, not {value}"):
+        read_architecture(within(config, "vision_config", hidden_act=value))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "key", "value"),
+    [
+        ("DeepseekOCR", "projector_config", "token_pooling", True),
+        ("DeepseekOCR", "projector_config", "projector_type", "mlp"),
+        ("KimiVL", "vision_config", "num_attention_heads", 64),
+        ("Lfm2Vl", "vision_config", "model_type", "siglip_vision_model"),
+    ],
+)
+def test_values_that_a_tower_asserts(name: str, part: str, key: str, value: object) -> None:
+    config = CASES[name]["config"]
+    read_architecture(config)
+    with pytest.raises(ConfigError, match=f"{part}.{key}"):
+        read_architecture(within(config, part, **{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("AfmoeForCausalLM", {"num_dense_layers": 2}), ("HYV3ForCausalLM", {"first_k_dense_replace": 2})],
+)
+def test_stages_without_experts_are_refused(name: str, change: Config) -> None:
+    config = CASES[name]["config"] | change
+    check_split(read_architecture(config), None, Parallelism())
+    with pytest.raises(SplitError, match="no layer from 0 to 1 has experts"):
+        check_split(read_architecture(config), None, Parallelism(1, 2))
