@@ -170,10 +170,11 @@ class ModelFacts(LockModel):
         consolidated: files of the weights in Mistral's own format, the first few, which vLLM would prefer.
         weights: files that vLLM will load, sorted by path; never a second copy of the same weights.
         config: config.json as read, without what no engine reads (label maps, the author's folders) and without the
-            quantization block.
+            quantization block; in Mistral's own format what vLLM makes of params.json.
         quantization: the quantization block as read, wherever it stood; None for an unquantized checkpoint.
         quantization_file: the file that block was read from.
-        tensors: None where no safetensors header could be read (then `tensors` is unconfirmed).
+        tensors: None where no safetensors header could be read (then `tensors` is unconfirmed); in Mistral's own
+            format by the names of the engine's classes.
         unconfirmed: facts that the source did not give exactly, sorted.
     """
 
@@ -201,6 +202,11 @@ class ModelFacts(LockModel):
     quantization_file: FileName | None = None
     tensors: TensorFacts | None = None
     unconfirmed: tuple[Unconfirmed, ...] = ()
+
+    @property
+    def in_own_format(self) -> bool:
+        """Whether it is served in Mistral's own format, by params.json: weights of the other have no such names."""
+        return any(file.path.startswith("consolidated") for file in self.weights)
 
     @property
     def is_pinned(self) -> bool:

@@ -22,6 +22,7 @@ from compiler.memory.latent import (
     triton_workspace_bytes,
 )
 from compiler.memory.layouts import SERVED_BYTES
+from compiler.memory.pooled_keys import mixed_streams_bytes
 from compiler.memory.shape import ServerShape
 from compiler.units import MIB, ByteRange
 
@@ -97,6 +98,7 @@ def _forward(overheads: GpuOverheads, architecture: Architecture, shape: ServerS
     # Gate and up are one tensor, alive beside their product.
     compressed = compressed_attention(architecture, shape)
     widest = max(3 * mlp, _attention(architecture, shape), experts, latent_context(architecture, shape), compressed)
+    widest = max(widest, mixed_streams_bytes(architecture, shape))
     # The layer's input, the residual, the attention's output and the next residual.
     streams = hidden * architecture.streams
     low, more = max(2 * mlp, experts // 2, compressed // 2) + hidden + streams, max(mlp // 2, compressed // 4)

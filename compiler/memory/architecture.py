@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from compiler.memory.pooled_cache import PooledKeyCache, RingCache
 from compiler.memory.rotary_table import RotaryTable
 from compiler.memory.state_cache import StateCache
 
@@ -208,7 +209,7 @@ class PackedCache:
     topk: int | None = None
 
 
-Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | StateCache
+Cache = HeadCache | LatentCache | IndexerCache | KeyCache | PackedCache | RingCache | PooledKeyCache | StateCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +233,14 @@ class ItemSize:
         patches: rows of the tower's hidden states for each token.
         source: of the tokens.
         groups: times that a video may hold an image's tokens, as far as max_model_len allows.
+        counted: tokens of max_model_len that each group is counted for; 0: as many as it has.
     """
 
     tokens: tuple[int, int]
     patches: int
     source: str
     groups: int = 1
+    counted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +295,7 @@ class Architecture:
         drafting_prefixes: starts of names of such layers where they stand by themselves (`mtp.`).
         hidden_size, vocab_size: of the language model.
         streams: hidden states that run side by side from layer to layer (DeepSeek V4's hyper-connections).
+        gated_streams: each block gets a gated mean of them, which every rank works out whole (Qwen4-Exp).
         intermediate_size: the widest dense projection of a layer.
         num_attention_heads, num_kv_heads, head_dim: of its widest attention.
         tie_word_embeddings: the output head is the embedding table.
@@ -331,6 +335,7 @@ class Architecture:
     renames: tuple[tuple[str, str], ...] = ()
     layer_prefix: str = "model.layers"
     streams: int = 1
+    gated_streams: bool = False
     presumes_tie: bool = False
     drafting: tuple[Layer, ...] = ()
     drafting_prefixes: tuple[str, ...] = ()

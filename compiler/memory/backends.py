@@ -24,6 +24,7 @@ from compiler.memory.architecture import (
 )
 from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
 from compiler.memory.latent_backends import INDEXER, dense_backend, packed_backend, sparse_backend
+from compiler.memory.pooled_cache import PooledKeyCache
 from compiler.memory.state_cache import StateCache
 
 DEFAULT_BLOCK = 16  # vllm/config/cache.py:DEFAULT_BLOCK_SIZE
@@ -43,6 +44,7 @@ _FLASH_NARROW = Backend("FLASH_ATTN_DIFFKV", (16,))
 _TRITON_NARROW = Backend("TRITON_ATTN_DIFFKV", (16,))
 _FLEX = Backend("FLEX_ATTENTION", (16,))
 _PICKED_BLOCKS = Backend("MINIMAX_M3_SPARSE", (128,))
+_POOLED_KEYS = Backend("QWEN4_EXP_QSA_TRITON", (16,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,13 @@ def attention_refusal(
     return None
 
 
+def cpu_attention_refusal(architecture: Architecture) -> str | None:
+    """Why no CPU runs this model's attention; None where nothing speaks against it."""
+    pooled = any(isinstance(cache, PooledKeyCache) for layer in architecture.kinds for cache in layer.caches)
+    # models/qwen4_exp/nvidia/qsa.py: its kernels are Triton's, and it asks for FlashAttention.
+    return "Qwen4-Exp's attention has no kernels for the CPU" if pooled else None
+
+
 def _defaulted(architecture: Architecture, capability: tuple[int, int], flag: str) -> str:
     """vllm/model_executor/models/config.py: what some architectures make of the flag."""
     if architecture.name == "GlmMoeDsaForCausalLM" and flag == "auto" and capability[0] == 10:  # noqa: PLR2004
@@ -152,6 +161,9 @@ def _defaulted(architecture: Architecture, capability: tuple[int, int], flag: st
 
 def _backends(architecture: Architecture, device: Device) -> Iterable[Backend]:
     for layer in architecture.kinds:
+        if any(isinstance(cache, PooledKeyCache) for cache in layer.caches):
+            yield _pooled_backend(device)
+            continue
         for cache in layer.caches:
             if isinstance(cache, HeadCache):
                 yield _head_backend(cache, device, sinks=_has_sinks(layer))
@@ -165,6 +177,22 @@ def _backends(architecture: Architecture, device: Device) -> Iterable[Backend]:
                 yield _PICKED_BLOCKS
             elif isinstance(cache, PackedCache):
                 yield packed_backend(device)
+
+
+def _pooled_backend(device: Device) -> Backend:
+    """Qwen4-Exp's own (models/qwen4_exp/nvidia/qsa.py), whose indexer is in bfloat16 only.
+
+    Raises:
+        NoBackendError: another dtype, of the model or of the cache, or a GPU without bfloat16.
+    """
+    if device.capability < (8, 0) or device.dtype != "bfloat16":
+        raise NoBackendError(
+            f"Qwen4-Exp is served in bfloat16 from compute capability 8.0 on, "
+            f"not in {device.dtype} on {dotted(device.capability)}"
+        )
+    if device.kv not in ("auto", "bfloat16", "fp8", "fp8_e4m3"):
+        raise NoBackendError(f"Qwen4-Exp keeps its KV cache in bfloat16 or fp8_e4m3, not in {device.kv}")
+    return _POOLED_KEYS
 
 
 def _has_sinks(layer: Layer) -> bool:

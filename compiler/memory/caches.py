@@ -16,9 +16,10 @@ from compiler.memory.architecture import (
 from compiler.memory.architecture import served_dtype as auto_dtype
 from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
 from compiler.memory.kv_groups import kv_layout
-from compiler.memory.latent_pages import indexer_page, key_page, latent_page, packed_page
+from compiler.memory.latent_pages import indexer_page, key_page, latent_page, packed_page, pooled_page, ring_page
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.parallelism import Parallelism
+from compiler.memory.pooled_cache import PooledKeyCache, RingCache
 from compiler.memory.states import StateRules, state_rules
 
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1}
@@ -74,7 +75,8 @@ def rank_kv_layout(
             found = tuple(_specs(cache, parallelism, kept, rules))
             specs.extend(found)
             held.extend([index in stage] * len(found))
-    packed = any(isinstance(cache, PackedCache) for layer in architecture.kinds for cache in layer.caches)
+    caches = (cache for layer in architecture.kinds for cache in layer.caches)
+    packed = any(isinstance(cache, PackedCache | PooledKeyCache) for cache in caches)
     batches = parallelism.pipeline_parallel_size + 1
     return kv_layout(specs, dtype=dtype, in_flight_tokens=batches * max_num_batched_tokens, held=held, packed=packed)
 
@@ -95,6 +97,10 @@ def _specs(cache: Cache, parallelism: Parallelism, dtype: str, rules: StateRules
         yield key_page(cache, block_size)
     elif isinstance(cache, PackedCache):
         yield packed_page(cache, block_size)
+    elif isinstance(cache, RingCache):
+        yield ring_page(cache)
+    elif isinstance(cache, PooledKeyCache):
+        yield pooled_page(cache, block_size)
     else:
         yield rules.spec(cache, parallelism)
 

@@ -62,7 +62,7 @@ def largest_item(encoder: Encoder, max_model_len: int) -> tuple[int, int]:
 
 
 def _with_frames(encoder: Encoder, image: int, max_model_len: int) -> int:
-    return image * max(1, min(encoder.item.groups, max_model_len // image))
+    return image * max(1, min(encoder.item.groups, max_model_len // (encoder.item.counted or image)))
 
 
 def encoder_budget(architecture: Architecture, shape: EncoderShape) -> tuple[int, int]:

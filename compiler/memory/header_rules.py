@@ -56,8 +56,14 @@ def canonical(name: str, renames: tuple[tuple[str, str], ...]) -> str:
 
 
 def as_stored(name: str) -> str:
-    """A convolution is one tensor in files; what ranks divide by groups is a part of its own here (mixers.py)."""
-    return name.replace(".conv1d.grouped.", ".conv1d.")
+    """A name here as files have it.
+
+    A convolution is one tensor in files; what ranks divide by groups is a part of its own here (mixers.py). The second
+    router of a layer is called after the first (ernie45_vl_moe.py:load_weights), and torch's own attention has no
+    module for what it projects (step_vl.py: hf_to_vllm_mapper).
+    """
+    name = name.replace(".conv1d.grouped.", ".conv1d.").replace(".mlp.gate_1.weight", ".mlp.gate.weight_1")
+    return name.replace(".resblocks.*.attn.in_proj_", ".resblocks.*.attn.qkv_proj.")
 
 
 def tail_of(name: str) -> str:
@@ -93,8 +99,8 @@ def _listed(rules: tuple[tuple[str, str], ...], architecture: Architecture, name
 
 
 def transposes(architecture: Architecture) -> bool:
-    """Whether files hold inputs before outputs (gpt2.py:load_weights turns them)."""
-    return architecture.name.startswith("GPT2")
+    """Whether files hold inputs before outputs (load_weights of gpt2.py and, for routers, ernie45_vl_moe.py)."""
+    return architecture.name.startswith(("GPT2", "Ernie4_5_VL"))
 
 
 def plain_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

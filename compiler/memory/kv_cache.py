@@ -22,6 +22,11 @@ class CacheKind(StrEnum):
     LATENT = "MLAAttentionSpec"
     SLIDING_LATENT = "SlidingWindowMLASpec"
     STATE = "MambaSpec"
+    RING = "CircularBufferSpec"
+
+
+OF_REQUESTS = (CacheKind.STATE, CacheKind.RING)
+"""Kinds of which a request holds as many blocks whatever its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class CacheSpec:
         page_bytes: of one block in this layer.
         content: what must be equal for layers to share a group although pages are of one size, such as head sizes.
         window, chunk: tokens; None where attention is not limited.
-        states: blocks that a request holds of a STATE cache.
+        states: blocks that a request holds of a STATE or a RING cache.
+        replicated: the state is whole on every rank, and shares no block table with those that ranks divide.
     """
 
     kind: CacheKind
@@ -43,10 +49,11 @@ class CacheSpec:
     window: int | None = None
     chunk: int | None = None
     states: int = 0
+    replicated: bool = False
 
     def blocks_per_request(self, length: int, in_flight_tokens: int) -> int:
         """Blocks that one request of `length` tokens holds at most."""
-        if self.kind is CacheKind.STATE:
+        if self.kind in OF_REQUESTS:
             return self.states
         if self.window is not None:
             return _ceil(min(self.window - 1 + in_flight_tokens, length), self.block_size) + 1
@@ -59,7 +66,12 @@ class CacheSpec:
         """Layers with equal keys need the same number of tokens, whatever their pages (UniformTypeKVCacheSpecs)."""
         full = self.kind in (CacheKind.FULL, CacheKind.LATENT)
         page = self.page_bytes if self.kind is CacheKind.STATE else 0
-        return (CacheKind.FULL if full else self.kind, self.block_size, self.window, self.chunk, self.states, page)
+        kind = CacheKind.FULL if full else self.kind
+        return (kind, self.block_size, self.window, self.chunk, self.states, page, self.replicated)
+
+    def table_columns(self, length: int) -> int:
+        """Entries of a request's block table: a ring has one, whatever the length (max_num_blocks_per_req)."""
+        return 1 if self.kind is CacheKind.RING else _ceil(length, self.block_size)
 
 
 def _ceil(count: int, unit: int) -> int:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from compiler.memory.kv_cache import CacheGroup, CacheKind, CacheSpec, KvLayout
+from compiler.memory.kv_cache import OF_REQUESTS, CacheGroup, CacheKind, CacheSpec, KvLayout
 from compiler.memory.parallelism import SplitError
 
 
@@ -39,7 +39,7 @@ def kv_layout(
     here = [True] * len(specs) if held is None else held
     groups = tuple(_on_rank(group, here) for group in _groups(specs, packed=packed))
     largest_group = max((group.page_bytes for group in groups), default=0)
-    tokens = [group.spec.block_size for group in groups if group.spec.kind is not CacheKind.STATE]
+    tokens = [group.spec.block_size for group in groups if group.spec.kind not in OF_REQUESTS]
     block_size = next(iter(tokens or [group.spec.block_size for group in groups]), 0)
     return KvLayout(dtype, block_size, largest_group, groups, in_flight_tokens)
 
@@ -177,7 +177,7 @@ class _PackedBucket:
 
     @property
     def is_state(self) -> bool:
-        return self.first.kind is CacheKind.STATE
+        return self.first.kind in OF_REQUESTS
 
     @property
     def is_sliding(self) -> bool:

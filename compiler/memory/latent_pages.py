@@ -8,6 +8,7 @@ from __future__ import annotations
 from compiler.memory.architecture import IndexerCache, KeyCache, LatentCache, PackedCache
 from compiler.memory.config import ConfigError
 from compiler.memory.kv_cache import CacheKind, CacheSpec
+from compiler.memory.pooled_cache import PooledKeyCache, RingCache
 
 _ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1}
 
@@ -52,6 +53,18 @@ def indexer_page(cache: IndexerCache, block_size: int) -> CacheSpec:
 def key_page(cache: KeyCache, block_size: int) -> CacheSpec:
     """16-bit keys, whatever the dtype of keys and values (attention_config.resolve_indexer_kv_dtype)."""
     return CacheSpec(CacheKind.LATENT, block_size, block_size * cache.width * 2, ("keys", cache.width))
+
+
+def ring_page(cache: RingCache) -> CacheSpec:
+    """One block of a request for its whole life, of raw keys in 16 bits."""
+    content = ("ring", cache.width)
+    return CacheSpec(CacheKind.RING, cache.tokens, cache.tokens * cache.width * 2, content, states=1)
+
+
+def pooled_page(cache: PooledKeyCache, block_size: int) -> CacheSpec:
+    """16-bit keys, whatever the dtype of keys and values, in blocks of the tokens that they stand for."""
+    page = block_size // cache.ratio * cache.width * 2
+    return CacheSpec(CacheKind.LATENT, block_size, page, ("pooled", cache.width, cache.ratio))
 
 
 def _key_bytes(head_dim: int) -> int:

@@ -55,6 +55,10 @@ def read_quantization(
     if block is None or method is None:
         return None
     kind = config.get("model_type") if config is not None else None
+    if kind in _UNFOLLOWED:
+        raise UnknownLayoutError(
+            f"how {kind} is stored by `{method[:40]}` is not known, its n-gram tables least of all"
+        )
     if config is not None and (method, kind) == ("fp8", "deepseek_v4"):
         return _deepseek_v4(block, config)
     # KimiK3ForConditionalGenerationConfig takes such a checkpoint for one of mxfp4 (models/config.py).
@@ -67,6 +71,8 @@ def read_quantization(
     return reader(block)
 
 
+# vllm/models/qwen4_exp/common/ngram_embedding.py:from_quant_config picks by a quantizer's class and lists.
+_UNFOLLOWED = ("qwen4_exp", "qwen4_exp_text")
 _NO_NAMES = Names()
 
 

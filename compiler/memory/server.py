@@ -42,6 +42,7 @@ from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, padded_rows
+from compiler.memory.pooled_keys import builder_bytes, first_scores_bytes, token_tables_bytes
 from compiler.memory.rotary_bytes import rotary_tables
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
@@ -271,6 +272,7 @@ def made_while_loading(
     architecture, tokens = checkpoint.architecture, shape.max_num_batched_tokens
     made = rotary_tables(overheads, architecture, shape) + (encoder.buffers if encoder is not None else 0)
     made += picked_tokens_bytes(architecture, max_num_batched_tokens=tokens, ranks=shape.tensor_parallel_size)
+    made += token_tables_bytes(architecture, max_num_batched_tokens=tokens)
     served = shape.served_dtype
     return made + absorbed_bytes(architecture, checkpoint.quantization, shape.parallelism, served_dtype=served)
 
@@ -316,7 +318,7 @@ def non_torch_growth(overheads: GpuOverheads, architecture: Architecture, shape:
 def _late_allocations(
     overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, layout: KvLayout
 ) -> tuple[ByteRange, str]:
-    blocks = sum(-(-shape.max_model_len // group.spec.block_size) for group in layout.groups)
+    blocks = sum(group.spec.table_columns(shape.max_model_len) for group in layout.groups)
     # Of layers that are only bounded, each may be in a group of its own.
     tables = ByteRange.exact(
         2 * 4 * shape.max_num_seqs * blocks * (architecture.num_layers if architecture.assumed else 1)
@@ -343,7 +345,7 @@ def _late_allocations(
         source += "; cached context of MLA: vllm/model_executor/layers/attention/mla_attention.py and mla/"
     sparse = _sparse_workspaces(architecture, shape, layout)
     if sparse.high:
-        source += "; sparse attention's first prefill: vllm/v1/attention/backends/mla and vllm/models/minimax_m3/nvidia"
+        source += "; first prefill of sparse attention: vllm/v1/attention/backends/mla, models/{minimax_m3,qwen4_exp}"
     tables += ByteRange.exact(lists + gathered) + sparse
     if not _may_use_flashinfer(shape, layout):
         return tables, source
@@ -357,7 +359,9 @@ def _sparse_workspaces(architecture: Architecture, shape: ServerShape, layout: K
     device = Device(shape.compute_capability, shape.served_dtype, layout.dtype, shape.tensor_parallel_size)
     unpacked = unpacked_context_bytes(architecture, device, max_model_len=shape.max_model_len)
     scores = block_scores_bytes(architecture, device, max_num_batched_tokens=shape.max_num_batched_tokens)
-    return ByteRange(0, unpacked, unpacked) + ByteRange.exact(mask_bytes(architecture, device) + scores)
+    first = unpacked + first_scores_bytes(architecture, shape, layout.block_size)
+    kept = mask_bytes(architecture, device) + scores + builder_bytes(architecture, shape)
+    return ByteRange(0, first, first) + ByteRange.exact(kept)
 
 
 def _may_use_flashinfer(shape: ServerShape, layout: KvLayout) -> bool:

@@ -32,9 +32,11 @@ class StateCache:
         checkpoints_on: major compute capabilities on which a prefill exports a state from its midst, so that a
             request holds one more; None for every device.
         alignment: tokens that blocks are a multiple of where such a state is exported.
+        replicated: every rank holds all of it.
     """
 
     kind: str
     parts: tuple[StatePart, ...]
     checkpoints_on: tuple[int, ...] | None = ()
     alignment: int = 1
+    replicated: bool = False

@@ -50,9 +50,9 @@ class StateRules:
         size = state_bytes(cache, parallelism, self.served_dtype)
         page, content = self.page_bytes or size, (cache.kind, size)
         if self.interval is None:
-            return CacheSpec(CacheKind.STATE, self.longest, page, content, states=1)
+            return CacheSpec(CacheKind.STATE, self.longest, page, content, states=1, replicated=cache.replicated)
         states = _ALIGNED_STATES + checkpoints(cache, self.served_dtype, self.major)
-        return CacheSpec(CacheKind.STATE, self.interval, page, content, states=states)
+        return CacheSpec(CacheKind.STATE, self.interval, page, content, states=states, replicated=cache.replicated)
 
 
 def state_bytes(cache: StateCache, parallelism: Parallelism, served_dtype: str) -> int:

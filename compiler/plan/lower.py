@@ -15,6 +15,7 @@ from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
 from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
 from compiler.memory.ledger import RowKind
+from compiler.memory.pooled_keys import TABLES_ON_GPU, has_ngram_tables
 from compiler.plan.host_needs import HOST_TARGETS, Start, host_needs
 from compiler.plan.images import Pins, with_images
 from compiler.plan.ir import (
@@ -260,6 +261,7 @@ def _arguments(
     elif release.build == "cpu":
         # Without a size the CPU build wants 92 % of the machine free (vllm/v1/worker/cpu_worker.py, 0.32.0).
         yield Argument("--kv-cache-memory-bytes", "1", "nothing is cached")
+    yield from _ngram_arguments(server.demand.variant)
     if spec.kv_cache_dtype != "auto":
         yield Argument("--kv-cache-dtype", spec.kv_cache_dtype, "spec")
     if code_needed(spec, facts, release) is not None:
@@ -286,6 +288,12 @@ def _media_arguments(spec: ServiceSpec, variant: Variant, release: Release) -> I
     elif is_reader:
         # Also for text alone: whether a URL is fetched before its kind is refused is the engine's affair.
         yield Argument(MEDIA_DOMAINS, NO_DOMAIN, "no domain in the spec: nothing is fetched")
+
+
+def _ngram_arguments(variant: Variant) -> Iterator[Argument]:
+    """By default vLLM pins such tables in memory of the machine, which no ledger proves."""
+    if has_ngram_tables(variant.architecture):
+        yield Argument("--engram-config", TABLES_ON_GPU, "n-gram tables lie where their bytes are counted")
 
 
 def _task_arguments(spec: ServiceSpec, variant: Variant) -> Iterator[Argument]:

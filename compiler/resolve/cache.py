@@ -22,7 +22,7 @@ from compiler.resolve.answers import Repository
 from compiler.source.files import read_file
 
 # Raised whenever the same answers of a Hub are read as other facts.
-READING = 3
+READING = 4
 MAX_ENTRY = 16 << 20
 
 Listing = Literal["variants", "branches"]

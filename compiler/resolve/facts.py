@@ -33,12 +33,14 @@ from compiler.resolve.defaults import chat_template, default_files, sampling
 from compiler.resolve.endpoint import LOOPBACK
 from compiler.resolve.kinds import ADAPTER_CONFIG, CONFIG, kind_of, parse_adapter
 from compiler.resolve.limits import FILES_AT_ONCE
+from compiler.resolve.mistral import PARAMS
+from compiler.resolve.own_format import has_own_format, is_served_in_own, read_own_format
 from compiler.resolve.parallel import begun, in_parallel
 from compiler.resolve.safetensors import aggregate, read_tensors
 from compiler.resolve.sentence import embedding_facts, sentence_files
 from compiler.resolve.strangers import parse_config
 from compiler.resolve.tokenizers import tokenizer_files
-from compiler.resolve.weights import INDEX, consolidated_files, has_index, mistral_only, weight_files
+from compiler.resolve.weights import INDEX, consolidated_files, has_index, mistral_only, own_files, weight_files
 
 # No engine reads these, but how many labels there are; the last names a folder of whoever converted the checkpoint.
 _NOT_CONFIG = frozenset({"id2label", "label2id", "task_specific_params", "transformers.js_config", "_name_or_path"})
@@ -57,17 +59,16 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
     kind = kind_of(repository)
     if kind != "model":
         return _unserved(repository, reader, kind)
-    if not repository.has(CONFIG, unlisted=True):
+    if not repository.has(CONFIG, unlisted=True) and not has_own_format(repository):
         raise _no_config(repository)
     with begun(reader.read, _small_files(repository), FILES_AT_ONCE) as answers:
         return _model_facts(repository, _Ahead(reader, answers))
 
 
 def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
-    weights = weight_files(repository, reader)
-    tensors = _tensors(weights, reader)
-    config = _read_config(repository, reader)
-    quantization, quantization_file = quantization_block(repository, config, reader)
+    weights, tensors, config = _served(repository, reader)
+    described = PARAMS if any(file in own_files(repository) for file in weights) else CONFIG
+    quantization, quantization_file = quantization_block(repository, config, reader, described)
     template, named_templates, template_is_sure = chat_template(repository, reader)
     return ModelFacts(
         source=repository.source,
@@ -95,6 +96,17 @@ def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
     )
 
 
+def _served(
+    repository: Repository, reader: Reader
+) -> tuple[tuple[ListedFile, ...], TensorFacts | None, dict[str, Any]]:
+    """Weights, what their headers say and the configuration, in the one format that is served."""
+    config = _read_config(repository, reader) if repository.has(CONFIG, unlisted=True) else {}
+    if has_own_format(repository) and is_served_in_own(repository, config):
+        return read_own_format(repository, reader, config, _tensors)
+    weights = weight_files(repository, reader)
+    return weights, _tensors(weights, reader), config
+
+
 @dataclass(frozen=True, slots=True)
 class _Ahead:
     """Small files whose reading has begun, so that one does not wait for another."""
@@ -115,7 +127,8 @@ class _Ahead:
 def _small_files(repository: Repository) -> tuple[str, ...]:
     """What will be read of every model with this listing."""
     index = (INDEX,) if has_index(repository) else ()
-    names = (CONFIG, *code_files(repository), *default_files(repository), *sentence_files(repository), *index)
+    config = (CONFIG,) if repository.has(CONFIG, unlisted=True) else ()
+    names = (*config, *code_files(repository), *default_files(repository), *sentence_files(repository), *index)
     return tuple(dict.fromkeys(names))
 
 
@@ -192,14 +205,18 @@ def _no_config(repository: Repository) -> ConfigError:
 
 
 def quantization_block(
-    repository: Repository, config: Mapping[str, Any], reader: Reader
+    repository: Repository, config: Mapping[str, Any], reader: Reader, file: str = CONFIG
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """The quantization block, wherever it stands, and the file that holds it; None where the checkpoint has none."""
+    """The quantization block, wherever it stands, and the file that holds it; None where the checkpoint has none.
+
+    Args:
+        file: of which `config` was read.
+    """
     text_config = config.get("text_config")
     for holder in (config, text_config if isinstance(text_config, dict) else {}):
         for key in _QUANTIZATION_KEYS:
             if isinstance(holder.get(key), dict):
-                return holder[key], CONFIG
+                return holder[key], file
     for name in _SIDECARS:
         content = reader.read(name) if repository.has(name) else None
         if content is not None:

@@ -88,4 +88,5 @@ _MOST = {
     "quantize_config.json": MAX_CONFIG,
     "tokenizer_config.json": MAX_TOKENIZER,
     "model.safetensors.index.json": MAX_INDEX,
+    "consolidated.safetensors.index.json": MAX_INDEX,
 }

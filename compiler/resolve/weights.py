@@ -15,6 +15,7 @@ from compiler.resolve.answers import ConfigError, ListedFile, Reader, Repository
 from compiler.resolve.limits import LIGHT, MAX_SHARDS
 
 INDEX = "model.safetensors.index.json"
+OWN_INDEX = "consolidated.safetensors.index.json"
 _CONSOLIDATED = re.compile(r"consolidated.*\.safetensors", re.DOTALL)
 
 # State of a training run that lies beside weights (weight_utils.py:filter_files_not_needed_for_inference).
@@ -45,6 +46,33 @@ def weight_files(repository: Repository, reader: Reader) -> tuple[ListedFile, ..
     return tuple(sorted(files, key=lambda file: file.path))
 
 
+def own_weight_files(repository: Repository, reader: Reader) -> tuple[ListedFile, ...]:
+    """Files at the root that vLLM loads with `--load-format mistral`, sorted by path.
+
+    Raises:
+        ConfigError: some of them are absent.
+        TooLargeError: there are more than of any model.
+    """
+    files = own_files(repository)
+    if repository.has(OWN_INDEX):
+        files = _indexed(repository, reader, files, OWN_INDEX)
+    else:
+        _check_shards(repository, files)
+    _check_names(repository, files)
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def has_weights(repository: Repository) -> bool:
+    """Whether it has any in the Hugging Face format."""
+    return any(_of_format(repository, form) for form in _FORMATS)
+
+
+def own_files(repository: Repository) -> tuple[ListedFile, ...]:
+    """Weights at the root in Mistral's own format (default_loader.py:_prepare_weights)."""
+    listed = (file for file in repository.files or () if "/" not in file.path)
+    return tuple(file for file in listed if _CONSOLIDATED.fullmatch(file.path))
+
+
 def _check_second_copy(repository: Repository, files: tuple[ListedFile, ...]) -> None:
     """A folder is served as it is: without an index vLLM would read both formats into one model."""
     second = next((name for name in consolidated_files(repository) if "/" not in name), None)
@@ -68,11 +96,11 @@ def consolidated_files(repository: Repository) -> tuple[str, ...]:
 
 
 def mistral_only(repository: Repository) -> ConfigError:
-    """Why a repository without the Hugging Face format is not served."""
+    """Why a repository without the Hugging Face format is not served, where Mistral's own is not whole."""
     shown = f"`{plain(consolidated_files(repository)[0])}` and params.json"
-    notes = (f"it has {shown}; memory is proved of config.json and the weights that belong to it",)
+    lacks = f"of {shown} it lacks one at its root, which `--config-format mistral` reads"
     helps = ("name a repository that has the model in the Hugging Face format, with config.json and its weights",)
-    return ConfigError(f"`{plain(repository.name)}` has its weights in Mistral's own format only", notes, helps)
+    return ConfigError(f"`{plain(repository.name)}` has its weights in Mistral's own format only", (lacks,), helps)
 
 
 def _no_weights(repository: Repository) -> ConfigError:
@@ -96,9 +124,11 @@ def _of_format(repository: Repository, suffix: str) -> tuple[ListedFile, ...]:
     return tuple(file for file in root if file.path.endswith(suffix) and not file.path.startswith("consolidated"))
 
 
-def _indexed(repository: Repository, reader: Reader, files: tuple[ListedFile, ...]) -> tuple[ListedFile, ...]:
+def _indexed(
+    repository: Repository, reader: Reader, files: tuple[ListedFile, ...], index: str = INDEX
+) -> tuple[ListedFile, ...]:
     """Only what the index names: a stray copy beside the shards is not loaded."""
-    content = reader.read(INDEX)
+    content = reader.read(index)
     if content is None:
         return tuple(file for file in files if _SHARD.fullmatch(file.path)) or files
     named = _named(repository, content)

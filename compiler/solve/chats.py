@@ -1,8 +1,8 @@
 """How a server turns chats into text, and text into tokens: by which tokenizer, and by whose template.
 
 Followed are vllm/config/model.py and vllm/tokenizers/registry.py of 0.33.0, with one difference: a checkpoint that has
-both formats is served in that of Hugging Face, which the ledger is worked out for. vLLM would take Mistral's, so that
-the plan names the format of each file (`formats`).
+both formats is served in that of Hugging Face where vLLM can, which the lock says by its weights. vLLM would take
+Mistral's, so that the plan names the format of each file (`formats`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _PROCESSOR_TEMPLATE = "chat_template.json"
 _MISTRAL_FILES = ("tekken.json", "tokenizer.model.v*")
 # Modes that need files which the lock knows by name, and those (mistral_common reads a plain tokenizer.model too).
 _READ_BY = {MISTRAL: (*_MISTRAL_FILES, "tokenizer.model")}
+# vllm/model_executor/models/pixtral.py:PixtralProcessingInfo.get_tokenizer
+_MISTRAL_ONLY = frozenset({"PixtralForConditionalGeneration"})
 
 
 def tokenizer_mode(spec: ServiceSpec, facts: ModelFacts, version: str) -> str:
@@ -30,12 +32,15 @@ def tokenizer_mode(spec: ServiceSpec, facts: ModelFacts, version: str) -> str:
     by_itself = load_tokenizers(version).modes.get(_architecture(facts))
     if by_itself is not None:
         return by_itself
-    return MISTRAL if _is_mistral(spec, facts, version) else HUGGING_FACE
+    return MISTRAL if facts.in_own_format or _is_mistral(spec, facts, version) else HUGGING_FACE
 
 
 def formats(spec: ServiceSpec, facts: ModelFacts, version: str) -> Iterator[tuple[str, str]]:
     """Options that hold a server to the files that were proved, where vLLM could take others by itself."""
-    if facts.consolidated:
+    if facts.in_own_format:
+        yield "--config-format", MISTRAL
+        yield "--load-format", MISTRAL
+    elif facts.consolidated:
         yield "--config-format", HUGGING_FACE
         is_safe = bool(facts.weights) and all(file.path.endswith(".safetensors") for file in facts.weights)
         yield "--load-format", "safetensors" if is_safe else HUGGING_FACE
@@ -62,6 +67,8 @@ def has_template(facts: ModelFacts, version: str) -> bool:
 def why_not_read(spec: ServiceSpec, facts: ModelFacts, version: str) -> str | None:
     """Why the tokenizer's mode finds no file that it reads, as a half-sentence; None if it does, or nobody knows."""
     mode = tokenizer_mode(spec, facts, version)
+    if mode != MISTRAL and _architecture(facts) in _MISTRAL_ONLY:
+        return f"`{_architecture(facts)}` is served with `tokenizer-mode: mistral` alone"
     if mode not in _READ_BY or not facts.tokenizers or _has(facts, _READ_BY[mode]):
         return None
     return f"`tokenizer-mode: {mode}` reads tekken.json or tokenizer.model, of which it has none"

@@ -9,7 +9,7 @@ from compiler.catalog.architectures import load_registry
 from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.backends import attention_refusal
+from compiler.memory.backends import attention_refusal, cpu_attention_refusal
 from compiler.memory.packing import Quantization
 from compiler.solve.kept import cache_flag
 from compiler.solve.schemes import schemes_of
@@ -165,7 +165,7 @@ def why_not_attended(
 ) -> str | None:
     """Why no attention backend runs a checkpoint on this GPU with the KV cache that vLLM gives it; None if one does."""
     if capability is None:
-        return None
+        return cpu_attention_refusal(architecture)
     return attention_refusal(
         architecture,
         capability=capability,

@@ -21,12 +21,19 @@ from tests.unit.test_engine_counts import CASES
         ("ApertusForCausalLM", {"hidden_act": "silu"}),
         ("BailingMoeV2", {"score_function": "tanh"}),
         ("Cohere2MoeForCausalLM", {"shared_expert_combination_strategy": "product"}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"moe_num_experts": [64, 32]}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"moe_layer_start_index": [30, 1]}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"moe_layer_start_index": [1, 30]}),
+        ("Ernie4_5_VLMoeForConditionalGeneration", {"hidden_act": "gelu"}),
         ("ExaoneMoeForCausalLM", {"hidden_act": "gelu"}),
         ("GteModel", {"position_embedding_type": "absolute"}),
         ("HYV3ForCausalLM", {"hidden_act": "gelu"}),
         ("HyperCLOVAXForCausalLM", {"hidden_act": "gelu"}),
         ("DeepseekOCR", {"tile_tag": "1D"}),
         ("Gemma4Unified", {"vision_config": None}),
+        ("LongcatFlashForCausalLM", {"hidden_act": "gelu"}),
+        ("LongcatFlashForCausalLM", {"zero_expert_type": None}),
+        ("LongcatFlashForCausalLM", {"num_hidden_layers": 4}),
         ("MiniCPMV26", {"version": 2.0}),
         ("LlamaBidirectionalModel", {"pooling": "max"}),
         ("LlamaBidirectionalModel", {"pooling": None}),
@@ -47,6 +54,7 @@ def test_values_that_a_class_asserts(name: str, change: Config) -> None:
         ("InternS1", "mish"),
         ("Lfm2Vl", "mish"),
         ("PaddleOCR", "mish"),
+        ("StepVLForConditionalGeneration", "mish"),
     ],
 )
 def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
@@ -60,6 +68,10 @@ def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
     [
         ("DeepseekOCR", "projector_config", "token_pooling", True),
         ("DeepseekOCR", "projector_config", "projector_type", "mlp"),
+        ("Ernie4_5_VLMoeForConditionalGeneration", "vision_config", "hidden_size", 1024),
+        ("Ovis2_5", "vit_config", "model_type", "siglip_vision_model"),
+        ("StepVLForConditionalGeneration", "vision_config", "use_rope2d", False),
+        ("StepVLForConditionalGeneration", "vision_config", "mlp_ratio", "wide"),
         ("KimiVL", "vision_config", "num_attention_heads", 64),
         ("Lfm2Vl", "vision_config", "model_type", "siglip_vision_model"),
     ],
@@ -80,3 +92,19 @@ def test_stages_without_experts_are_refused(name: str, change: Config) -> None:
     check_split(read_architecture(config), None, Parallelism())
     with pytest.raises(SplitError, match="no layer from 0 to 1 has experts"):
         check_split(read_architecture(config), None, Parallelism(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("Ernie4_5_VLMoeForConditionalGeneration", "im_patch_id"),
+        ("Ernie4_5_VLMoeForConditionalGeneration", "tie_word_embeddings"),
+        ("LongcatFlashForCausalLM", "mla_scale_q_lora"),
+        ("LongcatFlashForCausalLM", "zero_expert_type"),
+        ("StepVLForConditionalGeneration", "projector_bias"),
+    ],
+)
+def test_keys_that_a_class_asks_for(name: str, key: str) -> None:
+    config = {each: value for each, value in CASES[name]["config"].items() if each != key}
+    with pytest.raises(ConfigError, match=key):
+        read_architecture(config)

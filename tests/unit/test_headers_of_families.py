@@ -89,3 +89,34 @@ def test_nemotron_s_convolutions_and_embeddings_have_names_of_their_own() -> Non
     lacking = [kind for kind in published_nemotron(kinds) if "conv1d" not in kind.name]
     with pytest.raises(ContradictionError):
         check_headers(architecture, None, lacking)
+
+
+def published_ernie(kind: TensorKind) -> TensorKind:
+    """As its files have them: the language model below `model` alone, and routers with inputs before outputs."""
+    name = kind.name.removeprefix("language_model.").replace("resampler_model.", "model.resampler_model.")
+    name = name.replace(".mlp.gate_1.weight", ".mlp.gate.weight_1")
+    turned = kind.shape[::-1] if ".mlp.gate." in name else kind.shape
+    return kind.model_copy(update={"name": name, "shape": turned})
+
+
+def test_ernie_s_two_routers_and_two_pools_of_experts_have_common_names() -> None:
+    architecture = read_architecture(CASES["Ernie4_5_VLMoeForConditionalGeneration"]["config"])
+    kinds = [published_ernie(kind) for kind in expected_tensors(architecture, None)]
+    assert any(kind.name.endswith(".mlp.gate.weight_1") for kind in kinds)
+    check_headers(architecture, None, kinds)
+    for part in (".mlp.gate.weight_1", ".mlp.gate.weight"):
+        with pytest.raises(ContradictionError):
+            check_headers(architecture, None, [kind for kind in kinds if not kind.name.endswith(part)])
+
+
+def test_a_perception_encoder_s_attention_is_torch_s_own() -> None:
+    def published(kind: TensorKind) -> TensorKind:
+        name = kind.name.replace(".attn.qkv_proj.", ".attn.in_proj_").removeprefix("language_model.")
+        return kind.model_copy(update={"name": name})
+
+    architecture = read_architecture(CASES["StepVLForConditionalGeneration"]["config"])
+    kinds = [published(kind) for kind in expected_tensors(architecture, None)]
+    assert any(kind.name.endswith(".attn.in_proj_weight") for kind in kinds)
+    check_headers(architecture, None, kinds)
+    with pytest.raises(ContradictionError):
+        check_headers(architecture, None, [kind for kind in kinds if not kind.name.endswith(".attn.in_proj_weight")])

@@ -362,7 +362,7 @@ def test_an_older_processor_s_template_is_the_last_that_counts() -> None:
 
 
 def test_a_repository_in_mistral_s_format_alone_says_so() -> None:
-    names = ("consolidated.safetensors", "params.json", "tekken.json")
+    names = ("consolidated.safetensors", "tekken.json")  # without params.json, which vLLM would read
     with pytest.raises(ConfigError, match="Mistral's own format only") as raised:
         facts(names=names)
     assert "Hugging Face format" in raised.value.helps[0]

@@ -13,6 +13,7 @@ from compiler.memory.read import read_architecture
 from compiler.memory.rotary_bytes import rotary_tables
 from compiler.memory.shape import ServerShape
 from compiler.units import MIB
+from tests.unit.test_engine_counts import CASES
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
 from tests.unit.test_memory_latent import MINICPM3, V2_LITE, V4_FLASH
@@ -33,6 +34,10 @@ TABLES: dict[str, tuple[dict[str, Any], list[tuple[int, int]]]] = {
     "one for all layers": (PLAIN, [(131072, 128)]),
     "a length that is not said": (PLAIN | {"max_position_embeddings": None}, [(2048, 128)]),
     "llama3 is not longer": (LLAMA_8B, [(131072, 128)]),
+    "one for each layer, for videos": (
+        CASES["Ernie4_5_VLMoeForConditionalGeneration"]["config"],
+        [(4 * 131072, 128)] * 4,
+    ),
     "linear": (PLAIN | {"rope_scaling": {"type": "linear", "factor": 2.5}}, [(327680, 128)]),
     "dynamic is not longer": (PLAIN | {"rope_scaling": {"type": "dynamic", "factor": 4.0}}, [(131072, 128)]),
     "yarn starts from the original length": (
@@ -102,3 +107,9 @@ def test_parts_that_the_engine_refuses_are_named(part: object) -> None:
 def test_a_scaling_without_a_sound_factor_is_named(factor: object) -> None:
     with pytest.raises(ConfigError, match="factor"):
         read_architecture(PLAIN | {"rope_scaling": {"rope_type": "yarn", "factor": factor}})
+
+
+def test_blocks_of_a_perception_encoder_keep_angles_of_every_patch() -> None:
+    found = read_architecture(CASES["StepVLForConditionalGeneration"]["config"]).rotary
+    angles = [(table.rows, table.width) for table in found if table.dtype == "float32"]
+    assert angles == [((728 // 14) ** 2, 1536 // 16)] * 4

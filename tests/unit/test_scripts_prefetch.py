@@ -135,6 +135,16 @@ def test_tokenizers_of_mistral_s_versions_come_along(machine: Machine) -> None:
     assert "consolidated" not in machine.calls[0]
 
 
+def test_mistral_s_own_format_comes_where_the_plan_serves_it(machine: Machine) -> None:
+    plan = two_on_one_gpu()
+    weights = (ModelFile("consolidated-00001-of-00001.safetensors", 4096, None),)
+    model = replace(plan.service("coder").model, files=weights)
+    write_tree(with_service(plan, "coder", model=model), machine.tree)
+    machine.prefetch("coder")
+    assert "--include consolidated-00001-of-00001.safetensors --include *.json" in machine.calls[0]
+    assert "--exclude" not in machine.calls[0]
+
+
 def test_the_token_is_a_file_and_never_an_argument(machine: Machine, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("hf_secret", encoding="ascii")

@@ -84,7 +84,7 @@ def minicpm3(name: str, config: Config) -> Architecture:
     layers = (Layer(modules, (latent.head_cache(),)),) * count
     # MiniCPM3Config of transformers ties the tables of a config that does not say.
     tied = config.flag("tie_word_embeddings", default=True)
-    whole = _architecture(name, config, layers, tied=tied)
+    whole = latent_decoder(name, config, layers, tied=tied)
     # minicpm.py makes the tables and the last norm on every pipeline stage.
     return replace(whole, first=(), last=(), everywhere=(*whole.first, *whole.last))
 
@@ -119,7 +119,7 @@ def decoder(
     kinds = tuple(zip(moe_layers(config, count), indexed_layers(config, count), strict=True))
     built = {kind: _layer(config, moe=kind[0], indexed=kind[1], float32_router=float32_router) for kind in set(kinds)}
     layers = tuple(built[kind] for kind in kinds)
-    return _architecture(name, config, layers, tied=False)
+    return latent_decoder(name, config, layers, tied=False)
 
 
 def _layer(config: Config, *, moe: bool, indexed: bool, float32_router: bool) -> Layer:
@@ -166,13 +166,14 @@ def _plain_heads(config: Config) -> Heads:
     return Heads(query, kv, hidden // query)
 
 
-def _architecture(
+def latent_decoder(
     name: str,
     config: Config,
     layers: tuple[Layer, ...],
     *,
-    tied: bool,
+    tied: bool = False,
 ) -> Architecture:
+    """What stands around such layers."""
     vocab, hidden = config.positive("vocab_size"), config.positive("hidden_size")
     kv_heads, width = _heads_of(layers[0].caches[-1])
     return Architecture(

@@ -56,7 +56,7 @@ def qwen3_5(name: str, config: Config) -> Architecture:
         raise ConfigError(f"`{text.path}model_type` must be qwen3_5_text or qwen3_5_moe_text, not {kind[:40]}")
     sparse = (kind == "qwen3_5_moe_text",) * text.layers()
     method = config.at("quantization_config").text("quant_method")
-    inputs = _undivided_inputs if method in _WIDE_KERNELS else _apart_inputs
+    inputs = _undivided_inputs if method in _WIDE_KERNELS else apart_inputs
     layers = _layers(text, inputs, state_dtype(text, "mamba_ssm_dtype"), sparse)
     vocab, hidden, tied = text.positive("vocab_size"), text.positive("hidden_size"), text.flag("tie_word_embeddings")
     return _architecture(
@@ -143,6 +143,12 @@ def _feed_forward(config: Config, *, routed: bool) -> tuple[Module, ...]:
     hidden = config.positive("hidden_size")
     if not routed:
         return gated_mlp(config.positive("intermediate_size"), hidden)
+    return routed_experts(config)
+
+
+def routed_experts(config: Config) -> tuple[Module, ...]:
+    """Experts beside a shared one with a gate of its own (qwen3_next.py:Qwen3NextSparseMoeBlock)."""
+    hidden = config.positive("hidden_size")
     count, shared = config.positive("num_experts"), config.count("shared_expert_intermediate_size", default=512)
     width, top_k = config.positive("moe_intermediate_size"), config.positive("num_experts_per_tok")
     return (
@@ -162,7 +168,7 @@ def _fused_inputs(net: DeltaNet, hidden: int) -> tuple[Module, ...]:
     )
 
 
-def _apart_inputs(net: DeltaNet, hidden: int, split: Split = Split.OUTPUTS) -> tuple[Module, ...]:
+def apart_inputs(net: DeltaNet, hidden: int, split: Split = Split.OUTPUTS) -> tuple[Module, ...]:
     """Queries, keys and values are one tensor of three parts, which ranks divide one by one."""
     wide, narrow = "linear_attn.in_proj_qkvz", "linear_attn.in_proj_ba"
     stored = (net.keys, net.keys, net.values)
@@ -175,4 +181,4 @@ def _apart_inputs(net: DeltaNet, hidden: int, split: Split = Split.OUTPUTS) -> t
 
 
 def _undivided_inputs(net: DeltaNet, hidden: int) -> tuple[Module, ...]:
-    return _apart_inputs(net, hidden, Split.REPLICATED)
+    return apart_inputs(net, hidden, Split.REPLICATED)

@@ -32,9 +32,11 @@ _TWO_BASES = {"gemma3_text": (1e6, 1e4), "gemma4_text": (1e6, 1e4), "modernbert"
 _YARN = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096}
 _SCALED = {"gpt_oss": _YARN, "ministral3": _YARN | {"factor": 16.0, "original_max_position_embeddings": 16384}}
 # Their positions never exceed the tokens (qwen3_vl.py:mrope_positions_factor), as video pruning is not asked for.
-_COUNTED = ("Qwen3VL", "Qwen3_5")
+_COUNTED = ("Qwen3VL", "Qwen3_5", "Qwen4Exp")
 # deepseek_v2.py calls every scaling by the name of DeepSeek's own.
 _DEEPSEEK = ("Deepseek", "GlmMoeDsa", "Glm4MoeLite", "KimiK25")
+# Classes that make their tables themselves, for videos whatever the config says (ernie45_vl_moe.py).
+_VIDEOS = ("Ernie4_5_VL",)
 _FLASHINFER_WIDTHS = (64, 128, 256, 512)  # deepseek_scaling_rope.py
 
 _BY_LAYER = ("rope_theta", "layer_rope_theta", "partial_rotary_factors")
@@ -148,7 +150,7 @@ def _table(name: str, config: Config, rope: Rope, length: int) -> RotaryTable:
     head_dim, data = rope
     parameters, kind = Config(data, f"{config.path}rope_parameters."), data["rope_type"]
     width = 2 * -(-_rotated(head_dim, parameters) // 2)
-    videos, counted = "mrope_section" in parameters, name.startswith(_COUNTED)
+    videos, counted = "mrope_section" in parameters or name.startswith(_VIDEOS), name.startswith(_COUNTED)
     many = VIDEO_POSITIONS if videos and not counted else 1
     if "dual_chunk_attention_config" in config:
         chunks = config.at("dual_chunk_attention_config")

@@ -22,6 +22,8 @@ from compiler.memory.families import (
     moe_windows,
     muse,
     omni,
+    pixtral,
+    qwen4_exp,
     qwen_hybrid,
     states,
     vision,
@@ -30,8 +32,10 @@ from compiler.memory.families.minimax_m3 import minimax_m3
 from compiler.memory.families.moe_scored import cohere2_moe
 from compiler.memory.families.terms import check_present
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
+from compiler.memory.families.vision_ernie import ernie45_vl
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
 from compiler.memory.families.vision_intern import internvl_tower
+from compiler.memory.families.vision_intern_kin import h2ovl, qianfan_ocr, skywork_r1v
 from compiler.memory.families.vision_minicpm import minicpmv
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, kimi_vl_tower, muse_glimmer_tower
 from compiler.memory.families.vision_ocr import (
@@ -41,8 +45,10 @@ from compiler.memory.families.vision_ocr import (
     paddleocr_vl_tower,
 )
 from compiler.memory.families.vision_others import llama4_tower
+from compiler.memory.families.vision_ovis import ovis2_5
 from compiler.memory.families.vision_patches import gemma3_tower, mistral3_tower
-from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower
+from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower, qwen4_exp_tower
+from compiler.memory.families.vision_step import step_vl
 from compiler.memory.families.vision_tiles import (
     cohere2_vision_tower,
     end_of_row,
@@ -257,10 +263,19 @@ def qwen3_5(name: str, config: Config) -> Architecture:
     return vision.composed(qwen_hybrid.qwen3_5(name, config), (qwen3_5_tower(config),), vision.QWEN3_VL_NAMES)
 
 
+def qwen4_exp_vision(name: str, config: Config) -> Architecture:
+    """Qwen4ExpForConditionalGeneration, whose class looks up levels of the tower that its configuration lacks."""
+    check_present(config.at("vision_config"), "deepstack_visual_indexes")
+    text = qwen4_exp.language_model(name, config.at("text_config"))
+    whole = vision.composed(text, (qwen4_exp_tower(config),), vision.QWEN3_VL_NAMES)
+    return replace(whole, first_stage=len(config.at("vision_config").items("deepstack_visual_indexes")))
+
+
 VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Cohere2VisionForConditionalGeneration": cohere2_vision,
     "DeepseekOCRForCausalLM": deepseek_ocr,
     "DotsOCRForCausalLM": dots_ocr,
+    "Ernie4_5_VLMoeForConditionalGeneration": ernie45_vl,
     "Exaone4_5_ForConditionalGeneration": exaone4_5,
     "Gemma3ForConditionalGeneration": gemma3,
     "Gemma3nForConditionalGeneration": gemma3n.gemma3n,
@@ -271,6 +286,7 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Glm4vMoeForConditionalGeneration": glm4v_moe,
     "GlmOcrForConditionalGeneration": glm_ocr,
     "Granite4VisionForConditionalGeneration": granite4_vision,
+    "H2OVLChatModel": h2ovl,
     "Idefics3ForConditionalGeneration": idefics3,
     "InternVLChatModel": vision.internvl,
     "InternVLForConditionalGeneration": internvl,
@@ -288,9 +304,14 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Mistral3ForConditionalGeneration": vision.mistral3,
     "MiniMaxM3SparseForConditionalGeneration": minimax_m3,
     "MuseGlimmerForConditionalGeneration": muse_glimmer,
+    "Ovis2_5": ovis2_5,
+    "Ovis2_6ForCausalLM": ovis2_5,
+    "Ovis2_6_MoeForCausalLM": ovis2_5,
     "PaddleOCRVLForConditionalGeneration": paddleocr_vl,
     "PaliGemmaForConditionalGeneration": paligemma,
     "Phi3VForCausalLM": vision.phi3_vision,
+    "PixtralForConditionalGeneration": pixtral.pixtral,
+    "QianfanOCRForConditionalGeneration": qianfan_ocr,
     "Qwen2AudioForConditionalGeneration": omni.qwen2_audio,
     "Qwen2_5OmniForConditionalGeneration": omni.qwen2_5_omni,
     "Qwen2_5OmniModel": omni.qwen2_5_omni,
@@ -298,9 +319,12 @@ VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
     "Qwen3OmniMoeForConditionalGeneration": omni.qwen3_omni,
     "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
     "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
+    "Qwen4ExpForConditionalGeneration": qwen4_exp_vision,
     "Qwen3_5ForConditionalGeneration": qwen3_5,
     "Qwen3_5MoeForConditionalGeneration": qwen3_5,
     "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
     "Qwen3VLMoeForConditionalGeneration": qwen3_vl_moe,
+    "SkyworkR1VChatModel": skywork_r1v,
     "SmolVLMForConditionalGeneration": idefics3,
+    "StepVLForConditionalGeneration": step_vl,
 }

@@ -81,18 +81,30 @@ def _llama4_block(width: int, mlp: int) -> tuple[Module, ...]:
 
 
 def internvl_tower(config: Config) -> Encoder:
-    """InternViT and two layers: attention stays whole where ranks do not divide its heads, MLPs do not."""
+    """InternVLChatModel's, which reads videos too."""
     vision, hidden = config.at("vision_config"), config.at("llm_config").positive("hidden_size")
+    shuffle = shuffle_of(config)
+    modules = (*intern_vit(config, vision), *unquantized(intern_projector(config, vision, hidden)))
+    tokens = tokens_of_tile(config, vision)
+    item = ItemSize((tokens, tokens), shuffle**2, "frames of one tile, as max_model_len allows", groups=ALL_FRAMES)
+    width, mlp = vision.positive("hidden_size"), vision.positive("intermediate_size")
+    return Encoder(modules, ("image", "video"), None, width, mlp, hidden, item)
+
+
+def intern_vit(config: Config, vision: Config) -> tuple[Module, ...]:
+    """InternViT: attention stays whole where ranks do not divide its heads, MLPs do not.
+
+    Args:
+        config: the file, whose `select_layer` is the last layer that is built.
+        vision: keys of the tower.
+    """
     check_activation(vision, PLAIN)
     width, mlp = vision.positive("hidden_size"), vision.positive("intermediate_size")
     heads, count = heads_of(vision, "num_attention_heads", width, 25), vision.layers()
     layer = config.data.get("select_layer", -1)
     if not isinstance(layer, int) or isinstance(layer, bool) or not -count <= layer < count:
         raise ConfigError(f"`{config.path}select_layer` must be a layer of the tower, not {str(layer)[:40]}")
-    image = config.positive("force_image_size", default=vision.positive("image_size", default=224))
-    grid = grid_of(vision, 224, 14)
-    shuffle = shuffle_of(config)
-    modules = (
+    return (
         Vector("vision_model.embeddings.class_embedding", width),
         *convolution(
             "vision_model.embeddings.patch_embedding",
@@ -100,14 +112,21 @@ def internvl_tower(config: Config) -> Encoder:
             3 * vision.positive("patch_size", default=14) ** 2,
             bias=True,
         ),
-        Vector("vision_model.embeddings.position_embedding", (grid**2 + 1) * width),
+        Vector("vision_model.embeddings.position_embedding", (grid_of(vision, 224, 14) ** 2 + 1) * width),
         *blocks("vision_model.encoder.layers", layer % count + 1, _internvl_block(vision, width, mlp, heads)),
-        *layer_norms(width * shuffle**2, "mlp1.0"),
-        *unquantized(replicated(two_layers("mlp1.1", "mlp1.3", width * shuffle**2, hidden, hidden))),
     )
-    tokens = max(1, (image // vision.positive("patch_size", default=14)) ** 2 // shuffle**2)
-    item = ItemSize((tokens, tokens), shuffle**2, "frames of one tile, as max_model_len allows", groups=ALL_FRAMES)
-    return Encoder(modules, ("image", "video"), None, width, mlp, hidden, item)
+
+
+def intern_projector(config: Config, vision: Config, hidden: int) -> tuple[Module, ...]:
+    """A norm over merged patches and two layers, which every rank holds whole."""
+    merged = vision.positive("hidden_size") * shuffle_of(config) ** 2
+    return (*layer_norms(merged, "mlp1.0"), *replicated(two_layers("mlp1.1", "mlp1.3", merged, hidden, hidden)))
+
+
+def tokens_of_tile(config: Config, vision: Config) -> int:
+    """Tokens of one square that an image is cut into."""
+    image = config.positive("force_image_size", default=vision.positive("image_size", default=224))
+    return max(1, (image // vision.positive("patch_size", default=14)) ** 2 // shuffle_of(config) ** 2)
 
 
 def _internvl_block(vision: Config, width: int, mlp: int, heads: int) -> Iterable[Module]:

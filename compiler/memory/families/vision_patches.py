@@ -136,8 +136,8 @@ def _built(size: Patches, layers: int | None) -> int:
     return size.count if layers is None else layers
 
 
-def pixtral(vision: Config, layers: int | None = None) -> tuple[Module, ...]:
-    """PixtralHFVisionModel: no biases, gated MLPs, no norm at the end."""
+def pixtral(vision: Config, layers: int | None = None, *, under: str = "vision_tower") -> tuple[Module, ...]:
+    """PixtralHFVisionModel, and the class of Mistral's own format: no biases, gated MLPs, no norm at the end."""
     check_activation(vision, GATED)
     size = pixtral_patches(vision)
     block = (
@@ -153,7 +153,7 @@ def pixtral(vision: Config, layers: int | None = None) -> tuple[Module, ...]:
         *norms(size.width, "ln_pre"),
         *blocks("transformer.layers", _built(size, layers), block),
     )
-    return tuple(below("vision_tower", module) for module in modules)
+    return tuple(below(under, module) for module in modules)
 
 
 def pixtral_patches(vision: Config) -> Patches:

@@ -112,6 +112,11 @@ def qwen3_5_tower(config: Config) -> Encoder:
     return _qwen3(config, _listed_levels(config.at("vision_config"), 0), keeps_levels=False)
 
 
+def qwen4_exp_tower(config: Config) -> Encoder:
+    """Qwen4-Exp's: the same, and levels have buffers in the decoder."""
+    return _qwen3(config, _listed_levels(config.at("vision_config"), 0))
+
+
 @dataclass(frozen=True, slots=True)
 class _Mergers:
     """Names of what merges patches and projects them."""
