@@ -19,11 +19,15 @@ from typing import Any
 
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
+from compiler.diagnostics import Diagnostic, SourceText
 from compiler.lock.file import read_lock
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt, attempt_on, gpu_device
 from compiler.solve.budget import Solution
-from compiler.solve.demand import Device
+from compiler.solve.demand import Device, empty_stage, needs_of
+from compiler.solve.solve import solve
+from compiler.solve.splits import split_fault
+from compiler.spec.load import load_spec
 from compiler.spec.models import GpusSpec, Spec
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +35,8 @@ RELEASE = RELEASES["0.33.0"]
 FLEETS = (125, 250, 500, 1000, 2000)
 RUNS = 5
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic"}
 
 # Layers, hidden size, intermediate size, heads, KV heads, vocabulary; and the quantization.
 SHAPES: tuple[tuple[tuple[int, int, int, int, int, int], dict[str, Any] | None], ...] = (
@@ -99,11 +105,18 @@ def fleet(services: int) -> tuple[tuple[Device, ...], Spec, Lock]:
     return devices, spec, Lock(schema=1, services=locked, models=models)
 
 
-def _seconds(solve: Callable[[], object], runs: int) -> float:
+def _forget() -> None:
+    """As a new process begins."""
+    for kept in (needs_of, empty_stage, split_fault):
+        kept.cache_clear()
+
+
+def _seconds(asked: Callable[[], object], runs: int) -> float:
     times = []
     for _ in range(runs):
+        _forget()
         start = time.process_time()
-        found = solve()
+        found = asked()
         times.append(time.process_time() - start)
         if not isinstance(found, Solution):
             raise TypeError(f"does not fit: {found}")
@@ -164,9 +177,64 @@ def one_mixture() -> Figure:
     return _figure("a large FP8 mixture, context: max", 1, 8, _seconds(lambda: attempt(spec, lock, RELEASE), RUNS))
 
 
+def _infeasible(
+    services: int, gpus: tuple[int, ...]
+) -> tuple[Callable[[], tuple[object, tuple[Diagnostic, ...]]], int]:
+    """What solves a stack that does not fit, with four candidates for each service; and how many GPUs it has."""
+    candidates = [(suffix, method) for suffix, method in (("", None), ("-awq", AWQ), ("-gptq", GPTQ), ("-fp8", FP8))]
+    shapes = [SHAPES[index][0] for index in (7, 3, 1, 5)]
+    models = {
+        f"example/m{index}{suffix}": ModelFacts(
+            source=HUB, chat_template="x", config=_config(shape), quantization=method
+        )
+        for index, shape in enumerate(shapes)
+        for suffix, method in candidates
+    }
+    asked = {
+        f"s{index}": {
+            "model": f"example/m{index % 4}", "context": 131072, "concurrency": 4 + index % 3, "port": 9000 + index,
+        }
+        for index in range(services)
+    }  # fmt: skip
+    data = {
+        "stack": "infeasible",
+        "engine": {"vllm": "0.33.0"},
+        "nodes": {f"n{i}": {"gpus": {"model": "h100-80gb", "count": count}} for i, count in enumerate(gpus)},
+        "services": asked,
+        "policy": {"publishers": ["example"]},
+    }
+    file, problems = load_spec(SourceText("infeasible.yaml", json.dumps(data)))
+    if file is None:
+        raise TypeError(f"no spec: {problems}")
+    locked = {
+        name: LockedService(
+            model=service.model,
+            quantization=service.quantization,
+            publishers=("example",),
+            candidates=tuple(f"{service.model}{suffix}" for suffix, _ in candidates),
+        )
+        for name, service in file.spec.services.items()
+    }
+    lock = Lock(schema=1, services=locked, models=models)
+
+    return lambda: solve(file, lock, RELEASE), sum(gpus)
+
+
+def refused(services: int, gpus: tuple[int, ...]) -> Figure:
+    """The error of a stack that does not fit, with its helps, from a cold start."""
+    ask, count = _infeasible(services, gpus)
+    _forget()
+    start = time.process_time()
+    solutions, _ = ask()
+    seconds = time.process_time() - start
+    if solutions is not None:
+        raise TypeError("it fits")
+    return _figure("does not fit, with helps", services, count, seconds)
+
+
 def figures() -> list[Figure]:
     """One fit of a dense model and one of a large mixture, then the curve."""
-    found = [one_service(), one_mixture()]
+    found = [one_service(), one_mixture(), refused(12, (8, 8)), refused(12, (8,)), refused(3, (2,))]
     for services in FLEETS:
         devices, spec, lock = fleet(services)
         seconds = _seconds(lambda of=(devices, spec, lock): attempt_on(*of, RELEASE), 3)  # type: ignore[misc]

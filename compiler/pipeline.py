@@ -85,18 +85,24 @@ class Compiled:
 
 
 def compile_stack(
-    path: Path, name: str, *, assumes_full: bool = False, overrides: Overrides | None = None
+    path: Path,
+    name: str,
+    *,
+    assumes_full: bool = False,
+    overrides: Overrides | None = None,
+    looks_for_helps: bool = True,
 ) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to artifacts; nothing is written.
 
     Args:
         assumes_full: an architecture without formulas is taken for full attention in every layer.
         overrides: templates of the user's, in place of those of stackc.
+        looks_for_helps: False where nobody waits for changes that would make an infeasible stack fit.
     """
     inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
-    plans, diagnostics = _plan(inputs, diagnostics)
+    plans, diagnostics = _plan(inputs, diagnostics, looks_for_helps=looks_for_helps)
     if not plans:
         return None, diagnostics
     try:
@@ -158,13 +164,13 @@ class Explained:
 
 
 def explain_stack(
-    path: Path, name: str, *, assumes_full: bool = False
+    path: Path, name: str, *, assumes_full: bool = False, looks_for_helps: bool = True
 ) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
     """The same plans, with what became of every candidate; None where spec or lock cannot be used."""
     inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
-    solutions, plans, diagnostics = _solved(inputs, diagnostics)
+    solutions, plans, diagnostics = _solved(inputs, diagnostics, looks_for_helps=looks_for_helps)
     spec, lock = inputs.file.spec, inputs.lock
     parsers = {name: known_parsers(lock, name, inputs.release.version) for name in spec.services}
     placed = (server.demand for solution in solutions.values() for server in solution.servers)
@@ -203,16 +209,18 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
     return (None if has_errors(diagnostics) else _Inputs(file, lock, release, paths)), diagnostics
 
 
-def _plan(inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:
-    _, plans, diagnostics = _solved(inputs, diagnostics)
+def _plan(
+    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looks_for_helps: bool
+) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:
+    _, plans, diagnostics = _solved(inputs, diagnostics, looks_for_helps=looks_for_helps)
     return plans, diagnostics
 
 
 def _solved(
-    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...]
+    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looks_for_helps: bool
 ) -> tuple[Mapping[str, Solution], tuple[Plan, ...], tuple[Diagnostic, ...]]:
     """The solution of each node and its plan; none of either where there is an error."""
-    solutions, problems = solve(inputs.file, inputs.lock, inputs.release)
+    solutions, problems = solve(inputs.file, inputs.lock, inputs.release, looks_for_helps=looks_for_helps)
     diagnostics += problems
     if solutions is None:
         return {}, (), diagnostics

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -16,9 +16,8 @@ from compiler.calibration.measure import RATIO_UNIT, Measurement, component_rang
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.overheads import overheads_of
-from compiler.cli import complete
-from compiler.cli.paths import FILE, keep_inputs
-from compiler.cli.report import FORMAT, finish, unreadable, unwritable
+from compiler.cli.paths import keep_inputs
+from compiler.cli.report import finish, unreadable, unwritable
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.diagnostics.render import visible
 from compiler.emit.place import SPECS
@@ -32,19 +31,8 @@ _MAX_CONFIG = 16 << 20
 _PLAIN = re.compile(r"[A-Za-z./][\w./-]*", re.ASCII)
 
 
-@click.command("calibrate")
-@click.argument("logs", nargs=-1, required=True, type=FILE)
-@click.option(
-    "--gpu",
-    required=True,
-    shell_complete=complete.gpus,
-    help="The card that the logs are of: a catalog name (`stackc gpus`).",
-)
-@click.option("--config", type=FILE, help="config.json of the model, for activation and graphs.")
-@click.option("--out", type=FILE, help="Where to write; without it, what would be written is shown.")
-@FORMAT
-def command(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path | None, form: str) -> None:
-    """Read start-up logs of vLLM (best with VLLM_LOGGING_LEVEL=DEBUG) and write what they measured."""
+def run(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path | None, form: str) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     if gpu not in GPUS:
         raise click.UsageError(f"unknown GPU {visible(gpu[:80])}: `stackc gpus` lists them")
     keep_inputs("--out", out, [*logs, *([] if config is None else [config])])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from compiler.cli import complete
 from compiler.cli.changes import changes_on_disk
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.neighbours import check_neighbours
-from compiler.cli.paths import FILE, FOLDER, OUTPUT
-from compiler.cli.report import ASSUME, DENY, FINDINGS, finish, tell_first, unreadable, waiting
+from compiler.cli.report import finish, tell_first, unreadable, waiting
 from compiler.cli.specs import spec_paths
 from compiler.compare.differ import TreeDiff
 from compiler.compare.render import data as differences_data
@@ -22,6 +23,7 @@ from compiler.compare.render import lines as difference_lines
 from compiler.compare.render import some
 from compiler.diagnostics import Diagnostic, Help, Label, Position, SourceText, Span, has_errors
 from compiler.diagnostics.levels import Levels
+from compiler.diagnostics.render import at_a_glance
 from compiler.emit.check import Difference, differences
 from compiler.emit.disk import make_folders
 from compiler.emit.edited import Edited
@@ -32,62 +34,37 @@ from compiler.emit.turns import turn
 from compiler.pipeline import Compiled, compile_stack
 from compiler.plan.ir import CpuNode, Plan
 from compiler.render.environment import load_overrides
-from compiler.render.overrides import Overrides
 from compiler.spec.read import lock_path
 
 _MOST_NOTES = 4
 
 
-@click.command("compile")
-@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 and say what changed if the output is not current.")
-@click.option(
-    "--locked",
-    is_flag=True,
-    expose_value=False,
-    help="Refuse a missing or stale lock. Compiling always does, and never writes a lock: for scripts that say it.",
-)
-@click.option(
-    "--prune",
-    is_flag=True,
-    help="Also remove files that stackc never wrote: in its trees, and beside them in an output that it alone uses.",
-)
-@click.option("--force", is_flag=True, help="Also write over generated files that were edited by hand.")
-@click.option("-v", "--verbose", is_flag=True, help="With --check, show derived figures and file diffs too.")
-@click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
-@click.option(
-    "--templates",
-    type=FOLDER,
-    help="A folder of templates that take the place of stackc's with the same path, such as systemd/service.j2.",
-)
-@ASSUME
-@DENY
-@FINDINGS
-def command(
+def run(
     specs: tuple[Path, ...],
     *,
     check: bool,
     prune: bool,
     force: bool,
-    verbose: bool,
     output: Path,
     templates: Path | None,
     assume: str | None,
-    levels: Levels,
+    looks_for_helps: bool,
+    levels: SpecLevels,
     form: str,
-) -> None:
-    """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
+) -> NoReturn:
+    """Compile specs, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     inputs = [*paths, *map(lock_path, paths), *([] if templates is None else [templates])]
     check_place(output, inputs)
     overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
     usable = None if has_errors(unusable) else overrides
-    compiled, diagnostics = compile_all(paths, assumes_full=assume == "full", overrides=usable)
+    ask = partial(compile_stack, assumes_full=assume == "full", overrides=usable, looks_for_helps=looks_for_helps)
+    compiled, diagnostics = compile_all(paths, ask, levels)
     # A template that fails for one stack mostly fails for all.
-    diagnostics = levels.applied(dict.fromkeys((*unusable, *diagnostics)))
+    diagnostics = tuple(dict.fromkeys((*levels.applied(unusable), *diagnostics)))
     check_place(output, [path for stack in compiled for path in stack.inputs])
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
-    asked = _Asked(prune=prune, force=force, verbose=verbose)
+    asked = _Asked(prune=prune, force=force)
     job = _Job(output, trees, tuple(compiled), specs, asked, assume=assume, templates=templates, levels=levels)
     lines: list[str] = []
     result = {"stacks": [{"stack": stack.stack, "verdict": stack.verdict.value} for stack in compiled]}
@@ -95,14 +72,20 @@ def command(
         try:
             if check:
                 found, lines, changed = _check(job, form)
+                found = found if form != "text" or loudness() is Loudness.VERBOSE else tuple(at_a_glance(found))
                 result["differences"] = differences_data(changed)
-                tell_first(form, difference_lines(changed, is_whole=verbose))
+                tell_first(form, difference_lines(changed, is_whole=loudness() is Loudness.VERBOSE))
             else:
                 found, lines = _write(job, form)
         except OSError as error:
             found = (_cannot_write(output, error),)
         diagnostics += found
+    lines = [] if loudness() is Loudness.QUIET else lines
     finish(form, diagnostics, result=result | {"output": str(output)}, lines=lines)
+
+
+# What compiling one spec comes to.
+_Answer = tuple[Compiled | None, tuple[Diagnostic, ...]]
 
 
 def check_place(output: Path, inputs: Iterable[Path]) -> None:
@@ -121,11 +104,10 @@ def check_place(output: Path, inputs: Iterable[Path]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What may be lost, and how much is told."""
+    """What may be lost."""
 
     prune: bool
     force: bool
-    verbose: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +143,9 @@ class _Job:
 
 
 def compile_all(
-    paths: Sequence[Path], *, assumes_full: bool, overrides: Overrides | None
+    paths: Sequence[Path],
+    ask: Callable[[Path, str], _Answer],
+    levels: SpecLevels,
 ) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
     """Every spec that compiles, and what was found.
 
@@ -173,18 +157,18 @@ def compile_all(
     found_at: dict[Path, Compiled] = {}
     for path in paths:
         try:
-            stack, found = compile_stack(path, str(path), assumes_full=assumes_full, overrides=overrides)
+            stack, found = ask(path, str(path))
         except OSError as error:
             found = (unreadable(str(path), error),)
             stack = None
-        diagnostics += found
+        diagnostics += levels.for_spec(path).applied(found)
         if stack is not None:
             compiled.append(stack)
             found_at[path] = stack
     for name, count in Counter(stack.stack for stack in compiled).items():
         if count > 1:
             raise click.UsageError(f"{count} specs are called {name}: their output would be one folder")
-    return compiled, (*diagnostics, *check_neighbours(found_at))
+    return compiled, (*diagnostics, *levels.applied(check_neighbours(found_at)))
 
 
 def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
@@ -246,11 +230,12 @@ def _compare(job: _Job) -> _Found:
     found += [_foreign(each, job) for each in foreign.values()]
     found += [_edited(each, job) for each in edited.values()]
     lines: list[str] = []
+    is_whole = loudness() is Loudness.VERBOSE
     for tree in (tree for tree in job.trees if tree.root not in foreign):
         differing = differences(tree)
         others = [each for each in differing if not {tree.root / each.path} & {*foreign, *edited}]
         found += [_tree_differs(tree, others, repair)] if others else []
-        lines += [line for difference in differing for line in difference.diff.splitlines() if job.asked.verbose]
+        lines += [line for difference in differing for line in difference.diff.splitlines() if is_whole]
     changed = changes_on_disk(job.output, job.stacks, (path.name for path in orphans))
     return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"]), changed
 

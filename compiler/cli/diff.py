@@ -2,63 +2,46 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from compiler.cli import complete
 from compiler.cli.changes import changes_on_disk, changes_since
 from compiler.cli.compile import check_place, compile_all
-from compiler.cli.paths import FILE, FOLDER, OUTPUT
-from compiler.cli.report import ASSUME, DENY, Exit, finish
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
+from compiler.cli.report import Exit, finish
 from compiler.cli.specs import spec_paths
 from compiler.compare.render import data, lines, markdown
 from compiler.diagnostics import has_errors
-from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.render import visible
 from compiler.emit.content import NoHistoryError
 from compiler.emit.output import Output
 from compiler.emit.tree import tree_of
+from compiler.pipeline import compile_stack
 from compiler.render.environment import load_overrides
 
 
-@click.command("diff")
-@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@click.option("--against", metavar="REF", help="Compare with the output of a commit, such as HEAD or origin/main.")
-@click.option("-v", "--verbose", is_flag=True, help="Show derived figures and every file too.")
-@click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
-@click.option("--templates", type=FOLDER, help="A folder of templates, as for `stackc compile`.")
-@ASSUME
-@DENY
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    help="How to report.",
-)
-def command(
+def run(
     specs: tuple[Path, ...],
     *,
     against: str | None,
-    verbose: bool,
     output: Path,
     templates: Path | None,
     assume: str | None,
-    levels: Levels,
+    looks_for_helps: bool,
+    levels: SpecLevels,
     form: str,
-) -> None:
-    """Say what SPECS (default: every stacks/*.yaml) change in the output. Nothing is written.
-
-    Exit codes: 0 nothing changes, 4 something does, 1 a spec has an error, 2 usage, 3 the outside world failed.
-    """
+) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     check_place(output, paths)
     overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
     usable = None if has_errors(unusable) else overrides
-    compiled, found = compile_all(paths, assumes_full=assume == "full", overrides=usable)
-    diagnostics = levels.applied(dict.fromkeys((*unusable, *found)))
+    ask = partial(compile_stack, assumes_full=assume == "full", overrides=usable, looks_for_helps=looks_for_helps)
+    compiled, found = compile_all(paths, ask, levels)
+    diagnostics = tuple(dict.fromkeys((*levels.applied(unusable), *found)))
     if has_errors(diagnostics):
         finish(form, diagnostics, result={}, lines=())
     trees = [tree_of(output / stack.stack, stack.artifacts) for stack in compiled]
@@ -75,7 +58,11 @@ def command(
     except OSError as error:
         raise click.UsageError(f"{error.filename or output} cannot be read: {error.strerror}") from error
     by_hand = [f"{path}: edited by hand" for path in edited]
-    told = markdown(changed).splitlines() if form == "markdown" else [*lines(changed, is_whole=verbose), *by_hand]
+    told = (
+        markdown(changed).splitlines()
+        if form == "markdown"
+        else [*lines(changed, is_whole=loudness() is Loudness.VERBOSE), *by_hand]
+    )
     finish(
         form,
         # A warning is no change; `stackc compile` tells it.

@@ -1,24 +1,17 @@
-"""`stackc explain`: the page of a code, or the reasons behind a plan."""
+"""`stackc explain SPEC`: the reasons behind a plan."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, NoReturn
 
 import click
 
-from compiler.cli import complete
-from compiler.cli.report import DENY, FINDINGS, SOURCES, finish, unreadable
-from compiler.cli.specs import spec_path
-from compiler.cli.terminal import glyphs_of, terminal_width
-from compiler.diagnostics import CODES
-from compiler.diagnostics.levels import Levels
-from compiler.diagnostics.render import visible
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
+from compiler.cli.report import finish, unreadable
+from compiler.cli.terminal import glyphs_of, terminal_width, wrapped
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import CpuNode, DeviceLedger, LedgerRow, Plan, ServedModel, Service
 from compiler.report.lines import stack_lines
@@ -29,40 +22,13 @@ from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
 
 
-@click.command("explain")
-@click.argument("what", required=False, shell_complete=complete.codes_and_specs)
-@SOURCES
-@DENY
-@FINDINGS
-def command(what: str | None, *, sources: bool, levels: Levels, form: str) -> None:
-    """Explain WHAT: an error code, or a spec's plan as SPEC or SPEC:SERVICE. Without WHAT, list all codes."""
-    if what is None:
-        titles = {code.code: code.title for code in CODES.values()}
-        lines = [line for code, title in titles.items() for line in wrapped(f"{code}  {title}", 0, len(code) + 2)]
-        finish(form, (), result={"codes": titles}, lines=lines)
-    if what.upper() in CODES:
-        page = page_of(what.upper())
-        finish(form, (), result={"code": what.upper(), "page": page}, lines=page.splitlines())
-    path, _, service = what.partition(":")
-    _explain_spec(_spec_named(path, what), service, form, levels, sources=sources)
-
-
-def _spec_named(path: str, what: str) -> str:
-    """The spec at a path, or of that name in stacks/."""
+def explain_spec(path: str, service: str, form: str, levels: SpecLevels, *, looks_for_helps: bool) -> NoReturn:
+    """Tell the reasons behind a spec's plan, of one service or of all, and end the run."""
     try:
-        return str(spec_path(Path(path)))
-    except click.UsageError as error:
-        if path and os.path.isdir(path):  # noqa: PTH112 (any name)
-            raise
-        raise click.UsageError(f"{visible(what[:200])} is neither a code nor a spec") from error
-
-
-def _explain_spec(path: str, service: str, form: str, levels: Levels, *, sources: bool) -> NoReturn:
-    try:
-        explained, diagnostics = explain_stack(Path(path), path)
+        explained, diagnostics = explain_stack(Path(path), path, looks_for_helps=looks_for_helps)
     except OSError as error:
         finish(form, (unreadable(path, error),), result={}, lines=())
-    diagnostics = levels.applied(diagnostics)
+    diagnostics = levels.for_spec(Path(path)).applied(diagnostics)
     if explained is None:
         finish(form, diagnostics, result={}, lines=())
     names = list(explained.candidates)
@@ -73,7 +39,7 @@ def _explain_spec(path: str, service: str, form: str, levels: Levels, *, sources
     result["parsers"] = {name: list(map(parsers_object, explained.parsers[name])) for name in shown}
     result |= plans_object(explained.plans)
     lines: list[str | Line] = [] if service else list(picture(explained.plans))
-    lines += _stack_lines(explained, shown, sources=sources)
+    lines += _stack_lines(explained, shown, sources=loudness() is Loudness.VERBOSE)
     finish(form, diagnostics, result=result, lines=lines)
 
 
@@ -105,13 +71,6 @@ def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]
             yield from service_lines(plan, service, sources=sources)
             yield from parser_lines(explained.parsers[service.name])
             yield from candidate_lines(shown[service.name])
-
-
-def wrapped(text: str, indent: int = 2, hanging: int = 2) -> Iterator[str]:
-    """Lines that the terminal does not break. Words are often the Hub's, so control characters are escaped."""
-    first, rest = " " * indent, " " * (indent + hanging)
-    width = terminal_width()
-    yield from wrap(visible(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
 def parser_lines(parsers: Iterable[KnownParsers]) -> Iterator[str]:
@@ -151,11 +110,6 @@ def judgement_object(row: Judgement) -> dict[str, Any]:
         "code": row.code,
         "short_bytes": row.short_bytes,
     }
-
-
-def page_of(code: str) -> str:
-    """The page of a code, in Markdown."""
-    return (files("compiler.diagnostics") / "pages" / f"{code}.md").read_text(encoding="utf-8")
 
 
 def service_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[str]:

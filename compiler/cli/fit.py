@@ -8,31 +8,32 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 import click
 
 from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
-from compiler.cli import complete
-from compiler.cli.explain import candidate_lines, judgement_object, service_lines, wrapped
+from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.quoted import CommandLine, command_line
-from compiler.cli.report import ASSUME, DENY, FINDINGS, SOURCES, finish
+from compiler.cli.report import finish
+from compiler.cli.terminal import wrapped
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock, LockedService
 from compiler.lock.quantization import answers_quantization, quantization_method
 from compiler.memory.ledger import Verdict
-from compiler.pipeline import explain_stack
+from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
-from compiler.spec.models import Task
 from compiler.spec.read import lock_path
 from compiler.targets.plan_json import plan_object
 from compiler.units import ByteRange, format_gib, format_tokens
@@ -46,34 +47,7 @@ def _number(value: str) -> int | str:
     return int(value) if value.isascii() and value.isdecimal() and len(value) <= _LONGEST_NUMBER else value
 
 
-@click.command("fit")
-@click.argument("model", shell_complete=complete.models)
-@click.option(
-    "--gpu",
-    required=True,
-    shell_complete=complete.gpus,
-    help="A catalog name (`stackc gpus`), or any with the two figures of the card.",
-)
-@click.option("--memory", help="Its memory as CUDA reports it, such as 15.7GiB; wins over the catalog's.")
-@click.option("--compute-capability", help="Of a card that is not in the catalog, such as 8.9.")
-@click.option("--mig", shell_complete=complete.profiles, help="A slice of each GPU, such as 3g.40gb.")
-@click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many of them.")
-@click.option("--context", default="8K", show_default=True, help="Tokens of one request, or max.")
-@click.option("--concurrency", default="1", show_default=True, help="Requests of full context at once, or max.")
-@click.option(
-    "--task", type=click.Choice(get_args(Task)), default="completion", show_default=True, help="As in a spec."
-)
-@click.option("--quantization", default="auto", show_default=True, help="As in a spec.")
-@click.option("--kv-cache-dtype", default="auto", show_default=True, help="As in a spec.")
-@click.option("--tp", "tensor_parallel_size", type=click.IntRange(1, 64), help="Split each layer over so many GPUs.")
-@click.option("--pp", "pipeline_parallel_size", type=click.IntRange(1, 64), help="Divide the layers into stages.")
-@click.option("--publisher", "publishers", multiple=True, help="Trusted for quantized variants; may be repeated.")
-@click.option("--hub", "asks_hub", is_flag=True, help="Ask the Hub even where a lock in stacks/ knows the model.")
-@SOURCES
-@ASSUME
-@DENY
-@FINDINGS
-def command(
+def run(
     model: str,
     *,
     gpu: str,
@@ -85,12 +59,12 @@ def command(
     concurrency: str,
     publishers: tuple[str, ...],
     asks_hub: bool,
-    sources: bool,
     assume: str | None,
-    levels: Levels,
+    looks_for_helps: bool,
+    levels: SpecLevels,
     **service: Any,
-) -> None:
-    """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
+) -> NoReturn:
+    """Ask the question, tell the answer, and end the run."""
     if gpu not in GPUS and (memory is None or compute_capability is None):
         same = f"did you mean {' or '.join(same_gpus(gpu))}? " if same_gpus(gpu) else ""
         raise click.UsageError(
@@ -123,8 +97,10 @@ def command(
     options |= {"concurrency": ("--concurrency", concurrency)}
     options |= {key: (_SHORT.get(key, f"--{key.replace('_', '-')}"), value) for key, value in sizes.items()}
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
+    explain = partial(explain_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
     typed = command_line(model, _typed(options))
-    _answer(question, known, form, levels, typed, assumes_full=assume == "full", sources=sources)
+    # A question belongs to the folder in which it is asked.
+    _answer(question, known, form, levels.for_spec(Path("fit.yaml")), asked=typed, explain=explain)
 
 
 _SHORT = {"tensor_parallel_size": "--tp", "pipeline_parallel_size": "--pp"}
@@ -166,10 +142,9 @@ def _answer(
     known: tuple[str, Lock] | None,
     form: str,
     levels: Levels,
-    asked: CommandLine,
     *,
-    assumes_full: bool,
-    sources: bool,
+    asked: CommandLine,
+    explain: Callable[[Path, str], tuple[Explained | None, tuple[Diagnostic, ...]]],
 ) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="stackc-fit-") as folder:
         path = Path(folder) / "fit.yaml"
@@ -178,7 +153,7 @@ def _answer(
             write_lock(lock_path(path), known[1])
         else:
             _lock(path, form, levels, asked)
-        explained, found = explain_stack(path, "fit.yaml", assumes_full=assumes_full)
+        explained, found = explain(path, "fit.yaml")
     found = levels.applied(asked.quoting(_without_file(each)) for each in found)
     if explained is None:
         finish(form, found, result={}, lines=())
@@ -190,7 +165,11 @@ def _answer(
     lines = [f"facts from {source}", *candidate_lines(rows)]
     for plan in explained.plans:  # a question has one node
         result["plan"] = plan_object(plan)
-        lines = [*_summary(plan), *service_lines(plan, plan.services[0], sources=sources), *lines]
+        lines = [
+            *_summary(plan),
+            *service_lines(plan, plan.services[0], sources=loudness() is Loudness.VERBOSE),
+            *lines,
+        ]
     finish(form, found, result=result, lines=lines)
 
 

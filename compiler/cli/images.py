@@ -6,22 +6,20 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from compiler import __version__
-from compiler.cli import complete
-from compiler.cli.paths import FILE
 from compiler.cli.progress import progress
-from compiler.cli.report import FORMAT, finish, unreadable
+from compiler.cli.report import finish, unreadable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import LockedImage
 from compiler.pipeline import explain_stack
 from compiler.plan.ir import Image
-from compiler.resolve.answers import SourceError
+from compiler.resolve.answers import AccessError, MissingError, SourceError
 from compiler.resolve.registry.client import Registries
 from compiler.resolve.registry.reference import InvalidReferenceError, parse_reference
 from compiler.spec.read import lock_path
@@ -31,16 +29,8 @@ _UNCONFIRMED = "E0318"
 """What this command is there to settle."""
 
 
-@click.command("images")
-@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@click.option("--pin", is_flag=True, help="Ask the registries for digests that are not known, and write them down.")
-@click.option("--upgrade", is_flag=True, help="With --pin: ask also for those that are known, as their tags are now.")
-@FORMAT
-def command(specs: tuple[Path, ...], *, pin: bool, upgrade: bool, form: str) -> None:
-    """List the images of SPECS (default: every stacks/*.yaml), and pin them in NAME.lock.yaml beside each.
-
-    Registries are asked without a login. Nothing is pulled.
-    """
+def run(specs: tuple[Path, ...], *, pin: bool, upgrade: bool, form: str) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     if upgrade and not pin:
         raise click.UsageError("--upgrade is for --pin")
     stacks, diagnostics = _read(spec_paths(specs))
@@ -112,9 +102,11 @@ def _ask(tags: Sequence[str], registries: Registries) -> Mapping[str, str | Diag
         try:
             answers[tag] = registries.digest(parse_reference(tag))
         except InvalidReferenceError as error:
-            answers[tag] = Diagnostic("E0317", str(error), helps=(Help("correct the image in the spec"),))
+            answers[tag] = Diagnostic("E0319", str(error), helps=(Help("correct the image in the spec"),))
         except SourceError as error:
-            answers[tag] = Diagnostic("E0317", error.message, None, error.notes, tuple(map(Help, error.helps)))
+            # The same question has the same answer until somebody corrects a name or reads the digest by hand.
+            code = "E0319" if isinstance(error, MissingError | AccessError) else "E0317"
+            answers[tag] = Diagnostic(code, error.message, None, error.notes, tuple(map(Help, error.helps)))
     return answers
 
 

@@ -13,8 +13,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from compiler.catalog.gpus import GPUS, same_gpus
-from compiler.cli import complete
-from compiler.cli.compile import command as compile_command
+from compiler.cli.commands.compile import command as compile_command
 from compiler.cli.examples import about, examples
 from compiler.cli.lock import lock_spec
 from compiler.cli.machine import Cards, detect
@@ -34,16 +33,7 @@ from compiler.spec.read import lock_path
 STACKS = Path("stacks")
 
 
-@click.command("init")
-@click.argument("name", required=False)
-@click.option("--gpu", shell_complete=complete.gpus, help="A catalog name (`stackc gpus`); else nvidia-smi is asked.")
-@click.option("--count", type=click.IntRange(1, 1024), help="How many of them; 1, or what nvidia-smi found.")
-@click.option("--task", "tasks", type=click.Choice(list(TASKS)), multiple=True, help="What for; may be repeated.")
-@click.option("--from", "example", shell_complete=complete.examples, help="Start from a shipped stack instead.")
-@click.option("--list", "is_list", is_flag=True, help="List the shipped stacks.")
-@click.option("--offline", is_flag=True, help="Use the facts that ship with stackc, and ask nobody.")
-@click.option("--yes", is_flag=True, help="Ask nothing; what no option says is as it is found, and the task is chat.")
-def command(
+def run(
     name: str | None,
     *,
     gpu: str | None,
@@ -53,14 +43,8 @@ def command(
     is_list: bool,
     offline: bool,
     yes: bool,
-) -> None:
-    r"""Write stacks/NAME.yaml for this machine, lock it, and compile it. Nothing is overwritten.
-
-    \b
-    stackc init                              asks
-    stackc init --yes --gpu rtx-4090 --task chat
-    stackc init --from coder-96gb my-coder
-    """
+) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     if is_list:
         finish("text", (), result={}, lines=list(_listed()))
     asks = not yes and is_terminal()

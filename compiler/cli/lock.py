@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from compiler.cli import complete
-from compiler.cli.paths import FILE
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.progress import progress
-from compiler.cli.report import DENY, FINDINGS, finish, unreadable, unwritable
+from compiler.cli.report import finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Span, has_errors
 from compiler.diagnostics.levels import WARNING, Levels
@@ -34,72 +32,33 @@ from compiler.units import counted, format_gib
 _COMMIT_SHOWN = 12
 
 
-def _copies(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Mapping[str, Path]:
-    """Folders of this machine by the paths that they have on the server."""
-    copies: dict[str, Path] = {}
-    for each in given:
-        path, _separator, copy = each.partition("=")
-        server = path.rstrip("/")
-        if not server.startswith("/") or not copy or "\0" in each:
-            raise click.BadParameter(f"{visible(each[:200])}: write the path on the server, `=`, and the folder here")
-        if server in copies:
-            raise click.BadParameter(f"{visible(server[:200])} is given twice")
-        if not os.path.isdir(copy):  # noqa: PTH112 (any name)
-            raise click.BadParameter(f"{visible(copy[:200])} is no folder")
-        copies[server] = Path(copy)
-    return copies
-
-
-@click.command("lock")
-@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@click.option("--upgrade", is_flag=True, help="Move every model to its newest commit and search variants anew.")
-@click.option(
-    "--upgrade-service",
-    "services",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete.services,
-    help="Do so for one; may be repeated.",
-)
-@click.option(
-    "--folder",
-    "copies",
-    multiple=True,
-    metavar="PATH=COPY",
-    callback=_copies,
-    help="Read a model that lies in a folder PATH of the server from a COPY here; may be repeated.",
-)
-@DENY
-@FINDINGS
-def command(
+def run(
     specs: tuple[Path, ...],
     *,
     upgrade: bool,
     services: tuple[str, ...],
     copies: Mapping[str, Path],
-    levels: Levels,
+    levels: SpecLevels,
     form: str,
-) -> None:
-    """Resolve the models of SPECS (default: every stacks/*.yaml) and write NAME.lock.yaml beside each.
-
-    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. Weights are never downloaded.
-    """
+) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     share_heaps()
     paths = spec_paths(specs)
     _check_services(paths, services)
     _check_copies(paths, copies)
     diagnostics: tuple[Diagnostic, ...] = ()
     reports: list[LockReport] = []
-    with progress(is_silent=form == "json") as told:
+    with progress(is_silent=form == "json" or loudness() is Loudness.QUIET) as told:
         hub = Hub(progress=told)
         cache = Cache(cache_folder(), hub.endpoint)
         for path in paths:
+            for_spec = levels.for_spec(path)
             found, report = lock_spec(
-                path, str(path), hub, cache=cache, upgrade=upgrade or services, levels=levels, copies=copies
+                path, str(path), hub, cache=cache, upgrade=upgrade or services, levels=for_spec, copies=copies
             )
             diagnostics += found
             reports += [report] if report is not None else []
-    lines = [line for report in reports for line in report.lines]
+    lines = [line for report in reports for line in report.lines if loudness() is not Loudness.QUIET]
     changes = {str(report.path): [_change_object(change) for change in report.changes] for report in reports}
     finish(
         form, diagnostics, result={"locks": [report.lines[0] for report in reports], "changes": changes}, lines=lines

@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,9 +36,6 @@ COMMANDS = {
     "schema": "Print the JSON Schema of specs, locks, plans or calibrations.",
 }
 
-# `compiler/cli/report.py` is what all commands report with.
-MODULES = {"report": "page"}
-
 
 class LazyGroup(click.Group):
     """A group that knows its commands' one-line helps without importing them."""
@@ -50,7 +48,7 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"compiler.cli.{MODULES.get(cmd_name, cmd_name)}").command
+        command: click.Command = importlib.import_module(f"compiler.cli.commands.{cmd_name}").command
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -66,14 +64,39 @@ class LazyGroup(click.Group):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="stackc")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Compile a spec of an LLM serving stack into artifacts that start.
 
-    Exit codes: 0 fine, 1 the spec or the check failed, 2 usage, 3 the outside world (Hub, disk) failed,
-    4 `stackc diff` found differences.
+    Exit codes: 0 fine, 1 something that you can mend (a spec, a name, a check), 2 usage, 3 something that may pass by
+    itself (the Hub, a registry, the disk), 4 `stackc diff` found differences.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help() if any(Path("stacks").glob("*.yaml")) else BEGINNING)
+        ctx.exit(2)  # nothing was asked
+
+
+BEGINNING = """\
+There is no spec here: stackc compiles stacks/*.yaml. To begin:
+
+  stackc init                      writes a spec for this machine; compiles it
+  stackc gpus                      which cards a spec may name
+  stackc fit MODEL --gpu GPU       does a model fit, and with how much context?
+
+Or write stacks/NAME.yaml, such as
+
+  stack: mine
+  engine: {vllm: 0.33.0}
+  nodes: {server: {gpus: {model: rtx-5090}}}
+  services:
+    chat: {model: Qwen/Qwen3-8B, context: 16K, port: 8000}
+
+  stackc lock                      reads what the Hub says of the model
+  stackc compile                   proves that it fits; writes generated/mine
+
+`stackc --help` lists all commands."""
 
 
 def main() -> None:
@@ -88,7 +111,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        cli.main(standalone_mode=False)
+        sys.exit(cli.main(standalone_mode=False))  # None, or the code with which a context was left
     except click.ClickException as error:
         from compiler.diagnostics.render import visible  # noqa: PLC0415 - a good run need not wait for it
 

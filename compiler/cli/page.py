@@ -10,13 +10,12 @@ from typing import NoReturn
 
 import click
 
-from compiler.cli import complete
-from compiler.cli.paths import FILE, keep_inputs
+from compiler.cli.loudness import SpecLevels
+from compiler.cli.paths import keep_inputs
 from compiler.cli.plan import explained_stacks
-from compiler.cli.report import DENY, finish, unwritable
+from compiler.cli.report import finish, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, has_errors
-from compiler.diagnostics.levels import Levels
 from compiler.pipeline import Explained
 from compiler.report.document import html_of, json_of, svg_of
 from compiler.report.page import report_page
@@ -24,28 +23,19 @@ from compiler.source.files import write_changed
 from compiler.spec.read import lock_path
 
 
-@click.command("report")
-@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@click.option("--out", type=FILE, help="The file to write; without it, the terminal.")
-@click.option("--service", "services", multiple=True, help="Describe this one in full; may be repeated.")
-@DENY
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["html", "svg", "json"]),
-    default="html",
-    show_default=True,
-    help="A page, the ledger of one stack as a picture, or the page's content for programs.",
-)
-def command(specs: tuple[Path, ...], *, out: Path | None, services: tuple[str, ...], levels: Levels, form: str) -> None:
-    """Draw SPECS (default: every stacks/*.yaml): memory, capacity, candidates, start order, requests, and reasons.
-
-    The page is one file that needs no network. The same specs and locks give the same bytes.
-    """
+def run(
+    specs: tuple[Path, ...],
+    *,
+    out: Path | None,
+    services: tuple[str, ...],
+    looks_for_helps: bool,
+    levels: SpecLevels,
+    form: str,
+) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     _check_place(out, paths, form)
-    stacks, diagnostics = explained_stacks(paths)
-    diagnostics = levels.applied(diagnostics)
+    stacks, diagnostics = explained_stacks(paths, levels, looks_for_helps=looks_for_helps)
     if has_errors(diagnostics) or not stacks:
         finish(_reported(form), diagnostics, result={}, lines=())
     _check(stacks, services, form)

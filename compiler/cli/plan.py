@@ -5,35 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from compiler.cli import complete
-from compiler.cli.explain import ledger_lines, plans_object, wrapped
-from compiler.cli.paths import FILE
-from compiler.cli.report import DENY, FORMAT, SOURCES, finish, unreadable
+from compiler.cli.explain import ledger_lines, plans_object
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
+from compiler.cli.report import finish, unreadable
 from compiler.cli.specs import spec_paths
-from compiler.cli.terminal import glyphs_of, terminal_width
+from compiler.cli.terminal import glyphs_of, terminal_width, wrapped
 from compiler.diagnostics import Diagnostic
-from compiler.diagnostics.levels import Levels
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import Plan
 from compiler.report.lines import legend_lines, plan_lines
 from compiler.report.paint import Line
 
 
-@click.command("plan")
-@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@SOURCES
-@DENY
-@FORMAT
-def command(specs: tuple[Path, ...], *, sources: bool, levels: Levels, form: str) -> None:
-    """Show the plans of SPECS (default: every stacks/*.yaml): each GPU as a line of blocks, services as a table."""
-    stacks, diagnostics = explained_stacks(spec_paths(specs))
+def run(specs: tuple[Path, ...], *, looks_for_helps: bool, levels: SpecLevels, form: str) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
+    stacks, diagnostics = explained_stacks(spec_paths(specs), levels, looks_for_helps=looks_for_helps)
     planned = {name: explained.plans for name, explained in stacks.items() if explained.plans}
-    lines = list(_lines([plan for plans in planned.values() for plan in plans], sources=sources))
+    is_whole = loudness() is Loudness.VERBOSE
+    lines = list(_lines([plan for plans in planned.values() for plan in plans], sources=is_whole))
     result = {"stacks": {name: plans_object(plans) for name, plans in planned.items()}}
-    finish(form, levels.applied(diagnostics), result=result, lines=lines)
+    finish(form, diagnostics, result=result, lines=lines)
 
 
 def _lines(plans: Sequence[Plan], *, sources: bool) -> Iterator[str | Line]:
@@ -54,7 +49,9 @@ def _ledgers(plan: Plan) -> Iterable[str]:
         yield ""
 
 
-def explained_stacks(paths: Sequence[Path]) -> tuple[dict[str, Explained], tuple[Diagnostic, ...]]:
+def explained_stacks(
+    paths: Sequence[Path], levels: SpecLevels, *, looks_for_helps: bool
+) -> tuple[dict[str, Explained], tuple[Diagnostic, ...]]:
     """Each spec's plans with their reasons, by the stack's name, or its file's where there is no plan.
 
     Raises:
@@ -64,10 +61,10 @@ def explained_stacks(paths: Sequence[Path]) -> tuple[dict[str, Explained], tuple
     diagnostics: tuple[Diagnostic, ...] = ()
     for path in paths:
         try:
-            explained, found = explain_stack(path, str(path))
+            explained, found = explain_stack(path, str(path), looks_for_helps=looks_for_helps)
         except OSError as error:
             explained, found = None, (unreadable(str(path), error),)
-        diagnostics += found
+        diagnostics += levels.for_spec(path).applied(found)
         if explained is None:
             continue
         name = explained.plans[0].stack if explained.plans else str(path)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NoReturn
 
 import click
 
-from compiler.cli import complete
-from compiler.cli.terminal import echo
+from compiler.cli.loudness import Loudness, loudness, painted
+from compiler.cli.terminal import echo, has_color
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.catalogue import CODES
-from compiler.diagnostics.levels import Levels
-from compiler.diagnostics.render import json_object, plain_data, render_text, visible
+from compiler.diagnostics.render import json_object, once_each, plain_data, render_text, summary_lines, visible
 from compiler.report.paint import Line
 
 FORMAT = click.option(
@@ -36,25 +36,14 @@ ASSUME = click.option(
     help="Count an architecture without formulas as full attention in every layer, an upper bound.",
 )
 
-
-def _levels(_: click.Context, __: click.Parameter, codes: tuple[str, ...]) -> Levels:
-    try:
-        return Levels.denying(codes)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-DENY = click.option(
-    "--deny",
-    "levels",
-    multiple=True,
-    metavar="CODE",
-    callback=_levels,
-    shell_complete=complete.warnings,
-    help="Make a warning an error in this run, such as W0301; may be repeated.",
+HELPS = click.option(
+    "--no-help",
+    "looks_for_helps",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Do not look for changes that would make a stack fit, which takes time.",
 )
-
-SOURCES = click.option("-v", "--verbose", "sources", is_flag=True, help="Say of every figure where it is from.")
 
 
 class Exit(IntEnum):
@@ -90,7 +79,9 @@ def finish(
     """
     code = exit_code(diagnostics) or otherwise
     if form in ("github", "sarif", "junit"):
-        click.echo(_document(form, diagnostics, result), nl=False)
+        # A warning that is allowed is not told; JSON has it, with what allows it.
+        told = [each for each in diagnostics if each.allowed_by is None]
+        click.echo(_document(form, told, result), nl=False)
         lines = lines if form == "github" else ()
         for line in lines:
             echo(_no_command(line))
@@ -99,10 +90,30 @@ def finish(
         answer = plain_data({"ok": code is Exit.FINE, "diagnostics": found, **result})
         click.echo(json.dumps(answer, indent=2, sort_keys=True))
     else:
-        click.echo(render_text(diagnostics), err=True, nl=False)
+        _tell(diagnostics)
         for line in lines:
             echo(line)
     raise SystemExit(int(code))
+
+
+def _tell(diagnostics: Sequence[Diagnostic]) -> None:
+    """Warnings as the run wants them told, then errors, whole: what stops a run stands where people look."""
+    is_coloured = has_color(sys.stderr)
+    for line in _told(diagnostics):
+        click.echo(painted(line, is_coloured=is_coloured), err=True, color=is_coloured)
+
+
+def _told(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+    errors = [each for each in diagnostics if has_errors((each,))]
+    warnings = [each for each in diagnostics if not has_errors((each,)) and each.allowed_by is None]
+    if loudness() is Loudness.VERBOSE:
+        yield from render_text(once_each(each for each in diagnostics if each.allowed_by is None)).splitlines()
+        return
+    if loudness() is Loudness.NORMAL and warnings:
+        yield from summary_lines(warnings)
+        yield f"  -v shows where, and what to do; `stackc explain {min(each.code for each in warnings)}` what it means"
+        yield from [""] if errors else []
+    yield from render_text(errors).splitlines()
 
 
 def tell_first(form: str, lines: Sequence[str]) -> None:

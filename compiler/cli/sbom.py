@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from compiler.cli import complete
-from compiler.cli.paths import FILE, keep_inputs
-from compiler.cli.report import DENY, FORMAT, finish, unreadable, unwritable
+from compiler.cli.loudness import SpecLevels
+from compiler.cli.paths import keep_inputs
+from compiler.cli.report import finish, unreadable, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, has_errors
-from compiler.diagnostics.levels import Levels
 from compiler.pipeline import explain_stack
 from compiler.plan.ir import Plan
 from compiler.source.files import write_changed
@@ -23,20 +23,11 @@ from compiler.targets.sbom.document import format_sbom, sbom_object
 _LATEST = 253402300799  # the last second of year 9999, after which there is no date
 
 
-@click.command("sbom")
-@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@click.option("--output", type=FILE, help="A file; without it, the terminal.")
-@DENY
-@FORMAT
-def command(specs: tuple[Path, ...], *, output: Path | None, levels: Levels, form: str) -> None:
-    """List what SPECS (default: every stacks/*.yaml) deploy, as CycloneDX 1.6: images, packages, models.
-
-    The same specs and locks give the same bytes. SOURCE_DATE_EPOCH puts a date into it.
-    """
+def run(specs: tuple[Path, ...], *, output: Path | None, levels: SpecLevels, form: str) -> NoReturn:
+    """Do it, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     keep_inputs("--output", output, [path for spec in paths for path in (spec, lock_path(spec))])
-    stacks, diagnostics = _plans(paths)
-    diagnostics = levels.applied(diagnostics)
+    stacks, diagnostics = _plans(paths, levels)
     if has_errors(diagnostics):
         finish(form, diagnostics, result={}, lines=())
     document = sbom_object(stacks, timestamp=_timestamp())
@@ -53,7 +44,7 @@ def command(specs: tuple[Path, ...], *, output: Path | None, levels: Levels, for
     finish(form, diagnostics, result={"output": str(output), "components": count}, lines=lines)
 
 
-def _plans(paths: Sequence[Path]) -> tuple[dict[str, tuple[Plan, ...]], tuple[Diagnostic, ...]]:
+def _plans(paths: Sequence[Path], levels: SpecLevels) -> tuple[dict[str, tuple[Plan, ...]], tuple[Diagnostic, ...]]:
     stacks: dict[str, tuple[Plan, ...]] = {}
     diagnostics: tuple[Diagnostic, ...] = ()
     for path in paths:
@@ -61,7 +52,7 @@ def _plans(paths: Sequence[Path]) -> tuple[dict[str, tuple[Plan, ...]], tuple[Di
             explained, found = explain_stack(path, str(path))
         except OSError as error:
             explained, found = None, (unreadable(str(path), error),)
-        diagnostics += found
+        diagnostics += levels.for_spec(path).applied(found)
         if explained is None or not explained.plans:
             continue
         name = explained.plans[0].stack

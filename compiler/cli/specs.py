@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from compiler.calibration.file import is_calibration
+from compiler.cli.settings import NAME as SETTINGS
 from compiler.diagnostics.render import visible
 from compiler.lock.file import HEADER
 from compiler.lock.file import MAX_BYTES as MAX_LOCK
@@ -24,7 +25,9 @@ def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
         click.UsageError: there is none, or one does not exist.
     """
     # A shell's stacks/*.yaml matches the locks too, and calibrations lie where specs do.
-    found = tuple(map(spec_path, given)) or sorted(Path("stacks").glob("*.yaml"))
+    found = tuple(map(spec_path, given)) or sorted(
+        path for path in Path("stacks").glob("*.yaml") if path.name != SETTINGS
+    )
     paths = tuple(path for path in found if not path.name.endswith(LOCK_SUFFIX) and not _is_written(path))
     if not paths:
         none = "no spec given, and no stacks/*.yaml here: `stackc init` writes one"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from textwrap import wrap
 from typing import TextIO
 
 import click
@@ -21,6 +23,13 @@ def terminal_width() -> int:
     asks = sys.stdout.isatty() or "COLUMNS" in os.environ
     columns = shutil.get_terminal_size((_DEFAULT, 24)).columns if asks else _DEFAULT
     return min(_WIDEST, max(_NARROWEST, columns))
+
+
+def wrapped(text: str, indent: int = 2, hanging: int = 2) -> Iterator[str]:
+    """Lines that the terminal does not break. Words are often the Hub's, so control characters are escaped."""
+    first, rest = " " * indent, " " * (indent + hanging)
+    width = terminal_width()
+    yield from wrap(visible(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
 def has_color(stream: TextIO) -> bool:

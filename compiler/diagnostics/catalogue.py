@@ -27,11 +27,20 @@ class Code:
 
     @property
     def is_outside(self) -> bool:
-        """Whether the outside world failed, not the spec: the Hub, a registry or the disk."""
+        """Whether the outside world failed, so that the same run may pass later: the Hub, a registry or the disk.
+
+        What only the user can mend is none of it: a name that the Hub does not have, a file that is not there, a token.
+        """
         return self.code in _OUTSIDE
 
+    @property
+    def is_inherent(self) -> bool:
+        """Whether a warning says what is so of every stack of a release, so that once a run is enough."""
+        return self.code in _INHERENT
 
-_OUTSIDE = {"E0104", "E0310", "E0311", "E0312", "E0314", "E0317", "E0601"}
+
+_OUTSIDE = {"E0311", "E0317", "E0601"}
+_INHERENT = {"W0201"}
 
 
 _TITLES = {
@@ -84,6 +93,7 @@ _TITLES = {
     "E0316": "a name cannot be written into the emitted files",
     "E0317": "the registry did not answer as it should",
     "E0318": "the policy does not allow what is not confirmed",
+    "E0319": "the registry gives no such image",
     "E0401": "a service does not fit",
     "E0402": "a service fits only within the margin of error",
     "E0403": "the context is longer than the model's",

@@ -76,6 +76,7 @@ class Diagnostic:
         notes: facts and arithmetic, one line each.
         helps: alternatives, cheapest first; any one of them suffices.
         denied_by: what makes a warning an error in this run, such as `--deny W0301`; None for nothing.
+        allowed_by: what keeps a warning from people in this run, such as `--warnings W0301=allow`; None for nothing.
     """
 
     code: str
@@ -84,6 +85,7 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     helps: tuple[Help, ...] = ()
     denied_by: str | None = None
+    allowed_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.code not in CODES:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from compiler.diagnostics.catalogue import CODES
 from compiler.diagnostics.model import Diagnostic, Edit, Label
 
 # A line that somebody wrote in an editor is shown whole. Of one that a program wrote, or that goes on and on, the part
 # around what is marked is shown, as wide as any terminal.
 _WHOLE = 120
 WIDTH = 80
+# Of a code that is found more often, the first are named.
+_FEW = 3
 # What is quoted from a file may be as long as the file.
 _LONGEST = 4000
 
@@ -19,6 +24,43 @@ _LONGEST = 4000
 def render_text(diagnostics: Iterable[Diagnostic]) -> str:
     """All findings in the form of a compiler's messages, each followed by an empty line."""
     return "".join("\n".join(_lines(diagnostic)) + "\n\n" for diagnostic in diagnostics)
+
+
+def summary_lines(diagnostics: Iterable[Diagnostic]) -> Iterator[str]:
+    """One line for all warnings of a code: what the only one says, or how many there are of what kind."""
+    by_code: dict[str, list[Diagnostic]] = {}
+    for diagnostic in diagnostics:
+        by_code.setdefault(diagnostic.code, []).append(diagnostic)
+    for code, found in sorted(by_code.items()):
+        messages = dict.fromkeys(diagnostic.message for diagnostic in found)
+        said = next(iter(messages)) if len(messages) == 1 else CODES[code].title
+        yield f"{found[0].severity.value}[{code}]: {'' if len(found) == 1 else f'{len(found)} × '}{_bounded(said)}"
+
+
+def once_each(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """The findings without those that only repeat what is true of every stack, whose number is noted."""
+    found = list(diagnostics)
+    counts = Counter((each.code, each.message) for each in found if CODES[each.code].is_inherent)
+    for diagnostic in found:
+        count = counts.pop((diagnostic.code, diagnostic.message), 0 if CODES[diagnostic.code].is_inherent else 1)
+        if count > 1:
+            yield replace(diagnostic, notes=(*diagnostic.notes, f"the same holds of {count - 1} more"))
+        elif count:
+            yield diagnostic
+
+
+def at_a_glance(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """The findings, where there are many of a code as one: how many, the first few, and what is done about them."""
+    by_code: dict[str, list[Diagnostic]] = {}
+    for diagnostic in diagnostics:
+        by_code.setdefault(diagnostic.code, []).append(diagnostic)
+    for code, found in by_code.items():
+        if len(found) <= _FEW:
+            yield from found
+            continue
+        notes = (*(each.message for each in found[:_FEW]), f"and {len(found) - _FEW} more, which -v shows")
+        shared = [help_ for help_ in found[0].helps if all(help_ in each.helps for each in found)]
+        yield Diagnostic(code, f"{len(found)} × {CODES[code].title}", notes=notes, helps=tuple(shared))
 
 
 def _lines(diagnostic: Diagnostic) -> Iterator[str]:
@@ -132,6 +174,7 @@ def json_object(diagnostic: Diagnostic) -> dict[str, Any]:
         "code": diagnostic.code,
         "severity": diagnostic.severity.value,
         "denied_by": diagnostic.denied_by,
+        "allowed_by": diagnostic.allowed_by,
         "message": diagnostic.message,
         "file": label.span.source.name if label else None,
         "line": label.span.start.line if label else None,

@@ -22,12 +22,18 @@ from compiler.spec.models import GpusSpec, NodeSpec, Spec
 from compiler.units import ByteRange
 
 
-def attempt(spec: Spec, lock: Lock, release: Release) -> Solution | tuple[Problem, ...]:
-    """A solution, or every problem found. The spec has passed its own checks and the lock answers it."""
-    return attempt_on(devices_of(next(iter(spec.nodes.values()))), spec, lock, release)
+def attempt(spec: Spec, lock: Lock, release: Release, *, is_trial: bool = False) -> Solution | tuple[Problem, ...]:
+    """A solution, or every problem found. The spec has passed its own checks and the lock answers it.
+
+    Args:
+        is_trial: it only matters whether there is a solution: a lack of memory has no reasons then.
+    """
+    return attempt_on(devices_of(next(iter(spec.nodes.values()))), spec, lock, release, is_trial=is_trial)
 
 
-def attempt_on(devices: tuple[Device, ...], spec: Spec, lock: Lock, release: Release) -> Solution | tuple[Problem, ...]:
+def attempt_on(
+    devices: tuple[Device, ...], spec: Spec, lock: Lock, release: Release, *, is_trial: bool = False
+) -> Solution | tuple[Problem, ...]:
     """The same on any devices."""
     field = judge_field(spec, lock, release, devices)
     problems = field_problems(field, spec, lock, devices[0])
@@ -39,9 +45,11 @@ def attempt_on(devices: tuple[Device, ...], spec: Spec, lock: Lock, release: Rel
     found = _first_fit(spec, variants, least, Verdict.FITS)
     if isinstance(found, Solution):
         return found
+    if is_trial and spec.policy.margin != "allow":
+        return ()
     within_margin = _first_fit(spec, variants, replace(least, measure=expected), Verdict.MARGIN)
     if not isinstance(within_margin, Solution):
-        return (shortfall_problem(found, Tried(spec, devices, variants, least)),)
+        return () if is_trial else (shortfall_problem(found, Tried(spec, devices, variants, least)),)
     # What fits only if the estimates are no worse than expected is served only where the policy says so.
     if spec.policy.margin == "allow":
         return within_margin

@@ -137,34 +137,61 @@ class Demand:
         return self.stages[position // self.degrees.tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What of a demand is the same for every service that asks the same of the same checkpoint. See Demand."""
+
+    shape: ServerShape
+    stages: tuple[Stage, ...]
+    required_blocks: int
+    useful_blocks: int
+    seat_blocks: int
+    keeps_prefixes: bool
+
+
 def demand_of(name: str, terms: Terms, variant: Variant, setting: Setting, degrees: Degrees) -> Demand:
     """The demand on each device."""
-    shapes = [_shape(terms, variant, setting, degrees, stage) for stage in range(degrees.pipeline)]
-    dtype, block_size = _cache_of(terms, variant, setting, shapes[0])
-    pooling = variant.architecture.pooling
-    caches = (_Cache.of(shape, dtype, block_size, terms, pooling=pooling) for shape in shapes)
-    layouts = [_layout(variant.checkpoint, cache) for cache in caches]
-    seats = max(shapes[0].max_num_seqs, terms.concurrency)
-    length = shapes[0].max_model_len
-    seat_blocks = max(layout.seat_blocks(seats) for layout in layouts) if _captures_decodes(shapes[0]) else 0
-    kept = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
-    blocks = max(kept, seat_blocks)
-    stages = tuple(
-        _stage(setting.release, variant.checkpoint, shape, layout, blocks)
-        for shape, layout in zip(shapes, layouts, strict=True)
-    )
+    needs = needs_of(variant.checkpoint, terms, setting.release, setting.devices[0], degrees)
     return Demand(
         service=name,
         variant=variant,
         terms=terms,
         degrees=degrees,
+        shape=needs.shape,
+        stages=needs.stages,
+        required=_largest(needs.stages),
+        required_blocks=needs.required_blocks,
+        useful_blocks=needs.useful_blocks,
+        seat_blocks=needs.seat_blocks,
+        keeps_prefixes=needs.keeps_prefixes,
+    )
+
+
+# Looking for what would make a stack fit solves it again and again, and most services then ask what they asked before.
+@lru_cache(maxsize=1 << 14)
+def needs_of(checkpoint: Checkpoint, terms: Terms, release: Release, device: Device, degrees: Degrees) -> _Needs:
+    """The demand of any service with these terms."""
+    shapes = [
+        _shape(checkpoint, terms, degrees, stage, release=release, device=device) for stage in range(degrees.pipeline)
+    ]
+    dtype, block_size = _cache_of(terms, checkpoint, release, shapes[0])
+    pooling = checkpoint.architecture.pooling
+    caches = (_Cache.of(shape, dtype, block_size, terms, pooling=pooling) for shape in shapes)
+    layouts = [_layout(checkpoint, cache) for cache in caches]
+    seats = max(shapes[0].max_num_seqs, terms.concurrency)
+    length = shapes[0].max_model_len
+    seat_blocks = max(layout.seat_blocks(seats) for layout in layouts) if _captures_decodes(shapes[0]) else 0
+    kept = max(layout.blocks_for(concurrency=terms.concurrency, length=length) for layout in layouts)
+    blocks = max(kept, seat_blocks)
+    return _Needs(
         shape=shapes[0],
-        stages=stages,
-        required=_largest(stages),
+        stages=tuple(
+            _stage(release, checkpoint, shape, layout, blocks) for shape, layout in zip(shapes, layouts, strict=True)
+        ),
         required_blocks=blocks,
         useful_blocks=max(layout.blocks_for(concurrency=seats, length=length) for layout in layouts),
         seat_blocks=seat_blocks,
-        keeps_prefixes=_keeps_prefixes(variant.architecture, terms) and any(layout.groups for layout in layouts),
+        keeps_prefixes=_keeps_prefixes(checkpoint.architecture, terms) and any(layout.groups for layout in layouts),
     )
 
 
@@ -185,14 +212,20 @@ def _captures_decodes(shape: ServerShape) -> bool:
 
 
 def _stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout, blocks: int) -> Stage:
+    stage = empty_stage(release, checkpoint, shape, layout)
+    return replace(stage, required=stage.fixed + total(row.bytes for row in stage.cache_rows(blocks)))
+
+
+@lru_cache(maxsize=1 << 14)
+def empty_stage(release: Release, checkpoint: Checkpoint, shape: ServerShape, layout: KvLayout) -> Stage:
+    """A stage without its KV cache: how many requests are promised decides on nothing else."""
     rows = fixed_rows(release, checkpoint, shape, layout)
     assumed = checkpoint.architecture.assumed
     rows = tuple(row.as_assumed() for row in rows) if assumed else rows
     fixed, compiling = total(row.bytes for row in rows), ByteRange.exact(0)
     if release.gpu is not None:
         compiling = beyond_activation(compile_peak(checkpoint.architecture, shape), rows)
-    stage = Stage(layout, rows, fixed, compiling, fixed, assumed)
-    return replace(stage, required=fixed + total(row.bytes for row in stage.cache_rows(blocks)))
+    return Stage(layout, rows, fixed, compiling, fixed, assumed)
 
 
 def _largest(stages: tuple[Stage, ...]) -> ByteRange:
@@ -235,12 +268,12 @@ def _layout(checkpoint: Checkpoint, cache: _Cache) -> KvLayout:
     )
 
 
-def _cache_of(terms: Terms, variant: Variant, setting: Setting, shape: ServerShape) -> tuple[str, int]:
+def _cache_of(terms: Terms, checkpoint: Checkpoint, release: Release, shape: ServerShape) -> tuple[str, int]:
     """What the KV cache is kept as, and tokens of its blocks."""
     return kept_as(
-        variant.architecture,
-        cache_flag(variant.quantization, terms.kv_cache_dtype),
-        setting.release,
+        checkpoint.architecture,
+        cache_flag(checkpoint.quantization, terms.kv_cache_dtype),
+        release,
         shape.compute_capability,
         shape.served_dtype,
         ranks=shape.tensor_parallel_size,
@@ -255,15 +288,16 @@ def most_sequences(terms: Terms, setting: Setting) -> int:
     return min(terms.max_num_seqs or limit, terms.max_num_batched_tokens or limit)
 
 
-def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, stage: int) -> ServerShape:
-    device = setting.devices[0]
-    limits = setting.release.batch_limits(device.total, device.title, device.capability)
+def _shape(
+    checkpoint: Checkpoint, terms: Terms, degrees: Degrees, stage: int, *, release: Release, device: Device
+) -> ServerShape:
+    limits = release.batch_limits(device.total, device.title, device.capability)
     tokens = terms.max_num_batched_tokens
     most = min(limits.max_num_seqs, terms.default_seqs, tokens or terms.default_seqs)
     sequences = terms.max_num_seqs or max(terms.concurrency, most)
     # Only the floor of `context: max` can be longer than the model's own limit; longer wishes were refused.
-    length = min(terms.context, variant.architecture.max_model_len)
-    whole = variant.architecture.pooling or (device.capability is None and is_latent(variant.architecture))
+    length = min(terms.context, checkpoint.architecture.max_model_len)
+    whole = checkpoint.architecture.pooling or (device.capability is None and is_latent(checkpoint.architecture))
     if whole:
         # A text that is pooled over all its tokens is never cut (vllm/config/model.py:is_chunked_prefill_supported).
         tokens = max(tokens or limits.max_num_batched_tokens, sequences, length)
@@ -271,12 +305,13 @@ def _shape(terms: Terms, variant: Variant, setting: Setting, degrees: Degrees, s
         tensor_parallel_size=degrees.tensor,
         max_model_len=length,
         max_num_seqs=sequences,
-        max_num_batched_tokens=tokens or _batch(variant.architecture, limits.max_num_batched_tokens, sequences, length),
+        max_num_batched_tokens=tokens
+        or _batch(checkpoint.architecture, limits.max_num_batched_tokens, sequences, length),
         served_dtype=served_dtype(
-            variant.architecture.checkpoint_dtype,
+            checkpoint.architecture.checkpoint_dtype,
             bfloat16_runs=device.capability is None or device.capability >= BFLOAT16_CAPABILITY,
-            pooling=variant.architecture.pooling,
-            float16=variant.architecture.float16,
+            pooling=checkpoint.architecture.pooling,
+            float16=checkpoint.architecture.float16,
         ),
         compute_capability=device.capability,
         enforce_eager=terms.enforce_eager,

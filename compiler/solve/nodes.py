@@ -27,6 +27,8 @@ Seats = Mapping[str, tuple[str, ...]]
 
 # Ways to go back to, beyond one for each service on each node, before a search is given up.
 _MOST_TRIALS = 1024
+# The same where it is only asked whether a change would help: one that is so hard to place is not worth offering.
+_MOST_OF_A_TRIAL = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Search:
     Attributes:
         rank: of the variants; services are lowered together, one step at a time, until all have a seat.
         is_spread: whether the emptiest node comes first, or the fullest.
+        most: ways to go back to before it is given up.
     """
 
     nodes: tuple[Node, ...]
@@ -120,6 +123,7 @@ class Search:
     measure: Measure
     rank: int
     is_spread: bool = True
+    most: int = _MOST_TRIALS
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -151,7 +155,7 @@ class Search:
             return seats
         # Each level is what may come of one service, given those before it.
         levels = [self.options(order[0], seats)]
-        for _ in range(len(order) + _MOST_TRIALS):
+        for _ in range(len(order) + self.most):
             following = next(levels[-1], None)
             if following is None:
                 levels.pop()
@@ -202,13 +206,18 @@ def _left(name: str, node: Node, placed: tuple[Assignment, ...], measure: Measur
     return len(devices), min(free[index] for index in devices)
 
 
-def find_seats(nodes: tuple[Node, ...], spec: Spec) -> Seats | None:
-    """Seats where all services are proven to fit; else where they are expected to."""
+def find_seats(nodes: tuple[Node, ...], spec: Spec, *, is_trial: bool = False) -> Seats | None:
+    """Seats where all services are proven to fit; else where they are expected to.
+
+    Args:
+        is_trial: only what compiles is of interest, which within the margin is so where the policy says so.
+    """
+    most = _MOST_OF_A_TRIAL if is_trial else _MOST_TRIALS
     ranks = range(max(len(variants) for node in nodes for variants in node.variants.values()))
-    for measure in (high, expected):
+    for measure in (high,) if is_trial and spec.policy.margin != "allow" else (high, expected):
         for rank in ranks:
             for is_spread in (True, False):
-                seats = Search(nodes, spec, measure, rank, is_spread).run()
+                seats = Search(nodes, spec, measure, rank, is_spread, most).run()
                 if seats is not None:
                     return seats
     return None

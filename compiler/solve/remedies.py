@@ -16,7 +16,7 @@ from compiler.units import KIB, format_gib, format_tokens
 # How finely contexts and concurrencies are lowered before the solver is asked again.
 _STEPS = 32
 # Services whose wishes are lowered one by one.
-_MOST_SERVICES = 8
+_MOST_SERVICES = 4
 
 
 def remedies_for(shortfall: Shortfall, spec: Spec, devices: Sequence[Device], code: str) -> Iterator[Remedy]:

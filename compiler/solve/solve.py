@@ -16,48 +16,66 @@ from compiler.lock.staleness import stale_services
 from compiler.memory.kv_cache import largest
 from compiler.solve.budget import Solution
 from compiler.solve.problem import Problem, Remedy
-from compiler.solve.stack import attempt_stack
+from compiler.solve.stack import attempt_stack, compiles
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 from compiler.spec.rollouts import written_edits
 
 MAX_HELPS = 6
+# Times that a stack is solved to find them. Time is bounded by their number and not by the clock, so that the same
+# inputs have the same helps on every machine; a stack of a dozen services takes about two seconds for these.
+MAX_TRIALS = 40
 
 
-def solve(file: SpecFile, lock: Lock, release: Release) -> tuple[Mapping[str, Solution] | None, tuple[Diagnostic, ...]]:
-    """Place the stack and size every KV cache, node by node, or say why not."""
+def solve(
+    file: SpecFile, lock: Lock, release: Release, *, looks_for_helps: bool = True
+) -> tuple[Mapping[str, Solution] | None, tuple[Diagnostic, ...]]:
+    """Place the stack and size every KV cache, node by node, or say why not.
+
+    Args:
+        looks_for_helps: False for the reasons alone, which are there at once.
+    """
     found = attempt_stack(file.spec, lock, release)
     if isinstance(found, dict):
         return found, ()
+    if not looks_for_helps:
+        return None, tuple(_located(problem, file) for problem in found)
     return None, tuple(_diagnostic(problem, file, lock, release) for problem in found)
 
 
 def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Diagnostic:
-    label = file.at("services", problem.service, *problem.path, text=problem.label)
     helps = (*_checked_helps(problem, file, lock, release), *_assuming(problem, file, lock, release))
-    return Diagnostic(problem.code, problem.message, label, problem.notes, helps)
+    return replace(_located(problem, file), helps=helps)
+
+
+def _located(problem: Problem, file: SpecFile) -> Diagnostic:
+    label = file.at("services", problem.service, *problem.path, text=problem.label)
+    return Diagnostic(problem.code, problem.message, label, problem.notes)
 
 
 def _assuming(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
     """A flag is no change to the spec; it is offered only where the stack then compiles."""
     if problem.code != "E0307" or release.assumes_full:
         return
-    if isinstance(attempt_stack(file.spec, lock, replace(release, assumes_full=True)), dict):
+    if compiles(file.spec, lock, replace(release, assumes_full=True)):
         yield Help("`--assume full` counts it as full attention in every layer, an upper bound of what it takes")
 
 
 def _checked_helps(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
     """Remedies that compile, one of each kind: the mildest, because milder ones come first."""
+    trials = 0
 
     def works(remedy: Remedy) -> bool:
+        nonlocal trials
+        trials += 1
         changed = edited_spec(file.document.data, remedy.edits)
         if changed is None or stale_services(changed, lock):
             return False
-        return isinstance(attempt_stack(changed, lock, release), dict)
+        return compiles(changed, lock, release)
 
     offered = 0
     for remedies in _by_kind(problem.remedies):
-        if offered >= MAX_HELPS:
+        if offered >= MAX_HELPS or trials >= MAX_TRIALS:
             return
         found = _mildest(remedies, works)
         if found is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 from compiler.catalog.architectures import load_registry
@@ -102,18 +103,11 @@ class Splits:
             return refusal
         if degrees.gpus > 1 and (refusal := self._words_refusal(degrees)) is not None:
             return refusal
-        try:
-            for stage in {0, degrees.pipeline - 1}:
-                split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=experts)
-                check_split(self.architecture, self.quantization, split)
-                check_experts(self.architecture, self.quantization, split, self.rules.capability)
-                self._check_cache(split)
-                self._check_pages(split)
-        except PagesError as error:
-            return f"vLLM cannot make the pages of its KV cache equal: {error}"
-        except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
-            return str(error)
-        return None
+        flag = cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype)
+        return split_fault(
+            _Asked(self.architecture, self.quantization, self.rules.release, self.rules.capability, flag, experts),
+            degrees,
+        )
 
     def _words_refusal(self, degrees: Degrees) -> str | None:
         """A score that is made of words' rows of the output head, which each rank looks for in its own part of it.
@@ -137,35 +131,70 @@ class Splits:
             return None
         return f"vLLM {version} cannot divide {name} into pipeline stages"
 
-    def _check_cache(self, split: Parallelism) -> None:
-        """A backend may serve all heads and not a rank's; one that serves neither is told of by itself."""
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What decides whether vLLM accepts a division, besides the degrees.
+
+    Attributes:
+        flag: of `cache_flag`.
+    """
+
+    architecture: Architecture
+    quantization: Quantization | None
+    release: Release
+    capability: Capability | None
+    flag: str
+    experts: bool
+
+
+# A stack that does not fit is solved many times, and what changes between them is seldom the model.
+@lru_cache(maxsize=1 << 13)
+def split_fault(asked: _Asked, degrees: Degrees) -> str | None:
+    """Why vLLM refuses a division; None if it does not."""
+    try:
+        for stage in {0, degrees.pipeline - 1}:
+            split = Parallelism(degrees.tensor, degrees.pipeline, stage, expert_parallel=asked.experts)
+            check_split(asked.architecture, asked.quantization, split)
+            check_experts(asked.architecture, asked.quantization, split, asked.capability)
+            _check_cache(asked, split)
+            _check_pages(asked, split)
+    except PagesError as error:
+        return f"vLLM cannot make the pages of its KV cache equal: {error}"
+    except (SplitError, NoBackendError, ConfigError, UnsupportedArchitectureError) as error:
+        return str(error)
+    return None
+
+
+def _check_cache(asked: _Asked, split: Parallelism) -> None:
+    """A backend may serve all heads and not a rank's; one that serves neither is told of by itself."""
+    try:
+        _plan_attention(asked, split.tensor_parallel_size)
+    except NoBackendError:
         try:
-            self._plan_attention(split.tensor_parallel_size)
+            _plan_attention(asked, 1)
         except NoBackendError:
-            try:
-                self._plan_attention(1)
-            except NoBackendError:
-                return
-            raise
-
-    def _check_pages(self, split: Parallelism) -> None:
-        """Caches of several kinds share blocks, which some sizes of them do not allow."""
-        if len({cache for layer in self.architecture.kinds for cache in layer.caches}) > 1:
-            flag = cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype)
-            probe_layout(self.architecture, split, flag, self.rules.release, self.rules.capability)
-
-    def _plan_attention(self, ranks: int) -> None:
-        capability = self.rules.capability
-        if capability is None:
             return
-        dtype = served_dtype(self.architecture.checkpoint_dtype, bfloat16_runs=capability >= BFLOAT16_CAPABILITY)
-        attention_plan(
-            self.architecture,
-            capability=capability,
-            served_dtype=dtype,
-            kv_cache_dtype=cache_flag(self.quantization, self.candidate.spec.kv_cache_dtype),
-            tensor_parallel_size=ranks,
-        )
+        raise
+
+
+def _check_pages(asked: _Asked, split: Parallelism) -> None:
+    """Caches of several kinds share blocks, which some sizes of them do not allow."""
+    if len({cache for layer in asked.architecture.kinds for cache in layer.caches}) > 1:
+        probe_layout(asked.architecture, split, asked.flag, asked.release, asked.capability)
+
+
+def _plan_attention(asked: _Asked, ranks: int) -> None:
+    capability = asked.capability
+    if capability is None:
+        return
+    attention_plan(
+        asked.architecture,
+        capability=capability,
+        served_dtype=served_dtype(asked.architecture.checkpoint_dtype, bfloat16_runs=capability >= BFLOAT16_CAPABILITY),
+        kv_cache_dtype=asked.flag,
+        tensor_parallel_size=ranks,
+    )
 
 
 def _binds_one(service: ServiceSpec) -> bool:

@@ -41,6 +41,7 @@ ELSEWHERE = {
     "E0314": "tests/hub/test_deadline.py",
     "E0316": "tests/unit/test_unwritable.py",
     "E0317": "tests/registry/test_images.py",
+    "E0319": "tests/registry/test_images.py",
     "E0601": "tests/unit/test_cli_compile.py",
     "E0602": "tests/unit/test_cli_compile.py",
     "E0603": "tests/unit/test_cli_compile.py",
@@ -75,7 +76,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("case", CASES, indirect=True)
 def test_message(case: Path, file_regression: FileRegressionFixture) -> None:
-    result = CliRunner().invoke(cli, ["compile", f"{case.name}.yaml", "--output", "out"])
+    result = CliRunner().invoke(cli, ["compile", f"{case.name}.yaml", "--output", "out", "--verbose"])
     assert result.exit_code == 1, result.output
     assert not Path("out").exists(), "an error must leave nothing behind"
     file_regression.check(result.output, fullpath=ERRORS / case.name / "expected.txt")

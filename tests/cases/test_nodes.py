@@ -79,7 +79,7 @@ def test_check_covers_every_node(case: Path) -> None:
     assert run("compile", "two-nodes.yaml").exit_code == 0
     assert run("compile", "--check", "two-nodes.yaml").exit_code == 0
     (case / "generated/two-nodes/desk/plan.json").write_text("{}")
-    result = run("compile", "--check", "two-nodes.yaml")
+    result = run("compile", "--check", "-v", "two-nodes.yaml")
     assert result.exit_code == 1
     assert "desk/plan.json was edited by hand" in result.output
     assert "two-nodes/desk: plan.json cannot be read" in result.output

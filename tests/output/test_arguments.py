@@ -28,27 +28,28 @@ ODD = [
     *("loop", "loop/x", "dangling", "pipe", "folder", "empty", "empty/x", "binary", "E0101", "e0101:x", "x.log"),
     *("generated/tiny-cpu", "generated/tiny-cpu/plan.json"),
 ]
+SAID = ("--warnings", "--deny", "--deny-warnings", "--quiet", "--verbose", "-q", "-v")
 OPTIONS = {
     "compile": [
-        *("--check", "--locked", "--prune", "--force", "--verbose", "--output", "--templates", "--assume"),
-        *("--deny", "--format"),
+        *("--check", "--locked", "--prune", "--force", "--output", "--templates", "--assume", "--no-help"),
+        *("--format", *SAID),
     ],
-    "diff": ["--against", "--verbose", "--output", "--templates", "--assume", "--deny", "--format"],
+    "diff": ["--against", "--output", "--templates", "--assume", "--no-help", "--format", *SAID],
     "calibrate": ["--gpu", "--config", "--out", "--format"],
     "completion": ["--help"],
-    "explain": ["--deny", "--format", "--verbose"],
+    "explain": ["--no-help", "--format", *SAID],
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
-        *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--deny", "--format"),
-        *("--task", "--verbose"),
+        *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--no-help"),
+        *("--format", *SAID),
     ],
     "gpus": ["--format", "--sources", "--verbose"],
     "images": ["--pin", "--upgrade", "--format"],
     "init": ["--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes"],
-    "lock": ["--upgrade", "--upgrade-service", "--folder", "--deny", "--format"],
-    "plan": ["--deny", "--format", "--verbose"],
-    "report": ["--out", "--service", "--deny", "--format"],
-    "sbom": ["--output", "--deny", "--format"],
+    "lock": ["--upgrade", "--upgrade-service", "--folder", "--format", *SAID],
+    "plan": ["--no-help", "--format", *SAID],
+    "report": ["--out", "--service", "--no-help", "--format", *SAID],
+    "sbom": ["--output", "--format", *SAID],
     "schema": ["--help"],
 }
 WORDS = st.sampled_from(ODD) | st.text(max_size=8)
@@ -98,8 +99,8 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
-        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--verbose", "--sources", "--force")
-        flags += ("--list", "--offline", "--yes")
+        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--sources", "--force", "--no-help")
+        flags += ("--list", "--offline", "--yes", *SAID[2:])
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]

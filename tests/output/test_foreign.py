@@ -234,7 +234,7 @@ def test_check_tells_a_wrong_mode_of_a_folder_and_compile_mends_it(
 ) -> None:
     folder = project / "generated" / "tiny-cpu" / where
     folder.chmod(mode)
-    result = run("compile", "--check")
+    result = run("compile", "--check", "-v")
     assert (result.exit_code, told in result.stderr) == (1 if told else 0, True)
     assert run("compile").exit_code == 0
     assert run("compile", "--check").exit_code == 0

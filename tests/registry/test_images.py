@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 from compiler.cli.main import cli
 from compiler.lock.file import format_lock, read_lock
 from compiler.pipeline import Compiled, compile_stack
+from compiler.resolve.answers import UnavailableError
+from compiler.resolve.registry.client import Registries
 from tests.conftest import ROOT
 from tests.registry.server import LoopbackRegistry, digest_of, index, serve
 
@@ -136,8 +138,8 @@ def test_images_that_are_no_longer_run_leave_the_lock(stack: Path) -> None:
 def test_what_one_registry_does_not_know_costs_nothing_of_the_others(stack: Path, registry: LoopbackRegistry) -> None:
     del registry.images["library/nginx:1.28.0"]
     result = images("--pin", stack.name)
-    assert result.exit_code == 3
-    assert "E0317" in result.output
+    assert result.exit_code == 1, "asking again does not help"
+    assert "E0319" in result.output
     assert "has no image" in result.output
     lock, _ = read_lock(stack.with_name("coder-5090.lock.yaml"), "lock")
     assert lock is not None
@@ -205,3 +207,13 @@ def test_a_lock_cannot_say_anything_else_than_a_digest(stack: Path, entry: str) 
     lock, problems = read_lock(path, "lock")
     assert lock is None
     assert problems[0].code == "E0303"
+
+
+def test_a_registry_that_fails_is_worth_asking_again(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise UnavailableError("the registry limits the rate of requests")
+
+    monkeypatch.setattr(Registries, "digest", fail)
+    result = images("--pin", stack.name)
+    assert result.exit_code == 3
+    assert "error[E0317]" in result.output

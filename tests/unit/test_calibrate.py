@@ -149,7 +149,7 @@ def test_logs_of_two_releases_make_no_calibration(tmp_path: Path) -> None:
 def test_a_log_that_is_not_there_is_no_traceback(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["calibrate", str(tmp_path / "none.log"), "--gpu", "l4"])
     assert "E0104" in result.output
-    assert result.exit_code == 3
+    assert result.exit_code == 1, "trying again does not make one"
 
 
 def test_no_release_is_guessed() -> None:

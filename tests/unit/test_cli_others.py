@@ -105,7 +105,7 @@ def test_fit_marks_the_word_that_a_finding_is_about(
     words: tuple[str, ...], marked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    answer = CliRunner().invoke(cli, ["fit", "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", *words])
+    answer = CliRunner().invoke(cli, ["fit", "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", "-v", *words])
     lines = answer.stderr.splitlines()
     shown = [(line, lines[index + 1]) for index, line in enumerate(lines) if line.startswith("1 | ")]
     assert marked in [line[under.index("^") :][: under.count("^")] for line, under in shown], answer.output

@@ -14,7 +14,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from compiler.catalog.gpus import GPUS
-from compiler.cli.completion import SHELLS
+from compiler.cli.commands.completion import SHELLS
 from compiler.cli.main import COMMANDS, cli
 from compiler.diagnostics import CODES
 from tests.conftest import ROOT, missing

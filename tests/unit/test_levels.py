@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from compiler.cli.main import cli
 from compiler.diagnostics import CODES, Diagnostic, Severity
-from compiler.diagnostics.levels import WARNING, Levels
+from compiler.diagnostics.levels import WARNING, denying
 from tests.conftest import ROOT
 from tests.hub.server import serve
 
@@ -102,7 +102,7 @@ def test_what_is_no_warning_is_refused_with_the_list(spec: Path, command: str, c
 def test_every_warning_can_be_denied_and_errors_stay(code: str) -> None:
     findings = (Diagnostic(code, "x"), Diagnostic("E0401", "x"))
     assert WARNING.applied(findings) == findings
-    warning, error = Levels.denying([code.lower()]).applied(findings)
+    warning, error = denying([code.lower()]).applied(findings)
     assert (warning.code, warning.severity) == (code, Severity.ERROR)
     assert error == findings[1]
 

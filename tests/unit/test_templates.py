@@ -79,7 +79,7 @@ def test_check_compares_with_what_these_templates_make(project: Path) -> None:
     assert run("--check").exit_code == 0
     assert CliRunner().invoke(cli, ["compile", "--check"]).exit_code == 1
     override("systemd/target.j2", own("systemd/target.j2") + "# changed\n")
-    result = run("--check")
+    result = run("--check", "-v")
     assert result.exit_code == 1
     assert "`stackc compile --templates site` repairs it" in result.stderr
 

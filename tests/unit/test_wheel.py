@@ -33,9 +33,6 @@ def installed(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     return environment / "bin" / "python", {"PYTHONPATH": f"{site}:{dependencies}", "PATH": "/usr/bin:/bin"}
 
 
-STACKC = "from compiler.cli.main import main; main()"
-
-
 def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> None:
     python, environment = installed(tmp_path)
     site = Path(environment["PYTHONPATH"].split(":")[0])
@@ -44,7 +41,7 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
     shutil.copy(ROOT / "stacks" / "coder-96gb.yaml", work)
     shutil.copy(ROOT / "stacks" / "coder-96gb.lock.yaml", work)
     for words in (("compile", "coder-96gb.yaml"), ("report", "coder-96gb.yaml", "--out", "report.html")):
-        subprocess.run([python, "-c", STACKC, *words], cwd=work, env=environment, check=True, capture_output=True)
+        subprocess.run([python, "-m", "stackc", *words], cwd=work, env=environment, check=True, capture_output=True)
     imported = subprocess.run(
         [python, "-c", "import compiler; print(compiler.__file__)"],
         cwd=work,
@@ -63,7 +60,7 @@ def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> No
         start = tmp_path / tree
         start.mkdir()
         subprocess.run(
-            [python, "-c", STACKC, "init", "--yes", *words],
+            [python, "-m", "stackc", "init", "--yes", *words],
             cwd=start,
             env=environment | {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")},
             check=True,

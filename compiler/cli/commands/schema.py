@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from compiler.schemas.documents import SCHEMAS, schema_text
+DOCUMENTS = ("spec", "lock", "plan", "calibration")
+"""Those of compiler/schemas/documents.py, whose generator takes longer to import than help may."""
 
 
 @click.command("schema")
-@click.argument("document", type=click.Choice(list(SCHEMAS)), default="spec")
+@click.argument("document", type=click.Choice(DOCUMENTS), default="spec")
 def command(document: str) -> None:
     r"""Print the JSON Schema (draft 2020-12) of a DOCUMENT.
 
@@ -19,4 +20,6 @@ def command(document: str) -> None:
     # and as the first line of stacks/NAME.yaml:
     # yaml-language-server: $schema=spec.schema.json
     """
+    from compiler.schemas.documents import schema_text  # noqa: PLC0415 - help need not wait for it
+
     click.echo(schema_text(document), nl=False)

@@ -1,0 +1,25 @@
+"""`stackc plan` on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compiler.cli import complete
+from compiler.cli.loudness import warning_options
+from compiler.cli.paths import FILE
+from compiler.cli.report import FORMAT, HELPS
+
+
+@click.command("plan")
+@click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
+@HELPS
+@warning_options
+@FORMAT
+def command(specs: tuple[Path, ...], **options: Any) -> None:
+    """Show the plans of SPECS (default: every stacks/*.yaml): each GPU as a line of blocks, services as a table."""
+    from compiler.cli.plan import run  # noqa: PLC0415 - help need not wait for the compiler
+
+    run(specs, **options)

@@ -1,0 +1,84 @@
+"""Looking for changes that help takes a bounded number of trials, and a trial says what solving it would."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from compiler.catalog.releases import RELEASES
+from compiler.diagnostics import SourceText
+from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
+from compiler.solve import solve as front
+from compiler.solve.demand import empty_stage, needs_of
+from compiler.solve.splits import split_fault
+from compiler.solve.stack import attempt_stack, compiles
+from compiler.spec.load import SpecFile, load_spec
+from tests.properties.test_solver import config
+
+RELEASE = RELEASES["0.33.0"]
+SMALL, LARGE = config(32, 4096, 32, 8, 128), config(126, 16384, 128, 8, 128)
+
+
+def stack(
+    services: int, *, large: int = 0, nodes: int = 1, count: int = 2, margin: str = "deny"
+) -> tuple[SpecFile, Lock]:
+    names = {f"s{index}": "own/large" if index < large else "own/small" for index in range(services)}
+    text = f"stack: x\nengine: {{vllm: 0.33.0}}\npolicy: {{margin: {margin}}}\nnodes:\n"
+    text += "".join(f"  n{i}: {{gpus: {{model: h100-80gb, count: {count}}}}}\n" for i in range(nodes)) + "services:\n"
+    for port, (name, model) in enumerate(names.items(), 9000):
+        text += f"  {name}: {{model: {model}, context: 64K, concurrency: 6, port: {port}}}\n"
+    file, problems = load_spec(SourceText("x.yaml", text))
+    assert file is not None, problems
+    facts = {"own/small": SMALL, "own/large": LARGE}
+    models = {name: ModelFacts(source=HUB, chat_template="x", config=found) for name, found in facts.items()}
+    asked = {n: LockedService(model=m, quantization=("auto",), candidates=(m,)) for n, m in names.items()}
+    return file, Lock(schema=1, services=asked, models=models)
+
+
+@pytest.mark.parametrize("services", [1, 12])
+def test_helps_are_looked_for_in_a_bounded_number_of_trials(services: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials: list[int] = []
+
+    def counted(*words: object) -> bool:
+        trials.append(1)
+        return False
+
+    monkeypatch.setattr(front, "compiles", counted)
+    solutions, found = front.solve(*stack(services, large=1), RELEASE)
+    assert solutions is None
+    assert found[0].code == "E0401"
+    # A kind that was begun is ended: of one that is graded a trial from each end, of others as many as there are cards.
+    assert 0 < len(trials) <= front.MAX_TRIALS + 16
+
+
+def test_without_helps_nothing_is_tried_and_the_reasons_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = stack(2, count=1)
+    _, whole = front.solve(*given, RELEASE)
+    assert any(each.helps for each in whole)
+    monkeypatch.setattr(front, "compiles", None)
+    _, bare = front.solve(*given, RELEASE, looks_for_helps=False)
+    assert bare == tuple(replace(each, helps=()) for each in whole)
+
+
+def test_the_same_stack_has_the_same_helps_whatever_was_solved_before() -> None:
+    warm = front.solve(*stack(2, count=1), RELEASE)
+    for kept in (needs_of, empty_stage, split_fault):
+        kept.cache_clear()
+    assert front.solve(*stack(2, count=1), RELEASE) == warm
+
+
+@pytest.mark.parametrize("margin", ["deny", "allow"])
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("services", [1, 2, 3, 4])
+def test_a_trial_says_what_solving_says(services: int, nodes: int, margin: str) -> None:
+    file, lock = stack(services, nodes=nodes, margin=margin, count=1)
+    assert compiles(file.spec, lock, RELEASE) is isinstance(attempt_stack(file.spec, lock, RELEASE), dict)
+
+
+def test_what_was_worked_out_for_a_stack_is_not_worked_out_again() -> None:
+    given, misses = stack(3, large=1, count=8), []
+    for _ in range(2):
+        front.solve(*given, RELEASE)
+        misses.append(needs_of.cache_info().misses)
+    assert misses[0] == misses[1], "the second time, all that is needed is known"
