@@ -72,6 +72,8 @@ def test_activations_that_a_tower_asserts(name: str, value: str) -> None:
         ("Ovis2_5", "vit_config", "model_type", "siglip_vision_model"),
         ("StepVLForConditionalGeneration", "vision_config", "use_rope2d", False),
         ("StepVLForConditionalGeneration", "vision_config", "mlp_ratio", "wide"),
+        ("Gemma3n", "text_config", "hidden_activation", "gelu"),
+        ("Gemma3n", "text_config", "altup_correct_scale", False),
         ("KimiVL", "vision_config", "num_attention_heads", 64),
         ("Lfm2Vl", "vision_config", "model_type", "siglip_vision_model"),
     ],

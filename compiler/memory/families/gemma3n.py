@@ -10,9 +10,11 @@ from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.families.activations import check_activation
 from compiler.memory.families.decoder import Frame, Sizes, assemble
 from compiler.memory.families.moe_parts import layers_like
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
+from compiler.memory.families.terms import check_value
 from compiler.memory.families.vision import Renames, composed, text_config
 from compiler.memory.families.vision_gemma3n import gemma3n_towers
 from compiler.memory.families.windows import SLIDING, layer_kinds, window_size
@@ -52,6 +54,8 @@ def gemma3n(name: str, config: Config) -> Architecture:
     """Gemma3nForConditionalGeneration."""
     tied = config.flag("tie_word_embeddings", default=True)
     text = text_config(config, config.at("text_config"), _DEFAULTS, tied=tied)
+    check_activation(text, ("gelu_pytorch_tanh",), "hidden_activation")
+    check_value(text, "altup_correct_scale", (True,))
     alone, towers = _text(name, _one_width(text)), gemma3n_towers(config)
     # The engine keeps each layer's inputs of a whole batch from the start on.
     kept = len(alone.layers) * _input_width(text)
