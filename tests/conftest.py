@@ -27,7 +27,15 @@ settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else
 
 
 # Tests of what is emitted run real programs, which takes minutes; those of a page run a browser.
-EMITTED = ("gateway/", "monitoring/", "report/", "unit/test_scripts_", "unit/test_installer", "hub/test_prefetch")
+EMITTED = (
+    "gateway/",
+    "monitoring/",
+    "report/",
+    "unit/test_scripts_",
+    "unit/test_installer",
+    "unit/test_wheel",
+    "hub/test_prefetch",
+)
 # Hostile inputs by the hundred, runs that are killed, strangers' files, answers that drip: what is odd, not daily.
 HOSTILE = (
     "fuzz/",

@@ -238,6 +238,7 @@ def test_templates_that_are_not_stackc_s_own_are_named() -> None:
     assert "## Templates" not in text(two_on_one_gpu())
 
 
+@pytest.mark.emitted
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_first_request_is_answered_by_what_it_asks(plan: Plan, tmp_path: Path) -> None:
     (program,) = [block for block in blocks(plan) if block.startswith("python3 - <<'END'")]
@@ -256,7 +257,7 @@ def test_the_first_request_is_answered_by_what_it_asks(plan: Plan, tmp_path: Pat
 
     (tmp_path / "authorization.txt").write_text("Authorization: Bearer KEY\n")
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         here = re.sub(r'"http://[^/]*/', f'"http://127.0.0.1:{server.server_port}/', program)
         done = subprocess.run(["bash", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)
         server.shutdown()
