@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -130,6 +131,7 @@ def _value(value: str) -> str:
         return value
 
 
+@lru_cache(maxsize=1024)  # each variable that is looked for reads every line of a unit
 def _words(value: str, *, is_command: bool) -> tuple[str, ...]:
     try:
         return read_systemd_words(value, is_command=is_command)
