@@ -24,7 +24,7 @@ _CHARGED_SHARED = GraphOverhead(
     "estimates of 310 to 540 KiB, and one of 1090, for each size and layer on 2 and 4 ranks in 7 logs of 0.19 to 0.27",
 )
 # The second model runner: of dense models since 0.25.1 (vLLM's pull request 44443), of all since 0.28, which logs of
-# 0.29 show. Until then it charged no graphs (issue 49224).
+# 0.29 show. Until then it charged no graphs: https://github.com/vllm-project/vllm/issues/49224.
 _SECOND_RUNNER, _SECOND_RUNNER_OF_ALL = (0, 25), (0, 28)
 # Before 0.33.0 gave it a pass with parameters: 0.258 GiB for 256 sequences and 151936 tokens by vLLM's pull request
 # 57926, 7.1 bytes a logit.

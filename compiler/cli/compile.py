@@ -56,12 +56,8 @@ def run(
     paths = spec_paths(specs)
     inputs = [*paths, *map(lock_path, paths), *([] if templates is None else [templates])]
     check_place(output, inputs)
-    overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
-    usable = None if has_errors(unusable) else overrides
-    ask = partial(compile_stack, assumes_full=assume == "full", overrides=usable, looks_for_helps=looks_for_helps)
-    compiled, diagnostics = compile_all(paths, ask, levels)
-    # A template that fails for one stack mostly fails for all.
-    diagnostics = tuple(dict.fromkeys((*levels.applied(unusable), *diagnostics)))
+    ask = partial(compile_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
+    compiled, diagnostics = compile_with(templates, paths, ask, levels)
     check_place(output, [path for stack in compiled for path in stack.inputs])
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)
     asked = _Asked(prune=prune, force=force)
@@ -142,7 +138,22 @@ class _Job:
         return shlex.join(words)
 
 
-def compile_all(
+def compile_with(
+    templates: Path | None, paths: Sequence[Path], ask: Callable[..., _Answer], levels: SpecLevels
+) -> tuple[list[Compiled], tuple[Diagnostic, ...]]:
+    """Every spec that compiles with the templates of a folder, and what was found, in them too.
+
+    Raises:
+        click.UsageError: two have one name.
+    """
+    overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
+    usable = None if has_errors(unusable) else overrides
+    compiled, found = _compile_all(paths, partial(ask, overrides=usable), levels)
+    # A template that fails for one stack mostly fails for all.
+    return compiled, tuple(dict.fromkeys((*levels.applied(unusable), *found)))
+
+
+def _compile_all(
     paths: Sequence[Path],
     ask: Callable[[Path, str], _Answer],
     levels: SpecLevels,

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from compiler.cli.changes import changes_on_disk, changes_since
-from compiler.cli.compile import check_place, compile_all
+from compiler.cli.compile import check_place, compile_with
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.report import Exit, finish
 from compiler.cli.specs import spec_paths
@@ -20,7 +20,6 @@ from compiler.emit.content import NoHistoryError
 from compiler.emit.output import Output
 from compiler.emit.tree import tree_of
 from compiler.pipeline import compile_stack
-from compiler.render.environment import load_overrides
 
 
 def run(
@@ -37,11 +36,8 @@ def run(
     """Do it, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     check_place(output, paths)
-    overrides, unusable = (None, ()) if templates is None else load_overrides(templates)
-    usable = None if has_errors(unusable) else overrides
-    ask = partial(compile_stack, assumes_full=assume == "full", overrides=usable, looks_for_helps=looks_for_helps)
-    compiled, found = compile_all(paths, ask, levels)
-    diagnostics = tuple(dict.fromkeys((*levels.applied(unusable), *found)))
+    ask = partial(compile_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
+    compiled, diagnostics = compile_with(templates, paths, ask, levels)
     if has_errors(diagnostics):
         finish(form, diagnostics, result={}, lines=())
     trees = [tree_of(output / stack.stack, stack.artifacts) for stack in compiled]

@@ -23,7 +23,8 @@ from compiler.memory.whole_items import whole_item
 from compiler.pipeline import compile_stack
 from compiler.spec.models import MOST_MEDIA, ServiceSpec
 from tests.unit.test_media_plan import compiled, service_of
-from tests.unit.test_memory_vision import LLAVA, MISTRAL_3, QWEN2_5_VL, QWEN3_VL_8B, shape, tower_elements
+from tests.unit.test_memory_vision import LLAVA, MISTRAL_3, QWEN2_5_VL, QWEN3_VL_8B, tower_elements
+from tests.unit.test_tower_peaks import shape
 
 GEMMA3: dict[str, Any] = {
     "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "mm_tokens_per_image": 256,

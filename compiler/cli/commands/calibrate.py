@@ -25,6 +25,6 @@ from compiler.cli.report import FORMAT
 @FORMAT
 def command(logs: tuple[Path, ...], **options: Any) -> None:
     """Read start-up logs of vLLM (best with VLLM_LOGGING_LEVEL=DEBUG) and write what they measured."""
-    from compiler.cli.calibrate import run  # noqa: PLC0415 - help need not wait for what it does
+    from compiler.cli.calibrate import run
 
     run(logs, **options)

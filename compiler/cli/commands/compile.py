@@ -40,6 +40,6 @@ from compiler.cli.report import ASSUME, FINDINGS, HELPS
 @FINDINGS
 def command(specs: tuple[Path, ...], **options: Any) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
-    from compiler.cli.compile import run  # noqa: PLC0415 - help need not wait for the compiler
+    from compiler.cli.compile import run
 
     run(specs, **options)

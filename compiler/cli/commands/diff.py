@@ -34,6 +34,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     Exit codes: 0 nothing changes, 4 something does, 1 a spec has an error, 2 usage, 3 the outside world failed.
     """
-    from compiler.cli.diff import run  # noqa: PLC0415 - help need not wait for the compiler
+    from compiler.cli.diff import run
 
     run(specs, **options)

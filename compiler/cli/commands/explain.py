@@ -32,14 +32,14 @@ def command(what: str | None, *, looks_for_helps: bool, levels: SpecLevels, form
         finish(form, (), result={"code": what.upper(), "page": page}, lines=page.splitlines())
     path, _, service = what.partition(":")
     spec = _spec_named(path, what)
-    from compiler.cli.explain import explain_spec  # noqa: PLC0415 - a page need not wait for the compiler
+    from compiler.cli.explain import explain_spec
 
     explain_spec(spec, service, form, levels, looks_for_helps=looks_for_helps)
 
 
 def _spec_named(path: str, what: str) -> str:
     """The spec at a path, or of that name in stacks/."""
-    from compiler.cli.specs import spec_path  # noqa: PLC0415 - it reads locks
+    from compiler.cli.specs import spec_path
 
     try:
         return str(spec_path(Path(path)))

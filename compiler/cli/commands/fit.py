@@ -41,6 +41,6 @@ TASKS = ("chat", "completion", "embed", "score", "classify")
 @FINDINGS
 def command(model: str, **options: Any) -> None:
     """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
-    from compiler.cli.fit import run  # noqa: PLC0415 - help need not wait for the compiler
+    from compiler.cli.fit import run
 
     run(model, **options)

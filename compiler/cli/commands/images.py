@@ -22,6 +22,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     Registries are asked without a login. Nothing is pulled.
     """
-    from compiler.cli.images import run  # noqa: PLC0415 - help need not wait for what it does
+    from compiler.cli.images import run
 
     run(specs, **options)

@@ -29,6 +29,6 @@ def command(name: str | None, **options: Any) -> None:
     stackc init --yes --gpu rtx-4090 --task chat
     stackc init --from coder-96gb my-coder
     """
-    from compiler.cli.init import run  # noqa: PLC0415 - help need not wait for the compiler
+    from compiler.cli.init import run
 
     run(name, **options)

@@ -20,6 +20,6 @@ from compiler.cli.report import FORMAT, HELPS
 @FORMAT
 def command(specs: tuple[Path, ...], **options: Any) -> None:
     """Show the plans of SPECS (default: every stacks/*.yaml): each GPU as a line of blocks, services as a table."""
-    from compiler.cli.plan import run  # noqa: PLC0415 - help need not wait for the compiler
+    from compiler.cli.plan import run
 
     run(specs, **options)

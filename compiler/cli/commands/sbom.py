@@ -23,6 +23,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     The same specs and locks give the same bytes. SOURCE_DATE_EPOCH puts a date into it.
     """
-    from compiler.cli.sbom import run  # noqa: PLC0415 - help need not wait for what it does
+    from compiler.cli.sbom import run
 
     run(specs, **options)

@@ -20,6 +20,6 @@ def command(document: str) -> None:
     # and as the first line of stacks/NAME.yaml:
     # yaml-language-server: $schema=spec.schema.json
     """
-    from compiler.schemas.documents import schema_text  # noqa: PLC0415 - help need not wait for it
+    from compiler.schemas.documents import schema_text
 
     click.echo(schema_text(document), nl=False)
