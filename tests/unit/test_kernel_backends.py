@@ -16,8 +16,10 @@ from compiler.memory.shape import ServerShape
 from compiler.memory.weights import rank_weights
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
+from compiler.solve.kept import kept_as
 from compiler.solve.problem import Problem
 from compiler.spec.models import Spec
+from tests.unit.test_engine_counts import CASES
 from tests.unit.test_kernel_padding import GPT_OSS_20B, MXFP4
 
 MOE: dict[str, Any] = {
@@ -148,3 +150,11 @@ def test_marlin_on_hopper_pads_as_elsewhere_and_uses_vllm_s_workspaces() -> None
     for backend, keeps in (("auto", False), ("marlin", True)):
         shape = ServerShape(1, 4096, 64, 2048, "bfloat16", (9, 0), moe_backend=backend)
         assert experts_keep(checkpoint, shape) is keeps
+
+
+def test_a_named_attention_backend_decides_the_blocks() -> None:
+    """Images seen whole: on Blackwell vLLM's own choice keeps blocks of 64 tokens, Triton's kernel those of 16."""
+    architecture = read_architecture(CASES["PaliGemmaForConditionalGeneration"]["config"])
+    release = RELEASES["0.33.0"]
+    assert kept_as(architecture, "auto", release, (10, 0), "bfloat16") == ("bfloat16", 64)
+    assert kept_as(architecture, "auto", release, (10, 0), "bfloat16", named="TRITON_ATTN") == ("bfloat16", 16)
