@@ -42,6 +42,7 @@ HOSTILE = (
     "hub/test_bounds",
     "hub/test_complete",
     "hub/test_deadline",
+    "ledgers/",
     "output/",
     "properties/test_absurd_",
     "properties/test_hostile_",
