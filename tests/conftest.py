@@ -19,6 +19,10 @@ ROOT = Path(__file__).parents[1]
 # A terminal on which no sentence is broken.
 WIDE = {"COLUMNS": "400"}
 
+# jsonschema imports a checker of IRIs where there is one, whose grammars every process would read for most of a second.
+# No schema here has an IRI.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 # A slow machine is no bug. CI asks the same questions every time, so that what it says depends on the change alone;
 # everywhere else each run asks new ones.
 settings.register_profile("default", deadline=None)
