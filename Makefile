@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Each process would take seconds to read all tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup compile check test test-fast test-emitted test-hostile lint engine bench clean
 
 help:  ## list the targets
@@ -32,7 +35,7 @@ lint: setup  ## ruff, mypy and the layer contract
 	$(BIN)/lint-imports --no-logo
 
 test-fast: setup lint  ## the compiler's own tests, in about a minute
-	$(BIN)/python -m pytest -m "not emitted and not engine and not systemd and not hostile" --numprocesses auto
+	$(BIN)/python -m pytest -m "not emitted and not engine and not systemd and not hostile" --numprocesses auto --dist worksteal
 
 test-emitted: setup  ## run what is emitted, with a real nginx, Prometheus and hf
 	$(BIN)/python -m pytest -m emitted --numprocesses auto

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,19 @@ def checkpoint(name: str, block: dict[str, Any] | None = None, **changes: Any) -
 
 
 MXFP4 = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
-SERVED = (
-    checkpoint(MODEL),
-    checkpoint("example/llama-FP8", FP8),
-    checkpoint("example/llama-AWQ", AWQ),
-    checkpoint("example/llama-GPTQ", GPTQ),
-)
+
+
+@cache
+def servable() -> tuple[Recording, ...]:
+    """A model in 16 bits and quantized in three ways. Tests that need none of them do not wait for their headers."""
+    return (
+        checkpoint(MODEL),
+        checkpoint("example/llama-FP8", FP8),
+        checkpoint("example/llama-AWQ", AWQ),
+        checkpoint("example/llama-GPTQ", GPTQ),
+    )
+
+
 # What no card serves, or no Turing card, with the reason in the table.
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "example/mx": (MXFP4, "E0308", "MXFP4 needs compute capability 8.0, this GPU has 7.5"),
@@ -152,7 +160,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "example/fbgemm": ({"quant_method": "fbgemm_fp8"}, "E0308", "without `--allow-deprecated-quantization`"),
     "example/quark": ({"quant_method": "quark"}, "E0307", "no layout that stackc knows"),
 }
-REFUSED_REPOSITORIES = tuple(checkpoint(name, block) for name, (block, _, _) in REFUSED.items())
+
+
+@cache
+def refused() -> tuple[Recording, ...]:
+    """Repositories of all these."""
+    return tuple(checkpoint(name, block) for name, (block, _, _) in REFUSED.items())
 
 
 def explained(folder: Path, recordings: Iterable[Recording], gpus: dict[str, Any], **service: Any) -> dict[str, Any]:
@@ -196,10 +209,10 @@ def chosen(answer: dict[str, Any]) -> str:
     ],
 )
 def test_auto_serves_the_most_bits_that_fit(tmp_path: Path, memory: str, capability: str, served: str) -> None:
-    answer = explained(tmp_path, SERVED, {"memory": memory, "compute_capability": capability})
+    answer = explained(tmp_path, servable(), {"memory": memory, "compute_capability": capability})
     assert chosen(answer) == served
     rows = answer["candidates"]["chat"]
-    names = [recording.repo for recording in SERVED]
+    names = [recording.repo for recording in servable()]
     assert [row["candidate"] for row in rows] == [served, *(name for name in names if name != served)]
     for row in rows[1:]:
         assert row["standing"] == "not chosen"
@@ -210,8 +223,8 @@ def test_auto_serves_the_most_bits_that_fit(tmp_path: Path, memory: str, capabil
 
 def test_what_does_not_fit_says_by_how_many_bytes(tmp_path: Path) -> None:
     gpus = {"memory": "16.01GiB", "compute_capability": "8.9"}
-    row = table(explained(tmp_path, SERVED, gpus))[MODEL]
-    alone = explained(tmp_path, SERVED, gpus, quantization="none")
+    row = table(explained(tmp_path, servable(), gpus))[MODEL]
+    alone = explained(tmp_path, servable(), gpus, quantization="none")
     (error,) = alone["diagnostics"]
     assert error["code"] == "E0401"
     assert any(f"({row['short_bytes']} bytes) short" in note for note in error["notes"])
@@ -219,12 +232,12 @@ def test_what_does_not_fit_says_by_how_many_bytes(tmp_path: Path) -> None:
 
 def test_fp8_is_weight_only_before_ada(tmp_path: Path) -> None:
     for capability, unpacked in (("8.9", False), ("8.6", True)):
-        answer = explained(tmp_path, SERVED, {"memory": "16.01GiB", "compute_capability": capability})
+        answer = explained(tmp_path, servable(), {"memory": "16.01GiB", "compute_capability": capability})
         assert ("unpacked here" in table(answer)["example/llama-FP8"]["reason"]) == unpacked
 
 
 def test_every_refusal_has_its_reason_in_the_table(tmp_path: Path) -> None:
-    answer = explained(tmp_path, (*SERVED, *REFUSED_REPOSITORIES), {"model": "t4"})
+    answer = explained(tmp_path, (*servable(), *refused()), {"model": "t4"})
     assert chosen(answer) == "example/llama-FP8"
     rows = table(answer)
     for name, (_, code, reason) in REFUSED.items():
@@ -241,20 +254,20 @@ def test_gptq_with_activation_ordering_and_no_groups_is_served(tmp_path: Path) -
 
 def test_the_model_s_own_publisher_comes_before_a_trusted_one(tmp_path: Path) -> None:
     trusted = checkpoint("trusted/a-llama-AWQ", AWQ)
-    answer = explained(tmp_path, (*SERVED, trusted), {"model": "t4"}, quantization="awq")
+    answer = explained(tmp_path, (*servable(), trusted), {"model": "t4"}, quantization="awq")
     assert chosen(answer) == "example/llama-AWQ"
     assert table(answer)["trusted/a-llama-AWQ"]["reason"] == "example comes before trusted"
 
 
 def test_the_order_of_the_spec_comes_before_quality(tmp_path: Path) -> None:
-    answer = explained(tmp_path, SERVED, {"model": "h100-80gb"}, quantization=["gptq", "fp8"])
+    answer = explained(tmp_path, servable(), {"model": "h100-80gb"}, quantization=["gptq", "fp8"])
     assert chosen(answer) == "example/llama-GPTQ"
     assert table(answer)["example/llama-FP8"]["reason"] == "the spec asks for gptq before fp8"
 
 
 def test_a_stack_that_does_not_compile_has_a_table_too(tmp_path: Path) -> None:
     licensed = checkpoint("example/licensed", AWQ, license="cc-by-nc-4.0")
-    answer = explained(tmp_path, (checkpoint(MODEL), licensed, *REFUSED_REPOSITORIES), {"model": "t4"}, task="chat")
+    answer = explained(tmp_path, (checkpoint(MODEL), licensed, *refused()), {"model": "t4"}, task="chat")
     assert not answer["ok"]
     assert "plan" not in answer
     rows = table(answer)
@@ -270,7 +283,7 @@ def test_where_nothing_may_be_served_each_cause_is_one_error_with_all_reasons(tm
     licensed = checkpoint("example/licensed", AWQ, license="cc-by-nc-4.0")
     plain = checkpoint(MODEL)
     answer = explained(
-        tmp_path, (plain, licensed, *REFUSED_REPOSITORIES), {"model": "t4"},
+        tmp_path, (plain, licensed, *refused()), {"model": "t4"},
         quantization=["awq", "gptq"],
     )  # fmt: skip
     by_code = {error["code"]: error for error in answer["diagnostics"]}

@@ -19,6 +19,7 @@ from compiler.spec.rollouts import with_candidates
 from compiler.units import parse_tokens
 from tests.conftest import ROOT, tool
 from tests.hub.server import serve
+from tests.schema_checker import checked
 
 STACKS = sorted(path.stem for path in (ROOT / "stacks").glob("*.yaml") if not path.name.endswith(".lock.yaml"))
 SHIPPED = {
@@ -143,10 +144,9 @@ def test_scripts_are_clean_shell(name: str) -> None:
 
 
 def test_compose_files_follow_the_schema() -> None:
-    files = [str(ROOT / "generated" / name / "compose" / "compose.yaml") for name in STACKS]
-    checker = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*checker, *files], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    files = [ROOT / "generated" / name / "compose" / "compose.yaml" for name in STACKS]
+    result = checked("--builtin-schema", "vendor.compose-spec", *files)
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("name", STACKS)

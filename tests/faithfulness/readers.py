@@ -9,7 +9,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,13 @@ def rendered(plan: Plan) -> Texts:
     return {str(artifact.path): artifact.text for artifact in render_plan(plan)}
 
 
-def emitted(plan: Plan, folder: Path) -> Texts:
-    """The same, also as files in the folder."""
+def emitted(plan: Plan, folder: Path, kinds: Iterable[str] | None = None) -> Texts:
+    """The same, also as files in the folder: all of them, or those that the readers of some kinds read."""
     artifacts = render_plan(plan)
+    begins = ("",) if kinds is None else tuple(READERS[kind][0] for kind in kinds)
     for artifact in artifacts:
+        if not str(artifact.path).startswith(begins):
+            continue
         path = folder / artifact.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(artifact.text)

@@ -6,6 +6,7 @@ script prints the command line that it would become.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from compiler.pipeline import compile_stack
 from compiler.plan.ir import Argument, Plan, Service
 from compiler.render.syntax import read_systemd_words, read_unit
 from tests.conftest import ROOT
-from tests.faithfulness.readers import emitted, printed_words
-from tests.unit.plan_samples import one_on_cpu, one_on_two_gpus, two_on_one_gpu
+from tests.faithfulness.readers import Texts, emitted, printed_words
+from tests.unit.plan_samples import kept, one_on_cpu, one_on_two_gpus, two_on_one_gpu
 
+TreeOf = Callable[[Plan], tuple[Path, Texts]]
 IN_CONTAINER = "/opt/stackc"
 
 
@@ -62,30 +64,42 @@ def model_below(service: Service, hf_home: str) -> str:
     return f"{hf_home}/hub/models--{model.repository.replace('/', '--')}/snapshots/{commit}"
 
 
+@pytest.fixture(scope="module")
+def tree_of(tmp_path_factory: pytest.TempPathFactory) -> TreeOf:
+    """The folder in which a plan's files are, and their texts; written once for all its servers."""
+
+    @kept
+    def written(plan: Plan) -> tuple[Path, Texts]:
+        folder = tmp_path_factory.mktemp(plan.stack)
+        return folder, emitted(plan, folder)
+
+    return written
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_by_hand_it_is_the_plans_command(case: Case, tmp_path: Path) -> None:
+def test_by_hand_it_is_the_plans_command(case: Case, tree_of: TreeOf) -> None:
     plan, service = case
-    emitted(plan, tmp_path)
-    words = printed_words([str(tmp_path / "bin" / f"launch-{service.name}")], {"HF_HOME": "/hf"})
+    tree, _ = tree_of(plan)
+    words = printed_words([str(tree / "bin" / f"launch-{service.name}")], {"HF_HOME": "/hf"})
     assert words[:2] == ["vllm", "serve"]
     assert words[2] == model_below(service, "/hf")
     assert words[3:] == options(service, service.host)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_systemd_runs_the_plans_command(case: Case, tmp_path: Path) -> None:
+def test_systemd_runs_the_plans_command(case: Case, tree_of: TreeOf) -> None:
     plan, service = case
-    texts = emitted(plan, tmp_path)
+    tree, texts = tree_of(plan)
     unit = read_unit(texts[f"systemd/{plan.stack}-{service.name}.service"])
     lines = unit.values("Service", "Environment")
     assignments = [word for line in lines for word in read_systemd_words(line, is_command=False)]
     environment = dict(word.split("=", 1) for word in assignments)
     (start,) = unit.values("Service", "ExecStart")
     command = [
-        word.replace(f"{plan.paths.current}/", f"{tmp_path}/") for word in read_systemd_words(start, is_command=True)
+        word.replace(f"{plan.paths.current}/", f"{tree}/") for word in read_systemd_words(start, is_command=True)
     ]
     for program in (command[0], command[-1]):
-        assert Path(program).is_relative_to(tmp_path), start
+        assert Path(program).is_relative_to(tree), start
         assert Path(program).is_file(), f"{program} is not in the tree"
     # The machine's own PATH must hold bash and coreutils, whatever the unit puts before it.
     words = printed_words(command, {name: value for name, value in environment.items() if name != "PATH"})
@@ -95,11 +109,11 @@ def test_systemd_runs_the_plans_command(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_compose_runs_the_plans_command(case: Case, tmp_path: Path) -> None:
+def test_compose_runs_the_plans_command(case: Case, tree_of: TreeOf) -> None:
     plan, service = case
-    texts = emitted(plan, tmp_path)
+    tree, texts = tree_of(plan)
     container = uncomposed(YAML(typ="safe", pure=True).load(texts["compose/compose.yaml"])["services"][service.name])
-    command = [word.replace(f"{IN_CONTAINER}/", f"{tmp_path}/") for word in container["entrypoint"]]
+    command = [word.replace(f"{IN_CONTAINER}/", f"{tree}/") for word in container["entrypoint"]]
     assert any(mount.get("target") == IN_CONTAINER for mount in container["volumes"])
     words = printed_words([*command, *container["command"]], container["environment"])
     assert words[:2] == ["vllm", "serve"]

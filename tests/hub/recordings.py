@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,14 @@ class Recording:
 
 def read_recordings(folder: Path = RECORDED) -> list[Recording]:
     """All recorded repositories of a folder."""
+    return [replace(one, contents=dict(one.contents), files=one.files and dict(one.files)) for one in _read(folder)]
+
+
+@cache
+def _read(folder: Path) -> tuple[Recording, ...]:
+    """Read once for all servers, each of which gets copies."""
     yaml = YAML(typ="safe", pure=True)
-    return [_recording(yaml.load(path)) for path in sorted(folder.glob("*.yaml"))]
+    return tuple(_recording(yaml.load(path)) for path in sorted(folder.glob("*.yaml")))
 
 
 def _recording(data: dict[str, Any]) -> Recording:

@@ -369,7 +369,7 @@ def serve(
     """Run a loopback Hub; its `url` is the endpoint, and every answer comes `latency` seconds late."""
     known = read_recordings(recordings) if isinstance(recordings, Path) else recordings
     with LoopbackHub(known, faults, port, latency=latency) as hub:
-        thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
         thread.start()
         try:
             yield hub

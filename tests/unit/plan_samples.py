@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compiler.plan.ir import (
     Argument,
@@ -36,6 +37,21 @@ from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd
 from compiler.units import GIB, MIB, ByteRange
+
+_Answer = TypeVar("_Answer")
+
+
+def kept(ask: Callable[[Plan], _Answer]) -> Callable[[Plan], _Answer]:
+    """A function of plans that answers from memory where it is asked of the very same plan again; nobody changes it."""
+    known: dict[int, tuple[Plan, _Answer]] = {}
+
+    def answer(plan: Plan) -> _Answer:
+        # With the plan, so that no other one gets its number.
+        _, found = known.get(id(plan)) or known.setdefault(id(plan), (plan, ask(plan)))
+        return found
+
+    return answer
+
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # A plain interpreter first: a version manager's shim would cost more than the program that it starts.

@@ -19,15 +19,25 @@ from tests.conftest import ROOT
 NAMES = ("tiny-cpu", "coder-5090")
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two stacks, compiled."""
-    (tmp_path / "stacks").mkdir()
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `project` is a copy of."""
+    folder = tmp_path_factory.mktemp("compiled")
+    (folder / "stacks").mkdir()
     for name in NAMES:
         for suffix in (".yaml", ".lock.yaml"):
-            shutil.copy(ROOT / "stacks" / f"{name}{suffix}", tmp_path / "stacks")
+            shutil.copy(ROOT / "stacks" / f"{name}{suffix}", folder / "stacks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run("compile").exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def project(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two stacks, compiled."""
+    shutil.copytree(compiled, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    assert run("compile").exit_code == 0
     return tmp_path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -21,6 +22,7 @@ from compiler.diagnostics.github import render_github
 from compiler.diagnostics.junit import render_junit
 from compiler.diagnostics.sarif import render_sarif
 from tests.conftest import ROOT
+from tests.hub.server import LoopbackHub, serve
 
 
 def finding(
@@ -132,17 +134,26 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LoopbackHub]:
+    """What `fit` asks."""
+    with serve() as server:
+        yield server
+
+
 # A fit reads every lock, and what it finds goes the same way as the rest.
 @pytest.mark.parametrize(
     ("command", "form"),
     [(each, form) for each in COMMANDS for form in ("github", "sarif", "junit") if each[0] != "fit" or form == "sarif"],
 )
 def test_each_command_answers_in_each_form(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], form: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub, command: tuple[str, ...], form: str
 ) -> None:
     """A document is all that stands on stdout, and the exit code is that of text."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "stacks", "stacks")  # whose locks know the models
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    if command[0] == "fit":
+        shutil.copytree(ROOT / "stacks", "stacks")
     Path("nix.yaml").write_text("stack: nix\nnix: 1\n")
     plain = CliRunner().invoke(cli, command)
     result = CliRunner().invoke(cli, [*command, "--format", form])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -29,6 +31,9 @@ from tests.conftest import ROOT
 from tests.unit.plan_samples import one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service
 
 STACKS = sorted(path for path in (ROOT / "stacks").glob("*.yaml") if not path.name.endswith(".lock.yaml"))
+TINY = str(ROOT / "stacks" / "tiny-cpu.yaml")
+# What decides how something is shown.
+DECIDING = ("COLUMNS", "TERM", "NO_COLOR", "FORCE_COLOR", "LC_ALL", "LC_CTYPE", "LANG")
 PLANS = [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
 
 
@@ -146,30 +151,36 @@ def test_plans_of_all_stacks_for_programs(monkeypatch: pytest.MonkeyPatch) -> No
     assert stacks["coder-96gb"] == {"plan": explained["plan"]}
 
 
-def run_plan(command_name: str = "plan", **environment: str) -> bytes:
-    program = [sys.executable, "-c", "from compiler.cli.main import main; main()"]
-    command = [*program, command_name, "stacks/tiny-cpu.yaml", *(["-v"] if command_name == "explain" else [])]
-    clean = {"PATH": os.environ["PATH"], **environment}
-    return subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, check=True).stdout
+def run_plan(command: str = "plan", encoding: str = "utf-8", **environment: str) -> bytes:
+    """What is written off a terminal."""
+    words = [command, TINY, *(["-v"] if command == "explain" else [])]
+    clean: dict[str, str | None] = dict.fromkeys(DECIDING) | environment
+    result = CliRunner(charset=encoding, env=clean).invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    return result.stdout_bytes
 
 
-def run_on_terminal(command_name: str = "plan", code: int = 0, **environment: str) -> bytes:
+class Terminal(io.TextIOWrapper):
+    """One that shows all that Python can write."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def run_on_terminal(command: str = "plan", code: int = 0, **environment: str) -> bytes:
     """The same with a terminal as its output."""
-    parent, child = pty.openpty()
-    program = [sys.executable, "-c", "from compiler.cli.main import main; main()"]
-    command = [*program, command_name, "stacks/tiny-cpu.yaml"]
-    clean = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "80", **environment}
-    process = subprocess.Popen(command, cwd=ROOT, env=clean, stdout=child, stderr=subprocess.DEVNULL)
-    os.close(child)
-    output = bytearray()
-    try:
-        while data := os.read(parent, 65536):
-            output += data
-    except OSError:  # the other end is closed
-        pass
-    os.close(parent)
-    assert process.wait() == code
-    return bytes(output)
+    written = io.BytesIO()
+    screen = Terminal(written, encoding="utf-8", write_through=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in DECIDING:
+            patch.delenv(name, raising=False)
+        for name, value in ({"TERM": "xterm", "COLUMNS": "80"} | environment).items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stdout", screen)
+        with pytest.raises(SystemExit) as ended:
+            cli.main([command, TINY])
+    assert ended.value.code == code
+    return written.getvalue()
 
 
 def test_off_a_terminal_text_is_plain_unless_colour_is_forced() -> None:
@@ -184,12 +195,30 @@ def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted() -> None:
     assert b"\x1b" not in run_on_terminal(LANG="C.UTF-8", TERM="dumb")
 
 
+def test_a_real_terminal_is_one_and_is_written_to_in_full() -> None:
+    parent, child = pty.openpty()
+    program = [sys.executable, "-c", "from compiler.cli.main import main; main()", "plan", TINY]
+    clean = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "80", "LC_ALL": "C"}
+    process = subprocess.Popen(program, env=clean, stdout=child, stderr=subprocess.DEVNULL)
+    os.close(child)
+    output = bytearray()
+    with contextlib.suppress(OSError):  # the other end is closed
+        while data := os.read(parent, 65536):
+            output += data
+    os.close(parent)
+    assert process.wait() == 0
+    wanted = run_on_terminal(LC_ALL="C")
+    assert output.replace(b"\r\n", b"\n") == wanted
+    assert wanted.isascii()
+    assert b"\x1b[" in wanted
+
+
 def test_where_blocks_cannot_be_printed_there_is_ascii() -> None:
-    assert "▓".encode() in run_plan(PYTHONIOENCODING="utf-8")
-    assert run_plan(PYTHONIOENCODING="ascii").isascii()
-    assert b"=" in run_plan(PYTHONIOENCODING="ascii")
-    assert "×".encode() in run_plan("explain", PYTHONIOENCODING="utf-8")
-    assert run_plan("explain", PYTHONIOENCODING="ascii").isascii()
+    assert "▓".encode() in run_plan()
+    assert run_plan(encoding="ascii").isascii()
+    assert b"=" in run_plan(encoding="ascii")
+    assert "×".encode() in run_plan("explain")
+    assert run_plan("explain", encoding="ascii").isascii()
     assert run_on_terminal(LC_ALL="C", NO_COLOR="1").isascii()
     assert "▓".encode() in run_on_terminal(LC_ALL="C.UTF-8")
 

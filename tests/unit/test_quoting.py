@@ -153,7 +153,9 @@ def test_what_nginx_would_replace_is_refused(text: str) -> None:
 
 @given(
     st.recursive(
-        TEXT | st.integers() | st.none() | st.booleans(), lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)
+        TEXT | st.integers() | st.none() | st.booleans(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+        max_leaves=12,
     )
 )
 def test_json_is_ascii_and_reads_back(value: object) -> None:

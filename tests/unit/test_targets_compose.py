@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from compiler.catalog.releases import RELEASES
 from compiler.plan.ir import Argument, Engine, Plan
 from compiler.spec.engine_options import HOST_FILE_OPTIONS, decided
 from compiler.targets.deployment import ready_seconds
+from tests.schema_checker import checked
 from tests.unit.compose_reading import PLANS, compose_tool, load, text_of
 from tests.unit.container_samples import behind_gateway, monitored_slices, with_files
 from tests.unit.plan_samples import (
@@ -32,11 +32,8 @@ from tests.unit.plan_samples import (
 
 def test_the_compose_schema_accepts_it(tmp_path: Path) -> None:
     files = [write_tree(plan, tmp_path / plan.stack) / "compose" / "compose.yaml" for plan in PLANS]
-    checker = Path(sys.executable).with_name("check-jsonschema")
-    done = subprocess.run(
-        [checker, "--builtin-schema", "vendor.compose-spec", *files], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
+    result = checked("--builtin-schema", "vendor.compose-spec", *files)
+    assert result.exit_code == 0, result.output
 
 
 def test_compose_itself_reads_the_same_stack(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import shlex
 import subprocess
 import threading
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -21,7 +22,7 @@ from compiler.units import GIB
 from tests.conftest import tool
 from tests.faithfulness.samples import behind_litellm, everything
 from tests.unit import equipped_machine
-from tests.unit.plan_samples import COMMIT, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service
+from tests.unit.plan_samples import COMMIT, kept, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service
 
 TARGETS = [(), ("systemd",), ("compose",), ("quadlet",), ("systemd", "compose"), ("systemd", "compose", "quadlet")]
 COMPILING = equipped_machine.needing(two_on_one_gpu(), equipped_machine.LAUNCHES, equipped_machine.SAMPLES)
@@ -40,9 +41,16 @@ PLANS = [
 ]
 
 
+@kept
 def text(plan: Plan) -> str:
     (artifact,) = emit_readme(plan)
     return artifact.text
+
+
+@kept
+def files(plan: Plan) -> frozenset[PurePosixPath]:
+    """The path of everything that is emitted for a plan."""
+    return frozenset(artifact.path for artifact in render_plan(plan))
 
 
 def blocks(plan: Plan) -> list[str]:
@@ -56,18 +64,23 @@ def test_every_fence_is_closed_and_read(plan: Plan) -> None:
     assert text(plan).count("```") == 2 * len(blocks(plan))
 
 
+@cache
+def complaints(block: str, *command: str) -> str:
+    """What a program says of commands, or nothing if they are fine. Most pages have most of them, so it is kept."""
+    done = subprocess.run(command, input=block, text=True, capture_output=True, check=False)
+    return f"{block}\n{done.stdout}{done.stderr}" if done.returncode else ""
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_commands_are_shell(plan: Plan) -> None:
     for block in blocks(plan):
-        subprocess.run(["bash", "-n"], input=block, text=True, check=True, capture_output=True)
+        assert not complaints(block, "bash", "-n")
 
 
 @pytest.mark.parametrize("plan", SAMPLES, ids=lambda plan: plan.stack)
 def test_shellcheck_has_nothing_to_say(plan: Plan) -> None:
-    command = [tool("shellcheck"), "--shell=bash", "--severity=style", "--format=gcc", "-"]
     for block in blocks(plan):
-        done = subprocess.run(command, input=block, text=True, capture_output=True, check=False)
-        assert done.returncode == 0, f"{block}\n{done.stdout}"
+        assert not complaints(block, tool("shellcheck"), "--shell=bash", "--severity=style", "--format=gcc", "-")
 
 
 # Of the system, and of the environments of vLLM and LiteLLM.
@@ -76,7 +89,7 @@ NOT_OURS = {"bash", "pip", "vllm", "litellm"}
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_every_program_that_is_named_is_there(plan: Plan) -> None:
-    there = {artifact.path.name for artifact in render_plan(plan) if artifact.path.parts[0] == "bin"}
+    there = {path.name for path in files(plan) if path.parts[0] == "bin"}
     named = set(re.findall(r"\bbin/([a-z][a-z-]*)", "\n".join(blocks(plan)))) - NOT_OURS
     assert {"smoke-test", "prefetch", "preflight"} <= named
     assert named <= there
@@ -84,7 +97,7 @@ def test_every_program_that_is_named_is_there(plan: Plan) -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_every_file_that_is_named_is_there(plan: Plan) -> None:
-    there = {str(artifact.path) for artifact in render_plan(plan)}
+    there = set(map(str, files(plan)))
     commands = "\n".join(blocks(plan))
     for folder in ("compose", "monitoring"):
         assert set(re.findall(rf"\b{folder}/[\w./-]+\.(?:yaml|yml|json)\b", commands)) <= there
