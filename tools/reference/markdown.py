@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 
 def cell(text: str) -> str:
-    """Text in a cell of a table, where a line's end or a bar would begin another."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Text in a cell of a table, where a line's end or a bar would begin another; in backticks a bar is none."""
+    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in parts)
 
 
 def code(text: object) -> str:
