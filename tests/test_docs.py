@@ -13,10 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from compiler.cli.main import COMMANDS, cli
+from compiler.cli.main import cli
 from compiler.diagnostics import CODES
 from tests.conftest import ROOT
 from tests.docs import tutorial
@@ -76,14 +77,18 @@ def test_the_readme_is_one_screen_and_a_half() -> None:
 
 
 def test_codes_commands_and_options_that_the_pages_name_exist() -> None:
+    context = click.Context(cli)
     for page in pages():
         text = page.read_text()
         assert set(re.findall(r"\b[EW]0\d{3}\b", text)) <= CODES.keys(), page
         scripts = "".join(block.text for block in blocks_of(page) if block.language in ("bash", "console"))
-        named = re.findall(r"`stackc ([a-z]+)\b", text) + re.findall(
-            r"^(?:\$ )?stackc ([a-z]+)\b", scripts, re.MULTILINE
-        )
-        assert set(named) <= COMMANDS.keys(), page
+        typed = re.findall(r"`stackc ([a-z]+)\b([^`]*)`", text)
+        typed += re.findall(r"^(?:\$ )?stackc ([a-z]+)\b(.*)", scripts, re.MULTILINE)
+        for name, words in typed:
+            command = cli.get_command(context, name)
+            assert command is not None, (page, name)
+            known = {option for each in command.params for option in each.opts} | {"--help"}
+            assert set(re.findall(r"(?<=\s)--[a-z-]+", words.partition("#")[0])) <= known, (page, name, words)
 
 
 def rewrite() -> None:

@@ -113,8 +113,8 @@ class ServiceSpec(SpecModel):
         quantization: methods that may be served, in order of preference; `auto` for the best quality that fits.
         context: tokens of one request, prompt and answer together (`--max-model-len`): 16384, 16K (which is the same;
             16k is refused, because vLLM reads it as 16000), or, for the longest that fits, `max` or {min: …, max: …}.
-        concurrency: requests of full context that must fit in the KV cache at once: a number, or, for the most that
-            fit, `max` or {min: …, max: …}.
+        concurrency: requests of full context that must fit in the KV cache at once: a number (1 by default), or, for
+            the most that fit, `max` or {min: …, max: …}.
         port: where it listens.
         host: where it listens; an address that others reach needs `secrets.api_key`, or a gateway, behind which only
             the gateway has one.
