@@ -12,8 +12,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from compiler.cli.settings import levels_for
-from compiler.diagnostics import SourceText
+from compiler.diagnostics import Severity, SourceText
 from compiler.source.document import load_document
+from compiler.spec.checks import check_spec
 from compiler.spec.load import load_spec
 from compiler.spec.models import Spec
 from tests.conftest import ROOT, tool
@@ -24,8 +25,12 @@ AROUND: dict[str, Any] = {
     "stack": "fragment",
     "engine": {"vllm": "0.33.0"},
     "nodes": {"server": {"gpus": {"model": "rtx-5090"}}},
-    "services": {"chat": {"model": "Qwen/Qwen3-8B", "context": "16K", "port": 8000}},
+    "services": {
+        "chat": {"model": "Qwen/Qwen3-8B", "context": "16K", "port": 8000},
+        "coder": {"model": "Qwen/Qwen3-4B", "context": "16K", "port": 8001},
+    },
 }
+WHOLE = {"stack", "engine", "nodes", "services"}
 SCRIPTS = blocks("bash")
 DOCUMENTS = blocks("yaml")
 """Specs and fragments of specs, unless the first line names another file."""
@@ -52,7 +57,7 @@ def other_file(block: Block) -> str:
     """The file that a block's first line names; empty for a spec."""
     first = block.text.partition("\n")[0]
     name = first.removeprefix("# ") if first.startswith("# ") else ""
-    return "" if name.startswith(("stacks/", "of stacks/", "yaml-language-server")) else name
+    return "" if name.startswith(("stacks/", "yaml-language-server")) else name
 
 
 @pytest.mark.parametrize("block", [each for each in DOCUMENTS if not other_file(each)], ids=lambda block: block.place)
@@ -61,9 +66,10 @@ def test_a_spec_or_a_part_of_one_is_taken(block: Block) -> None:
     assert not problems
     given = (document.data if document is not None else None) or {}
     assert given.keys() <= Spec.model_fields.keys(), "name the file in the first line, if it is no spec"
-    text = block.text if AROUND.keys() <= given.keys() else as_yaml(AROUND | dict(given))
-    file, problems = load_spec(SourceText(block.place, text))
+    text = block.text if given.keys() >= WHOLE else as_yaml(AROUND | dict(given))
+    file, problems = load_spec(SourceText(f"{given.get('stack', 'fragment')}.yaml", text))
     assert file is not None, problems
+    assert [each for each in check_spec(file) if each.severity is Severity.ERROR] == []
 
 
 def as_yaml(data: Mapping[str, Any]) -> str:

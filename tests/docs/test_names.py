@@ -74,6 +74,15 @@ def test_the_table_of_what_is_emitted_is_whole() -> None:
     assert {name for name in named if name.startswith("bin/")} == emitted
 
 
+def test_the_variables_that_are_read_are_told_and_no_others() -> None:
+    told = set(re.findall(r"`([A-Z][A-Z_]+)(?:=\w+)?`", (ROOT / "docs" / "reference" / "environment.md").read_text()))
+    code = "".join(path.read_text() for path in (ROOT / "compiler").rglob("*.py"))
+    asked = set(re.findall(r"environ\.get\(\"([A-Z_]+)\"", code)) | set(re.findall(r"known\.get\(\"([A-Z_]+)\"", code))
+    assert "HF_ENDPOINT" in asked
+    assert asked <= told
+    assert {name for name in told if not re.search(rf"\b{name}\b", code)} == set()
+
+
 def test_the_exit_codes_page_names_what_may_pass_by_itself() -> None:
     (row,) = re.findall(r"^\| 3 \|.*$", (ROOT / "docs" / "reference" / "exit-codes.md").read_text(), re.MULTILINE)
     assert set(re.findall(r"`(E\d{4})`", row)) == {code for code, each in CODES.items() if each.is_outside}
