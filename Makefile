@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Each process would take seconds to read all tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup compile check test test-fast test-emitted test-hostile lint engine bench clean
+.PHONY: help setup compile check test test-fast test-emitted test-hostile lint docs engine bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -43,6 +43,9 @@ test-emitted: setup  ## run what is emitted, with a real nginx, Prometheus and h
 test-hostile: setup  ## hostile inputs; `.venv/bin/python -m tests.fuzz --help` asks for more of them
 	$(BIN)/python -m pytest -m "hostile and not emitted" --numprocesses auto
 
+docs: setup  ## build the documentation into build/site, strictly
+	$(BIN)/python -m tools.build_docs
+
 engine: setup  ## make .engine with vLLM's CPU build and LiteLLM (2.7 GB on disk)
 	$(PYTHON) tools/setup_engine.py
 
@@ -56,4 +59,4 @@ bench: setup  ## time start-up, compilation and solving
 	$(BIN)/python -m benchmarks.solver
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .engine .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .engine build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

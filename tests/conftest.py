@@ -33,6 +33,8 @@ settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else
 
 # Tests of what is emitted run real programs, which takes minutes; those of a page run a browser.
 EMITTED = (
+    "docs/test_browser",
+    "docs/test_tutorial",
     "gateway/",
     "monitoring/",
     "report/",

@@ -1,7 +1,8 @@
-"""What the README shows is real output: every `$ stackc …` in it is run, and must print what stands below it.
+"""What README and docs/ show is real output: every `$ stackc …` is run, and must print what stands below it.
 
-A line of three dots in the README stands for any number of lines; at the beginning, for the findings.
-`python -m tests.test_docs` rewrites the README and its picture with what the commands print now.
+A line of three dots stands for any number of lines; at the beginning, for the findings. The tutorial's commands are run
+in order in an empty folder (tests/docs/test_tutorial.py).
+`python -m tests.test_docs` puts into the pages and the picture what the commands print now.
 """
 
 from __future__ import annotations
@@ -9,33 +10,27 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+import tempfile
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from compiler.cli.main import COMMANDS, cli
+from compiler.cli.main import cli
 from compiler.diagnostics import CODES
-from compiler.spec.models import GpusSpec, NodeSpec, PathsSpec, PolicySpec, SecretsSpec, ServiceSpec, Spec
-from compiler.spec.operations import GatewaySpec, MonitoringSpec, PatchesSpec, RolloutSpec
 from tests.conftest import ROOT
+from tests.docs import tutorial
+from tests.docs.blocks import Block, blocks, blocks_of, pages, rewritten
 
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "team-96gb.svg"
-BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
-
-
-def shown(text: str) -> Iterator[tuple[str, str]]:
-    """Each command of the text's console blocks, and the output that stands below it."""
-    for block in BLOCK.findall(text):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            yield command, output
+SHOWN = [block for block in blocks("console") if block.page != tutorial.PAGE]
 
 
 def output_of(command: str, *, answer_alone: bool = False) -> str:
     program, *arguments = shlex.split(command)
-    assert program == "stackc", f"the README shows {program}, which no test can run"
+    assert program == "stackc", f"a page shows {program}, which no test can run"
     # As on a terminal of 80 columns, whoever runs the tests.
     result = CliRunner().invoke(cli, arguments, env={"COLUMNS": None, "FORCE_COLOR": None})
     text = result.stdout if answer_alone else result.output
@@ -51,73 +46,66 @@ def matches(wanted: str, output: str) -> bool:
     return re.fullmatch(pattern, output.strip("\n")) is not None
 
 
-@pytest.mark.parametrize(("command", "wanted"), list(shown(README.read_text())))
-def test_the_readme_shows_real_output(command: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", SHOWN, ids=lambda block: block.place)
+def test_a_page_shows_real_output(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    output = output_of(command)
-    assert matches(wanted, output), f"$ {command}\n{output}"
+    for command, wanted in block.commands():
+        output = output_of(command)
+        assert matches(wanted, output), f"$ {command}\n{output}"
 
 
 def picture() -> str:
     return output_of("stackc report --format svg stacks/team-96gb.yaml").partition("<svg")[2]
 
 
-def test_the_readme_s_picture_is_drawn_by_stackc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_picture_is_drawn_by_stackc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert PICTURE.read_text() == f"<svg{picture()}"
     assert f"({PICTURE.relative_to(ROOT)})" in README.read_text()
+    assert f"({PICTURE.name})" in (ROOT / "docs" / "index.md").read_text()
 
 
-def test_the_readme_s_spec_is_the_shipped_one() -> None:
-    spec = (
-        (ROOT / "stacks" / "coder-96gb.yaml").read_text().split("\n", 2)[2]
-    )  # less the schema's line and the first words
-    assert spec in README.read_text()
+@pytest.mark.parametrize(("page", "name"), [("README.md", "coder-96gb"), ("docs/how-to/cpu.md", "tiny-cpu")])
+def test_a_page_s_spec_is_the_shipped_one(page: str, name: str) -> None:
+    # Less the line for editors and the first words.
+    spec = (ROOT / "stacks" / f"{name}.yaml").read_text().split("\n", 2)[2]
+    assert spec in (ROOT / page).read_text()
 
 
-SPEC_MODELS = (
-    Spec,
-    NodeSpec,
-    GpusSpec,
-    ServiceSpec,
-    RolloutSpec,
-    GatewaySpec,
-    MonitoringSpec,
-    PatchesSpec,
-    PolicySpec,
-    PathsSpec,
-    SecretsSpec,
-)
+def test_the_readme_is_one_screen_and_a_half() -> None:
+    assert len(README.read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("model", SPEC_MODELS)
-def test_every_key_of_a_spec_is_documented(model: type[Spec]) -> None:
-    text = README.read_text()
-    for name in model.model_fields:
-        assert f"`{name}`" in text or f"`{name}:" in text, f"README.md does not mention `{name}`"
-
-
-def test_every_command_is_documented() -> None:
-    text = README.read_text()
-    assert all(f"`stackc {name}" in text for name in COMMANDS)
-
-
-def test_codes_that_the_readme_names_exist() -> None:
-    assert set(re.findall(r"\b[EW]0\d{3}\b", README.read_text())) <= CODES.keys()
+def test_codes_commands_and_options_that_the_pages_name_exist() -> None:
+    context = click.Context(cli)
+    for page in pages():
+        text = page.read_text()
+        assert set(re.findall(r"\b[EW]0\d{3}\b", text)) <= CODES.keys(), page
+        scripts = "".join(block.text for block in blocks_of(page) if block.language in ("bash", "console"))
+        typed = re.findall(r"`stackc ([a-z]+)\b([^`]*)`", text)
+        typed += re.findall(r"^(?:\$ )?stackc ([a-z]+)\b(.*)", scripts, re.MULTILINE)
+        for name, words in typed:
+            command = cli.get_command(context, name)
+            assert command is not None, (page, name)
+            known = {option for each in command.params for option in each.opts} | {"--help"}
+            assert set(re.findall(r"(?<=\s)--[a-z-]+", words.partition("#")[0])) <= known, (page, name, words)
 
 
 def rewrite() -> None:
-    """Put the present output of every fully shown command into the README."""
-    text = README.read_text()
-    for command, wanted in shown(text):
-        if wanted.startswith("...\n"):  # in place of the findings
-            answer = output_of(command, answer_alone=True)
-            text = text.replace(f"$ {command}\n{wanted}", f"$ {command}\n...\n{answer.rstrip()}\n")
-        elif "...\n" not in wanted:
-            text = text.replace(f"$ {command}\n{wanted}", f"$ {command}\n{output_of(command).rstrip()}\n")
-    README.write_text(text)
-    PICTURE.parent.mkdir(exist_ok=True)
+    """Put the present output of every fully shown command into the pages."""
+    for page in {block.page for block in SHOWN}:
+        page.write_text(rewritten(page, present))
+    with tempfile.TemporaryDirectory() as folder:
+        answers = iter(tutorial.played(Path(folder)))
+        tutorial.PAGE.write_text(rewritten(tutorial.PAGE, lambda *_: next(answers)[1]))
     PICTURE.write_text(f"<svg{picture()}")
+
+
+def present(command: str, wanted: str) -> str:
+    """What stands below a command from now on."""
+    if wanted.startswith("...\n"):  # in place of the findings
+        return f"...\n{output_of(command, answer_alone=True).rstrip()}\n"
+    return wanted if "...\n" in wanted else f"{output_of(command).rstrip()}\n"
 
 
 if __name__ == "__main__":

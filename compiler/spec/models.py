@@ -45,7 +45,7 @@ class EngineSpec(SpecModel):
     Attributes:
         vllm: its release: 0.33.0 for GPUs, 0.32.0 for CPUs.
         image: of its container, instead of the default one, best as `repository@sha256:…`.
-        calibration: a file of `stackc calibrate`, relative to the spec.
+        calibration: a file of `stackc calibrate`, relative to the spec, in place of the catalogue's estimates.
     """
 
     vllm: str
@@ -58,11 +58,12 @@ class GpusSpec(SpecModel):
 
     Attributes:
         model: a name of the catalogue (`stackc gpus`), or any with the two figures of the card.
-        mig: each of them is a slice of that profile, such as `3g.40gb`.
+        mig: each of them is a slice of that profile, such as `3g.40gb`; outside containers vLLM finds only some of
+            them (W0204).
         memory: as CUDA reports it, not the number on the box; wins over the catalogue's.
         compute_capability: of a card that is not in the catalogue, such as "8.9".
         count: how many of them.
-        uuids: full `GPU-…` or `MIG-…` identifiers by index, to pin cards.
+        uuids: full `GPU-…` or `MIG-…` identifiers by index, to pin cards; with `mig` they are the slices'.
     """
 
     model: str | None = None
@@ -89,7 +90,8 @@ class NodeSpec(SpecModel):
     Attributes:
         gpus: of one model.
         cpu: for vLLM's CPU build.
-        reserve: kept free on each GPU (or of the CPU memory) for whatever else lives there.
+        reserve: kept free on each GPU (or of the CPU memory) for whatever else lives there. Where CPU and GPU share
+            one memory, 17 % stay free at least (W0203).
     """
 
     gpus: GpusSpec | None = None
@@ -102,31 +104,40 @@ class ServiceSpec(SpecModel):
 
     Attributes:
         model: a repository of the Hub, `publisher/name`, or the path of a folder on the server.
-        task: what it answers: chats (and completions), completions only, embeddings, how well texts fit a query, or
-            labels of a text.
-        score_tokens: words whose probability a generating model scores by: one, or the one against and the one for.
+        task: what it answers: chats and completions (which needs a chat template), completions only, embeddings, how
+            well texts fit a query (rerankers: `/v1/rerank`, `/v1/score`), or labels of a text (`/classify`).
+        score_tokens: words whose probability a generating model scores by: one, or the one against and the one for,
+            such as `[no, yes]`; known for the rerankers that vLLM names (Qwen3-Reranker, mxbai-rerank-v2,
+            bge-reranker-v2-gemma).
         features: what clients need of it beyond that; flags and the smoke test follow.
-        quantization: methods that may be served, in order of preference; `auto` for any.
-        context: tokens of one request, prompt and answer together (`--max-model-len`): 16384, 16K, `max`, or
-            {min: …, max: …}.
-        concurrency: requests of full context that must fit in the KV cache at once: a number, `max`, or
-            {min: …, max: …}.
+        quantization: methods that may be served, in order of preference; `auto` for the best quality that fits.
+        context: tokens of one request, prompt and answer together (`--max-model-len`): 16384, 16K (which is the same;
+            16k is refused, because vLLM reads it as 16000), or, for the longest that fits, `max` or {min: …, max: …}.
+        concurrency: requests of full context that must fit in the KV cache at once: a number (1 by default), or, for
+            the most that fit, `max` or {min: …, max: …}.
         port: where it listens.
-        host: where it listens; behind a gateway only the gateway has one.
+        host: where it listens; an address that others reach needs `secrets.api_key`, or a gateway, behind which only
+            the gateway has one.
         served_name: by which clients ask for it; the service's own name by default.
         kv_cache_dtype: `fp8` halves the KV cache.
         node: where it runs; None lets the solver choose among the stack's nodes.
-        gpus: their indices on that node.
-        tensor_parallel_size: GPUs over which each layer is split.
-        pipeline_parallel_size: stages into which the layers are divided.
-        share: weight with which this service gets memory that is left over on its GPU, as KV cache.
-        media: most images, videos and sounds of one prompt, by kind; `none` for text alone.
-        allowed_media_domains: hosts from which clients may have it fetch images, sound and videos; none by default.
+        gpus: their indices on that node, to pin them; several nodes need `node` too.
+        tensor_parallel_size: GPUs over which each layer is split; chosen by default.
+        pipeline_parallel_size: stages into which the layers are divided; chosen by default.
+        share: weight with which this service gets memory that is left over on its GPU, as KV cache; with 0 it gets what
+            `context` and `concurrency` ask for.
+        media: most images, videos and sounds of one prompt, by kind; `none` for text alone, and the tower takes no
+            memory. As many as fit by default.
+        allowed_media_domains: hosts from which clients may have it fetch images, sound and videos, such as
+            `[images.example.org]`; none by default: media then come inside the request (`data:` URLs). Redirects are
+            never followed.
         expert_parallel: whole experts on each GPU, instead of a slice of every expert.
-        max_num_seqs: requests that run at once.
-        max_num_batched_tokens: tokens of one step of the engine.
-        engine_args: further options of `vllm serve`, as `enable_prefix_caching: true`.
-        rollout: a second revision beside this one; `Spec` has it as a service of its own.
+        max_num_seqs: requests that run at once; by default the most up to 256 that fit.
+        max_num_batched_tokens: tokens of one step of the engine; vLLM's default for the device by default.
+        engine_args: further options of `vllm serve`, as `enable_prefix_caching: true`, checked against the release.
+            Those that the ledger decides, that open a door or that nobody has looked at are refused. `moe-backend` and
+            `attention-backend` are taken where the ledger knows what they make of the model on the card.
+        rollout: a second revision beside this one.
     """
 
     model: ModelName
@@ -238,7 +249,7 @@ class PolicySpec(SpecModel):
         licenses: that a model may have; an empty list allows every licence.
         publishers: trusted for quantized variants, beside the model's own.
         gated: models whose terms must be accepted on the Hub.
-        trust_remote_code: models that run Python code of their repository.
+        trust_remote_code: models that run Python code of their repository; only their servers run it.
         margin: plans that fit only at the expected values, and not at the high end of every estimate.
         unconfirmed: what is not known exactly, such as a commit, a hash, or the digest of an image; denied, it is an
             error and no warning.
@@ -267,14 +278,14 @@ class SecretsSpec(SpecModel):
 
 
 class PathsSpec(SpecModel):
-    """Where things lie on the server; None takes the default that `plan/lower.py` documents.
+    """Where things lie on the server.
 
     Attributes:
-        install: the stack's folder.
-        state: its state and caches.
-        vllm: the executable, for servers without containers.
-        nginx: the executable.
-        litellm: the executable.
+        install: the stack's own folder; /opt/stackc/NAME by default.
+        state: its state and caches, a folder of its own too; /var/lib/stackc/NAME by default.
+        vllm: the executable, for servers without containers; /opt/stackc/vllm-VERSION/bin/vllm by default.
+        nginx: the executable; /usr/sbin/nginx by default.
+        litellm: the executable; /opt/stackc/litellm-VERSION/bin/litellm by default.
     """
 
     install: AbsolutePath | None = None
@@ -295,7 +306,7 @@ class Spec(SpecModel):
         policy: what may be served.
         secrets: files on the server that hold secrets.
         paths: where things lie on the server.
-        targets: what is emitted: programs to run by hand, systemd units, a compose file, Podman's quadlets.
+        targets: what is emitted: programs to run by hand (always), systemd units, a compose file, Podman's quadlets.
         gateway: one port in front of all servers; None for none.
         monitoring: what Prometheus scrapes; None for none.
         patches: keys to add to what is emitted.

@@ -28,13 +28,13 @@ class GatewaySpec(SpecModel):
 
     Attributes:
         kind: nginx, or LiteLLM.
-        host: where it listens.
+        host: where it listens; an address that others reach needs `secrets.client_keys`.
         port: where it listens.
         max_body: largest request body; images travel in it, and nginx holds it in memory.
         requests_per_second: of one client key; None for no limit.
         burst: requests of one client that may come at once beyond that rate.
         image: of its container, instead of the default one.
-        cors: None for no website.
+        cors: websites whose pages may ask from browsers; None for none.
     """
 
     kind: Literal["nginx", "litellm"] = "nginx"
@@ -52,10 +52,11 @@ class RolloutSpec(SpecModel):
 
     Attributes:
         strategy: a canary gets a part of the requests; blue-green moves all of them at once.
-        weight: percent of requests that go to the candidate at first; a blue-green rollout begins with none.
+        weight: percent of requests that go to the candidate at first, 10 by default; a blue-green rollout begins with
+            none.
         sticky: what decides whose requests go to it: the value of `header`, the client's key, or chance.
         header: whose value keeps a session with one revision, for `sticky: header`.
-        candidate: keys of the service that differ in the new revision; the others are inherited.
+        candidate: keys of the service that differ in the new revision, `port` at least; the others are inherited.
     """
 
     strategy: Literal["canary", "blue-green"]
@@ -69,7 +70,8 @@ class MonitoringSpec(SpecModel):
     """What Prometheus scrapes and when it raises an alarm. Thresholds that are not here come from the plan.
 
     Attributes:
-        ttft_p95_seconds: the slowest time to first token that 95 of 100 requests may see.
+        ttft_p95_seconds: the slowest time to first token that 95 of 100 requests may see; a bound of a bucket of vLLM's
+            histogram, as the next key too.
         inter_token_p95_seconds: the slowest time from one token to the next, likewise. The default is the pace of
             silent reading: 238 words a minute (Brysbaert 2019) at 4/3 tokens a word.
         scrape_seconds: between two readings. Prometheus forgets a series after five minutes.

@@ -25,7 +25,7 @@ from compiler.spec.models import Task
 from tests.conftest import ROOT
 
 MAY_PASS = {"E0311", "E0317", "E0601"}
-"""Hub, registry and disk: the README's table of exit codes says so."""
+"""Hub, registry and disk: docs/reference/exit-codes.md says so."""
 
 
 def stackc(*words: str, **environment: str) -> Result:

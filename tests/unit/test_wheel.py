@@ -5,32 +5,10 @@ from __future__ import annotations
 import filecmp
 import shutil
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 from tests.conftest import ROOT
-
-
-def installed(tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """The Python of an environment that has the wheel, and the environment that it needs."""
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = (tmp_path / "dist").glob("stackc-*.whl")
-    environment = tmp_path / "venv"
-    venv.create(environment, with_pip=False)
-    site = next((environment / "lib").glob("python3*")) / "site-packages"
-    # The dependencies are those of this environment; stackc itself comes from the wheel alone.
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
-        check=True,
-        capture_output=True,
-    )
-    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
-    return environment / "bin" / "python", {"PYTHONPATH": f"{site}:{dependencies}", "PATH": "/usr/bin:/bin"}
+from tests.wheel import installed
 
 
 def test_the_installed_wheel_compiles_from_an_empty_folder(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ from compiler.cli.report import ASSUME, FINDINGS, HELPS
     help="Also remove files that stackc never wrote: in its trees, and beside them in an output that it alone uses.",
 )
 @click.option("--force", is_flag=True, help="Also write over generated files that were edited by hand.")
-@click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
+@click.option(
+    "--output", type=OUTPUT, default=Path("generated"), show_default=True, help="Where the folders are written."
+)
 @click.option(
     "--templates",
     type=FOLDER,

@@ -12,13 +12,13 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    r"""Print the script with which a SHELL completes commands, options, GPUs, codes, specs, services and models.
+    """Print the script with which a SHELL completes commands, options, GPUs, codes, specs, services and models.
 
     \b
     bash  eval "$(stackc completion bash)"              in ~/.bashrc
     zsh   eval "$(stackc completion zsh)"               in ~/.zshrc, after compinit
     fish  stackc completion fish | source               in ~/.config/fish/config.fish
-    """
+    """  # noqa: D301 - click takes the character itself: what follows is not wrapped
     completes = get_completion_class(shell)
     if completes is None:
         raise click.UsageError(f"this version of click knows no {shell}")

@@ -16,7 +16,13 @@ from compiler.cli.report import ASSUME, HELPS
 @click.command("diff")
 @click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--against", metavar="REF", help="Compare with the output of a commit, such as HEAD or origin/main.")
-@click.option("--output", type=OUTPUT, default=Path("generated"), show_default=True)
+@click.option(
+    "--output",
+    type=OUTPUT,
+    default=Path("generated"),
+    show_default=True,
+    help="Where the folders are that are compared with.",
+)
 @click.option("--templates", type=FOLDER, help="A folder of templates, as for `stackc compile`.")
 @ASSUME
 @HELPS

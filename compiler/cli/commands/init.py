@@ -22,13 +22,13 @@ TASKS = ("chat", "code", "embed", "rerank", "rag")
 @click.option("--offline", is_flag=True, help="Use the facts that ship with stackc, and ask nobody.")
 @click.option("--yes", is_flag=True, help="Ask nothing; what no option says is as it is found, and the task is chat.")
 def command(name: str | None, **options: Any) -> None:
-    r"""Write stacks/NAME.yaml for this machine, lock it, and compile it. Nothing is overwritten.
+    """Write stacks/NAME.yaml for this machine, lock it, and compile it. Nothing is overwritten.
 
     \b
     stackc init                              asks
     stackc init --yes --gpu rtx-4090 --task chat
     stackc init --from coder-96gb my-coder
-    """
+    """  # noqa: D301 - click takes the character itself: what follows is not wrapped
     from compiler.cli.init import run
 
     run(name, **options)

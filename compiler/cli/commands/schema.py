@@ -11,7 +11,7 @@ DOCUMENTS = ("spec", "lock", "plan", "calibration")
 @click.command("schema")
 @click.argument("document", type=click.Choice(DOCUMENTS), default="spec")
 def command(document: str) -> None:
-    r"""Print the JSON Schema (draft 2020-12) of a DOCUMENT.
+    """Print the JSON Schema (draft 2020-12) of a DOCUMENT.
 
     DOCUMENT is the spec (default), the lock, the plan (plan.json) or a calibration.
 
@@ -19,7 +19,7 @@ def command(document: str) -> None:
     stackc schema > stacks/spec.schema.json
     # and as the first line of stacks/NAME.yaml:
     # yaml-language-server: $schema=spec.schema.json
-    """
+    """  # noqa: D301 - click takes the character itself: what follows is not wrapped
     from compiler.schemas.documents import schema_text
 
     click.echo(schema_text(document), nl=False)
