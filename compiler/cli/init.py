@@ -16,6 +16,7 @@ from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.cli.commands.compile import command as compile_command
 from compiler.cli.examples import about, examples
 from compiler.cli.lock import lock_spec
+from compiler.cli.loudness import Loudness, loudness
 from compiler.cli.machine import Cards, detect
 from compiler.cli.progress import progress
 from compiler.cli.report import Exit, finish, unwritable
@@ -70,6 +71,12 @@ def _listed() -> Iterator[str]:
 _WIDTH, _INDENT = 80, 16
 
 
+def _tell(line: str, *, err: bool = False) -> None:
+    """What happens, unless only what is wrong was asked for."""
+    if loudness() is not Loudness.QUIET:
+        click.echo(visible(line), err=err)
+
+
 def is_terminal() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty()
@@ -81,9 +88,9 @@ def _cards(gpu: str | None, count: int | None, *, asks: bool) -> Cards:
         here = detect()
         if here:
             first, *others = here
-            click.echo(visible(f"nvidia-smi: {first.count} × {first.title}"), err=True)
+            _tell(f"nvidia-smi: {first.count} × {first.title}", err=True)
             for other in others:
-                click.echo(visible(f"left out, because a node has GPUs of one model: {other.title}"), err=True)
+                _tell(f"left out, because a node has GPUs of one model: {other.title}", err=True)
             if first.name is None and first.memory is None:
                 raise click.UsageError("that card is not in the catalogue: --gpu says which is like it")
             return Cards(first.name, first.title, count or first.count, first.memory, first.compute_capability)
@@ -144,7 +151,7 @@ def _start(spec: Path, cards: Cards, options: Sequence[Choice], *, is_offline: b
             found = tried[1]
             continue
         if answered is None and lock is not None:
-            click.echo("the lock holds facts that ship with stackc: `stackc lock` confirms them on the Hub", err=True)
+            _tell("the lock holds facts that ship with stackc: `stackc lock` confirms them on the Hub", err=True)
         _finish(spec, text, answered or lock or "")
     lines = [f"nothing that ships for this compiles on {cards.count} × {cards.title}; no file was written"]
     finish("text", [one for one in found if has_errors((one,))], result={}, lines=lines)
@@ -162,7 +169,8 @@ def _tried(spec: Path, text: str, lock: str) -> tuple[bool, tuple[Diagnostic, ..
 
 def _asked(spec: Path, text: str) -> tuple[str | None, tuple[Diagnostic, ...]]:
     """The lock that the Hub answers; None where it does not, or where what it says does not fit."""
-    with tempfile.TemporaryDirectory(prefix="stackc-init-") as folder, progress() as told:
+    is_quiet = loudness() is Loudness.QUIET
+    with tempfile.TemporaryDirectory(prefix="stackc-init-") as folder, progress(is_silent=is_quiet) as told:
         path = Path(folder) / spec.name
         path.write_text(text, encoding="utf-8")
         hub = Hub(progress=told)
@@ -188,18 +196,22 @@ def _unrecorded(spec: Path) -> Diagnostic:
 def _finish(spec: Path, text: str, lock: str) -> NoReturn:
     """Write, compile, and say what is next."""
     _write(spec, text, lock)
-    click.echo(f"{spec}: written, with its lock and {SCHEMA_FILE} for editors")
+    _tell(f"{spec}: written, with its lock and {SCHEMA_FILE} for editors")
     code = _compiled(spec)
     if code == Exit.FINE:
-        click.echo("next:")
+        _tell("next:")
         for line in _next(spec):
-            click.echo(f"  {line}")
+            _tell(f"  {line}")
     raise SystemExit(code)
+
+
+# As `stackc compile` takes it.
+_LOUDNESS = {Loudness.QUIET: ("-q",), Loudness.NORMAL: (), Loudness.VERBOSE: ("-v",)}
 
 
 def _compiled(spec: Path) -> int:
     try:
-        compile_command.main([str(spec)], prog_name="stackc compile", standalone_mode=False)
+        compile_command.main([str(spec), *_LOUDNESS[loudness()]], prog_name="stackc compile", standalone_mode=False)
     except SystemExit as end:
         return int(end.code or 0)
     return int(Exit.FINE)

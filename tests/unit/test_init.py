@@ -233,3 +233,13 @@ def test_facts_of_every_generating_starter_ship() -> None:
         assert recorded_lock({"x": starter}) is not None, starter
     assert len(list(choices(["chat", "code"]))) == len(CHAT) * len(CODE)
     assert set(TASKS) == {"chat", "code", "embed", "rerank", "rag"}
+
+
+def test_quiet_writes_and_says_nothing(empty: Path) -> None:
+    done = init("--yes", "--gpu", "rtx-4090", "-q")
+    assert (done.exit_code, done.output) == (0, "")
+    assert (empty / "generated" / "chat-rtx-4090" / "README.md").is_file()
+
+
+def test_verbose_reaches_the_compiler(empty: Path) -> None:
+    assert "= help:" in init("--yes", "--gpu", "rtx-4090", "-v").stderr

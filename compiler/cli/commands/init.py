@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.loudness import loudness_options
 
 TASKS = ("chat", "code", "embed", "rerank", "rag")
 """Those of compiler/cli/starters.py, whose models take longer to import than help may."""
@@ -21,6 +22,7 @@ TASKS = ("chat", "code", "embed", "rerank", "rag")
 @click.option("--list", "is_list", is_flag=True, help="List the shipped stacks.")
 @click.option("--offline", is_flag=True, help="Use the facts that ship with stackc, and ask nobody.")
 @click.option("--yes", is_flag=True, help="Ask nothing; what no option says is as it is found, and the task is chat.")
+@loudness_options
 def command(name: str | None, **options: Any) -> None:
     r"""Write stacks/NAME.yaml for this machine, lock it, and compile it. Nothing is overwritten.
 
