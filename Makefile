@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 # Each process would take seconds to read all tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup compile check test test-fast test-emitted test-hostile lint docs engine bench clean
+
+.PHONY: help setup compile check test test-fast test-emitted test-hostile lint docs engine engine-cpu bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -48,6 +49,9 @@ docs: setup  ## build the documentation into build/site, strictly
 
 engine: setup  ## make .engine with vLLM's CPU build and LiteLLM (2.7 GB on disk)
 	$(PYTHON) tools/setup_engine.py
+
+engine-cpu:  ## make vLLM's CPU build alone, which serves tiny-cpu (2.0 GB on disk)
+	$(PYTHON) tools/setup_engine.py --only cpu
 
 # A file's tests share servers, and two servers at once are as fast as one. What counts seconds runs alone.
 test: test-fast test-emitted test-hostile engine  ## all tests; those that boot a systemd need root

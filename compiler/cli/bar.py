@@ -40,3 +40,5 @@ class Bar:
     def say(self, line: str) -> None:
         """Tell what is happening now."""
         self._bar.update(self._task, description=visible(line))
+
+    detail = say

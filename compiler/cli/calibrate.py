@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from compiler.calibration.measure import RATIO_UNIT, Measurement, component_rang
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.overheads import overheads_of
+from compiler.cli.loudness import Loudness, loudness
 from compiler.cli.paths import keep_inputs
 from compiler.cli.report import finish, unreadable, unwritable
 from compiler.diagnostics import Diagnostic, SourceText
@@ -25,7 +27,7 @@ from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.render.quoting import quote_yaml
 from compiler.source.files import TooLargeError, read_file, replace_file
 from compiler.source.text import label_at, read_source
-from compiler.units import ByteRange, format_gib
+from compiler.units import ByteRange, counted, format_gib
 
 _MAX_CONFIG = 16 << 20
 _PLAIN = re.compile(r"[A-Za-z./][\w./-]*", re.ASCII)
@@ -52,11 +54,10 @@ def run(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path | No
     text = write_calibration(calibration, tuple(sorted({log.model for log, _ in measured})))
     if read_calibration(SourceText("", text))[0] is None:  # what is written must be of use
         finish(form, (Diagnostic("E0213", "the logs hold figures that no card could have"),), result={}, lines=())
-    lines = list(_lines(components, [measurement for _, measurement in measured]))
-    if out is None:
-        lines += text.splitlines()
-    else:
-        lines += _written(out, text, form)
+    lines = list(_lines(components, measured))
+    lines += text.splitlines() if out is None else _written(out, text, form)
+    if loudness() is Loudness.QUIET:  # what was asked for: a file, or its text alone
+        lines = text.splitlines() if out is None else []
     result = {
         "engine": versions[0],
         "gpu": gpu,
@@ -92,7 +93,7 @@ def _json_object(source: SourceText) -> tuple[dict[str, Any] | None, Diagnostic 
     return None, Diagnostic("E0309", message, label_at(source, offset))
 
 
-def _measured(path: Path, gpu: str, config: Any) -> tuple[StartupLog, Measurement] | Diagnostic:
+def _measured(path: Path, gpu: str, config: Any) -> _Measured | Diagnostic:
     try:
         log = read_log(read_file(path, MAX_BYTES).decode(errors="replace"))
         overheads = overheads_of(log.version)
@@ -120,9 +121,17 @@ def _written(out: Path, text: str, form: str) -> list[str]:
     return [f"wrote {out}; name it in a spec in {SPECS}/ as `engine: {{calibration: {named}}}`"]
 
 
-def _lines(components: dict[str, tuple[ByteRange, int]], measured: list[Measurement]) -> list[str]:
-    lines = [f"{name:<20} {_figures(name, size)}  ({count})" for name, (size, count) in components.items()]
-    return [*lines, *(f"not used of {each.model}: {reason}" for each in measured for reason in each.skipped)]
+_Measured = tuple[StartupLog, Measurement]
+
+
+def _lines(components: dict[str, tuple[ByteRange, int]], measured: Sequence[_Measured]) -> Iterator[str]:
+    yield from (f"{name:<20} {_figures(name, size)}  ({count})" for name, (size, count) in components.items())
+    for log, one in measured:
+        yield from (f"not used of {one.model}: {reason}" for reason in one.skipped)
+        if loudness() is Loudness.VERBOSE:
+            ranks = log.tensor_parallel_size * log.pipeline_parallel_size
+            yield f"{one.model}, vLLM {log.version}, {counted(ranks, 'rank')}:"
+            yield from (f"  {name:<18} {_figures(name, ByteRange.exact(size))}" for name, size in one.values.items())
 
 
 def _figures(name: str, size: ByteRange) -> str:
@@ -130,7 +139,7 @@ def _figures(name: str, size: ByteRange) -> str:
         return f"{size.expected / RATIO_UNIT:.3f} of the formula"
     if name in GRAPHS:
         return f"{size.expected} bytes for each size and layer"
-    return f"{format_gib(size.low)} to {format_gib(size.high)} GiB"
+    return f"{format_gib(size.low)} GiB" if size.is_exact else f"{format_gib(size.low)} to {format_gib(size.high)} GiB"
 
 
 def _object(size: ByteRange, count: int) -> dict[str, int]:

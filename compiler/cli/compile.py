@@ -23,6 +23,7 @@ from compiler.compare.render import lines as difference_lines
 from compiler.compare.render import some
 from compiler.diagnostics import Diagnostic, Help, Label, Position, SourceText, Span, has_errors
 from compiler.diagnostics.levels import Levels
+from compiler.diagnostics.looking import Looking
 from compiler.diagnostics.render import at_a_glance
 from compiler.emit.check import Difference, differences
 from compiler.emit.disk import make_folders
@@ -48,7 +49,7 @@ def run(
     output: Path,
     templates: Path | None,
     assume: str | None,
-    looks_for_helps: bool,
+    looking: Looking,
     levels: SpecLevels,
     form: str,
 ) -> NoReturn:
@@ -56,7 +57,7 @@ def run(
     paths = spec_paths(specs)
     inputs = [*paths, *map(lock_path, paths), *([] if templates is None else [templates])]
     check_place(output, inputs)
-    ask = partial(compile_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
+    ask = partial(compile_stack, assumes_full=assume == "full", looking=looking)
     compiled, diagnostics = compile_with(templates, paths, ask, levels)
     check_place(output, [path for stack in compiled for path in stack.inputs])
     trees = tuple(tree_of(output / stack.stack, stack.artifacts) for stack in compiled)

@@ -41,6 +41,18 @@ def warnings(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     return [CompletionItem(code.code, help=code.title) for code in found if code.code.startswith(incomplete.upper())]
 
 
+def levels(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+    """`CODE=LEVEL` of a warning: codes while several begin so, then that one with each level."""
+    from compiler.diagnostics.levels import Level  # noqa: PLC0415
+
+    code, _, begun = incomplete.partition("=")
+    found = warnings(context, parameter, code)
+    if len(found) > 1:
+        return [] if "=" in incomplete else found
+    named = (each for each in Level if each.startswith(begun))
+    return [CompletionItem(f"{item.value}={each}", help=item.help) for each in named for item in found]
+
+
 def specs(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Specs in stacks/; files where none begins so."""
     return _beginning(incomplete, map(str, _specs())) or [CompletionItem(incomplete, type="file")]

@@ -15,6 +15,7 @@ from compiler.cli.report import Exit, finish
 from compiler.cli.specs import spec_paths
 from compiler.compare.render import data, lines, markdown
 from compiler.diagnostics import has_errors
+from compiler.diagnostics.looking import Looking
 from compiler.diagnostics.render import visible
 from compiler.emit.content import NoHistoryError
 from compiler.emit.output import Output
@@ -29,14 +30,14 @@ def run(
     output: Path,
     templates: Path | None,
     assume: str | None,
-    looks_for_helps: bool,
+    looking: Looking,
     levels: SpecLevels,
     form: str,
 ) -> NoReturn:
     """Do it, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     check_place(output, paths)
-    ask = partial(compile_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
+    ask = partial(compile_stack, assumes_full=assume == "full", looking=looking)
     compiled, diagnostics = compile_with(templates, paths, ask, levels)
     if has_errors(diagnostics):
         finish(form, diagnostics, result={}, lines=())

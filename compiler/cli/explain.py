@@ -12,6 +12,7 @@ import click
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.report import finish, unreadable
 from compiler.cli.terminal import glyphs_of, terminal_width, wrapped
+from compiler.diagnostics.looking import Looking
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import CpuNode, DeviceLedger, LedgerRow, Plan, ServedModel, Service
 from compiler.report.lines import stack_lines
@@ -22,10 +23,10 @@ from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
 
 
-def explain_spec(path: str, service: str, form: str, levels: SpecLevels, *, looks_for_helps: bool) -> NoReturn:
+def explain_spec(path: str, service: str, form: str, levels: SpecLevels, *, looking: Looking) -> NoReturn:
     """Tell the reasons behind a spec's plan, of one service or of all, and end the run."""
     try:
-        explained, diagnostics = explain_stack(Path(path), path, looks_for_helps=looks_for_helps)
+        explained, diagnostics = explain_stack(Path(path), path, looking=looking)
     except OSError as error:
         finish(form, (unreadable(path, error),), result={}, lines=())
     diagnostics = levels.for_spec(Path(path)).applied(diagnostics)

@@ -26,6 +26,7 @@ from compiler.cli.report import finish
 from compiler.cli.terminal import wrapped
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
+from compiler.diagnostics.looking import Looking
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock, LockedService
 from compiler.lock.quantization import answers_quantization, quantization_method
@@ -60,7 +61,7 @@ def run(
     publishers: tuple[str, ...],
     asks_hub: bool,
     assume: str | None,
-    looks_for_helps: bool,
+    looking: Looking,
     levels: SpecLevels,
     **service: Any,
 ) -> NoReturn:
@@ -97,7 +98,7 @@ def run(
     options |= {"concurrency": ("--concurrency", concurrency)}
     options |= {key: (_SHORT.get(key, f"--{key.replace('_', '-')}"), value) for key, value in sizes.items()}
     known = None if asks_hub else _known(folder, sizes["quantization"], publishers)
-    explain = partial(explain_stack, assumes_full=assume == "full", looks_for_helps=looks_for_helps)
+    explain = partial(explain_stack, assumes_full=assume == "full", looking=looking)
     typed = command_line(model, _typed(options))
     # A question belongs to the folder in which it is asked.
     _answer(question, known, form, levels.for_spec(Path("fit.yaml")), asked=typed, explain=explain)

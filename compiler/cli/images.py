@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from compiler import __version__
+from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.progress import progress
 from compiler.cli.report import finish, unreadable
 from compiler.cli.specs import spec_paths
@@ -25,19 +26,19 @@ from compiler.resolve.registry.reference import InvalidReferenceError, parse_ref
 from compiler.spec.read import lock_path
 from compiler.units import counted
 
-_UNCONFIRMED = "E0318"
-"""What this command is there to settle."""
+_TAGGED, _UNCONFIRMED = "W0304", "E0318"
+"""An image by its tag, and what `unconfirmed: deny` makes of it: what this command is there to settle."""
 
 
-def run(specs: tuple[Path, ...], *, pin: bool, upgrade: bool, form: str) -> NoReturn:
+def run(specs: tuple[Path, ...], *, pin: bool, upgrade: bool, levels: SpecLevels, form: str) -> NoReturn:
     """Do it, tell what came of it, and end the run."""
     if upgrade and not pin:
         raise click.UsageError("--upgrade is for --pin")
-    stacks, diagnostics = _read(spec_paths(specs))
+    stacks, diagnostics = _read(spec_paths(specs), levels, tells_tags=not pin)
     if not pin or has_errors(diagnostics):
         finish(form, diagnostics, result=_object(stacks), lines=[line for each in stacks for line in each.lines])
     wanted = {tag for stack in stacks for tag in stack.wanted(upgrade=upgrade)}
-    with progress(is_silent=form == "json") as told:
+    with progress(is_silent=form == "json" or loudness() is Loudness.QUIET) as told:
         answers = _ask(sorted(wanted), Registries(told.say))
     diagnostics += tuple(each for each in answers.values() if isinstance(each, Diagnostic))
     digests = {tag: each for tag, each in answers.items() if isinstance(each, str)}
@@ -45,7 +46,7 @@ def run(specs: tuple[Path, ...], *, pin: bool, upgrade: bool, form: str) -> NoRe
     for stack in stacks:
         found, said = _pin(stack, digests)
         diagnostics += found
-        lines += said
+        lines += said if loudness() is not Loudness.QUIET else []
     finish(form, diagnostics, result=_object(stacks) | {"pinned": digests}, lines=lines)
 
 
@@ -79,7 +80,10 @@ def _known(image: Image) -> str:
     return "" if image.read is None else f"  ({image.source}, read {image.read})"
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[StackImages], tuple[Diagnostic, ...]]:
+def _read(
+    paths: Sequence[Path], levels: SpecLevels, *, tells_tags: bool
+) -> tuple[list[StackImages], tuple[Diagnostic, ...]]:
+    """What each stack runs. Of warnings those of images are told, and none that is about to be settled."""
     stacks: list[StackImages] = []
     diagnostics: tuple[Diagnostic, ...] = ()
     for path in paths:
@@ -88,7 +92,9 @@ def _read(paths: Sequence[Path]) -> tuple[list[StackImages], tuple[Diagnostic, .
         except OSError as error:
             diagnostics += (unreadable(str(path), error),)
             continue
-        diagnostics += tuple(each for each in found if has_errors((each,)) and each.code != _UNCONFIRMED)
+        told = [each for each in found if has_errors((each,)) and each.code != _UNCONFIRMED]
+        told += [each for each in found if each.code == _TAGGED and tells_tags]
+        diagnostics += levels.for_spec(path).applied(told)
         if explained is not None:
             images = dict.fromkeys(image for plan in explained.plans for image in plan.images)
             stacks.append(StackImages(path, tuple(images)))

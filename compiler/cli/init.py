@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
 from typing import NoReturn
@@ -16,10 +17,20 @@ from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.cli.commands.compile import command as compile_command
 from compiler.cli.examples import about, examples
 from compiler.cli.lock import lock_spec
-from compiler.cli.machine import Cards, detect
+from compiler.cli.loudness import Loudness, loudness
+from compiler.cli.machine import Cards, cpu, detect
 from compiler.cli.progress import progress
 from compiler.cli.report import Exit, finish, unwritable
-from compiler.cli.starters import SCHEMA_FILE, TASKS, Choice, choices, default_name, recorded_lock, spec_text
+from compiler.cli.starters import (
+    SCHEMA_FILE,
+    TASKS,
+    Choice,
+    choices,
+    default_name,
+    recorded_lock,
+    recorded_tasks,
+    spec_text,
+)
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.render import visible
 from compiler.lock.file import format_lock
@@ -38,6 +49,7 @@ def run(
     *,
     gpu: str | None,
     count: int | None,
+    on_cpu: bool,
     tasks: tuple[str, ...],
     example: str | None,
     is_list: bool,
@@ -49,16 +61,20 @@ def run(
         finish("text", (), result={}, lines=list(_listed()))
     asks = not yes and is_terminal()
     if example is not None:
-        if gpu or count or tasks:
+        if gpu or count or tasks or on_cpu:
             raise click.UsageError("--from takes a shipped stack as it is: the rest is for the spec")
         _from_example(example, name)
-    cards = _cards(gpu, count, asks=asks)
+    if on_cpu and (gpu or count):
+        raise click.UsageError("--cpu is in place of a GPU")
+    cards = cpu() if on_cpu else _cards(gpu, count, asks=asks)
     wanted = tasks or ((_asked_task(),) if asks else ("chat",) if yes else ())
     if not wanted:
         raise click.UsageError(f"say what for: --task {'|'.join(TASKS)}, or --yes for chat")
+    if cards.is_cpu and "code" in wanted:
+        raise click.UsageError("no model for code that ships is for a CPU: take another --task, or write its model")
     name = name or default_name(wanted, cards)
     spec = _place(name)
-    _start(spec, cards, list(choices(wanted)), is_offline=offline)
+    _start(spec, cards, list(choices(wanted, on_cpu=cards.is_cpu)), is_offline=offline)
 
 
 def _listed() -> Iterator[str]:
@@ -68,6 +84,12 @@ def _listed() -> Iterator[str]:
 
 
 _WIDTH, _INDENT = 80, 16
+
+
+def _tell(line: str, *, err: bool = False) -> None:
+    """What happens, unless only what is wrong was asked for."""
+    if loudness() is not Loudness.QUIET:
+        click.echo(visible(line), err=err)
 
 
 def is_terminal() -> bool:
@@ -81,20 +103,28 @@ def _cards(gpu: str | None, count: int | None, *, asks: bool) -> Cards:
         here = detect()
         if here:
             first, *others = here
-            click.echo(visible(f"nvidia-smi: {first.count} × {first.title}"), err=True)
+            _tell(f"nvidia-smi: {_titled(first)}", err=True)
             for other in others:
-                click.echo(visible(f"left out, because a node has GPUs of one model: {other.title}"), err=True)
+                _tell(f"left out, because a node has GPUs of one model: {_titled(other)}", err=True)
             if first.name is None and first.memory is None:
                 raise click.UsageError("that card is not in the catalogue: --gpu says which is like it")
-            return Cards(first.name, first.title, count or first.count, first.memory, first.compute_capability)
+            return replace(first, count=count or first.count, uuids=first.uuids[:count])
         if not asks:
-            raise click.UsageError("nvidia-smi finds no GPU here: name one with --gpu (`stackc gpus` lists them)")
-        gpu = str(click.prompt("GPU (`stackc gpus` lists them)"))
+            raise click.UsageError(
+                "nvidia-smi finds no GPU: name one with --gpu (`stackc gpus` lists them), or say --cpu"
+            )
+        gpu = str(click.prompt("GPU (`stackc gpus` lists them), or cpu"))
+        if gpu.lower() == "cpu":
+            return cpu()
     names = (gpu,) if gpu in GPUS else same_gpus(gpu)
     if len(names) != 1:
         same = f": did you mean {' or '.join(names)}?" if names else "; `stackc gpus` lists them"
         raise click.UsageError(f"unknown GPU {gpu[:60]}{same}")
     return Cards(names[0], GPUS[names[0]].title, count or 1)
+
+
+def _titled(cards: Cards) -> str:
+    return f"{cards.count} × {cards.title}" + (f", MIG slices of {cards.mig}" if cards.mig else "")
 
 
 def _asked_task() -> str:
@@ -139,12 +169,12 @@ def _start(spec: Path, cards: Cards, options: Sequence[Choice], *, is_offline: b
         answered, unanswered = (None, ()) if is_offline else _asked(spec, text)
         is_offline = is_offline or answered is None
         if answered is None and lock is None:
-            _without_facts(spec, text, unanswered)
+            _without_facts(spec, text, unanswered, on_cpu=cards.is_cpu)
         if answered is not None and not (tried := _tried(spec, text, answered))[0]:
             found = tried[1]
             continue
         if answered is None and lock is not None:
-            click.echo("the lock holds facts that ship with stackc: `stackc lock` confirms them on the Hub", err=True)
+            _tell("the lock holds facts that ship with stackc: `stackc lock` confirms them on the Hub", err=True)
         _finish(spec, text, answered or lock or "")
     lines = [f"nothing that ships for this compiles on {cards.count} × {cards.title}; no file was written"]
     finish("text", [one for one in found if has_errors((one,))], result={}, lines=lines)
@@ -162,7 +192,8 @@ def _tried(spec: Path, text: str, lock: str) -> tuple[bool, tuple[Diagnostic, ..
 
 def _asked(spec: Path, text: str) -> tuple[str | None, tuple[Diagnostic, ...]]:
     """The lock that the Hub answers; None where it does not, or where what it says does not fit."""
-    with tempfile.TemporaryDirectory(prefix="stackc-init-") as folder, progress() as told:
+    is_quiet = loudness() is Loudness.QUIET
+    with tempfile.TemporaryDirectory(prefix="stackc-init-") as folder, progress(is_silent=is_quiet) as told:
         path = Path(folder) / spec.name
         path.write_text(text, encoding="utf-8")
         hub = Hub(progress=told)
@@ -172,34 +203,39 @@ def _asked(spec: Path, text: str) -> tuple[str | None, tuple[Diagnostic, ...]]:
         return lock_path(path).read_text(encoding="utf-8"), found
 
 
-def _without_facts(spec: Path, text: str, found: Sequence[Diagnostic]) -> NoReturn:
+def _without_facts(spec: Path, text: str, found: Sequence[Diagnostic], *, on_cpu: bool) -> NoReturn:
     """Without the Hub there is no lock for models of which nothing was recorded; the spec is written all the same."""
     _write(spec, text, None)
     command = f"stackc lock {spec} && stackc compile {spec}"
     lines = [f"{spec}: written, without a lock", f"next, where the Hub can be reached: {command}"]
-    finish("text", found or (_unrecorded(spec),), result={}, lines=lines)
+    finish("text", found or (_unrecorded(spec, on_cpu=on_cpu),), result={}, lines=lines)
 
 
-def _unrecorded(spec: Path) -> Diagnostic:
-    help_ = Help(f"`stackc lock {spec}` asks the Hub")
-    return Diagnostic("E0301", f"no facts of the models of {spec} ship with stackc", helps=(help_,))
+def _unrecorded(spec: Path, *, on_cpu: bool) -> Diagnostic:
+    offline = " or ".join(f"`--task {task}`" for task in recorded_tasks(on_cpu=on_cpu))
+    helps = (Help(f"`stackc lock {spec}` asks the Hub, once"), Help(f"without a network {offline} can be compiled"))
+    return Diagnostic("E0301", f"no facts of all models of {spec} ship with stackc", helps=helps)
 
 
 def _finish(spec: Path, text: str, lock: str) -> NoReturn:
     """Write, compile, and say what is next."""
     _write(spec, text, lock)
-    click.echo(f"{spec}: written, with its lock and {SCHEMA_FILE} for editors")
+    _tell(f"{spec}: written, with its lock and {SCHEMA_FILE} for editors")
     code = _compiled(spec)
     if code == Exit.FINE:
-        click.echo("next:")
+        _tell("next:")
         for line in _next(spec):
-            click.echo(f"  {line}")
+            _tell(f"  {line}")
     raise SystemExit(code)
+
+
+# As `stackc compile` takes it.
+_LOUDNESS = {Loudness.QUIET: ("-q",), Loudness.NORMAL: (), Loudness.VERBOSE: ("-v",)}
 
 
 def _compiled(spec: Path) -> int:
     try:
-        compile_command.main([str(spec)], prog_name="stackc compile", standalone_mode=False)
+        compile_command.main([str(spec), *_LOUDNESS[loudness()]], prog_name="stackc compile", standalone_mode=False)
     except SystemExit as end:
         return int(end.code or 0)
     return int(Exit.FINE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,15 +49,28 @@ class SpecLevels(Levels):
         return self.over(levels_for(spec))
 
 
-_OPTIONS = (
-    click.option("--warnings", "pairs", multiple=True, metavar="CODE=LEVEL",
+_LOUDNESS = (
+    click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong or was asked for."),
+    click.option("-v", "--verbose", is_flag=True, help="Say warnings whole, where figures are from, what differs."),
+)
+_LEVELS = (
+    click.option("--warnings", "pairs", multiple=True, metavar="CODE=LEVEL", shell_complete=complete.levels,
                  help="Take a warning as allow, warn or deny in this run; may be repeated."),
     click.option("--deny", "denied", multiple=True, metavar="CODE", shell_complete=complete.warnings,
                  help="The same as --warnings CODE=deny."),
     click.option("--deny-warnings", is_flag=True, help="Make every warning an error that has no level of its own."),
-    click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong or was asked for."),
-    click.option("-v", "--verbose", is_flag=True, help="Say warnings whole, where figures are from, what differs."),
 )  # fmt: skip
+
+
+def loudness_options(command: _Command) -> Callable[..., Any]:
+    """Gives the run of a command its loudness."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, quiet: bool, verbose: bool, **options: Any) -> Any:
+        _said(quiet=quiet, verbose=verbose)
+        return command(*args, **options)
+
+    return _with(_LOUDNESS, wrapped)
 
 
 def warning_options(command: _Command) -> Callable[..., Any]:
@@ -65,18 +78,15 @@ def warning_options(command: _Command) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapped(
-        *args: Any,
-        pairs: tuple[str, ...],
-        denied: tuple[str, ...],
-        deny_warnings: bool,
-        quiet: bool,
-        verbose: bool,
-        **options: Any,
+        *args: Any, pairs: tuple[str, ...], denied: tuple[str, ...], deny_warnings: bool, **options: Any
     ) -> Any:
-        _said(quiet=quiet, verbose=verbose)
         return command(*args, levels=_levels(pairs, denied, is_strict=deny_warnings), **options)
 
-    return functools.reduce(lambda inner, option: option(inner), reversed(_OPTIONS), wrapped)
+    return _with(_LEVELS, loudness_options(wrapped))
+
+
+def _with(options: Sequence[Callable[[Any], Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.reduce(lambda inner, option: option(inner), reversed(options), command)
 
 
 def _said(*, quiet: bool, verbose: bool) -> None:

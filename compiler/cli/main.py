@@ -110,6 +110,10 @@ def main() -> None:
 
 
 def _run() -> None:
+    if "_STACKC_COMPLETE" in os.environ:
+        from compiler.cli.bash import register  # noqa: PLC0415 - only a shell asks
+
+        register()
     try:
         sys.exit(cli.main(standalone_mode=False))  # None, or the code with which a context was left
     except click.ClickException as error:

@@ -16,6 +16,7 @@ from compiler.cli.plan import explained_stacks
 from compiler.cli.report import finish, unwritable
 from compiler.cli.specs import spec_paths
 from compiler.diagnostics import Diagnostic, has_errors
+from compiler.diagnostics.looking import Looking
 from compiler.pipeline import Explained
 from compiler.report.document import html_of, json_of, svg_of
 from compiler.report.page import report_page
@@ -28,14 +29,14 @@ def run(
     *,
     out: Path | None,
     services: tuple[str, ...],
-    looks_for_helps: bool,
+    looking: Looking,
     levels: SpecLevels,
     form: str,
 ) -> NoReturn:
     """Do it, tell what came of it, and end the run."""
     paths = spec_paths(specs)
     _check_place(out, paths, form)
-    stacks, diagnostics = explained_stacks(paths, levels, looks_for_helps=looks_for_helps)
+    stacks, diagnostics = explained_stacks(paths, levels, looking=looking)
     if has_errors(diagnostics) or not stacks:
         finish(_reported(form), diagnostics, result={}, lines=())
     _check(stacks, services, form)

@@ -15,15 +15,16 @@ from compiler.cli.report import finish, unreadable
 from compiler.cli.specs import spec_paths
 from compiler.cli.terminal import glyphs_of, terminal_width, wrapped
 from compiler.diagnostics import Diagnostic
+from compiler.diagnostics.looking import Looking
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import Plan
 from compiler.report.lines import legend_lines, plan_lines
 from compiler.report.paint import Line
 
 
-def run(specs: tuple[Path, ...], *, looks_for_helps: bool, levels: SpecLevels, form: str) -> NoReturn:
+def run(specs: tuple[Path, ...], *, looking: Looking, levels: SpecLevels, form: str) -> NoReturn:
     """Do it, tell what came of it, and end the run."""
-    stacks, diagnostics = explained_stacks(spec_paths(specs), levels, looks_for_helps=looks_for_helps)
+    stacks, diagnostics = explained_stacks(spec_paths(specs), levels, looking=looking)
     planned = {name: explained.plans for name, explained in stacks.items() if explained.plans}
     is_whole = loudness() is Loudness.VERBOSE
     lines = list(_lines([plan for plans in planned.values() for plan in plans], sources=is_whole))
@@ -50,7 +51,7 @@ def _ledgers(plan: Plan) -> Iterable[str]:
 
 
 def explained_stacks(
-    paths: Sequence[Path], levels: SpecLevels, *, looks_for_helps: bool
+    paths: Sequence[Path], levels: SpecLevels, *, looking: Looking
 ) -> tuple[dict[str, Explained], tuple[Diagnostic, ...]]:
     """Each spec's plans with their reasons, by the stack's name, or its file's where there is no plan.
 
@@ -61,7 +62,7 @@ def explained_stacks(
     diagnostics: tuple[Diagnostic, ...] = ()
     for path in paths:
         try:
-            explained, found = explain_stack(path, str(path), looks_for_helps=looks_for_helps)
+            explained, found = explain_stack(path, str(path), looking=looking)
         except OSError as error:
             explained, found = None, (unreadable(str(path), error),)
         diagnostics += levels.for_spec(path).applied(found)

@@ -8,6 +8,7 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
+from compiler.cli.loudness import Loudness, loudness
 from compiler.diagnostics.render import visible
 from compiler.resolve.progress import Progress, Silence
 
@@ -21,14 +22,15 @@ def progress(*, is_silent: bool = False, stream: TextIO | None = None) -> Abstra
         from compiler.cli.bar import Bar  # noqa: PLC0415 - a bar takes longer to import than most runs last
 
         return Bar(wanted)
-    return nullcontext(Lines(wanted))
+    return nullcontext(Lines(wanted, is_whole=loudness() is Loudness.VERBOSE))
 
 
 class Lines(Silence):
-    """One line for everything that takes time."""
+    """One line for everything that takes time; for the parts of it too where all is told."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, is_whole: bool = False) -> None:
         self._stream = stream
+        self._is_whole = is_whole
         self._lock = threading.Lock()
 
     def say(self, line: str) -> None:
@@ -36,3 +38,8 @@ class Lines(Silence):
         with self._lock:
             self._stream.write(f"{visible(line)}\n")
             self._stream.flush()
+
+    def detail(self, line: str) -> None:
+        """Tell a part of what is happening, if all is told."""
+        if self._is_whole:
+            self.say(line)

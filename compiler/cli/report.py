@@ -36,15 +36,6 @@ ASSUME = click.option(
     help="Count an architecture without formulas as full attention in every layer, an upper bound.",
 )
 
-HELPS = click.option(
-    "--no-help",
-    "looks_for_helps",
-    is_flag=True,
-    flag_value=False,
-    default=True,
-    help="Do not look for changes that would make a stack fit, which takes time.",
-)
-
 
 class Exit(IntEnum):
     """Exit codes, fixed for scripts."""

@@ -12,7 +12,7 @@ from compiler.cli.examples import recorded
 from compiler.cli.machine import Cards
 from compiler.lock.models import Lock, LockedService
 from compiler.schemas.documents import MODELINE
-from compiler.units import MIB
+from compiler.units import GIB, MIB
 
 SCHEMA_FILE = "spec.schema.json"
 _PORT = 8000
@@ -62,12 +62,24 @@ TASKS: dict[str, dict[str, tuple[Starter, ...]]] = {
 }
 """The services of each task, and what may serve each, the best first."""
 
+# Every part can be seen to work with it; larger ones a CPU serves slowly.
+_SMALL = (("context", "2K"), ("concurrency", "4"), ("max_num_seqs", "8"))
+CPU_CHAT = (Starter("HuggingFaceTB/SmolLM2-135M-Instruct", ("none",), _SMALL),)
+CPU_TASKS: dict[str, dict[str, tuple[Starter, ...]]] = {
+    "chat": {"chat": CPU_CHAT},
+    "embed": {"embed": EMBED},
+    "rerank": {"rerank": RERANK},
+    "rag": {"chat": CPU_CHAT, "embed": EMBED, "rerank": RERANK},
+}
+"""The same of the CPU, for which no model for code is small enough."""
+
 Choice = dict[str, Starter]
 
 
-def choices(tasks: Sequence[str]) -> Iterator[Choice]:
+def choices(tasks: Sequence[str], *, on_cpu: bool = False) -> Iterator[Choice]:
     """Every way to serve the tasks, the best first: the first service gives way last."""
-    services = {name: starters for task in tasks for name, starters in TASKS[task].items()}
+    known = CPU_TASKS if on_cpu else TASKS
+    services = {name: starters for task in tasks for name, starters in known[task].items()}
     for combination in product(*services.values()):
         yield dict(zip(services, combination, strict=True))
 
@@ -85,6 +97,12 @@ def recorded_lock(choice: Choice) -> Lock | None:
     )
 
 
+def recorded_tasks(*, on_cpu: bool = False) -> list[str]:
+    """Tasks that can be compiled without a network."""
+    known = CPU_TASKS if on_cpu else TASKS
+    return [task for task in known if any(recorded_lock(each) for each in choices((task,), on_cpu=on_cpu))]
+
+
 def _recorded(starter: Starter) -> tuple[LockedService, Lock] | None:
     """What a lock found for the same model and quantization by the model's own publisher, whom every policy trusts."""
     for lock in recorded():
@@ -97,29 +115,31 @@ def _recorded(starter: Starter) -> tuple[LockedService, Lock] | None:
 
 def default_name(tasks: Sequence[str], cards: Cards) -> str:
     """A name that says what runs where, as the spec's names are."""
-    words = re.sub(r"[^a-z0-9]+", "-", "-".join((*tasks, cards.name or "gpu")).lower())
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join((*tasks, "cpu" if cards.is_cpu else cards.name or "gpu")).lower())
     return words[:40].strip("-")
 
 
 def spec_text(name: str, cards: Cards, choice: Choice) -> str:
     """The spec, with a word on each key that a newcomer may want to change."""
-    release = next(release.version for release in RELEASES.values() if release.build == "gpu")
+    where = "a CPU" if cards.is_cpu else f"{cards.count} × {_plain(cards.title)}"
+    build = "cpu" if cards.is_cpu else "gpu"
+    release = next(release.version for release in RELEASES.values() if release.build == build)
     lines = [
         f"{MODELINE}{SCHEMA_FILE}",
-        f"# {', '.join(choice)} on {cards.count} × {_plain(cards.title)}, written by `stackc init`; yours to change.",
+        f"# {', '.join(choice)} on {where}, written by `stackc init`; yours to change.",
         f"stack: {name}",
         f"engine: {{vllm: {release}}}",
         "nodes:",
-        "  gpu01: # one machine, by a name of your choice",
-        f"    gpus: {_gpus(cards)}",
-        "    reserve: 1GiB # kept free on each GPU: a desktop session, monitoring",
+        *_node(cards),
         "services:",
     ]
     for offset, (service, starter) in enumerate(choice.items()):
         methods = ", ".join(starter.quantization)
         quantization = methods if len(starter.quantization) == 1 else f"[{methods}]"
         lines += [f"  {service}:", f"    model: {starter.model}", f"    quantization: {quantization}{_METHODS}"]
-        lines += [f"    {key}: {value}{_REMARKS.get(key, '')}" for key, value in starter.keys]
+        lines += [
+            f"    {key}: {value}{_REMARKS.get(key, '') if value.startswith('{') else ''}" for key, value in starter.keys
+        ]
         lines += [f"    port: {_PORT + offset}"]
     licenses = ", ".join(sorted({starter.license for starter in choice.values()}))
     lines += [f"policy: {{licenses: [{licenses}]}} # what may be served; nothing that runs its repository's code"]
@@ -133,6 +153,17 @@ _REMARKS = {
 }
 
 
+def _node(cards: Cards) -> tuple[str, ...]:
+    if cards.is_cpu:
+        cpu = f"    cpu: {{memory: {(cards.memory or GIB) // GIB}GiB}} # of its main memory"
+        return "  cpu01: # one machine, by a name of your choice", cpu
+    return (
+        "  gpu01: # one machine, by a name of your choice",
+        f"    gpus: {_gpus(cards)}",
+        "    reserve: 1GiB # kept free on each GPU: a desktop session, monitoring",
+    )
+
+
 def _plain(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9 ().-]", "", title)[:60]
 
@@ -142,4 +173,6 @@ def _gpus(cards: Cards) -> str:
     if cards.memory is not None:
         keys += [f"memory: {cards.memory // MIB}MiB"]
         keys += [f'compute_capability: "{cards.compute_capability}"']
-    return f"{{{', '.join((*keys, f'count: {cards.count}'))}}}"
+    keys += [f"count: {cards.count}"]
+    keys += [f"mig: {cards.mig}", f"uuids: [{', '.join(cards.uuids)}]"] if cards.mig else []
+    return f"{{{', '.join(keys)}}}"

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from compiler.compare.containers import container_restarts
 from compiler.compare.facts import Path, Value, facts_of, is_derived, thing_of, title_of, words_of
-from compiler.compare.restarts import Restart, restarts
+from compiler.compare.restarts import Restart, has_units, restarts
 from compiler.compare.versions import Version
 
 # In this order things are told; what is not named comes after these.
@@ -97,7 +98,9 @@ def _tree(name: str, old: Version | None, new: Version | None) -> TreeDiff | Non
     before, after = _facts(old), _facts(new)
     is_readable = before is not None and after is not None
     changes = () if before is None or after is None else _changes(before, after)
-    return TreeDiff(name, Kind.CHANGED, changes, restarts(old, new), files, is_readable=is_readable)
+    # Where units are written, containers are the other way to run the same servers.
+    told = restarts(old, new) or (() if has_units(old) or has_units(new) else container_restarts(old, new))
+    return TreeDiff(name, Kind.CHANGED, changes, told, files, is_readable=is_readable)
 
 
 def _whole(name: str, kind: Kind, version: Version) -> TreeDiff:

@@ -8,7 +8,7 @@ from typing import Any
 
 from compiler.compare.differ import Change, Kind, TreeDiff
 from compiler.compare.facts import Value, is_size
-from compiler.compare.restarts import Deed, Restart
+from compiler.compare.restarts import Deed, Manager, Restart
 from compiler.units import format_gib
 
 WIDTH = 80
@@ -95,7 +95,7 @@ def _shown(value: Value | None, *, is_commit: bool) -> str:
 
 def reason(diff: TreeDiff, restart: Restart) -> str:
     """What happens to a unit, and because of which change."""
-    head = f"{restart.service} {restart.deed.value} on upgrade"
+    head = _head(restart)
     if restart.deed in (Deed.STARTS, Deed.STOPS):
         return head
     causes = list(dict.fromkeys(f"{change.words or change.title}" for change in diff.causes(restart)))
@@ -104,6 +104,17 @@ def reason(diff: TreeDiff, restart: Restart) -> str:
     if causes:
         return f"{head}: {some(causes)}"
     return f"{head}: {some(restart.files)} changed, the plan did not"
+
+
+def _head(restart: Restart) -> str:
+    if restart.by is Manager.SYSTEMD:
+        return f"{restart.service} {restart.deed.value} on upgrade"
+    if restart.by is Manager.PODMAN:
+        return f"{restart.service} needs `systemctl {restart.deed.value.removesuffix('s')} {restart.unit}`"
+    if restart.deed is Deed.RESTARTS:
+        return f"{restart.service} needs `docker compose restart {restart.unit}`"
+    orphans = " --remove-orphans" if restart.deed is Deed.STOPS else ""
+    return f"{restart.service} {restart.deed.value} by `docker compose up{orphans}`"
 
 
 def _files(diff: TreeDiff, *, is_whole: bool) -> str:
@@ -164,6 +175,7 @@ def data(diffs: Iterable[TreeDiff]) -> list[dict[str, Any]]:
                 {
                     "service": each.service,
                     "unit": each.unit,
+                    "by": each.by.value,
                     "deed": each.deed.value,
                     "files": list(each.files),
                     "because": [list(change.path) for change in diff.causes(each)],

@@ -23,6 +23,15 @@ class Deed(StrEnum):
     STOPS = "stops"
     RESTARTS = "restarts"
     RELOADS = "reloads"
+    RECREATED = "is recreated"
+
+
+class Manager(StrEnum):
+    """Who does it, or has to be asked to."""
+
+    SYSTEMD = "systemd"
+    COMPOSE = "compose"
+    PODMAN = "quadlet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class Restart:
 
     Attributes:
         service: whose it is; `gateway` for the gateway.
+        unit: of systemd, or the service's name in the compose file.
         files: that changed and decide it; none where it happens at each upgrade.
     """
 
@@ -38,6 +48,7 @@ class Restart:
     unit: str
     deed: Deed
     files: tuple[str, ...] = ()
+    by: Manager = Manager.SYSTEMD
 
 
 def restarts(old: Version, new: Version) -> tuple[Restart, ...]:
@@ -46,6 +57,11 @@ def restarts(old: Version, new: Version) -> tuple[Restart, ...]:
     if old.files == new.files or not _units(old) or not _units(new):
         return ()
     return tuple(sorted(_deeds(stack, old, new, plan.get("gateway")), key=lambda each: each.service))
+
+
+def has_units(version: Version) -> bool:
+    """Whether systemd runs it, so that `bin/upgrade` is what changes versions."""
+    return bool(_units(version))
 
 
 def changed_units(stack: str, old: Version, new: Version) -> dict[str, tuple[str, ...]]:

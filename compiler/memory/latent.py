@@ -29,6 +29,7 @@ _SCORED_TOPK, _SCORED_BLOCKS = 16, 8192  # the only topk of its kernel; MAX_K_TI
 _PREFILLS = 4  # deepseek_v4/attention.py:PREFILL_CHUNK_SIZE
 _PICKED_UNIT = 128
 _PACKED_KERNEL = 128 << 20  # _FLASHINFER_DSV4_WORKSPACE_BUFFER_SIZE
+_PICKED_WORKSPACES = (128 + 8) << 20
 _MASK = 128 << 20  # sparse_mla_attention.py:GLOBAL_TOPK_MASK_MAX_BYTES
 _MASKED = {(128, 512, 128, 64, 128), (64, 512, 192, 64, 256)}  # heads, rank, widths without and with position, values
 
@@ -196,6 +197,18 @@ def unpacked_context_bytes(architecture: Architecture, device: Device, *, max_mo
         return 0
     width = max((cache.width for _, cache in _latents(architecture) if cache.topk is not None), default=0)
     return _aligned(prefill_factor(max_model_len) * max_model_len * width * 2)
+
+
+def picked_kernel_bytes(architecture: Architecture, device: Device, *, max_num_batched_tokens: int) -> int:
+    """What FLASHINFER_MLA_SPARSE_SM90 keeps beside an fp8 cache, made after KV sizing.
+
+    Two workspaces, and a list of what each token picks (flashinfer_mla_sparse_sm90.py:_SM90State, and of FlashInfer
+    0.7.2 mla/_batch_mla/_backends/_fa_common.py). FLASHMLA_SPARSE keeps such a cache in another format.
+    """
+    topk = max((cache.topk or 0 for _, cache in _latents(architecture)), default=0)
+    if device.major != 9 or device.kv != "fp8" or not topk:  # noqa: PLR2004  (Hopper)
+        return 0
+    return _PICKED_WORKSPACES + (max_num_batched_tokens * topk + 4 * (max_num_batched_tokens + 1)) * 4
 
 
 def mask_bytes(architecture: Architecture, device: Device) -> int:

@@ -206,7 +206,8 @@ def _cache_dtype(block: Mapping[str, Any], settings: Mapping[str, Any]) -> str |
     algorithm = named.lower() if isinstance(named, str) else ""
     if algorithm == "nvfp4":
         raise UnknownLayoutError("a KV cache in nvfp4 has no layout that stackc knows")
-    return "fp8" if algorithm == "fp8" else None
+    # By this name, which not every backend takes that takes `fp8` (MODELOPT_TO_VLLM_KV_CACHE_DTYPE_MAP).
+    return "fp8_e4m3" if algorithm == "fp8" else None
 
 
 def _scales_of_mixed(settings: Mapping[str, Any], *, sidecar: bool) -> Scales:

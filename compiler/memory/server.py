@@ -35,6 +35,7 @@ from compiler.memory.latent import (
     indexer_table_bytes,
     mask_bytes,
     packed_kernel_bytes,
+    picked_kernel_bytes,
     picked_tokens_bytes,
     unpacked_context_bytes,
 )
@@ -361,6 +362,7 @@ def _sparse_workspaces(architecture: Architecture, shape: ServerShape, layout: K
     scores = block_scores_bytes(architecture, device, max_num_batched_tokens=shape.max_num_batched_tokens)
     first = unpacked + first_scores_bytes(architecture, shape, layout.block_size)
     kept = mask_bytes(architecture, device) + scores + builder_bytes(architecture, shape)
+    kept += picked_kernel_bytes(architecture, device, max_num_batched_tokens=shape.max_num_batched_tokens)
     return ByteRange(0, first, first) + ByteRange.exact(kept)
 
 

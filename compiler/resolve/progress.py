@@ -17,6 +17,9 @@ class Progress(Protocol):
     def say(self, line: str) -> None:
         """This takes time now."""
 
+    def detail(self, line: str) -> None:
+        """A part of it does, of which there may be many."""
+
 
 class Silence:
     """Tells nobody."""
@@ -28,4 +31,7 @@ class Silence:
         """Nothing."""
 
     def say(self, line: str) -> None:
+        """Nothing."""
+
+    def detail(self, line: str) -> None:
         """Nothing."""

@@ -113,6 +113,8 @@ def _outcomes(
     """Per service, in the spec's order: what it has already, what is searched, and what is searched anew."""
     reread = {name: entry for name, entry in kept.items() if name not in moving}
     changed = {name: ask for name, ask in asks.items() if name not in reread and name not in moving}
+    models = {candidate: entry.model for entry in reread.values() for candidate in entry.candidates}
+    source = replace(source, models=models | {ask.model: ask.model for ask in asks.values()})
     searches = search(changed, source)
     searches |= search({name: asks[name] for name in asks if name in moving}, replace(source, upgrade=True))
     found = source.find_all(name for entry in reread.values() for name in entry.candidates)

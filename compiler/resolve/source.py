@@ -42,6 +42,8 @@ class Source:
         upgrade: move to the newest commits instead.
         copies: of folders that lie elsewhere, by their paths there.
         room: what all models of one lock may take.
+        models: which model of the spec a key is asked for, where that is known beforehand.
+        told: the models that were told as being read, by the first of their keys.
     """
 
     hub: Hub
@@ -50,6 +52,8 @@ class Source:
     upgrade: bool = False
     copies: Mapping[str, Path] = field(default_factory=dict)
     room: Room = field(default_factory=Room)
+    models: Mapping[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
 
     def find(self, key: str) -> Found:
         """Facts of one repository, `repository@branch` or folder."""
@@ -126,7 +130,7 @@ class Source:
         """What the Hub lists, at the commit of the lock unless that is to move."""
         name, branch = repository_of(key), _branch_of(key)
         pinned = known.commit if known is not None and known.is_pinned and not self.upgrade else None
-        self.hub.progress.say(f"reading {plain(key)}")
+        self._tell(key)
         try:
             repository = self.hub.repository(name, pinned or branch, branch=branch)
         except UnknownNameError:
@@ -141,6 +145,15 @@ class Source:
         if pinned is None:
             self.cache.keep_head(key, repository)
         return repository
+
+    def _tell(self, key: str) -> None:
+        """One line for a model of the spec; its variants, and names that are only guessed, are details."""
+        model = self.models.get(key, key)
+        is_first = key in self.models and self.told.setdefault(model, key) == key
+        if is_first:
+            self.hub.progress.say(f"reading {plain(model)}")
+        if not is_first or key != model:
+            self.hub.progress.detail(f"reading {plain(key)}")
 
     def _facts(self, repository: Repository, known: ModelFacts | None) -> ModelFacts:
         if known is not None and self._is_sure(known) and known.commit == repository.commit:

@@ -36,7 +36,7 @@ def kept_as(
         ranks: of tensor parallelism.
         named: the attention backend that the server is told to take; None where vLLM chooses.
     """
-    plain = served_dtype if flag == "auto" else flag
+    plain = served_dtype if flag == "auto" else flag.partition("_")[0]  # `fp8_e4m3` is the same bytes
     if capability is None:
         return plain, CPU_LATENT_BLOCK if is_latent(architecture) else release.block_size
     try:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.diagnostics.looking import LOOKING, Looking
 from compiler.lock.models import Lock
 from compiler.lock.staleness import stale_services
 from compiler.memory.kv_cache import largest
@@ -20,32 +21,31 @@ from compiler.solve.stack import attempt_stack, compiles
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 from compiler.spec.rollouts import written_edits
+from compiler.units import counted
 
 MAX_HELPS = 6
-# Times that a stack is solved to find them. Time is bounded by their number and not by the clock, so that the same
-# inputs have the same helps on every machine; a stack of a dozen services takes about two seconds for these.
-MAX_TRIALS = 40
 
 
 def solve(
-    file: SpecFile, lock: Lock, release: Release, *, looks_for_helps: bool = True
+    file: SpecFile, lock: Lock, release: Release, *, looking: Looking = LOOKING
 ) -> tuple[Mapping[str, Solution] | None, tuple[Diagnostic, ...]]:
-    """Place the stack and size every KV cache, node by node, or say why not.
-
-    Args:
-        looks_for_helps: False for the reasons alone, which are there at once.
-    """
+    """Place the stack and size every KV cache, node by node, or say why not."""
     found = attempt_stack(file.spec, lock, release)
     if isinstance(found, dict):
         return found, ()
-    if not looks_for_helps:
+    if not looking.trials:
         return None, tuple(_located(problem, file) for problem in found)
-    return None, tuple(_diagnostic(problem, file, lock, release) for problem in found)
+    try:
+        return None, tuple(_diagnostic(problem, file, lock, release, looking) for problem in found)
+    finally:
+        looking.done()
 
 
-def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Diagnostic:
-    helps = (*_checked_helps(problem, file, lock, release), *_assuming(problem, file, lock, release))
-    return replace(_located(problem, file), helps=helps)
+def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release, looking: Looking) -> Diagnostic:
+    checked, untried = _checked_helps(problem, file, lock, release, looking)
+    located = _located(problem, file)
+    helps = (*checked, *_assuming(problem, file, lock, release))
+    return replace(located, notes=(*located.notes, *untried), helps=helps)
 
 
 def _located(problem: Problem, file: SpecFile) -> Diagnostic:
@@ -61,33 +61,45 @@ def _assuming(problem: Problem, file: SpecFile, lock: Lock, release: Release) ->
         yield Help("`--assume full` counts it as full attention in every layer, an upper bound of what it takes")
 
 
-def _checked_helps(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
-    """Remedies that compile, one of each kind: the mildest, because milder ones come first."""
+def _checked_helps(
+    problem: Problem, file: SpecFile, lock: Lock, release: Release, looking: Looking
+) -> tuple[list[Help], list[str]]:
+    """Remedies that compile, one of each kind: the mildest, because milder ones come first; and what was not tried."""
     trials = 0
 
     def works(remedy: Remedy) -> bool:
         nonlocal trials
         trials += 1
+        looking.tried()
         changed = edited_spec(file.document.data, remedy.edits)
         if changed is None or stale_services(changed, lock):
             return False
         return compiles(changed, lock, release)
 
-    offered = 0
-    for remedies in _by_kind(problem.remedies):
-        if offered >= MAX_HELPS or trials >= MAX_TRIALS:
-            return
+    helps: list[Help] = []
+    kinds = _by_kind(problem.remedies)
+    for index, remedies in enumerate(kinds):
+        if len(helps) >= MAX_HELPS:
+            break
+        if trials >= looking.trials:
+            return helps, [_untried(trials, kinds[index:])]
         found = _mildest(remedies, works)
         if found is not None:
-            offered += 1
-            yield Help(found.text, written_edits(file.document.data, found.edits))
+            helps.append(Help(found.text, written_edits(file.document.data, found.edits)))
+    return helps, []
 
 
-def _by_kind(remedies: Iterable[Remedy]) -> Iterable[list[Remedy]]:
+def _untried(trials: int, kinds: list[list[Remedy]]) -> str:
+    """That there may be more helps, and how many trials are enough for all."""
+    enough = trials + sum(map(len, kinds))
+    return f"{trials} changes were tried, and {counted(len(kinds), 'kind')} not: `--trials {enough}` tries all"
+
+
+def _by_kind(remedies: Iterable[Remedy]) -> list[list[Remedy]]:
     kinds: dict[str, list[Remedy]] = {}
     for remedy in remedies:
         kinds.setdefault(remedy.kind, []).append(remedy)
-    return kinds.values()
+    return list(kinds.values())
 
 
 def _mildest(remedies: list[Remedy], works: Callable[[Remedy], bool]) -> Remedy | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
+from pydantic import ValidationError
+
 from compiler.catalog.doors import MEDIA_DOMAINS
 from compiler.catalog.flags import Flag, FlagCatalog, check_value, load_flags
 from compiler.catalog.gpus import GPUS
@@ -18,7 +20,7 @@ from compiler.spec.engine_options import Decided, decided
 from compiler.spec.engine_values import check_limits, number
 from compiler.spec.load import SpecFile
 from compiler.spec.media_hosts import not_a_host
-from compiler.spec.models import MOST_MEDIA, Media
+from compiler.spec.models import MOST_MEDIA, Media, ServiceSpec
 from compiler.units import format_gib
 
 
@@ -151,11 +153,46 @@ def _key(name: str) -> str:
 def _decided(given: _Given, flag: Flag, decided: Decided) -> Diagnostic:
     budget = flag.name == "--gpu-memory-utilization"
     notes = tuple(_utilization_notes(given.file, given.key)) if budget else ()
-    helps = (Help(f"say it with `{decided.key}`", _moved(given, flag)),) if decided.key is not None else ()
+    helps = (_said_elsewhere(given, flag, decided.key), given.remove) if decided.key is not None else (given.remove,)
     if decided.key is None and (sentence := instead(flag)) is not None:
         notes = (*notes, f"instead: {sentence}")
     message = f"`{given.key}` is not to be given: {decided.why}"
-    return Diagnostic("E0501", message, given.file.at_key(*given.path), notes, (given.remove, *helps))
+    return Diagnostic("E0501", message, given.file.at_key(*given.path), notes, helps)
+
+
+def _said_elsewhere(given: _Given, flag: Flag, key: str) -> Help:
+    if key in _TAKES_THE_SAME and (value := _taken(given, key)) is not None:
+        word = str(value).lower() if isinstance(value, bool) else value
+        edits = (Edit(given.path, None), Edit(("services", given.service, key), value))
+        return Help(f"say it with `{key}: {word}`", edits)
+    return Help(f"say it with `{key}`", _moved(given, flag))
+
+
+# Keys of a service that take the option's value as it is. Another model, quantization or host needs more than its key.
+_TAKES_THE_SAME = frozenset(
+    {
+        "context",
+        "expert_parallel",
+        "kv_cache_dtype",
+        "max_num_batched_tokens",
+        "max_num_seqs",
+        "pipeline_parallel_size",
+        "port",
+        "served_name",
+        "tensor_parallel_size",
+    }
+)
+
+
+def _taken(given: _Given, key: str) -> str | int | None:
+    """The option's value, where the key takes it."""
+    if not isinstance(given.value, str | int):
+        return None
+    try:
+        ServiceSpec.__pydantic_validator__.validate_assignment(ServiceSpec.model_construct(), key, given.value)
+    except ValidationError:
+        return None
+    return given.value
 
 
 def _moved(given: _Given, flag: Flag) -> tuple[Edit, ...]:

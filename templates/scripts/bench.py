@@ -44,6 +44,7 @@ from _stack import (  # noqa: E402
     StackError,
     choose_services,
     load_plan,
+    report_form,
     run_program,
 )
 
@@ -278,7 +279,8 @@ def parse_options() -> Options:
     judge.add_argument("--compare", metavar="REVISION", help="with this one instead of the newest other")
     judge.add_argument("--update-baseline", action="store_true", help="this run becomes the revision's baseline")
     judge.add_argument("--list", action="store_true", help="list the baselines and measure nothing")
-    parser.add_argument("--format", choices=("human", "json"), default="human")
+    parser.add_argument("--format", type=report_form, choices=("text", "json"), default="text")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
     return Options(**vars(parser.parse_args()))
 
 

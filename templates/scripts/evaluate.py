@@ -63,6 +63,7 @@ from _stack import (  # noqa: E402
     StackError,
     choose_services,
     load_plan,
+    report_form,
     run_program,
 )
 
@@ -70,7 +71,7 @@ EXIT_LOST, EXIT_BELOW = 24, 25
 MAX_TOKENS = 1024
 SHOWN_ERROR = 300
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
-FORMATS = {"human": report_of.format_human, "json": report_of.format_json, "junit": report_of.format_junit}
+FORMATS = {"text": report_of.format_text, "json": report_of.format_json, "junit": report_of.format_junit}
 # Set while a second Python runs this program, so that there is never a third.
 RERUN = "STACKC_EVALUATE_RERUN"
 # Each sandbox may use a core of its own; the requests wait for the server, not for us.
@@ -219,7 +220,8 @@ def parse_options() -> Options:
     parser.add_argument("--save", metavar="FILE", help="keep the results for --against")
     parser.add_argument("--against", metavar="FILE", help="name cases that passed there and do not now")
     parser.add_argument("--no-lost", action="store_true", help="exit 24 if such a case was named")
-    parser.add_argument("--format", choices=sorted(FORMATS), default="human")
+    parser.add_argument("--format", type=report_form, choices=sorted(FORMATS), default="text")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
     return Options(**vars(parser.parse_args()))
 
 

@@ -31,24 +31,34 @@ ODD = [
 SAID = ("--warnings", "--deny", "--deny-warnings", "--quiet", "--verbose", "-q", "-v")
 OPTIONS = {
     "compile": [
-        *("--check", "--locked", "--prune", "--force", "--output", "--templates", "--assume", "--no-help"),
+        *("--check", "--locked", "--prune", "--force", "--output", "--templates", "--assume", "--no-help", "--trials"),
         *("--format", *SAID),
     ],
-    "diff": ["--against", "--output", "--templates", "--assume", "--no-help", "--format", *SAID],
-    "calibrate": ["--gpu", "--config", "--out", "--format"],
+    "diff": ["--against", "--output", "--templates", "--assume", "--no-help", "--trials", "--format", *SAID],
+    "calibrate": ["--gpu", "--config", "--out", "--format", *SAID[3:]],
     "completion": ["--help"],
-    "explain": ["--no-help", "--format", *SAID],
+    "explain": ["--no-help", "--trials", "--format", *SAID],
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
-        *("--tp", "--pp", "--publisher", "--hub", "--assume", "--memory", "--compute-capability", "--no-help"),
+        *(
+            "--tp",
+            "--pp",
+            "--publisher",
+            "--hub",
+            "--assume",
+            "--memory",
+            "--compute-capability",
+            "--no-help",
+            "--trials",
+        ),
         *("--format", *SAID),
     ],
     "gpus": ["--format", "--sources", "--verbose"],
-    "images": ["--pin", "--upgrade", "--format"],
-    "init": ["--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes"],
+    "images": ["--pin", "--upgrade", "--format", *SAID],
+    "init": ["--cpu", "--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes", *SAID[3:]],
     "lock": ["--upgrade", "--upgrade-service", "--folder", "--format", *SAID],
-    "plan": ["--no-help", "--format", *SAID],
-    "report": ["--out", "--service", "--no-help", "--format", *SAID],
+    "plan": ["--no-help", "--trials", "--format", *SAID],
+    "report": ["--out", "--service", "--no-help", "--trials", "--format", *SAID],
     "sbom": ["--output", "--format", *SAID],
     "schema": ["--help"],
 }
@@ -100,7 +110,7 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
         flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--sources", "--force", "--no-help")
-        flags += ("--list", "--offline", "--yes", *SAID[2:])
+        flags += ("--list", "--cpu", "--offline", "--yes", *SAID[2:])
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]

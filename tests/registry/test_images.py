@@ -217,3 +217,24 @@ def test_a_registry_that_fails_is_worth_asking_again(stack: Path, monkeypatch: p
     result = images("--pin", stack.name)
     assert result.exit_code == 3
     assert "error[E0317]" in result.output
+
+
+def test_images_take_the_options_that_other_commands_take(stack: Path) -> None:
+    """A job that fails while an image may move is `images --deny W0304`; nothing else of a plan is told here."""
+    told = images(stack.name)
+    assert told.exit_code == 0
+    assert [line.partition(":")[0] for line in told.stderr.splitlines()] == [
+        "warning[W0304]",
+        "  -v shows where, and what to do; `stackc explain W0304` what it means",
+    ]
+    assert images(stack.name, "-q").stderr == images(stack.name, "--warnings", "W0304=allow").stderr == ""
+    assert images(stack.name, "-q").stdout == told.stdout
+    assert "= help:" in images(stack.name, "-v").stderr
+    assert images(stack.name, "--deny", "W0304").exit_code == 1
+    assert "error[W0304]" in images(stack.name, "--deny-warnings").stderr
+
+
+def test_what_pinning_settles_does_not_keep_it_from_pinning(stack: Path) -> None:
+    done = images("--pin", "--deny", "W0304", "-q", stack.name)
+    assert (done.exit_code, done.output) == (0, "")
+    assert images("--deny", "W0304", "--deny-warnings", stack.name).exit_code == 0

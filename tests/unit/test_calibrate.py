@@ -256,3 +256,26 @@ def test_a_measured_context_does_not_grow_with_the_card(tmp_path: Path) -> None:
     assert calibration is not None
     found = context_memory(calibrated(GPU_0_33, calibration), shape_of(multiprocessors=132)).bytes
     assert found == calibration.components["context_single"][0]
+
+
+def test_quiet_the_text_is_alone_and_can_go_into_a_file(tmp_path: Path) -> None:
+    """With the figures above it, `stackc calibrate … > FILE` made a file that no spec can name."""
+    text = run(tmp_path, LOG, "-q").stdout
+    assert read_calibration(SourceText("x.yaml", text)) == read_calibration(SourceText("x.yaml", written(tmp_path)))
+    assert run(tmp_path, LOG, "-q", "--out", str(tmp_path / "again.yaml")).output == ""
+
+
+def written(folder: Path) -> str:
+    run(folder, LOG, "--out", str(folder / "out.yaml"))
+    return (folder / "out.yaml").read_text()
+
+
+def test_verbose_says_which_log_gave_which_figure(tmp_path: Path) -> None:
+    other = LOG.replace("Qwen/Qwen3-8B", "a/b").replace("0.25GiB", "0.30GiB").replace("17.73GiB", "17.78GiB")
+    (tmp_path / "other.log").write_text(other)
+    lines = run(tmp_path, LOG, str(tmp_path / "other.log"), "-v").stdout.splitlines()
+    figures = {}
+    for model in ("Qwen/Qwen3-8B", "a/b"):
+        at = next(index for index, line in enumerate(lines) if line.startswith(f"{model}, vLLM 0.19.0, 1 rank"))
+        figures[model] = next(line.split()[1] for line in lines[at:] if "non_torch" in line)
+    assert figures == {"Qwen/Qwen3-8B": "0.25", "a/b": "0.30"}

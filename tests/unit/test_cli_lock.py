@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -322,6 +323,30 @@ def test_progress_is_plain_lines_in_ci_and_nothing_in_json(run: Run) -> None:
         result = run(hub, "--format", "json")
     assert result.stderr == ""
     assert json.loads(result.stdout)["ok"] is True
+
+
+def reading(result: Result) -> list[str]:
+    return [line.removeprefix("reading ") for line in result.stderr.splitlines() if line.startswith("reading ")]
+
+
+def test_a_log_of_ci_has_a_line_for_each_model_and_verbose_one_for_each_repository(run: Run) -> None:
+    """Of a dozen services there were 83 lines, most about variants and about names that were only guessed."""
+    names = [f"trusted/base-{index}-AWQ" for index in range(6)]
+    variants = [quantized(name, "acme/base", AWQ) for name in names]
+    with serve([BASE, OTHER, *variants]) as hub:
+        told = [reading(run(hub, "--upgrade", *words)) for words in ((), ("-v",), ("-q",))]
+    named = ["acme/base", "acme/other"]
+    assert [sorted(lines) for lines in told] == [named, [*named, *names], []]
+
+
+def test_what_a_lock_could_not_confirm_is_read_again_by_a_line_for_each_model(run: Run) -> None:
+    variants = [quantized(f"trusted/base-{index}-AWQ", "acme/base", AWQ) for index in range(3)]
+    with serve([BASE, OTHER, *variants]) as hub:
+        assert run(hub).exit_code == 0
+        lock = Path("test.lock.yaml")
+        lock.write_text(re.sub(r"source: .*", "source: elsewhere", lock.read_text()))
+        assert sorted(reading(run(hub))) == ["acme/base", "acme/other"]
+    assert "trusted/base-2-AWQ" in lock.read_text()
 
 
 class Terminal(io.StringIO):

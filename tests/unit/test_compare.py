@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from dataclasses import replace
 from types import ModuleType
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compiler.compare.containers import container_restarts
 from compiler.compare.differ import Kind, differences
 from compiler.compare.facts import facts_of
-from compiler.compare.render import MOST, WIDTH, data, lines, markdown
+from compiler.compare.render import MOST, WIDTH, data, lines, markdown, reason
 from compiler.compare.restarts import Deed, changed_units, restarts
 from compiler.compare.versions import Version, versions_of
 from compiler.emit.manifest import manifest_of
@@ -230,6 +232,87 @@ def test_a_gateway_reloads_and_litellm_is_started_anew() -> None:
         found = {each.service: each.deed for each in restarts(version(plan), version(changed))}
         assert found["gateway"] in (deed, Deed.RESTARTS)
         assert restarts(version(plan), version(plan)) == ()
+
+
+def contained(plan: Plan, *targets: str) -> Version:
+    return version(replace(plan, targets=("scripts", *targets)))
+
+
+def told_of(old: Version, new: Version) -> list[str]:
+    (found,) = differences({"duo": old}, {"duo": new})
+    return [reason(found, each) for each in found.restarts]
+
+
+def gateway_changed(kind: str = "nginx") -> tuple[Plan, Plan]:
+    """Another list of origins: a file of the gateway's, and no setting of its container."""
+    plan = gated(kind)
+    assert plan.gateway is not None
+    return plan, replace(plan, gateway=replace(plan.gateway, requests_per_second=7))
+
+
+# Alone on its GPU a server waits for no turn: another volume, and other times.
+_ALONE = "coder is recreated by `docker compose up`: compose/compose.yaml changed, the plan did not"
+_ALONE_TOO = "coder needs RESTART coder: quadlet/duo-coder.container, bin/launch-coder changed, the plan did not"
+ROWS = {
+    "a flag": (PAIRS["flags"], ["coder needs RESTART coder: --enable-x"], ["coder needs RESTART coder: --enable-x"]),
+    "a port": (
+        (gated(), with_service(gated(), "general", port=8044)),
+        ["general is recreated by `docker compose up`: port"],
+        ["general needs RESTART general: port"],
+    ),
+    "gone": (
+        PAIRS["gone"],
+        [_ALONE, "general stops by `docker compose up --remove-orphans`"],
+        [_ALONE_TOO, "general needs `systemctl stop duo-general.service`"],
+    ),
+    "new": (
+        PAIRS["new"],
+        [_ALONE, "general starts by `docker compose up`"],
+        [_ALONE_TOO, "general needs `systemctl start duo-general.service`"],
+    ),
+    "gateway": (
+        gateway_changed(),
+        ["gateway needs RESTART gateway: requests per second"],
+        ["gateway needs RESTART gateway: requests per second"],
+    ),
+    "nothing that runs": ((gated(), with_service(gated(), "coder", concurrency=3)), [], []),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_containers_that_run_on_as_they_were_are_named(name: str) -> None:
+    """A flag stands in the launch script alone: `up` leaves that server as it was, and says nothing of it."""
+    (old, new), compose, podman = ROWS[name]
+    commands = {"compose": "`docker compose restart {0}`", "quadlet": "`systemctl restart duo-{0}.service`"}
+    for target, wanted in (("compose", compose), ("quadlet", podman)):
+        said = [re.sub(r"RESTART (\w+)", lambda m: commands[target].format(m[1]), line) for line in wanted]  # noqa: B023
+        assert told_of(contained(old, target), contained(new, target)) == said
+        assert told_of(contained(old, "systemd", target), contained(new, "systemd", target)) != said or not said
+
+
+def test_compose_compares_what_its_hash_is_made_of() -> None:
+    """Of a service all but what Compose leaves out; downloads and preparations run once, and profiles by themselves."""
+    old = contained(gated(), "compose")
+    path = "compose/compose.yaml"
+    for was, now, deeds in (
+        ("nofile: 1048576", "nofile: 1024", {"coder": Deed.RECREATED, "general": Deed.RECREATED}),
+        ("condition: service_completed_successfully", "condition: service_started", {}),
+        ("internal: true", "internal: false", dict.fromkeys(("coder", "general", "gateway"), Deed.RECREATED)),
+        ("network_mode: none", "network_mode: host", {}),
+    ):
+        text = old.files[path].decode()
+        assert was in text, was
+        new = Version({**old.files, path: text.replace(was, now).encode()})
+        assert {each.service: each.deed for each in container_restarts(old, new)} == deeds, was
+    broken = Version({**old.files, path: b"services: ["})
+    assert container_restarts(old, broken) == container_restarts(broken, old) == ()
+
+
+def test_programs_learn_who_restarts_a_container() -> None:
+    old, new = (contained(plan, "compose") for plan in PAIRS["flags"])
+    (restart,) = data(differences({"duo": old}, {"duo": new}))[0]["restarts"]
+    assert (restart["by"], restart["deed"], restart["unit"]) == ("compose", "restarts", "coder")
+    assert restart["because"] == [["services", "coder", "arguments", "--enable-x"]]
 
 
 def test_nodes_are_compared_one_by_one() -> None:

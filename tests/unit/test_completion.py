@@ -14,6 +14,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from compiler.catalog.gpus import GPUS
+from compiler.cli.bash import WholeWords
 from compiler.cli.commands.completion import SHELLS
 from compiler.cli.main import COMMANDS, cli
 from compiler.diagnostics import CODES
@@ -65,6 +66,10 @@ _OFFERED = (
         (("fit", "HuggingFaceTB/"), ["HuggingFaceTB/SmolLM2-135M-Instruct"]),
         (("compile", "--deny", "W030"), [code for code in CODES if code.startswith("W030")]),
         (("compile", "--deny", "E"), []),
+        (("compile", "--warnings", "W030"), [code for code in CODES if code.startswith("W030")]),
+        (("compile", "--warnings", "W0301"), ["W0301=allow", "W0301=deny", "W0301=warn"]),
+        (("images", "--warnings", "W0304=d"), ["W0304=deny"]),
+        (("compile", "--warnings", "W=d"), []),
         (("completion", ""), list(SHELLS)),
         (("schema", "p"), ["plan"]),
     ],
@@ -100,6 +105,26 @@ def script(shell: str) -> str:
     return result.output
 
 
+@pytest.mark.parametrize(
+    ("cut", "answer"),
+    [
+        ("compile --warnings W0301 =", ["allow", "warn", "deny"]),
+        ("compile --warnings W0301 = de", ["deny"]),
+        ("compile --warnings W0301=de", ["W0301=deny"]),
+        ("fit x --gpu = rtx-409", ["rtx-4090"]),
+        ("explain stacks/coder-96gb.yaml : g", ["general"]),
+        ("compile --warnings W0301 = deny stacks/b", ["stacks/budget-a10.yaml"]),
+    ],
+)
+def test_bash_cuts_words_and_gets_what_belongs_behind_the_cut(
+    cut: str, answer: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offered the whole word, it would put `W0301=W0301=deny` on the line; the last row has no cut in its word."""
+    monkeypatch.setenv("COMP_WORDS", f"stackc {cut}")
+    monkeypatch.setenv("COMP_CWORD", str(len(cut.split())))
+    assert WholeWords(cli, {}, "stackc", "_STACKC_COMPLETE").complete().splitlines() == [f"plain,{w}" for w in answer]
+
+
 # Each prints what it offers for `stackc fit x --gpu rtx-40`.
 ASKING = {
     "bash": """
@@ -125,20 +150,35 @@ def test_a_real_shell_completes(shell: str, tmp_path: Path) -> None:
     program = shutil.which(shell)
     if program is None:
         missing(f"{shell} is not installed")
-    (tmp_path / "stackc").write_text(
+    found = asked_of(program, ASKING[shell].format(script=script(shell)), tmp_path)
+    assert "rtx-4090" in found
+
+
+def asked_of(program: str, asking: str, folder: Path) -> str:
+    """What a shell prints that has stackc in its path."""
+    (folder / "stackc").write_text(
         f"#!{sys.executable}\nimport sys\nsys.argv[0] = 'stackc'\nfrom compiler.cli.main import main\nmain()\n"
     )
-    (tmp_path / "stackc").chmod(0o755)
-    asking = ASKING[shell].format(script=script(shell))
+    (folder / "stackc").chmod(0o755)
     environment = os.environ | {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PATH": f"{folder}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "HOME": str(tmp_path),
+        "HOME": str(folder),
     }
     found = subprocess.run(
         [program, "-c", asking], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert "rtx-4090" in found.stdout, found.stderr
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_the_real_bash_is_answered_behind_the_cut(tmp_path: Path) -> None:
+    """What the program itself registers, not only the class: bash has cut `W0301=de` into three words."""
+    if (bash := shutil.which("bash")) is None:
+        missing("bash is not installed")
+    asking = "COMP_WORDS=(stackc plan --warnings W0301 = de); COMP_CWORD=5; _stackc_completion stackc"
+    asking = f"{script('bash')}\n{asking}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    assert asked_of(bash, asking, tmp_path).splitlines() == ["deny"]
 
 
 def test_a_shell_that_nobody_knows_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -233,3 +234,55 @@ def test_facts_of_every_generating_starter_ship() -> None:
         assert recorded_lock({"x": starter}) is not None, starter
     assert len(list(choices(["chat", "code"]))) == len(CHAT) * len(CODE)
     assert set(TASKS) == {"chat", "code", "embed", "rerank", "rag"}
+
+
+def test_quiet_writes_and_says_nothing(empty: Path) -> None:
+    done = init("--yes", "--gpu", "rtx-4090", "-q")
+    assert (done.exit_code, done.output) == (0, "")
+    assert (empty / "generated" / "chat-rtx-4090" / "README.md").is_file()
+
+
+def test_verbose_reaches_the_compiler(empty: Path) -> None:
+    assert "= help:" in init("--yes", "--gpu", "rtx-4090", "-v").stderr
+
+
+SLICED = """\
+NVIDIA H100 80GB HBM3, 81559 MiB, GPU-11111111-2222-3333-4444-555555555555, 9.0
+NVIDIA H100 80GB HBM3, 81559 MiB, GPU-11111111-2222-3333-4444-555555555556, 9.0
+"""
+LISTED = """\
+GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-11111111-2222-3333-4444-555555555555)
+  MIG 3g.40gb     Device  0: (UUID: MIG-aaaaaaaa-2222-3333-4444-555555555555)
+  MIG 3g.40gb     Device  1: (UUID: MIG-bbbbbbbb-2222-3333-4444-555555555555)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-11111111-2222-3333-4444-555555555556)
+"""
+
+
+def test_slices_are_served_on_and_not_the_gpu_that_they_are_cut_from(empty: Path, smi: Path) -> None:
+    """Taken whole, its stack would be proved to fit in a memory that no process gets."""
+    assert [(one.count, one.mig) for one in cards(SLICED, LISTED)] == [(2, "3g.40gb"), (1, None)]
+    smi.write_text(f"#!/bin/sh\ncase $1 in -L) printf '%s' '{LISTED}' ;; *) printf '%s' '{SLICED}' ;; esac\n")
+    result = init("--yes")
+    assert result.exit_code == 0, result.output
+    assert "MIG slices of 3g.40gb" in result.stderr
+    gpus = gpus_of("stacks/chat-h100-80gb.yaml")
+    assert (gpus["count"], gpus["mig"]) == (2, "3g.40gb")
+    assert gpus["uuids"] == [f"MIG-{letter * 8}-2222-3333-4444-555555555555" for letter in "ab"]
+
+
+def test_without_a_gpu_a_stack_is_compiled_for_the_cpu_and_no_network_is_needed(empty: Path) -> None:
+    result = init("--yes", "--cpu", "--offline")
+    assert result.exit_code == 0, result.output
+    spec = YAML(typ="safe").load(Path("stacks/chat-cpu.yaml").read_text())
+    assert spec["engine"] == {"vllm": "0.32.0"}
+    assert re.fullmatch(r"\d+GiB", spec["nodes"]["cpu01"]["cpu"]["memory"])
+    assert Path("generated/chat-cpu/README.md").is_file()
+    assert [init(*words).exit_code for words in (("--cpu", "--gpu", "a10"), ("--cpu", "--task", "code"))] == [2, 2]
+
+
+def test_what_has_no_facts_here_says_what_has(empty: Path) -> None:
+    result = init("--yes", "--cpu", "--offline", "--task", "embed")
+    assert result.exit_code == 1
+    assert "stackc lock stacks/embed-cpu.yaml" in result.stderr
+    assert "without a network `--task chat` can be compiled" in result.stderr
+    assert Path("stacks/embed-cpu.yaml").is_file()

@@ -45,6 +45,9 @@ Gpu = tuple[int, int]
         (GLM_FLASH, (8, 9), "fp8", "TRITON_MLA", 16),
         (V32, (9, 0), "auto", "FLASH_ATTN_MLA_SPARSE", 64),
         (V32, (9, 0), "fp8", "FLASHMLA_SPARSE", 64),
+        # As ModelOpt's checkpoints choose it: FlashMLA takes the other name alone.
+        (V32, (9, 0), "fp8_e4m3", "FLASHINFER_MLA_SPARSE_SM90", 64),
+        (V32, (10, 0), "fp8_e4m3", "FLASHINFER_MLA_SPARSE", 64),
         (V32, (12, 0), "auto", "FLASHINFER_MLA_SPARSE_SM120", 64),
         (V4_FLASH, (9, 0), "auto", "FLASHMLA_SPARSE_DSV4", 256),
         (V4_FLASH, (12, 0), "fp8", "FLASHINFER_MLA_SPARSE_DSV4", 256),

@@ -20,6 +20,7 @@ from compiler.memory.latent import (
     gathered_context_bytes,
     indexer_workspace_bytes,
     mask_bytes,
+    picked_kernel_bytes,
     picked_tokens_bytes,
     triton_workspace_bytes,
     unpacked_context_bytes,
@@ -158,6 +159,20 @@ def test_cache_blocks_are_vllms(config: dict[str, Any], flag: str, split: Shape,
 def test_sparse_attention_in_fp8_keeps_deepseeks_own_format() -> None:
     layout = layout_of(read_architecture(V32), Parallelism(8), "fp8")
     assert layout.bytes_per_block == 61 * 64 * (656 + 132)
+
+
+def test_sparse_attention_of_modelopt_s_checkpoints_keeps_plain_fp8_on_hopper() -> None:
+    """vLLM hears `fp8_e4m3` of them, which FlashMLA does not take: a token is 576 bytes, beside workspaces."""
+    sparse = read_architecture(V32)
+    layout = layout_of(sparse, Parallelism(8), "fp8_e4m3")
+    assert layout.bytes_per_block == 61 * 64 * (576 + 132)
+    hopper = Device((9, 0), "bfloat16", layout.dtype)
+    kept = picked_kernel_bytes(sparse, hopper, max_num_batched_tokens=8192)
+    assert kept == (136 << 20) + 8192 * 2048 * 4 + 4 * 8193 * 4
+    assert unpacked_context_bytes(sparse, hopper, max_model_len=163_840) == 0
+    for other in (Device((9, 0), "bfloat16", "fp8_ds_mla"), Device((10, 0), "bfloat16", "fp8")):
+        assert picked_kernel_bytes(sparse, other, max_num_batched_tokens=8192) == 0
+    assert picked_kernel_bytes(read_architecture(V3), hopper, max_num_batched_tokens=8192) == 0
 
 
 def test_layers_that_are_alike_are_one_object() -> None:

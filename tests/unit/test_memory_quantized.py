@@ -212,9 +212,9 @@ def test_lists_hold_names_of_checkpoints_and_modules_have_those_of_the_engine() 
 @pytest.mark.parametrize(
     ("block", "dtype"),
     [
-        (modelopt("FP8", kv_cache_scheme={"num_bits": 8, "type": "float", "dynamic": False}), "fp8"),
+        (modelopt("FP8", kv_cache_scheme={"num_bits": 8, "type": "float", "dynamic": False}), "fp8_e4m3"),
         (modelopt("FP8", kv_cache_scheme={"num_bits": 8, "type": "float"}), None),
-        ({"quant_method": "modelopt", "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}, "fp8"),
+        ({"quant_method": "modelopt", "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}, "fp8_e4m3"),
         (compressed("pack-quantized", INT4, None, FLOAT_CACHE), "fp8"),
         (AWQ, None),
     ],

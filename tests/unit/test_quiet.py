@@ -295,4 +295,14 @@ def test_commands_that_solve_and_warn_take_the_same_options() -> None:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         words = {word for option in command.params for word in option.opts}
-        assert words >= {"--warnings", "--deny", "--deny-warnings", "--quiet", "-q", "--verbose", "-v", "--no-help"}
+        assert words >= {
+            "--warnings",
+            "--deny",
+            "--deny-warnings",
+            "--quiet",
+            "-q",
+            "--verbose",
+            "-v",
+            "--no-help",
+            "--trials",
+        }

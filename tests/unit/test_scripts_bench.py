@@ -211,6 +211,16 @@ def test_another_revision_is_compared_with_the_newest_one_before_it(bench: Bench
     assert [each["revision"].split("-")[4] for each in listed] == ["0.33.0", "0.34.0"]
 
 
+def test_a_report_for_people_is_called_text_as_everywhere_and_by_its_old_name(bench: Bench) -> None:
+    """A cron job that says `human`, the word of earlier releases, must not end with a usage error after an upgrade."""
+    bench.run("coder")
+    listed = [bench.run("coder", "--list", *form) for form in ((), ("--format", "text"), ("--format", "human"))]
+    assert {each.returncode for each in listed} == {0}
+    assert len({each.stdout for each in listed}) == 1
+    assert "human" not in bench.run("--help").stdout
+    assert bench.run("coder", "--list", "--json").stdout == bench.run("coder", "--list", "--format", "json").stdout
+
+
 def test_another_load_is_never_compared(bench: Bench) -> None:
     bench.run("coder")
     bench.server.version = "0.34.0"

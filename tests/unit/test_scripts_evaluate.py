@@ -322,6 +322,15 @@ def test_reports_for_machines(evaluate: Evaluate) -> None:
     assert report["services"][0]["cases"][0]["samples"][0]["answer"] == "Lyon \x00 <&>"
 
 
+def test_a_report_for_people_is_called_text_as_everywhere_and_by_its_old_name(evaluate: Evaluate) -> None:
+    """A job that says `human`, the word of earlier releases, must not end with a usage error after an upgrade."""
+    done = [evaluate.run(CAPITAL, "--service", "coder", "--format", form) for form in ("text", "human")]
+    assert done[0].returncode == done[1].returncode == 0
+    assert [each.stdout.splitlines()[0] for each in done] == ["pass  coder: capital"] * 2
+    assert "human" not in evaluate.run(CAPITAL, "--help").stdout
+    assert json.loads(evaluate.run(CAPITAL, "--service", "coder", "--json").stdout)["exit_code"] == 0
+
+
 def test_a_long_answer_is_shown_in_part(evaluate: Evaluate) -> None:
     evaluate.server.answer = lambda _: "line\n" * 5000
     evaluate.server.finish = "length"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from compiler.catalog.releases import RELEASES
-from compiler.diagnostics import SourceText
+from compiler.diagnostics import Help, SourceText
+from compiler.diagnostics.looking import MAX_TRIALS, Looking
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve import solve as front
 from compiler.solve.demand import empty_stage, needs_of
@@ -49,7 +51,7 @@ def test_helps_are_looked_for_in_a_bounded_number_of_trials(services: int, monke
     assert solutions is None
     assert found[0].code == "E0401"
     # A kind that was begun is ended: of one that is graded a trial from each end, of others as many as there are cards.
-    assert 0 < len(trials) <= front.MAX_TRIALS + 16
+    assert 0 < len(trials) <= MAX_TRIALS + 16
 
 
 def test_without_helps_nothing_is_tried_and_the_reasons_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +59,7 @@ def test_without_helps_nothing_is_tried_and_the_reasons_are_the_same(monkeypatch
     _, whole = front.solve(*given, RELEASE)
     assert any(each.helps for each in whole)
     monkeypatch.setattr(front, "compiles", None)
-    _, bare = front.solve(*given, RELEASE, looks_for_helps=False)
+    _, bare = front.solve(*given, RELEASE, looking=Looking(0))
     assert bare == tuple(replace(each, helps=()) for each in whole)
 
 
@@ -82,3 +84,52 @@ def test_what_was_worked_out_for_a_stack_is_not_worked_out_again() -> None:
         front.solve(*given, RELEASE)
         misses.append(needs_of.cache_info().misses)
     assert misses[0] == misses[1], "the second time, all that is needed is known"
+
+
+def notes_of(given: tuple[SpecFile, Lock], trials: int) -> tuple[str, ...]:
+    _, found = front.solve(*given, RELEASE, looking=Looking(trials))
+    return tuple(note for each in found for note in each.notes if "were tried" in note)
+
+
+def test_a_search_that_was_cut_off_says_so_and_what_is_enough() -> None:
+    """Without the note, helps that were never tried read as helps that do not help."""
+    given = stack(2, count=1)
+    (note,) = notes_of(given, 2)
+    assert note == notes_of(given, 2)[0], "whatever the clock says"
+    enough = re.search(r"`--trials (\d+)` tries all", note)
+    assert enough is not None
+    assert notes_of(given, int(enough[1])) == ()
+    assert len(helps_of(given, int(enough[1]))) > len(helps_of(given, 2))
+
+
+def helps_of(given: tuple[SpecFile, Lock], trials: int) -> tuple[Help, ...]:
+    _, found = front.solve(*given, RELEASE, looking=Looking(trials))
+    return found[0].helps
+
+
+class Watched(Looking):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    def tried(self) -> None:
+        self.events.append("tried")
+
+    def done(self) -> None:
+        self.events.append("done")
+
+
+def test_whoever_waits_is_told_of_each_trial_and_of_the_end_whatever_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched()
+    front.solve(*stack(2, count=1), RELEASE, looking=watched)
+    assert watched.events[0] == "tried"
+    assert watched.events.index("done") == len(watched.events) - 1
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(front, "compiles", interrupted)
+    stopped = Watched()
+    with pytest.raises(KeyboardInterrupt):
+        front.solve(*stack(2, count=1), RELEASE, looking=stopped)
+    assert stopped.events == ["tried", "done"]

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.loudness import loudness_options
 from compiler.cli.paths import FILE
 from compiler.cli.report import FORMAT
 
@@ -22,6 +23,7 @@ from compiler.cli.report import FORMAT
 )
 @click.option("--config", type=FILE, help="config.json of the model, for activation and graphs.")
 @click.option("--out", type=FILE, help="Where to write; without it, what would be written is shown.")
+@loudness_options
 @FORMAT
 def command(logs: tuple[Path, ...], **options: Any) -> None:
     """Read start-up logs of vLLM (best with VLLM_LOGGING_LEVEL=DEBUG) and write what they measured."""

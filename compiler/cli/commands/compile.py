@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.looking import help_options
 from compiler.cli.loudness import warning_options
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
-from compiler.cli.report import ASSUME, FINDINGS, HELPS
+from compiler.cli.report import ASSUME, FINDINGS
 
 
 @click.command("compile")
@@ -37,7 +38,7 @@ from compiler.cli.report import ASSUME, FINDINGS, HELPS
     help="A folder of templates that take the place of stackc's with the same path, such as systemd/service.j2.",
 )
 @ASSUME
-@HELPS
+@help_options
 @warning_options
 @FINDINGS
 def command(specs: tuple[Path, ...], **options: Any) -> None:

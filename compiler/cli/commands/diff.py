@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.looking import help_options
 from compiler.cli.loudness import warning_options
 from compiler.cli.paths import FILE, FOLDER, OUTPUT
-from compiler.cli.report import ASSUME, HELPS
+from compiler.cli.report import ASSUME
 
 
 @click.command("diff")
@@ -25,7 +26,7 @@ from compiler.cli.report import ASSUME, HELPS
 )
 @click.option("--templates", type=FOLDER, help="A folder of templates, as for `stackc compile`.")
 @ASSUME
-@HELPS
+@help_options
 @warning_options
 @click.option(
     "--format",

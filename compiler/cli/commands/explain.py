@@ -9,19 +9,21 @@ from pathlib import Path
 import click
 
 from compiler.cli import complete
+from compiler.cli.looking import help_options
 from compiler.cli.loudness import SpecLevels, warning_options
-from compiler.cli.report import FINDINGS, HELPS, finish
+from compiler.cli.report import FINDINGS, finish
 from compiler.cli.terminal import wrapped
 from compiler.diagnostics import CODES
+from compiler.diagnostics.looking import Looking
 from compiler.diagnostics.render import visible
 
 
 @click.command("explain")
 @click.argument("what", required=False, shell_complete=complete.codes_and_specs)
-@HELPS
+@help_options
 @warning_options
 @FINDINGS
-def command(what: str | None, *, looks_for_helps: bool, levels: SpecLevels, form: str) -> None:
+def command(what: str | None, *, looking: Looking, levels: SpecLevels, form: str) -> None:
     """Explain WHAT: an error code, or a spec's plan as SPEC or SPEC:SERVICE. Without WHAT, list all codes."""
     if what is None:
         titles = {code.code: code.title for code in CODES.values()}
@@ -34,7 +36,7 @@ def command(what: str | None, *, looks_for_helps: bool, levels: SpecLevels, form
     spec = _spec_named(path, what)
     from compiler.cli.explain import explain_spec
 
-    explain_spec(spec, service, form, levels, looks_for_helps=looks_for_helps)
+    explain_spec(spec, service, form, levels, looking=looking)
 
 
 def _spec_named(path: str, what: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.looking import help_options
 from compiler.cli.loudness import warning_options
-from compiler.cli.report import ASSUME, FINDINGS, HELPS
+from compiler.cli.report import ASSUME, FINDINGS
 
 TASKS = ("chat", "completion", "embed", "score", "classify")
 """`task` of a spec (compiler/spec/models.py), whose model takes longer to import than help may."""
@@ -36,7 +37,7 @@ TASKS = ("chat", "completion", "embed", "score", "classify")
 @click.option("--publisher", "publishers", multiple=True, help="Trusted for quantized variants; may be repeated.")
 @click.option("--hub", "asks_hub", is_flag=True, help="Ask the Hub even where a lock in stacks/ knows the model.")
 @ASSUME
-@HELPS
+@help_options
 @warning_options
 @FINDINGS
 def command(model: str, **options: Any) -> None:

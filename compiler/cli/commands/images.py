@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.loudness import warning_options
 from compiler.cli.paths import FILE
 from compiler.cli.report import FORMAT
 
@@ -16,6 +17,7 @@ from compiler.cli.report import FORMAT
 @click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--pin", is_flag=True, help="Ask the registries for digests that are not known, and write them down.")
 @click.option("--upgrade", is_flag=True, help="With --pin: ask also for those that are known, as their tags are now.")
+@warning_options
 @FORMAT
 def command(specs: tuple[Path, ...], **options: Any) -> None:
     """List the images of SPECS (default: every stacks/*.yaml), and pin them in NAME.lock.yaml beside each.

@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.looking import help_options
 from compiler.cli.loudness import warning_options
 from compiler.cli.paths import FILE
-from compiler.cli.report import FORMAT, HELPS
+from compiler.cli.report import FORMAT
 
 
 @click.command("plan")
 @click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
-@HELPS
+@help_options
 @warning_options
 @FORMAT
 def command(specs: tuple[Path, ...], **options: Any) -> None:

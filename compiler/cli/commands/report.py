@@ -8,16 +8,16 @@ from typing import Any
 import click
 
 from compiler.cli import complete
+from compiler.cli.looking import help_options
 from compiler.cli.loudness import warning_options
 from compiler.cli.paths import FILE
-from compiler.cli.report import HELPS
 
 
 @click.command("report")
 @click.argument("specs", nargs=-1, type=FILE, shell_complete=complete.specs)
 @click.option("--out", type=FILE, help="The file to write; without it, the terminal.")
 @click.option("--service", "services", multiple=True, help="Describe this one in full; may be repeated.")
-@HELPS
+@help_options
 @warning_options
 @click.option(
     "--format",
