@@ -6,8 +6,7 @@ that `nvidia-smi mig -lgip` lists on the whole card, or what CUDA reports inside
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from compiler.records import dataclass
 from compiler.units import parse_bytes
 
 

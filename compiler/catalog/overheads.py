@@ -7,8 +7,9 @@ Logs of one GPU class are widened for the others. A calibration puts measurement
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from compiler.records import dataclass
 from compiler.units import GIB, KIB, MIB, ByteRange
 
 

@@ -8,7 +8,8 @@ add (bits, symmetry, activation ordering) is judged in compiler/solve/support.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from compiler.records import dataclass
 
 Capability = tuple[int, int]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
+from compiler.records import dataclass
 
 NAME = "command line"
 _KEY = re.compile(r'\s*"(\w+)": ')

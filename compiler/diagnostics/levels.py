@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from compiler.diagnostics.catalogue import CODES, Severity
 from compiler.diagnostics.model import Diagnostic
+from compiler.records import dataclass
 
 
 class Level(StrEnum):

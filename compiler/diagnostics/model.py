@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.diagnostics.catalogue import CODES, Severity
+from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from compiler.memory.parallelism import Parallelism
+from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

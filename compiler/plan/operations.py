@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
 from compiler.catalog.images import MONITORING_IMAGES
+from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

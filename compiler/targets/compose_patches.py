@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from compiler.records import dataclass
 from compiler.spec.patches.compose import FILE_TREE, service_tree
 from compiler.spec.patches.tree import Addition, Path, Tree, compare
 

@@ -8,7 +8,7 @@ import pytest
 
 from compiler.catalog.architectures import load_registry, why_not_served_architecture
 from compiler.catalog.releases import RELEASES
-from compiler.memory.read import FAMILIES
+from compiler.memory.families.table import FAMILIES
 
 GPU = RELEASES["0.33.0"]
 
@@ -27,6 +27,10 @@ def test_every_release_has_a_table_that_is_read_once(version: str) -> None:
 
 def test_everything_with_formulas_is_served() -> None:
     assert not [name for name in FAMILIES if why_not(name) is not None]
+
+
+def test_every_reader_that_is_named_is_there() -> None:
+    assert [name for name, reader in FAMILIES.items() if not callable(reader)] == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+
+from compiler.records import dataclass
 
 _HUB, _HUB_REGISTRY = "docker.io", "registry-1.docker.io"
 # Of the distribution specification.
