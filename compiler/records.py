@@ -22,6 +22,8 @@ def _quick(*, frozen: bool = False, slots: bool = False, eq: bool = True, order:
         return dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, order=order)
 
     def made(cls: type[Any]) -> type[Any]:
+        # Without one, the library would write the class's signature, which it reads off a text of the interpreter's.
+        cls.__doc__ = cls.__doc__ or cls.__name__
         record: type[Any] = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
         record.__init__ = _init(record)
         for name, method in (*_SHARED.items(), *(_comparing(record) if eq else ())):
