@@ -87,10 +87,10 @@ def changed(machine: Machine) -> Iterator[Figure]:
 
 
 def widths(machine: Machine) -> Iterator[Figure]:
-    """The widest line of what is read in a terminal."""
+    """The widest line of answers; what is found wrong besides goes to the other stream, and quotes what it is about."""
     specs = sorted(path for path in (machine.folder / "stacks").glob("*.yaml") if ".lock" not in path.name)
     for words in ("explain", "plan"):
-        lines = [line for spec in specs for line in machine.run([STACKC, words, f"stacks/{spec.name}"]).lines]
+        lines = [line for spec in specs for line in machine.run([STACKC, words, f"stacks/{spec.name}", "-q"]).lines]
         yield _width(words, lines)
     yield _width("gpus", machine.run([STACKC, "gpus"]).lines)
 
