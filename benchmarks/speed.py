@@ -12,7 +12,7 @@ import re
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def widths(machine: Machine) -> Iterator[Figure]:
     yield _width("gpus", machine.run([STACKC, "gpus"]).lines)
 
 
-def _width(command: str, lines: Iterator[str] | list[str] | tuple[str, ...]) -> Figure:
+def _width(command: str, lines: Sequence[str]) -> Figure:
     widest = max(lines, key=len)
     return Figure(
         f"widest line of `{command}`", len(widest), COLUMNS, "columns", widest if len(widest) > COLUMNS else ""

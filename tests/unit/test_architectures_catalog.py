@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -31,6 +33,16 @@ def test_everything_with_formulas_is_served() -> None:
 
 def test_every_reader_that_is_named_is_there() -> None:
     assert [name for name, reader in FAMILIES.items() if not callable(reader)] == []
+
+
+def test_a_reader_is_imported_when_it_is_asked_for() -> None:
+    program = (
+        "import sys, compiler.cli.compile; from compiler.memory.families.table import FAMILIES; "
+        "module = 'compiler.memory.families.vision_models'; assert 'Gemma3ForConditionalGeneration' in FAMILIES; "
+        "assert module not in sys.modules, 'fifty modules for a stack that needs two'; "
+        "FAMILIES['Gemma3ForConditionalGeneration']; assert module in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize(
