@@ -73,8 +73,8 @@ def _value(each: Field[Any], names: dict[str, Any]) -> str:
 
 def _comparing(record: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
     compared = [each for each in _fields(record) if each.compare]
-    values = attrgetter("__class__", *(each.name for each in compared))
-    hashed = attrgetter("__class__", *(each.name for each in compared if each.hash is not False))
+    values = attrgetter(*([each.name for each in compared] or ["__class__"]))
+    hashed = attrgetter(*([each.name for each in compared if each.hash is not False] or ["__class__"]))
 
     def equal(self: Any, other: object) -> bool:
         return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
