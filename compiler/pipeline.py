@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +20,6 @@ from compiler.memory.kv_cache import KvLayout
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
 from compiler.plan.unconfirmed import unconfirmed
-from compiler.records import dataclass
 from compiler.render.artifact import Artifact
 from compiler.render.environment import custom_templates
 from compiler.render.overrides import Overrides, TemplateFault

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
-
-from compiler.records import dataclass
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from compiler.diagnostics import Diagnostic, Help, Label, SourceText
-from compiler.records import dataclass
 from compiler.source.document import Document, Path, load_document
 from compiler.units import ByteRange
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from compiler.calibration.file import GRAPHS
@@ -16,7 +17,6 @@ from compiler.memory.graphs import capture_limit, capture_sizes
 from compiler.memory.read import read_architecture
 from compiler.memory.server import tower_memory
 from compiler.memory.shape import ServerShape
-from compiler.records import dataclass
 from compiler.units import GIB, MIB, ByteRange
 
 _MAX_UNEXPLAINED = GIB // 4

@@ -7,9 +7,9 @@ VLLM_LOGGING_LEVEL=DEBUG: the worker's memory snapshot and the profile's result.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 
-from compiler.records import dataclass
 from compiler.units import GIB
 
 MAX_BYTES = 64 << 20

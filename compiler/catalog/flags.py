@@ -9,14 +9,12 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Any
-
-from compiler.records import dataclass
 
 
 class Kind(StrEnum):

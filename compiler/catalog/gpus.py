@@ -8,12 +8,11 @@ public logs of the unpartitioned card is taken: a plan that fits it fits the oth
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from compiler.catalog.cards import CARDS, Card
 from compiler.catalog.mig import MIG_PROFILES, MigProfile
 from compiler.catalog.multiprocessors import MULTIPROCESSORS
-from compiler.records import dataclass
 from compiler.units import parse_bytes
 
 # Jetson Orin, Jetson Thor, GB10: vLLM asks `is_integrated` of the device (vllm/platforms/cuda.py).

@@ -7,10 +7,10 @@ is known, `stackc images --pin` asks for it and keeps the answer in the lock, wh
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
 from compiler.catalog.packages import LITELLM_VERSION
-from compiler.records import dataclass
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.catalog.packages import Requirements, vllm_requirements
-from compiler.records import dataclass
 
 _INDEX = "https://flashinfer.ai/whl"
 

@@ -6,7 +6,8 @@ that `nvidia-smi mig -lgip` lists on the whole card, or what CUDA reports inside
 
 from __future__ import annotations
 
-from compiler.records import dataclass
+from dataclasses import dataclass
+
 from compiler.units import parse_bytes
 
 

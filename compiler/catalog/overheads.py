@@ -7,9 +7,8 @@ Logs of one GPU class are widened for the others. A calibration puts measurement
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from compiler.records import dataclass
 from compiler.units import GIB, KIB, MIB, ByteRange
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-
-from compiler.records import dataclass
 
 LITELLM_VERSION = "1.106.2"
 """The release of LiteLLM whose configuration is emitted, and that the tests run."""

@@ -7,9 +7,8 @@ told to use it. A family is left out where vLLM's files do not say which models 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
-
-from compiler.records import dataclass
 
 
 class Role(StrEnum):

@@ -8,8 +8,7 @@ add (bits, symmetry, activation ordering) is judged in compiler/solve/support.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from compiler.records import dataclass
+from dataclasses import dataclass
 
 Capability = tuple[int, int]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from compiler.catalog.images import VLLM_IMAGES
 from compiler.catalog.overheads import GPU_0_33, CpuOverheads, GpuOverheads, Overhead
-from compiler.records import dataclass
 from compiler.units import GIB, ByteRange
 
 Build = Literal["gpu", "cpu"]

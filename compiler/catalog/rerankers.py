@@ -7,8 +7,7 @@ Their checkpoints say nothing of it. vLLM 0.33.0 names them where it turns rows 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from compiler.records import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

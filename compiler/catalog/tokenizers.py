@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

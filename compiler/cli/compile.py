@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -32,7 +33,6 @@ from compiler.emit.tree import Tree, tree_of
 from compiler.emit.turns import turn
 from compiler.pipeline import Compiled, compile_stack
 from compiler.plan.ir import CpuNode, Plan
-from compiler.records import dataclass
 from compiler.render.environment import load_overrides
 from compiler.spec.read import lock_path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,6 @@ from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import LockedImage
 from compiler.pipeline import explain_stack
 from compiler.plan.ir import Image
-from compiler.records import dataclass
 from compiler.resolve.answers import AccessError, MissingError, SourceError
 from compiler.resolve.registry.client import Registries
 from compiler.resolve.registry.reference import InvalidReferenceError, parse_reference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,6 @@ from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
 from compiler.lock.second_looks import Locate, pickle_warnings, rename_problems
-from compiler.records import dataclass
 from compiler.resolve.answers import plain
 from compiler.resolve.cache import Cache
 from compiler.resolve.hub import Hub

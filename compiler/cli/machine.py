@@ -7,9 +7,9 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from compiler.catalog.gpus import GPUS, same_gpus
-from compiler.records import dataclass
 from compiler.units import GIB, MIB
 
 QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,uuid,compute_cap", "--format=csv,noheader")

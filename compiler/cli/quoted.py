@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
-from compiler.records import dataclass
 
 NAME = "command line"
 _KEY = re.compile(r'\s*"(\w+)": ')

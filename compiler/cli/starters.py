@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from compiler.catalog.releases import RELEASES
 from compiler.cli.examples import recorded
 from compiler.cli.machine import Cards
 from compiler.lock.models import Lock, LockedService
-from compiler.records import dataclass
 from compiler.schemas.documents import MODELINE
 from compiler.units import MIB
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from compiler.compare.facts import Path, Value, facts_of, is_derived, thing_of, title_of, words_of
 from compiler.compare.restarts import Restart, restarts
 from compiler.compare.versions import Version
-from compiler.records import dataclass
 
 # In this order things are told; what is not named comes after these.
 _ORDER = ("verdict", "engine", "node", "services", "devices", "gateway", "monitoring", "images")

@@ -7,10 +7,10 @@ of stackc: a server stops if its unit or its launch script changed, and a gatewa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
 from compiler.compare.versions import Version
-from compiler.records import dataclass
 
 _LAUNCH = "bin/launch-"
 _UNITS = "systemd/"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from compiler.diagnostics.catalogue import CODES, Severity
 from compiler.diagnostics.model import Diagnostic
-from compiler.records import dataclass
 
 
 class Level(StrEnum):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from compiler.diagnostics.catalogue import CODES, Severity
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.emit.disk import mode_fault
 from compiler.emit.tree import Tree, folder_faults
-from compiler.records import dataclass
 from compiler.render.artifact import Artifact
 from compiler.source.files import TooLargeError, read_file
 from compiler.source.scan import existing_files

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.emit.manifest import NAME, read_manifest
-from compiler.records import dataclass
 from compiler.source.files import NoFileError, TooLargeError, read_file
 
 # What a generated file may grow to by hand. A larger one is known as changed unread.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from compiler.emit.owned import is_folder, is_own, stranger, written_paths
 from compiler.emit.removal import remove_all
 from compiler.emit.staging import Leftovers, clear, is_staging, new_staging
 from compiler.emit.tree import Tree, appeared, foreign_files, is_current, ours, replace_tree, write_staged
-from compiler.records import dataclass
 from compiler.source.files import kind, sync_folder
 from compiler.source.scan import existing_files
 

@@ -6,13 +6,13 @@ import ctypes
 import errno
 import os
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.emit.disk import FOLDER_MODE, make_folders, mode_fault
 from compiler.emit.edited import edited_files
 from compiler.emit.manifest import NAME, manifest_of
 from compiler.emit.owned import PLAN, is_own, written_paths
-from compiler.records import dataclass
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.source.files import NoFileError, TooLargeError, read_file
 from compiler.source.scan import existing_files, existing_folders

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import quantization_method
-from compiler.records import dataclass
 
 Value = str | int | None
 

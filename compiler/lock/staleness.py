@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from compiler.lock.models import Lock, LockedService
-from compiler.records import dataclass
 from compiler.spec.models import ServiceSpec, Spec
 
 Field = Literal["model", "quantization", "publishers", "missing", "extra"]

@@ -6,13 +6,12 @@ Modules carry whole-model sizes; compiler/memory/weights.py splits them over ran
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from compiler.memory.pooled_cache import PooledKeyCache, RingCache
 from compiler.memory.rotary_table import RotaryTable
 from compiler.memory.state_cache import StateCache
-from compiler.records import dataclass
 
 
 class Split(Enum):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from compiler.memory.architecture import (
     Architecture,
@@ -25,7 +26,6 @@ from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotte
 from compiler.memory.latent_backends import INDEXER, dense_backend, packed_backend, sparse_backend
 from compiler.memory.pooled_cache import PooledKeyCache
 from compiler.memory.state_cache import StateCache
-from compiler.records import dataclass
 
 DEFAULT_BLOCK = 16  # vllm/config/cache.py:DEFAULT_BLOCK_SIZE
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from compiler.records import dataclass
 
 _LIMIT = 2**31
 # The deepest model served has 126 layers, and depth has not doubled in the six years since one had 96.

@@ -7,10 +7,11 @@ compute_mm_encoder_budget and v1/worker/gpu/mm/encoder_runner.py:profile_encoder
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.architecture import Architecture, Encoder
 from compiler.memory.layouts import SERVED_BYTES
 from compiler.memory.parallelism import Parallelism
-from compiler.records import dataclass
 from compiler.units import ByteRange
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.memory.config import ConfigError
 from compiler.memory.layouts import Parameter
 from compiler.memory.parallelism import SplitError
 from compiler.memory.quantized import Packing
-from compiler.records import dataclass
 
 _SMALLEST_FP8_BLOCK = 32
 _MARLIN_GROUPS = (None, 32, 64, 128)

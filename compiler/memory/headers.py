@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import chain
 
 from compiler.lock.models import TensorKind
@@ -36,7 +36,6 @@ from compiler.memory.packed import Packed, fused_modules, packed_modules, rank_l
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.quantized import Quantization
 from compiler.memory.tensors import NOT_KEPT, numberless, stored_below
-from compiler.records import dataclass
 
 _WHOLE = Parallelism()
 # Of what config.json implies, that a part with names of its own has to hold: padding and rounding differ.

@@ -7,9 +7,8 @@ group, and block 0 is the null block that no request gets. How layers are groupe
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-
-from compiler.records import dataclass
 
 NULL_BLOCKS = 1
 

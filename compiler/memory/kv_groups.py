@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from compiler.memory.kv_cache import OF_REQUESTS, CacheGroup, CacheKind, CacheSpec, KvLayout
 from compiler.memory.parallelism import SplitError
-from compiler.records import dataclass
 
 
 class PagesError(SplitError):

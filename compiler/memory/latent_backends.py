@@ -5,9 +5,10 @@ FlashInfer and TokenSpeed are counted as installed: vLLM's package requires them
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.architecture import LatentCache, Layer, Linear
 from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
-from compiler.records import dataclass
 
 INDEXER = Backend("DEEPSEEK_V32_INDEXER", (64,))
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from compiler.memory.config import ConfigError
 from compiler.memory.parallelism import SplitError
 from compiler.memory.quantized import Packing
-from compiler.records import dataclass
 
 _BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,

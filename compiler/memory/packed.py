@@ -7,13 +7,12 @@ both respects is one object here: all that is worked out from it is worked out o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.memory.architecture import Architecture, Encoder, Experts, Layer, Linear, Module, Table, Vector
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.quantized import Chooser, Kind, Packing, Quantization, Unit
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.memory.config import ConfigError
@@ -27,7 +27,6 @@ from compiler.memory.quantized import (
     is_positive,
     names_in,
 )
-from compiler.records import dataclass
 
 __all__ = ["Packing", "Quantization", "UnknownLayoutError", "read_quantization"]
 

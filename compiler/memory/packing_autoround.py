@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from compiler.memory.config import ConfigError
 from compiler.memory.quantized import Kind, Names, Packing, Quantization, Rename, Unit, UnknownLayoutError, is_positive
-from compiler.records import dataclass
 
 _STYLES = {"auto_round:auto_awq": "awq", "auto_round:auto_gptq": "gptq"}
 _UNQUANTIZED_BITS = 16

@@ -7,7 +7,7 @@ get_scheme_dict.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.memory.config import ConfigError
@@ -23,7 +23,6 @@ from compiler.memory.quantized import (
     is_positive,
     names_in,
 )
-from compiler.records import dataclass
 
 _LARGEST_GROUP = 65536
 _BYTE, _NIBBLE = 8, 4

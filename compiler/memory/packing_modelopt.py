@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +27,6 @@ from compiler.memory.quantized import (
     is_positive,
     names_in,
 )
-from compiler.records import dataclass
 
 _BYTE, _NIBBLE = 8, 4
 _NVFP4_GROUP, _MX_GROUP, _BLOCK = 16, 32, 128

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from compiler.memory.architecture import Split
-from compiler.records import dataclass
 
 VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py:DEFAULT_VOCAB_PADDING_SIZE
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Protocol
 
 from compiler.memory.config import ConfigError
-from compiler.records import dataclass
 
 
 class UnknownLayoutError(ConfigError):

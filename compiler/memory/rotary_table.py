@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.records import dataclass
+from dataclasses import dataclass
 
 VIDEO_POSITIONS = 4
 """Rows of a rotary table for each position, as those of a video may run ahead of its tokens (mrope.py)."""

@@ -6,7 +6,7 @@ weights, buffers, the profile run's peak, graphs; last the allocations that come
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.catalog.overheads import CpuOverheads, GpuOverheads, Overhead
@@ -48,7 +48,6 @@ from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import as_loaded, content, drafting_tensors, expected_tensors, second_head_elements
 from compiler.memory.unified import shared_memory_rows
 from compiler.memory.weights import rank_weights
-from compiler.records import dataclass
 from compiler.units import ByteRange
 
 _HOPPER = 9

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.parallelism import Parallelism
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.memory.architecture import Architecture, HeadCache, LatentCache, Split
 from compiler.memory.config import UnsupportedArchitectureError
 from compiler.memory.kv_cache import CacheKind, CacheSpec
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.state_cache import StateCache, StatePart
-from compiler.records import dataclass
 
 _DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 STATE_DTYPES = frozenset(_DTYPE_BYTES)

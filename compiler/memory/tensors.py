@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 
@@ -29,7 +29,6 @@ from compiler.memory.packed import (
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.quantized import Packing, Quantization
 from compiler.memory.weights import module_parameters
-from compiler.records import dataclass
 
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _FLOATS = {"F64", "F32", "F16", "BF16"}

@@ -8,10 +8,10 @@ below HOME and in the folders of compiler/targets/deployment.py:cache_environmen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from compiler.plan.ir import HostNeed
-from compiler.records import dataclass
 
 HOST_TARGETS = frozenset(("scripts", "systemd"))
 """Targets whose servers run from the machine's own packages."""

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from compiler.catalog.packages import LITELLM_VERSION
 from compiler.memory.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
 from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
-from compiler.records import dataclass
 
 __all__ = [
     "DEFAULT_LITELLM",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
 from compiler.catalog.images import MONITORING_IMAGES
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

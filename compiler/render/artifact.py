@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-
-from compiler.records import dataclass
 
 EXECUTABLE, PLAIN = 0o755, 0o644
 

@@ -10,11 +10,10 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Help, Label, Position, SourceText, Span
-from compiler.records import dataclass
 from compiler.source.files import read_file
 from compiler.source.scan import existing_files
 from compiler.source.text import decode_source

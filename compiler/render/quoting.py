@@ -6,8 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-
-from compiler.records import dataclass
+from dataclasses import dataclass
 
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SYSTEMD_KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*", re.ASCII)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from compiler.records import dataclass
 from compiler.render.quoting import ShellVariable
 
 

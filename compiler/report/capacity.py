@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.memory.kv_cache import KvLayout, largest
 from compiler.plan.ir import Service
-from compiler.records import dataclass
 from compiler.solve.terms import DEFAULT_MAX_NUM_SEQS
 from compiler.units import format_tokens
 

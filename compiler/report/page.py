@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from compiler import __version__
 from compiler.pipeline import Explained
 from compiler.plan.ir import CpuNode, Plan, Verdict
-from compiler.records import dataclass
 from compiler.report import capacity, traffic
 from compiler.report.ledgers import DeviceView, device_view, look_of
 from compiler.report.notes import Notes

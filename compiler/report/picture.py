@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from compiler.plan.ir import Plan
-from compiler.records import dataclass
 from compiler.report.ledgers import COLORS, look_of, part_title
 from compiler.report.paint import shortened
 from compiler.report.usage import DeviceUse, PartKind, device_uses

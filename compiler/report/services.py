@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.pipeline import Explained
 from compiler.plan.ir import CpuNode, Plan, Service
-from compiler.records import dataclass
 from compiler.report.capacity import Curve, capacity_curve
 from compiler.report.ledgers import LedgerView, ledger_view
 from compiler.report.lines import indices_text

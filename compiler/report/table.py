@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from compiler.records import dataclass
 from compiler.report.paint import Glyphs, Line, Piece, joined, padded, shortened, text_cells
 
 _GAP = 2

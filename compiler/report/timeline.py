@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.plan.ir import Plan
-from compiler.records import dataclass
 from compiler.report.notes import Figure, Notes
 
 _MOST_TICKS = 6

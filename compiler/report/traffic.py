@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.plan.ir import Plan, Route
-from compiler.records import dataclass
 from compiler.report.lines import rollout_text
 from compiler.report.paint import shortened
 from compiler.targets.readme_tables import http_address

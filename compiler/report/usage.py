@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
 from compiler.memory.ledger import DeviceLedger, RowKind, ServerLedger
 from compiler.plan.ir import CpuNode, Plan
-from compiler.records import dataclass
 
 
 class PartKind(StrEnum):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from compiler.lock.names import CONTROL
-from compiler.records import dataclass
 
 _SHOWN = 200
 
@@ -63,7 +62,7 @@ class Reader(Protocol):
         """Account for bytes that will be held until the facts are read; it may raise TooLargeError."""
 
 
-@dataclass()
+@dataclass
 class SourceError(Exception):
     """A question that got no usable answer, told so that it can become a diagnostic.
 

@@ -10,13 +10,13 @@ import hashlib
 import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from compiler.lock.models import FULL_COMMIT, SCHEMA_VERSION, ModelFacts, lock_key
-from compiler.records import dataclass
 from compiler.resolve.answers import Repository
 from compiler.source.files import read_file
 

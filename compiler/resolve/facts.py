@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,6 @@ from compiler.lock.models import (
     WeightFile,
 )
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, MODELOPT_FILE
-from compiler.records import dataclass
 from compiler.resolve.answers import (
     ConfigError,
     ListedFile,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.lock.models import FOLDER, ModelFacts
-from compiler.records import dataclass
 from compiler.resolve.answers import (
     ConfigError,
     ListedFile,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
@@ -14,7 +15,6 @@ from huggingface_hub import constants
 
 from compiler.lock.models import FULL_COMMIT
 from compiler.lock.names import CONTROL, is_branch, is_repository
-from compiler.records import dataclass
 from compiler.resolve.answers import ListedFile, Repository, SourceError, TooLargeError, plain
 from compiler.resolve.endpoint import source_name
 from compiler.resolve.limits import LIGHT, LISTING, MAX_ABOUT, MAX_FILES, MAX_LISTING, PAUSE, most_of

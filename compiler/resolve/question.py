@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.records import dataclass
+from dataclasses import dataclass
+
 from compiler.resolve.answers import MalformedError, MissingError, plain
 
 

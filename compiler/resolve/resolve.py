@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Help, Severity
@@ -12,7 +12,6 @@ from compiler.lock.models import MAX_UNREAD, Lock, LockedService, ModelFacts, re
 from compiler.lock.quantization import answers_quantization
 from compiler.lock.second_looks import Locate, new_name, rename_problems
 from compiler.lock.staleness import Ask, asked_of, differences
-from compiler.records import dataclass
 from compiler.resolve.answers import SourceError, UnavailableError
 from compiler.resolve.cache import Cache
 from compiler.resolve.candidates import gone_to_strangers, trusted_names

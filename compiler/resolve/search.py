@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from compiler.lock.models import MAX_UNREAD, ModelFacts, lock_key
 from compiler.lock.names import publisher_of
 from compiler.lock.quantization import answers_quantization, orders_over_groups
 from compiler.lock.staleness import Ask
-from compiler.records import dataclass
 from compiler.resolve.answers import (
     MissingError,
     SourceError,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.lock.models import ModelFacts, lock_key, repository_of
-from compiler.records import dataclass
 from compiler.resolve.answers import (
     AccessError,
     ConfigError,

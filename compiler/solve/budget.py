@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from compiler.catalog.gpus import shares_memory
 from compiler.memory.ledger import DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
-from compiler.records import dataclass
 from compiler.solve.demand import Demand, Device, Stage
 from compiler.solve.place import Assignment, Choice, Measure
 from compiler.units import ByteRange

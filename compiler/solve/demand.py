@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
@@ -18,7 +18,6 @@ from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
 from compiler.memory.state_cache import StateCache
 from compiler.memory.whole_items import whole_item
-from compiler.records import dataclass
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms

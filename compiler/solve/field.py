@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Edit
 from compiler.lock.models import Lock
-from compiler.records import dataclass
 from compiler.solve.demand import Device
 from compiler.solve.place import Choice
 from compiler.solve.problem import Problem, Remedy

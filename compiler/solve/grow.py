@@ -8,11 +8,10 @@ fits. Contexts grow next, concurrencies after them. Services grow together, each
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from compiler.memory.kv_cache import largest
-from compiler.records import dataclass
 from compiler.solve.demand import most_sequences
 from compiler.solve.place import Assignment, Choice, place, stay
 from compiler.solve.terms import Terms

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from compiler.catalog.releases import Release
 from compiler.lock.models import Lock
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.ledger import Verdict
-from compiler.records import dataclass
 from compiler.solve.attempt import devices_of, expected, high, least_setting
 from compiler.solve.budget import Solution
 from compiler.solve.field import Field, judge_field, worth_trying

@@ -8,11 +8,10 @@ has most left: the rule by which a node's GPUs are chosen. What finds no place t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.catalog.releases import Release
 from compiler.lock.models import Lock
-from compiler.records import dataclass
 from compiler.solve.attempt import devices_of, expected, high, least_setting
 from compiler.solve.demand import Demand, Device
 from compiler.solve.field import Field, combinations, field_problems, judge_field, smallest, worth_trying

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.catalog.flags import FlagCatalog, load_flags
 from compiler.catalog.parsers import GENERIC, Family, Role, families_of, suitable
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.lock.models import Lock, ModelFacts
-from compiler.records import dataclass
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from compiler.records import dataclass
 from compiler.solve.demand import Demand, Setting, demand_of
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms

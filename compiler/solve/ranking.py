@@ -6,10 +6,10 @@ Downloads do not count: they change by the day, and the same lock must give the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from compiler.lock.models import repository_of
 from compiler.lock.quantization import quantization_names
-from compiler.records import dataclass
 from compiler.solve.variants import Variant
 from compiler.spec.models import PolicySpec, ServiceSpec
 

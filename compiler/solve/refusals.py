@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from compiler.catalog.architectures import why_not_served_architecture
@@ -14,7 +14,6 @@ from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import quantization_method
 from compiler.memory.architecture import Architecture
 from compiler.memory.families.table import FAMILIES
-from compiler.records import dataclass
 from compiler.solve.chats import renders_chats, why_not_read
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.remote_code import code_needed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
 
@@ -21,7 +21,6 @@ from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name
 from compiler.memory.weights import check_split
-from compiler.records import dataclass
 from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec

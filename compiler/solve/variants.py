@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TypeVar, cast
 
@@ -24,7 +24,6 @@ from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
 from compiler.memory.weights import check_head, check_layout
-from compiler.records import dataclass
 from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.kernels import kernel_refusal
 from compiler.solve.limits import limit_refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from compiler.catalog.architectures import load_registry, why_not_served_architecture
@@ -15,7 +16,6 @@ from compiler.memory.packing import Quantization, UnknownLayoutError, read_quant
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.weights import check_split
-from compiler.records import dataclass
 from compiler.solve.support import why_not_served
 
 _HEAD_KEYS = ("num_attention_heads", "n_head")

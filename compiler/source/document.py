@@ -7,7 +7,7 @@ values alike, and duplicate keys can all be reported in one run.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -16,7 +16,6 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from compiler.diagnostics import Diagnostic, Label, Position, SourceText, Span
-from compiler.records import dataclass
 from compiler.source.text import check_nesting, label_at
 
 MAX_BYTES = 1 << 20

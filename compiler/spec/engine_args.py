@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import get_args
 
 from compiler.catalog.doors import MEDIA_DOMAINS
@@ -11,7 +12,6 @@ from compiler.catalog.flags import Flag, FlagCatalog, check_value, load_flags
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.records import dataclass
 from compiler.spec.engine_doors import opened, why_not_read
 from compiler.spec.engine_instead import instead
 from compiler.spec.engine_options import Decided, decided

@@ -7,8 +7,9 @@ through.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.catalog.flags import Flag
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

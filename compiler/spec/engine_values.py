@@ -10,12 +10,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from compiler.catalog.flags import Flag
 from compiler.hosts import host_of
-from compiler.records import dataclass
 
 _INT = 2**31 - 1
 Reason = str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +14,6 @@ from pydantic_core import ErrorDetails
 from compiler.catalog.flags import FlagCatalog, load_flags
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help, Label, SourceText
-from compiler.records import dataclass
 from compiler.source.document import Document, Path, load_document
 from compiler.spec.foreign_keys import Foreign, foreign_key
 from compiler.spec.models import Spec

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.records import dataclass
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.catalog.compose import PROMETHEUS
 from compiler.plan.ir import Plan, Service
-from compiler.records import dataclass
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
 from compiler.targets.compose_monitoring import PROFILE, MonitoringContainer, monitoring_containers

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
 from compiler.plan.ir import GpuNode, Monitoring, Plan
-from compiler.records import dataclass
 from compiler.targets.containers import Container, Port, Tmpfs, Volume, all_devices
 
 PROFILE = "monitoring"

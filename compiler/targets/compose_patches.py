@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from compiler.records import dataclass
 from compiler.spec.patches.compose import FILE_TREE, service_tree
 from compiler.spec.patches.tree import Addition, Path, Tree, compare
 

@@ -7,8 +7,9 @@ its interpreter is readable for all, and USER and HOME are given. nginx has the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
-from compiler.records import dataclass
 from compiler.spec.engine_options import HOST_FILE_OPTIONS
 from compiler.targets.deployment import (
     cache_environment,

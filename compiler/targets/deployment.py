@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.plan.ir import Gateway, GpuNode, Plan, Rollout, Service
-from compiler.records import dataclass
 
 # Without its own folder on PATH, an engine that compiles kernels does not find the `ninja` installed beside it.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

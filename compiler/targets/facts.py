@@ -7,6 +7,7 @@ further down, does not count.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from compiler.records import dataclass
 from compiler.render.artifact import Artifact
 from compiler.render.quoting import ShellVariable
 from compiler.render.syntax import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from compiler.hosts import is_wildcard
 from compiler.plan.ir import Plan
-from compiler.records import dataclass
 from compiler.targets.readme_tables import http_address
 
 REQUESTS: Mapping[str, tuple[str, Mapping[str, object]]] = {

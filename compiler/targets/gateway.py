@@ -6,12 +6,12 @@ machine knows (keys, weights, where servers are) `bin/gateway` adds when it star
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.ir import Gateway, Plan, Rollout, Route, Service
-from compiler.records import dataclass
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
 from compiler.targets.deployment import WRONG_KEYS_PER_SECOND, address_connections, rollout_fingerprint

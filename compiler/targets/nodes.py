@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.plan.ir import CpuNode, Plan, Service
-from compiler.records import dataclass
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from compiler.hosts import is_loopback, is_wildcard
 from compiler.plan.ir import Gateway, Plan, Service
-from compiler.records import dataclass
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.containers import (

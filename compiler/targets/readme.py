@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.catalog.kernels import KernelWheel, kernel_wheels
 from compiler.catalog.packages import LITELLM_VERSION
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
-from compiler.records import dataclass
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.deployment import (

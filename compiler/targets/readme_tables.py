@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.catalog.gpus import shares_memory
 from compiler.plan.ir import CpuNode, DeviceLedger, GpuNode, Plan, ServerLedger, Service
-from compiler.records import dataclass
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.deployment import start_seconds
 from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.catalog.doors import FIXED_VARIABLES
 from compiler.plan.ir import Argument, GpuNode, Plan, Service
-from compiler.records import dataclass
 from compiler.render.artifact import EXECUTABLE, PLAIN, Artifact
 from compiler.render.environment import read_verbatim, render
 from compiler.render.quoting import ShellVariable

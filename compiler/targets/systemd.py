@@ -7,11 +7,11 @@ are links into it too, together with the programs that they call.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.hosts import is_loopback, is_wildcard
 from compiler.plan.ir import Gateway, GpuNode, Plan, Service
-from compiler.records import dataclass
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.deployment import (

@@ -6,9 +6,10 @@ server whose clients are other machines cannot deny their networks, which no spe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.hosts import address_of, host_of, is_loopback
 from compiler.plan.ir import GpuNode, Plan, Service
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

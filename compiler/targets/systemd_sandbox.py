@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.plan.ir import Plan
-from compiler.records import dataclass
 from compiler.targets.deployment import user_of
 from compiler.targets.systemd_network import Network
 

@@ -9,10 +9,9 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-
-from compiler.records import dataclass
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {"service": ("Unit", "Service"), "target": ("Unit",)}
 """Sections that an emitted unit may be given keys in, by the unit's kind. [Install] is none: bin/install enables."""

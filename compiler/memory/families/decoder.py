@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config
 from compiler.memory.families.parts import Heads, dtype_of, norms
 from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

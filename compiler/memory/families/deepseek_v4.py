@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from compiler.memory.architecture import (
     Architecture,
@@ -26,7 +27,6 @@ from compiler.memory.families.parts import dtype_of, embeddings, gated_mlp, norm
 from compiler.memory.families.terms import check_scoring
 from compiler.memory.lengths import max_model_len, positions, rope_parameters, scaling_factor
 from compiler.memory.rotary_table import RotaryTable
-from compiler.records import dataclass
 
 _WINDOW_BLOCK = 64  # sparse_swa.py:DeepseekV4SWACache
 _STATE_BLOCKS = {4: 4, 128: 8}  # compressor.py:CompressorStateCache, by ratio

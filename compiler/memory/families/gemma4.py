@@ -7,7 +7,7 @@ Gemma4TextConfig and Gemma4UnifiedTextConfig.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Architecture, Encoder, Layer, Linear, Module, Split, Table, Vector
 from compiler.memory.config import Config, ConfigError, kv_heads_of
@@ -18,7 +18,6 @@ from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
 from compiler.memory.families.vision import Renames, composed, on_every_stage, text_config
 from compiler.memory.families.vision_gemma4 import gemma4_towers, gemma4_unified_embedders
 from compiler.memory.families.windows import FULL, SLIDING, layer_kinds
-from compiler.records import dataclass
 
 _DEFAULTS = {
     "vocab_size": 262144,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.architecture import (
     Experts,
     HeadCache,
@@ -15,7 +17,6 @@ from compiler.memory.architecture import (
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import gated_mlp, norms
 from compiler.memory.families.terms import check_groups, check_present, check_scoring
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ which would add rows to it, are not followed here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.architecture import Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import norms
 from compiler.memory.state_cache import StateCache, StatePart
 from compiler.memory.states import STATE_DTYPES
-from compiler.records import dataclass
 
 _FLOAT32 = "F32"
 

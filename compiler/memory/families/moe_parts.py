@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,6 @@ from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import Heads, dtype_of, embeddings, head, norms
 from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.lengths import max_model_len
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

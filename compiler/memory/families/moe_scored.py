@@ -7,7 +7,7 @@ transformers' configuration classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Architecture, Layer, Linear, Module, Split
 from compiler.memory.config import Config
@@ -17,7 +17,6 @@ from compiler.memory.families.moe_parts import is_experts_pattern, layers_like, 
 from compiler.memory.families.parts import Heads, attention, gated_mlp, norms
 from compiler.memory.families.terms import check_groups, check_scoring, check_value
 from compiler.memory.families.windows import FULL, SLIDING, layer_windows, uniform_windows
-from compiler.records import dataclass
 
 _TWO_NORMS = ("input_layernorm", "post_attention_layernorm")
 

@@ -6,7 +6,7 @@ drafting (`mtp.`) are not served. N-gram tables are counted on the GPU, where th
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 from compiler.memory.architecture import (
@@ -31,7 +31,6 @@ from compiler.memory.families.terms import check_present, check_value
 from compiler.memory.lengths import max_model_len
 from compiler.memory.pooled_cache import PooledKeyCache, RingCache
 from compiler.memory.state_cache import StateCache, StatePart
-from compiler.records import dataclass
 
 _LINEAR, _INDEXED = "linear_attention", "indexed_attention"
 # transformers' Qwen4ExpTextConfig 5.19.

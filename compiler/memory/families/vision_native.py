@@ -6,7 +6,7 @@ of 0.33.0; defaults are those of the configuration classes.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
@@ -28,7 +28,6 @@ from compiler.memory.families.vision_parts import (
     unquantized,
     whole_unless,
 )
-from compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

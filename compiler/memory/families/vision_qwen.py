@@ -6,6 +6,8 @@ configuration classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.memory.architecture import Encoder, ItemSize, Linear, Module, Split, Vector
 from compiler.memory.config import Config, kv_heads_of
 from compiler.memory.families.activations import GATED, PLAIN, SILU, check_activation
@@ -22,7 +24,6 @@ from compiler.memory.families.vision_parts import (
     stored_qkv,
     two_layers,
 )
-from compiler.records import dataclass
 
 _MEDIA = ("image", "video")
 

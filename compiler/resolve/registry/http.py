@@ -15,11 +15,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from compiler.records import dataclass
 from compiler.resolve.answers import MalformedError, UnavailableError, plain
 from compiler.resolve.limits import TIMEOUT
 from compiler.resolve.registry.reference import is_loopback

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-
-from compiler.records import dataclass
+from dataclasses import dataclass
 
 _HUB, _HUB_REGISTRY = "docker.io", "registry-1.docker.io"
 # Of the distribution specification.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from compiler.catalog.doors import FIXED_VARIABLES
 from compiler.catalog.systemd import (
@@ -20,7 +21,6 @@ from compiler.catalog.systemd import (
     load_directives,
 )
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.records import dataclass
 from compiler.spec.load import SpecFile
 
 _WHERE = ("patches", "systemd")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from compiler.records import dataclass
 
 Path = tuple[str, ...]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.plan.ir import Plan, Service
 from compiler.plan.operations import Monitoring
-from compiler.records import dataclass
 from compiler.targets.monitoring.panels import WINDOW, Dashboard, Panel, Query, Row, Shape, Unit
 from compiler.targets.monitoring.promql import Metrics, metrics_of, quantile, rate, summed
 from compiler.targets.monitoring.server_alerts import error_share

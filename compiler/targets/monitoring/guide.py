@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
-from compiler.records import dataclass
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.monitoring.rules import Alert, RuleFile
 

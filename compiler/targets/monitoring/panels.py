@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from compiler.records import dataclass
 from compiler.targets.monitoring.promql import Metrics
 
 Json = dict[str, Any]

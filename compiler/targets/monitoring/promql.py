@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from compiler.catalog.metrics import DCGM, PROMETHEUS, Metric, load_metrics
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
-from compiler.records import dataclass
 from compiler.render.quoting import quote_promql
 
 # Labels that a scrape adds (compiler/targets/monitoring/scrape.py), and those that Prometheus adds itself.

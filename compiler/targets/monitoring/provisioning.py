@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from compiler.catalog.compose import PROMETHEUS
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
-from compiler.records import dataclass
 
 DASHBOARDS = "/var/lib/grafana/dashboards"
 """Where the compose file mounts ../monitoring/grafana/dashboards."""

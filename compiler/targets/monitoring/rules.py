@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
-from compiler.records import dataclass
 from compiler.targets.monitoring.promql import Metrics
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from compiler.catalog.compose import DCGM
 from compiler.hosts import is_wildcard
 from compiler.plan.ir import Plan, Service
 from compiler.plan.operations import Monitoring
-from compiler.records import dataclass
 from compiler.targets.monitoring.shared_alerts import gpu_job
 
 # Prometheus' default; never longer than the interval, which it refuses.

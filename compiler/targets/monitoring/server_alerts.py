@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from compiler.plan.ir import Plan, Service
 from compiler.plan.operations import Monitoring
-from compiler.records import dataclass
 from compiler.targets.monitoring import thresholds
 from compiler.targets.monitoring.commands import logs_command, smoke_command, status_command
 from compiler.targets.monitoring.promql import Metrics, duration, quantile, rate, summed

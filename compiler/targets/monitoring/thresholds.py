@@ -6,10 +6,10 @@ Seconds and shares are judgements where no source is named; each is one constant
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from compiler.plan.ir import DeviceLedger, Plan, Service
 from compiler.plan.operations import Monitoring
-from compiler.records import dataclass
 from compiler.targets.deployment import PREFLIGHT_SECONDS
 from compiler.units import MIB
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from compiler.catalog.licenses import SPDX
 from compiler.catalog.packages import Package
 from compiler.plan.ir import Image, ModelFile, Plan, ServedModel
-from compiler.records import dataclass
 from compiler.targets.requirements import requirement_files
 
 _TASKS = {
