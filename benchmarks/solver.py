@@ -19,7 +19,7 @@ from typing import Any
 
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
-from compiler.diagnostics import Diagnostic, SourceText
+from compiler.diagnostics import SourceText
 from compiler.lock.file import read_lock
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt, attempt_on, gpu_device
@@ -49,6 +49,8 @@ SHAPES: tuple[tuple[tuple[int, int, int, int, int, int], dict[str, Any] | None],
     ((80, 8192, 28672, 64, 8, 128256), AWQ),
     ((80, 8192, 28672, 64, 8, 128256), None),
 )
+
+LARGEST = (126, 16384, 53248, 128, 8, 128256)
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,8 @@ def one_mixture() -> Figure:
     return _figure("a large FP8 mixture, context: max", 1, 8, _seconds(lambda: attempt(spec, lock, RELEASE), RUNS))
 
 
-def _infeasible(
-    services: int, gpus: tuple[int, ...]
-) -> tuple[Callable[[], tuple[object, tuple[Diagnostic, ...]]], int]:
-    """What solves a stack that does not fit, with four candidates for each service; and how many GPUs it has."""
+def infeasible(services: int, gpus: tuple[int, ...]) -> tuple[dict[str, Any], Lock]:
+    """A spec that does not fit, with four candidates for each service, and its lock."""
     candidates = [(suffix, method) for suffix, method in (("", None), ("-awq", AWQ), ("-gptq", GPTQ), ("-fp8", FP8))]
     shapes = [SHAPES[index][0] for index in (7, 3, 1, 5)]
     models = {
@@ -196,45 +196,70 @@ def _infeasible(
         }
         for index in range(services)
     }  # fmt: skip
+    return _written("infeasible", asked, gpus, models, [suffix for suffix, _ in candidates])
+
+
+def too_large() -> tuple[dict[str, Any], Lock]:
+    """A model of 405 billion parameters beside two small ones, on a node of eight GPUs, and its lock."""
+    shapes = (LARGEST, SHAPES[1][0], SHAPES[0][0])
+    models = {
+        f"example/m{index}": ModelFacts(source=HUB, chat_template="x", config=_config(shape))
+        for index, shape in enumerate(shapes)
+    }
+    asked = {
+        f"s{index}": {"model": f"example/m{index}", "context": 8192, "concurrency": 2, "port": 9000 + index}
+        for index in range(len(shapes))
+    }
+    return _written("too-large", asked, (8,), models, [""])
+
+
+def _written(
+    stack: str,
+    asked: dict[str, dict[str, Any]],
+    gpus: tuple[int, ...],
+    models: dict[str, ModelFacts],
+    suffixes: list[str],
+) -> tuple[dict[str, Any], Lock]:
     data = {
-        "stack": "infeasible",
+        "stack": stack,
         "engine": {"vllm": "0.33.0"},
         "nodes": {f"n{i}": {"gpus": {"model": "h100-80gb", "count": count}} for i, count in enumerate(gpus)},
         "services": asked,
         "policy": {"publishers": ["example"]},
     }
-    file, problems = load_spec(SourceText("infeasible.yaml", json.dumps(data)))
-    if file is None:
-        raise TypeError(f"no spec: {problems}")
     locked = {
         name: LockedService(
             model=service.model,
             quantization=service.quantization,
             publishers=("example",),
-            candidates=tuple(f"{service.model}{suffix}" for suffix, _ in candidates),
+            candidates=tuple(f"{service.model}{suffix}" for suffix in suffixes),
         )
-        for name, service in file.spec.services.items()
+        for name, service in Spec.model_validate(data).services.items()
     }
-    lock = Lock(schema=1, services=locked, models=models)
-
-    return lambda: solve(file, lock, RELEASE), sum(gpus)
+    return data, Lock(schema=1, services=locked, models=models)
 
 
-def refused(services: int, gpus: tuple[int, ...]) -> Figure:
+def refused(what: str, data: dict[str, Any], lock: Lock) -> Figure:
     """The error of a stack that does not fit, with its helps, from a cold start."""
-    ask, count = _infeasible(services, gpus)
+    file, problems = load_spec(SourceText("infeasible.yaml", json.dumps(data)))
+    if file is None:
+        raise TypeError(f"no spec: {problems}")
     _forget()
     start = time.process_time()
-    solutions, _ = ask()
+    solutions, _ = solve(file, lock, RELEASE)
     seconds = time.process_time() - start
     if solutions is not None:
         raise TypeError("it fits")
-    return _figure("does not fit, with helps", services, count, seconds)
+    gpus = sum(node["gpus"]["count"] for node in data["nodes"].values())
+    return _figure(what, len(data["services"]), gpus, seconds)
 
 
 def figures() -> list[Figure]:
     """One fit of a dense model and one of a large mixture, then the curve."""
-    found = [one_service(), one_mixture(), refused(12, (8, 8)), refused(12, (8,)), refused(3, (2,))]
+    found = [one_service(), one_mixture()]
+    misfits = [infeasible(*asked) for asked in ((12, (8, 8)), (12, (8,)), (3, (2,)))]
+    found += [refused("does not fit, with helps", *asked) for asked in misfits]
+    found.append(refused("405B beside two small ones, with helps", *too_large()))
     for services in FLEETS:
         devices, spec, lock = fleet(services)
         seconds = _seconds(lambda of=(devices, spec, lock): attempt_on(*of, RELEASE), 3)  # type: ignore[misc]

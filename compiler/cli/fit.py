@@ -33,8 +33,9 @@ from compiler.lock.quantization import answers_quantization, quantization_method
 from compiler.memory.ledger import Verdict
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan
-from compiler.resolve.cache import Cache, cache_folder
+from compiler.resolve.cache import Cache
 from compiler.resolve.hub import Hub
+from compiler.source.cache import cache_folder
 from compiler.spec.read import lock_path
 from compiler.targets.plan_json import plan_object
 from compiler.units import ByteRange, format_gib, format_tokens

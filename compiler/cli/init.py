@@ -35,9 +35,10 @@ from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.render import visible
 from compiler.lock.file import format_lock
 from compiler.pipeline import compile_stack
-from compiler.resolve.cache import Cache, cache_folder
+from compiler.resolve.cache import Cache
 from compiler.resolve.hub import Hub
 from compiler.schemas.documents import MODELINE, schema_text
+from compiler.source.cache import cache_folder
 from compiler.spec.base import Name
 from compiler.spec.read import lock_path
 

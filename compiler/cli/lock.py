@@ -21,10 +21,11 @@ from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
 from compiler.lock.second_looks import Locate, pickle_warnings, rename_problems
 from compiler.resolve.answers import plain
-from compiler.resolve.cache import Cache, cache_folder
+from compiler.resolve.cache import Cache
 from compiler.resolve.hub import Hub
 from compiler.resolve.resolve import resolve_lock
 from compiler.resolve.room import share_heaps
+from compiler.source.cache import cache_folder
 from compiler.spec.load import SpecFile
 from compiler.spec.read import lock_path, read_spec
 from compiler.units import counted, format_gib

@@ -12,8 +12,8 @@ from compiler.compare.restarts import Deed, Manager, Restart
 from compiler.units import format_gib
 
 WIDTH = 80
-# As many lines of a summary as fit on a screen with what else is said.
-MOST = 16
+# As many lines of a summary as fit on a screen of 25 with what `compile --check` says besides.
+MOST = 14
 _FEW = 4
 _COMMIT = 12
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from compiler.emit.disk import sync_file_system
@@ -60,9 +61,15 @@ class Output:
         """Trees of stackc's for specs that are gone."""
         return tuple(filter(is_own, self._others())) if self.all_specs else ()
 
+    @cached_property
+    def changed(self) -> tuple[Tree, ...]:
+        """The trees that are not in the output as they should be, when it was first asked."""
+        return tuple(tree for tree in self.trees if not is_current(tree))
+
     def edited(self) -> tuple[Edited, ...]:
         """Edits by hand that writing would lose, in the trees and in those that no spec asks for."""
-        trees = [(tree.root, tree.contents) for tree in self.trees if is_folder(tree.root) and ours(tree) is not None]
+        differing = (tree for tree in self.changed if is_folder(tree.root) and ours(tree) is not None)
+        trees = [(tree.root, tree.contents) for tree in differing]
         gone: list[tuple[Path, Mapping[str, bytes]]] = [(root, {}) for root in self.orphans()]
         return tuple(each for root, wanted in (*trees, *gone) for each in edited_files(root, wanted))
 
@@ -83,9 +90,8 @@ class Output:
         Raises:
             OSError: the disk, or permissions. Trees already replaced stay, each of them whole.
         """
-        changed = tuple(tree for tree in self.trees if not is_current(tree))
         with ExitStack() as stack:
-            staged = [(tree, self._stage(tree, stack, prune=prune)) for tree in changed]
+            staged = [(tree, self._stage(tree, stack, prune=prune)) for tree in self.changed]
             if staged:
                 # A name is only exchanged for files that are on disk: after a loss of power, a tree under its own name
                 # is whole. The names themselves are on disk when the run ends, and before any old tree is removed.
@@ -100,7 +106,7 @@ class Output:
                 if each.is_prunable:
                     remove_all(each.path)
         self._mark()
-        return changed
+        return self.changed
 
     def _stage(self, tree: Tree, stack: ExitStack, *, prune: bool) -> Path:
         folder = new_staging(tree.root)

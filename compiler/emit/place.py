@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from compiler.emit.owned import is_folder, is_own
@@ -37,6 +38,7 @@ def refusal(output: Path, inputs: Iterable[Path]) -> str | None:
     Args:
         inputs: files and folders that the run reads: specs, locks, calibrations, templates.
     """
+    _identity.cache_clear()
     real = _real(output)
     reasons = (*_of_inputs(real, tuple(inputs)), *_of_itself(real), *_of_the_machine(real))
     return reasons[0] if reasons else None
@@ -121,6 +123,7 @@ def _holds(folder: Path, path: Path) -> bool:
     return any(each == folder or (own is not None and _identity(each) == own) for each in (path, *path.parents))
 
 
+@cache  # of one refusal: every folder is compared with the output and all that it lies in
 def _identity(path: Path) -> _Identity | None:
     try:
         found = path.stat()

@@ -129,10 +129,22 @@ def _validated(data: Any, name: str) -> tuple[Lock | None, tuple[Diagnostic, ...
         reason = f"its schema is {shown}, and this stackc reads {SCHEMA_VERSION}" if version else "it has no schema"
         return None, (_unreadable(name, reason),)
     try:
-        return Lock.model_validate(data), ()
+        return _shared(Lock.model_validate(data)), ()
     except ValidationError as error:
         problems = [_problem(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)]
         return None, (_unreadable(name, "it does not have the form of a lock", problems),)
+
+
+# The last facts that were read of each model.
+_FACTS: dict[str, ModelFacts] = {}
+
+
+def _shared(lock: Lock) -> Lock:
+    """The same facts are one object, in whichever lock they stand: what is worked out from them is worked out once."""
+    for name, facts in lock.models.items():
+        if _FACTS.get(name) != facts:
+            _FACTS[name] = facts
+    return lock.model_copy(update={"models": {name: _FACTS[name] for name in lock.models}})
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:

@@ -40,7 +40,7 @@ def repository_of(key: str) -> str:
 class LockModel(BaseModel):
     """Base of all lock records: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class TensorKind(LockModel):

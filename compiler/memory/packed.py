@@ -108,7 +108,8 @@ def _kinds(modules: tuple[Packed, ...]) -> tuple[tuple[Packed, int], ...]:
 @lru_cache(maxsize=128)
 def packed_layers(architecture: Architecture, quantization: Quantization | None) -> tuple[PackedLayer, ...]:
     """Every layer of the decoder, in order; alike ones are one object."""
-    fused = {id(layer): fused_modules(layer.modules) for layer in architecture.layers}
+    alike = {id(layer): layer for layer in architecture.layers}
+    fused = {key: fused_modules(layer.modules) for key, layer in alike.items()}
     known: dict[tuple[int, tuple[Packed, ...]], PackedLayer] = {}
     layers = []
     for index, layer in enumerate(architecture.layers):

@@ -97,7 +97,13 @@ class Uniform:
         """None where the module stays unquantized."""
         if self._skips(unit):
             return None
-        return {Kind.LINEAR: self.linear, Kind.EXPERTS: self.experts, Kind.HEAD: self.head}[unit.kind]
+        match unit.kind:
+            case Kind.LINEAR:
+                return self.linear
+            case Kind.EXPERTS:
+                return self.experts
+            case Kind.HEAD:
+                return self.head
 
     def _skips(self, unit: Unit) -> bool:
         if unit.kind is Kind.LINEAR and self.only and not Names(parts=self.only).covers_unit(unit):

@@ -1,96 +1,17 @@
-"""config.json → Architecture, by the family's reader. Everything that stackc can account for is in this table."""
+"""config.json → Architecture, by the family's reader."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from compiler.memory.architecture import Architecture, HeadCache
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.families import (
-    deepseek_v4,
-    hybrid,
-    kimi,
-    longcat,
-    minimax_m3,
-    mla,
-    moe,
-    moe_scored,
-    moe_windows,
-    olmo_hybrid,
-    qwen4_exp,
-    qwen_hybrid,
-    states,
-    transformers_moe,
-)
 from compiler.memory.families.pooling import converted
-from compiler.memory.families.text_models import TEXT_MODELS
-from compiler.memory.families.vision_models import VISION_MODELS
+from compiler.memory.families.table import FAMILIES
 from compiler.memory.state_cache import StateCache
 from compiler.memory.whole_items import keeps_items_whole
-
-Reader = Callable[[str, Config], Architecture]
-
-FAMILIES: Mapping[str, Reader] = {
-    **TEXT_MODELS,
-    **VISION_MODELS,
-    "DeepseekForCausalLM": mla.deepseek,
-    "DeepseekV2ForCausalLM": mla.deepseek,
-    "DeepseekV3ForCausalLM": mla.deepseek,
-    "DeepseekV32ForCausalLM": mla.sparse,
-    "DeepseekV4ForCausalLM": deepseek_v4.deepseek_v4,
-    "Glm4MoeLiteForCausalLM": mla.glm4_lite,
-    "GlmMoeDsaForCausalLM": mla.sparse,
-    "MiniCPM3ForCausalLM": mla.minicpm3,
-    "Mistral4ForCausalLM": mla.deepseek,
-    "MistralLarge3ForCausalLM": mla.deepseek,
-    "AXK1ForCausalLM": mla.axk1,
-    "LongcatFlashForCausalLM": longcat.longcat_flash,
-    "AfmoeForCausalLM": moe_scored.afmoe,
-    "BailingMoeForCausalLM": moe_scored.bailing_moe,
-    "BailingMoeV2ForCausalLM": moe_scored.bailing_moe,
-    "Cohere2MoeForCausalLM": moe_scored.cohere2_moe,
-    "ExaoneMoEForCausalLM": moe_scored.exaone_moe,
-    "ExaoneMoeForCausalLM": moe_scored.exaone_moe,
-    "HYV3ForCausalLM": moe_scored.hy_v3,
-    "Ernie4_5_MoeForCausalLM": moe.ernie45_moe,
-    "Glm4MoeForCausalLM": moe.glm4_moe,
-    "GptOssForCausalLM": moe.gpt_oss,
-    "GraniteMoeForCausalLM": moe.granite_moe,
-    "FlexOlmoForCausalLM": transformers_moe.flex_olmo,
-    "GraniteMoeSWAForCausalLM": moe.granite_moe_swa,
-    "HunYuanMoEV1ForCausalLM": transformers_moe.hunyuan_moe,
-    "MellumForCausalLM": transformers_moe.mellum,
-    "GraniteMoeSharedForCausalLM": moe.granite_moe,
-    "LagunaForCausalLM": moe_windows.laguna,
-    "Llama4ForCausalLM": moe_windows.llama4,
-    "MiMoV2FlashForCausalLM": moe_windows.mimo_v2,
-    "MiniMaxM2ForCausalLM": moe.minimax_m2,
-    "MiniMaxM3SparseForCausalLM": minimax_m3.minimax_m3_text,
-    "MixtralForCausalLM": moe.mixtral,
-    "OlmoeForCausalLM": moe.olmoe,
-    "PhiMoEForCausalLM": moe.phimoe,
-    "Qwen2MoeForCausalLM": moe.qwen2_moe,
-    "Qwen3MoeForCausalLM": moe.qwen3_moe,
-    "Step3p5ForCausalLM": moe_windows.step3p5,
-    "FalconH1ForCausalLM": hybrid.falcon_h1,
-    "FalconMambaForCausalLM": states.mamba,
-    "GraniteMoeHybridForCausalLM": hybrid.granite_hybrid,
-    "JambaForCausalLM": hybrid.jamba,
-    "KimiLinearForCausalLM": kimi.kimi_linear,
-    "Lfm2ForCausalLM": states.lfm2,
-    "Lfm2MoeForCausalLM": states.lfm2_moe,
-    "Mamba2ForCausalLM": states.mamba2,
-    "MambaForCausalLM": states.mamba,
-    "NemotronHForCausalLM": hybrid.nemotron_h,
-    "OlmoHybridForCausalLM": olmo_hybrid.olmo_hybrid,
-    "Zamba2ForCausalLM": states.zamba2,
-    "Qwen3NextForCausalLM": qwen_hybrid.qwen3_next,
-    "Qwen4ExpForCausalLM": qwen4_exp.qwen4_exp_text,
-    "Qwen3_5ForCausalLM": qwen_hybrid.qwen3_5,
-    "Qwen3_5MoeForCausalLM": qwen_hybrid.qwen3_5,
-}
 
 
 def read_architecture(config: Mapping[str, Any]) -> Architecture:

@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from compiler.diagnostics import Diagnostic
 from compiler.render import quoting
+from compiler.render.bytecode import OwnBytecode
 from compiler.render.overrides import Overrides, TemplateFault, fault_at, read_overrides
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -154,8 +155,9 @@ def _is_text(text: str) -> bool:
     return True
 
 
+@cache
 def read_verbatim(name: str) -> str:
-    """A file that is emitted as it is."""
+    """A file that is emitted as it is, for every stack the same."""
     return (template_folder() / name).read_text(encoding="utf-8")
 
 
@@ -188,7 +190,8 @@ _OPTIONS: dict[str, Any] = {
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(loader=_own_loader(), **_OPTIONS)  # noqa: S701  autoescape is for HTML
+    kept = OwnBytecode(repr(_OPTIONS).encode() + Path(quoting.__file__).read_bytes())
+    environment = Environment(loader=_own_loader(), bytecode_cache=kept, **_OPTIONS)  # noqa: S701  it is for HTML
     environment.filters.update(_FILTERS)
     return environment
 

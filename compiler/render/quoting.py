@@ -13,6 +13,7 @@ _SYSTEMD_KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*", re.ASCII)
 _SYSTEMD_PLAIN = re.compile(r"[A-Za-z0-9_@:,./+=-]+", re.ASCII)
 _SYSTEMD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _YAML_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_YAML_ODD = re.compile(r"[^ !#-\[\]-~]")
 _YAML_BLOCK = re.compile(r"[ -~]+(\n[ -~]*)*", re.ASCII)
 _NGINX_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # A reader of YAML looks no further for the colon (1024 characters, with the indent); a longer key stands by itself.
@@ -122,7 +123,7 @@ def _systemd_character(character: str) -> str:
 def quote_yaml(text: str) -> str:
     """A double-quoted YAML scalar in ASCII, which YAML 1.1 and 1.2 read alike."""
     _refuse_nul(text)
-    return '"' + "".join(map(_yaml_character, text)) + '"'
+    return f'"{_YAML_ODD.sub(_yaml_escape, text)}"'
 
 
 def quote_yaml_block(text: str, indent: int) -> str:
@@ -135,7 +136,7 @@ def quote_yaml_block(text: str, indent: int) -> str:
 def quote_promql(text: str) -> str:
     """A string of PromQL in ASCII, with the escapes of Go."""
     _refuse_nul(text)
-    return '"' + "".join(map(_yaml_character, text)) + '"'
+    return f'"{_YAML_ODD.sub(_yaml_escape, text)}"'
 
 
 def quote_compose(text: str) -> str:
@@ -184,11 +185,10 @@ def _flow_scalar(value: object) -> str:
     raise QuotingError(f"{value!r} is no plain data")
 
 
-def _yaml_character(character: str) -> str:
+def _yaml_escape(odd: re.Match[str]) -> str:
+    character = odd[0]
     if character in _YAML_ESCAPES:
         return _YAML_ESCAPES[character]
-    if " " <= character <= "~":
-        return character
     if "\ud800" <= character <= "\udfff":
         raise QuotingError(f"U+{ord(character):04X} is half a character")
     return f"\\U{ord(character):08x}"

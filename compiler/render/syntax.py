@@ -25,9 +25,9 @@ class UnitFile:
     def values(self, section: str, key: str) -> tuple[str, ...]:
         """All values of a key; an empty assignment forgets those before it."""
         found: list[str] = []
-        for entry in self.entries:
-            if entry[:2] == (section, key):
-                found = [*found, entry[2]] if entry[2] else []
+        for its_section, its_key, value in self.entries:
+            if its_key == key and its_section == section:
+                found = [*found, value] if value else []
         return tuple(found)
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,13 +25,6 @@ READING = 4
 MAX_ENTRY = 16 << 20
 
 Listing = Literal["variants", "branches"]
-
-
-def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Where this user's caches lie: $XDG_CACHE_HOME/stackc, or ~/.cache/stackc."""
-    known = os.environ if environment is None else environment
-    base = known.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "stackc"
 
 
 @dataclass(frozen=True, slots=True)

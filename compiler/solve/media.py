@@ -49,8 +49,10 @@ def check_media(file: SpecFile, lock: Lock) -> Iterator[Diagnostic]:
 
 def _check_domains(file: SpecFile, name: str, candidates: list[ModelFacts]) -> Iterator[Diagnostic]:
     service, version = file.spec.services[name], file.spec.engine.vllm
+    if not service.allowed_media_domains:
+        return
     taking = [facts for facts in candidates if takes_media(facts, version)]
-    if not service.allowed_media_domains or any(not is_text_only(service, facts) for facts in taking):
+    if any(not is_text_only(service, facts) for facts in taking):
         return
     where = ("services", name, "allowed_media_domains")
     message = f"service `{name}` takes no images, sound or videos: there is nothing to fetch"

@@ -13,7 +13,7 @@ from compiler.diagnostics import Edit
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import quantization_method
 from compiler.memory.architecture import Architecture
-from compiler.memory.read import FAMILIES
+from compiler.memory.families.table import FAMILIES
 from compiler.solve.chats import renders_chats, why_not_read
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.remote_code import code_needed

@@ -49,4 +49,4 @@ ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9.
 class SpecModel(BaseModel):
     """Base of all spec records: frozen, strict, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)

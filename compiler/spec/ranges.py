@@ -38,7 +38,7 @@ Count = Annotated[int, Field(ge=1, le=65536)]
 class _Range(BaseModel):
     """`min` and `max` are equal where the spec gives one number, and None where it leaves them open."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:

@@ -70,5 +70,5 @@ def runtime_directory(plan: Plan) -> str:
 def _uses(plan: Plan, roots: tuple[PurePosixPath, ...]) -> bool:
     folders = [service.model.folder for service in plan.services if service.model.folder is not None]
     programs = (plan.paths.vllm,) if plan.gateway is None else (plan.paths.vllm, plan.paths.nginx, plan.paths.litellm)
-    used = map(PurePosixPath, (plan.paths.install, plan.paths.state, *programs, *folders))
-    return any(path.is_relative_to(root) for path in used for root in roots)
+    used = [PurePosixPath(path).parts for path in (plan.paths.install, plan.paths.state, *programs, *folders)]
+    return any(parts[: len(root.parts)] == root.parts for parts in used for root in roots)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compiler.catalog.architectures import load_registry
-from compiler.memory.families.vision_models import VISION_MODELS
+from compiler.memory.families.table import VISION_MODELS
 from compiler.memory.media_limits import ALWAYS_BUILT
 from tests.engine.engine_process import ENGINE, PLAIN_RELEASES
 

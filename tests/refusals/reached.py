@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compiler.memory.families.pooling import converted
-from compiler.memory.read import FAMILIES
+from compiler.memory.families.table import FAMILIES
 
 _MODELS = "model_executor/models"
 _PACKAGE = "vllm.model_executor.models"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from compiler.catalog.architectures import load_registry, why_not_served_architecture
 from compiler.catalog.releases import RELEASES
-from compiler.memory.read import FAMILIES
+from compiler.memory.families.table import FAMILIES
 
 GPU = RELEASES["0.33.0"]
 
@@ -27,6 +29,20 @@ def test_every_release_has_a_table_that_is_read_once(version: str) -> None:
 
 def test_everything_with_formulas_is_served() -> None:
     assert not [name for name in FAMILIES if why_not(name) is not None]
+
+
+def test_every_reader_that_is_named_is_there() -> None:
+    assert [name for name, reader in FAMILIES.items() if not callable(reader)] == []
+
+
+def test_a_reader_is_imported_when_it_is_asked_for() -> None:
+    program = (
+        "import sys, compiler.cli.compile; from compiler.memory.families.table import FAMILIES; "
+        "module = 'compiler.memory.families.vision_models'; assert 'Gemma3ForConditionalGeneration' in FAMILIES; "
+        "assert module not in sys.modules, 'fifty modules for a stack that needs two'; "
+        "FAMILIES['Gemma3ForConditionalGeneration']; assert module in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize(

@@ -273,3 +273,19 @@ def test_a_large_lock_that_is_not_as_written_is_refused_at_once_and_json_is_read
 
     path.write_text(json.dumps(text.parse(format_lock(LOCK)), indent=1))
     assert read_lock(path, "x.lock.yaml") == (LOCK, ())
+
+
+def test_equal_facts_of_two_locks_are_one_object(tmp_path: Path, root: Path) -> None:
+    content = (root / "stacks" / "tiny-cpu.lock.yaml").read_text(encoding="utf-8")
+
+    def facts(name: str, text: str) -> ModelFacts:
+        path = tmp_path / f"{name}.lock.yaml"
+        path.write_text(text, encoding="utf-8")
+        lock, problems = read_lock(path, path.name)
+        assert lock is not None, problems
+        return next(iter(lock.models.values()))
+
+    one = facts("a", content)
+    assert facts("b", content) is one, "what is worked out from facts is kept by the object"
+    other = facts("c", content.replace("vocab_size: 49152", "vocab_size: 49153"))
+    assert other.config["vocab_size"] == 49153, "other facts are never taken for those of another lock"

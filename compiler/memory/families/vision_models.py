@@ -6,7 +6,7 @@ vllm/model_executor/models/{gemma3_mm,kimi_k25,mllama4,muse_glimmer,qwen3_5,qwen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from compiler.memory.architecture import Architecture, Encoder
@@ -14,29 +14,21 @@ from compiler.memory.config import Config
 from compiler.memory.families import (
     dense,
     gemma,
-    gemma3n,
-    gemma4,
     kimi,
     mla,
     moe,
     moe_windows,
     muse,
-    omni,
-    pixtral,
     qwen4_exp,
     qwen_hybrid,
     states,
     vision,
 )
-from compiler.memory.families.minimax_m3 import minimax_m3
 from compiler.memory.families.moe_scored import cohere2_moe
 from compiler.memory.families.terms import check_present
 from compiler.memory.families.vision import VISION_TOWER_NAMES, around, text_config
-from compiler.memory.families.vision_ernie import ernie45_vl
 from compiler.memory.families.vision_glm import glm4v_tower, glm_ocr_tower
 from compiler.memory.families.vision_intern import internvl_tower
-from compiler.memory.families.vision_intern_kin import h2ovl, qianfan_ocr, skywork_r1v
-from compiler.memory.families.vision_minicpm import minicpmv
 from compiler.memory.families.vision_native import kimi_k3_tower, kimi_k25_tower, kimi_vl_tower, muse_glimmer_tower
 from compiler.memory.families.vision_ocr import (
     deepseek_ocr_marks,
@@ -45,10 +37,8 @@ from compiler.memory.families.vision_ocr import (
     paddleocr_vl_tower,
 )
 from compiler.memory.families.vision_others import llama4_tower
-from compiler.memory.families.vision_ovis import ovis2_5
 from compiler.memory.families.vision_patches import gemma3_tower, mistral3_tower
 from compiler.memory.families.vision_qwen import exaone4_5_tower, qwen3_5_tower, qwen4_exp_tower
-from compiler.memory.families.vision_step import step_vl
 from compiler.memory.families.vision_tiles import (
     cohere2_vision_tower,
     end_of_row,
@@ -269,62 +259,3 @@ def qwen4_exp_vision(name: str, config: Config) -> Architecture:
     text = qwen4_exp.language_model(name, config.at("text_config"))
     whole = vision.composed(text, (qwen4_exp_tower(config),), vision.QWEN3_VL_NAMES)
     return replace(whole, first_stage=len(config.at("vision_config").items("deepstack_visual_indexes")))
-
-
-VISION_MODELS: Mapping[str, Callable[[str, Config], Architecture]] = {
-    "Cohere2VisionForConditionalGeneration": cohere2_vision,
-    "DeepseekOCRForCausalLM": deepseek_ocr,
-    "DotsOCRForCausalLM": dots_ocr,
-    "Ernie4_5_VLMoeForConditionalGeneration": ernie45_vl,
-    "Exaone4_5_ForConditionalGeneration": exaone4_5,
-    "Gemma3ForConditionalGeneration": gemma3,
-    "Gemma3nForConditionalGeneration": gemma3n.gemma3n,
-    "Gemma4ForCausalLM": gemma4.gemma4_text,
-    "Gemma4ForConditionalGeneration": gemma4.gemma4,
-    "Gemma4UnifiedForConditionalGeneration": gemma4.gemma4_unified,
-    "Glm4vForConditionalGeneration": glm4v,
-    "Glm4vMoeForConditionalGeneration": glm4v_moe,
-    "GlmOcrForConditionalGeneration": glm_ocr,
-    "Granite4VisionForConditionalGeneration": granite4_vision,
-    "H2OVLChatModel": h2ovl,
-    "Idefics3ForConditionalGeneration": idefics3,
-    "InternVLChatModel": vision.internvl,
-    "InternVLForConditionalGeneration": internvl,
-    "KimiK25ForConditionalGeneration": kimi_k25,
-    "KimiK3ForConditionalGeneration": kimi_k3,
-    "KimiVLForConditionalGeneration": kimi_vl,
-    "Llama4ForConditionalGeneration": llama4,
-    "InternS1ForConditionalGeneration": internvl,
-    "Lfm2VlForConditionalGeneration": lfm2_vl,
-    "MiniCPMV": minicpmv,
-    "LightOnOCRForConditionalGeneration": lighton_ocr,
-    "LlavaForConditionalGeneration": vision.llava,
-    "LlavaNextForConditionalGeneration": llava_next,
-    "LlavaOnevisionForConditionalGeneration": llava_onevision,
-    "Mistral3ForConditionalGeneration": vision.mistral3,
-    "MiniMaxM3SparseForConditionalGeneration": minimax_m3,
-    "MuseGlimmerForConditionalGeneration": muse_glimmer,
-    "Ovis2_5": ovis2_5,
-    "Ovis2_6ForCausalLM": ovis2_5,
-    "Ovis2_6_MoeForCausalLM": ovis2_5,
-    "PaddleOCRVLForConditionalGeneration": paddleocr_vl,
-    "PaliGemmaForConditionalGeneration": paligemma,
-    "Phi3VForCausalLM": vision.phi3_vision,
-    "PixtralForConditionalGeneration": pixtral.pixtral,
-    "QianfanOCRForConditionalGeneration": qianfan_ocr,
-    "Qwen2AudioForConditionalGeneration": omni.qwen2_audio,
-    "Qwen2_5OmniForConditionalGeneration": omni.qwen2_5_omni,
-    "Qwen2_5OmniModel": omni.qwen2_5_omni,
-    "Qwen3ASRForConditionalGeneration": omni.qwen3_asr,
-    "Qwen3OmniMoeForConditionalGeneration": omni.qwen3_omni,
-    "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
-    "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
-    "Qwen4ExpForConditionalGeneration": qwen4_exp_vision,
-    "Qwen3_5ForConditionalGeneration": qwen3_5,
-    "Qwen3_5MoeForConditionalGeneration": qwen3_5,
-    "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
-    "Qwen3VLMoeForConditionalGeneration": qwen3_vl_moe,
-    "SkyworkR1VChatModel": skywork_r1v,
-    "SmolVLMForConditionalGeneration": idefics3,
-    "StepVLForConditionalGeneration": step_vl,
-}
