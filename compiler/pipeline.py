@@ -92,6 +92,7 @@ def compile_stack(
     assumes_full: bool = False,
     overrides: Overrides | None = None,
     looking: Looking = LOOKING,
+    content: bytes | None = None,
 ) -> tuple[Compiled | None, tuple[Diagnostic, ...]]:
     """From a spec and the lock beside it to artifacts; nothing is written.
 
@@ -99,8 +100,9 @@ def compile_stack(
         assumes_full: an architecture without formulas is taken for full attention in every layer.
         overrides: templates of the user's, in place of those of stackc.
         looking: for changes that would make an infeasible stack fit.
+        content: of the spec as an editor holds it, in place of the file's bytes.
     """
-    inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
+    inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full, content=content)
     if inputs is None:
         return None, diagnostics
     plans, diagnostics = _plan(inputs, diagnostics, looking=looking)
@@ -189,8 +191,10 @@ class _Inputs:
     paths: tuple[Path, ...]
 
 
-def _read_inputs(path: Path, name: str, *, assumes_full: bool) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
-    file, diagnostics = read_spec(path, name)
+def _read_inputs(
+    path: Path, name: str, *, assumes_full: bool, content: bytes | None = None
+) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
+    file, diagnostics = read_spec(path, name, content)
     if file is None:
         return None, diagnostics
     locked = lock_path(path)

@@ -89,11 +89,15 @@ def examples(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 def models(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Models of which a lock in stacks/ has the facts; folders where none begins so."""
+    return _beginning(incomplete, locked_models(Path("stacks"))) or [CompletionItem(incomplete, type="dir")]
+
+
+def locked_models(folder: Path) -> list[str]:
+    """Models of which a lock in a folder has the facts, sorted."""
     from compiler.lock.file import read_lock  # noqa: PLC0415
 
-    locks = (read_lock(path, str(path))[0] for path in sorted(Path("stacks").glob("*.lock.yaml")))
-    names = sorted(set(chain.from_iterable(lock.models for lock in locks if lock is not None)))
-    return _beginning(incomplete, names) or [CompletionItem(incomplete, type="dir")]
+    locks = (read_lock(path, str(path))[0] for path in sorted(folder.glob("*.lock.yaml")))
+    return sorted(set(chain.from_iterable(lock.models for lock in locks if lock is not None)))
 
 
 def _beginning(incomplete: str, words: Iterable[str]) -> Items:

@@ -30,6 +30,7 @@ COMMANDS = {
     "images": "List the container images of stacks, and pin them by digest.",
     "init": "Write a first spec for this machine, lock it and compile it.",
     "lock": "Resolve models against the Hugging Face Hub and write the lock.",
+    "lsp": "Answer an editor: findings, fixes, ledgers and words of specs.",
     "plan": "Show each GPU as a line of blocks, and the services as a table.",
     "report": "Write a page of pictures and reasons: one file, for any browser.",
     "sbom": "List what stacks deploy as a CycloneDX bill of materials.",

@@ -7,7 +7,7 @@ from pathlib import Path
 from compiler.diagnostics import Diagnostic, SourceText, has_errors
 from compiler.source.document import MAX_BYTES
 from compiler.source.files import TooLargeError
-from compiler.source.text import label_at, read_source
+from compiler.source.text import decode_source, label_at, read_source
 from compiler.spec.checks import check_spec
 from compiler.spec.load import SpecFile, load_spec
 
@@ -19,21 +19,23 @@ def lock_path(spec_path: Path) -> Path:
     return spec_path.with_name(spec_path.stem + LOCK_SUFFIX)
 
 
-def read_spec(path: Path, name: str) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
+def read_spec(path: Path, name: str, content: bytes | None = None) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
     """Load and check.
 
     Args:
         path: of the spec.
         name: what diagnostics call it.
+        content: what an editor holds, in place of the file's bytes.
 
     Raises:
         OSError: the file cannot be read.
     """
     try:
-        source, problem = read_source(path, name, MAX_BYTES)
+        read = read_source(path, name, MAX_BYTES) if content is None else decode_source(content, name)
     except TooLargeError:
         message = f"the file is larger than {MAX_BYTES} bytes"
         return None, (Diagnostic("E0101", message, label_at(SourceText(name, ""), 0)),)
+    source, problem = read
     if problem is not None:
         return None, (problem,)
     file, problems = load_spec(source)

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pytest_regressions.file_regression import FileRegressionFixture
 from ruamel.yaml import YAML
 
 from compiler.cli.lock import lock_spec
+from compiler.cli.lsp.text import rewritten
 from compiler.cli.main import cli
 from compiler.diagnostics import CODES, Edit, has_errors
 from compiler.pipeline import compile_stack
@@ -92,6 +94,9 @@ def diagnostics_of(name: str) -> list[dict[str, Any]]:
 def test_every_offered_change_compiles(case: Path, hub: LoopbackHub) -> None:
     errors = diagnostics_of(case.name)
     offers = [[help_["edits"] for help_ in error["helps"] if help_["edits"]] for error in errors]
+    text = (case / f"{case.name}.yaml").read_text()
+    for edits in chain.from_iterable(offers):
+        assert rewritten(text, list(map(edit_of, edits))) is not None, f"no editor can offer {edits}"
     if not all(offers):
         needs_words = {error["code"] for error, offered in zip(errors, offers, strict=True) if not offered}
         assert needs_words <= {

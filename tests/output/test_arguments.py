@@ -57,6 +57,7 @@ OPTIONS = {
     "images": ["--pin", "--upgrade", "--format", *SAID],
     "init": ["--cpu", "--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes", *SAID[3:]],
     "lock": ["--upgrade", "--upgrade-service", "--folder", "--format", *SAID],
+    "lsp": ["--stdio"],
     "plan": ["--no-help", "--trials", "--format", *SAID],
     "report": ["--out", "--service", "--no-help", "--trials", "--format", *SAID],
     "sbom": ["--output", "--format", *SAID],
@@ -110,7 +111,7 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
         flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--sources", "--force", "--no-help")
-        flags += ("--list", "--cpu", "--offline", "--yes", *SAID[2:])
+        flags += ("--list", "--cpu", "--offline", "--yes", "--stdio", *SAID[2:])
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
         safe = [part for part in asked if part != "--prune" or "--output" not in asked]
