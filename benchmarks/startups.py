@@ -22,6 +22,7 @@ from compiler.memory.architecture import Architecture, Experts, Table
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import compile_peak
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.division import check_split
 from compiler.memory.kv_cache import CacheKind, KvLayout
 from compiler.memory.kv_groups import PagesError
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
@@ -40,7 +41,6 @@ from compiler.memory.server import (
 )
 from compiler.memory.shape import ServerShape
 from compiler.memory.state_cache import StateCache
-from compiler.memory.weights import check_split
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total
 

@@ -24,10 +24,8 @@ from compiler.memory.architecture import (
 )
 from compiler.memory.backend_rules import Backend, Device, NoBackendError, dotted
 from compiler.memory.latent_backends import INDEXER, dense_backend, packed_backend, sparse_backend
-from compiler.memory.pooled_cache import PooledKeyCache
+from compiler.memory.pooled_cache import DEFAULT_BLOCK, PooledKeyCache
 from compiler.memory.state_cache import StateCache
-
-DEFAULT_BLOCK = 16  # vllm/config/cache.py:DEFAULT_BLOCK_SIZE
 
 _FLASHINFER_HEADS = (64, 128, 256, 512)
 _FLASH = Backend("FLASH_ATTN", (16,))

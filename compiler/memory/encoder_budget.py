@@ -133,3 +133,11 @@ def _tower_bytes(run: _Run, parallelism: Parallelism, width: int) -> tuple[int, 
 def _source(run: _Run) -> str:
     items = f"{run.items} items of {run.tokens} tokens, {run.encoder.item.patches} patches each"
     return f"profile run of vllm/multimodal/encoder_budget.py: {items}, by {run.encoder.item.source}"
+
+
+def whole_item(architecture: Architecture, max_model_len: int) -> int:
+    """Tokens that a batch must hold for the model's largest item; 0 where items may be cut, or there are none."""
+    if not architecture.whole_items:
+        return 0
+    asked = (encoder for encoder in architecture.encoders if encoder.most_items)
+    return max((largest_item(encoder, max_model_len)[1] for encoder in asked), default=0)

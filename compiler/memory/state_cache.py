@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+STATE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+"""Bytes of an element, by the dtypes in which states may be kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class StatePart:

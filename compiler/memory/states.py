@@ -15,10 +15,7 @@ from compiler.memory.architecture import Architecture, HeadCache, LatentCache, S
 from compiler.memory.config import UnsupportedArchitectureError
 from compiler.memory.kv_cache import CacheKind, CacheSpec
 from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.state_cache import StateCache, StatePart
-
-_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
-STATE_DTYPES = frozenset(_DTYPE_BYTES)
+from compiler.memory.state_cache import STATE_BYTES, StateCache, StatePart
 
 # The state in use and the one at the last block boundary.
 _ALIGNED_STATES = 2
@@ -70,7 +67,7 @@ def _part_bytes(part: StatePart, parallelism: Parallelism, served_dtype: str) ->
         raise SplitError(f"{part.groups} groups of a state do not divide by {ranks}")
     row = parallelism.share(part.divided, Split.OUTPUTS)
     row += parallelism.share(part.grouped, Split.KV_HEADS, part.groups)
-    return part.rows * row * _DTYPE_BYTES[part.dtype or served_dtype]
+    return part.rows * row * STATE_BYTES[part.dtype or served_dtype]
 
 
 def checkpoints(cache: StateCache, served_dtype: str, major: int | None) -> int:

@@ -7,9 +7,7 @@ vllm/v1/core/encoder_cache_manager.py:compute_mm_encoder_budget then refuses sma
 
 from __future__ import annotations
 
-from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config
-from compiler.memory.encoder_budget import largest_item
 
 _ALWAYS = ("bagel", "gemma3", "molmo2", "moondream3", "paligemma")
 # Gemma 4 says it in its language model; the default of transformers' configuration classes.
@@ -28,11 +26,3 @@ def keeps_items_whole(config: Config) -> bool:
     if kind == "deepseek_v4":
         return "vision_n_layers" in config
     return config.flag("is_mm_prefix_lm", default=kind in _ALWAYS)
-
-
-def whole_item(architecture: Architecture, max_model_len: int) -> int:
-    """Tokens that a batch must hold for the model's largest item; 0 where items may be cut, or there are none."""
-    if not architecture.whole_items:
-        return 0
-    asked = (encoder for encoder in architecture.encoders if encoder.most_items)
-    return max((largest_item(encoder, max_model_len)[1] for encoder in asked), default=0)

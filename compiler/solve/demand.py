@@ -11,13 +11,13 @@ from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.backends import is_latent
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.compiling import beyond_activation, compile_peak, compile_row
+from compiler.memory.encoder_budget import whole_item
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.ledger import Basis, LedgerRow, RowKind
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
 from compiler.memory.state_cache import StateCache
-from compiler.memory.whole_items import whole_item
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms

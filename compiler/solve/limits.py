@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from compiler.diagnostics import Edit
 from compiler.memory.architecture import Architecture
+from compiler.memory.encoder_budget import whole_item
 from compiler.memory.state_cache import StateCache
-from compiler.memory.whole_items import whole_item
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.refusals import Candidate, Refusal, engine_refusal
 from compiler.spec.engine_values import number

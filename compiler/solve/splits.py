@@ -14,13 +14,13 @@ from compiler.memory.architecture import Architecture, Experts, served_dtype
 from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.division import check_split
 from compiler.memory.expert_kernels import check_experts
 from compiler.memory.families.pooling import gives_labels
 from compiler.memory.kv_groups import PagesError
 from compiler.memory.packing import Quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name
-from compiler.memory.weights import check_split
 from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec

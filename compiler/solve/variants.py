@@ -12,6 +12,7 @@ from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.memory.architecture import Architecture, served_dtype
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
+from compiler.memory.division import check_head, check_layout
 from compiler.memory.families.assumed import assumed
 from compiler.memory.families.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
 from compiler.memory.header_totals import ContradictionError, check_totals
@@ -23,7 +24,6 @@ from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
 from compiler.memory.server import Checkpoint
 from compiler.memory.tensors import check_tensors
-from compiler.memory.weights import check_head, check_layout
 from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.kernels import kernel_refusal
 from compiler.solve.limits import limit_refusal

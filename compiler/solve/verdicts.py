@@ -11,11 +11,11 @@ from compiler.catalog.quantization import Capability
 from compiler.catalog.releases import Release
 from compiler.memory.architecture import Architecture
 from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
+from compiler.memory.division import check_split
 from compiler.memory.expert_kernels import check_experts
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import architecture_name, read_architecture
-from compiler.memory.weights import check_split
 from compiler.solve.support import why_not_served
 
 _HEAD_KEYS = ("num_attention_heads", "n_head")

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from compiler.catalog.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.division import check_split
 from compiler.memory.ledger import Verdict
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.spec.models import Spec

@@ -18,6 +18,7 @@ from compiler.memory import read
 from compiler.memory.architecture import Architecture
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError, UnsupportedArchitectureError
+from compiler.memory.division import check_split
 from compiler.memory.families.assumed import assumed
 from compiler.memory.ledger import ASSUMED
 from compiler.memory.parallelism import Parallelism, SplitError
@@ -25,7 +26,7 @@ from compiler.memory.read import read_architecture
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import expected_tensors
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 from tests.conftest import ROOT
 from tests.unit.test_hybrid import FALCON_H1, FALCON_MAMBA, GRANITE_SMALL, JAMBA, KIMI_LINEAR, LFM2, ZAMBA2
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split
 from tests.unit.test_class_terms import Config, within
 from tests.unit.test_engine_counts import CASES
 

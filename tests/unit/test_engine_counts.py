@@ -17,10 +17,11 @@ import pytest
 from compiler.memory.architecture import served_dtype
 from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.division import check_split
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 from compiler.units import GIB
 
 CASES: dict[str, Any] = json.loads(Path(__file__).with_name("engine_counts.json").read_text())

@@ -9,11 +9,12 @@ import pytest
 from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.encoder_budget import EncoderShape, encoder_memory
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 
 _VISION = {
     "head_dim": 72, "hidden_size": 1152, "intermediate_size": 4304, "num_attention_heads": 16,

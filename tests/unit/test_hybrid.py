@@ -11,13 +11,14 @@ import pytest
 
 from compiler.lock.models import TensorKind
 from compiler.memory.caches import rank_kv_layout
+from compiler.memory.division import check_split
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
 from compiler.memory.states import hybrid_block_size
 from compiler.memory.tensors import content, expected_tensors
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 
 Config = dict[str, Any]
 

@@ -11,7 +11,7 @@ import pytest
 from compiler.memory import media_limits
 from compiler.memory.architecture import Architecture
 from compiler.memory.backends import attention_plan
-from compiler.memory.encoder_budget import encoder_budget, encoder_memory
+from compiler.memory.encoder_budget import encoder_budget, encoder_memory, whole_item
 from compiler.memory.ledger import Basis
 from compiler.memory.media_limits import with_limits
 from compiler.memory.parallelism import Parallelism
@@ -19,7 +19,6 @@ from compiler.memory.read import read_architecture
 from compiler.memory.server import Checkpoint, weights_row
 from compiler.memory.tensors import expected_tensors
 from compiler.memory.weights import rank_weights
-from compiler.memory.whole_items import whole_item
 from compiler.pipeline import compile_stack
 from compiler.spec.models import MOST_MEDIA, ServiceSpec
 from tests.unit.test_media_plan import compiled, service_of

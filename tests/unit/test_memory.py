@@ -10,13 +10,14 @@ from compiler.lock.models import TensorKind
 from compiler.memory.architecture import served_dtype
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.graphs import capture_sizes
 from compiler.memory.kv_cache import KvLayout
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
 from compiler.memory.tensors import check_tensors, expected_tensors, second_head_elements
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 
 QWEN_32B = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 5120, "intermediate_size": 27648,

@@ -11,6 +11,7 @@ from compiler.memory.backend_rules import Device
 from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
 from compiler.memory.kv_groups import PagesError, kv_layout
 from compiler.memory.latent import (
@@ -27,7 +28,7 @@ from compiler.memory.latent import (
 from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 
 V2_LITE = {
     "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_size": 2048,

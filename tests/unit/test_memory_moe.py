@@ -9,11 +9,12 @@ import pytest
 from compiler.memory.architecture import Experts, HeadCache
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.expert_kernels import check_experts
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 
 GIB = 1 << 30
 COMMON = {"tie_word_embeddings": False, "torch_dtype": "bfloat16"}

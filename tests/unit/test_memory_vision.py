@@ -14,6 +14,7 @@ import pytest
 from compiler.memory.architecture import Encoder
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import Config, ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.families.vision_gemma4 import gemma4_towers
 from compiler.memory.families.vision_native import (
     kimi_k3_tower,
@@ -28,7 +29,7 @@ from compiler.memory.packed import fused_modules
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism, SplitError
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, module_parameters, rank_weights
+from compiler.memory.weights import module_parameters, rank_weights
 
 QWEN2_VL = {
     "architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", "hidden_size": 3584,

@@ -10,11 +10,12 @@ from compiler.memory.backend_rules import Device
 from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.latent import block_scores_bytes, picked_tokens_bytes
 from compiler.memory.packing import read_quantization
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 
 _SPARSE = [0] * 3 + [1] * 57
 M3: dict[str, Any] = {

@@ -14,6 +14,7 @@ from compiler.memory.backend_rules import NoBackendError
 from compiler.memory.backends import attention_plan
 from compiler.memory.caches import rank_kv_layout
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.headers import check_headers
 from compiler.memory.kv_cache import CacheKind, KvLayout
 from compiler.memory.packing import read_quantization
@@ -31,7 +32,7 @@ from compiler.memory.read import read_architecture
 from compiler.memory.server import Checkpoint, fixed_rows
 from compiler.memory.shape import ServerShape
 from compiler.memory.tensors import expected_tensors
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 from compiler.plan.lower import _ngram_arguments
 from compiler.solve.budget import Solution
 from compiler.solve.support import why_not_attended

@@ -15,9 +15,10 @@ import pytest
 
 from compiler.memory.architecture import HeadCache
 from compiler.memory.config import ConfigError
+from compiler.memory.division import check_split
 from compiler.memory.parallelism import Parallelism
 from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.memory.weights import rank_weights
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from compiler.memory.architecture import Linear, Module, Split, Vector
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.parts import norms
-from compiler.memory.state_cache import StateCache, StatePart
-from compiler.memory.states import STATE_DTYPES
+from compiler.memory.state_cache import STATE_BYTES, StateCache, StatePart
 
 _FLOAT32 = "F32"
 
@@ -31,8 +30,8 @@ def state_dtype(config: Config, key: str, default: str | None = None) -> str | N
     value = config.text(key, default=default or "auto")
     if value == "auto":
         return None
-    if value not in STATE_DTYPES:
-        raise ConfigError(f"`{config.path}{key}` must be one of {', '.join(sorted(STATE_DTYPES))}, not {value[:40]}")
+    if value not in STATE_BYTES:
+        raise ConfigError(f"`{config.path}{key}` must be one of {', '.join(sorted(STATE_BYTES))}, not {value[:40]}")
     return value
 
 

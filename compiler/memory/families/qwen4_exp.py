@@ -19,7 +19,6 @@ from compiler.memory.architecture import (
     Table,
     Vector,
 )
-from compiler.memory.backends import DEFAULT_BLOCK
 from compiler.memory.config import Config, ConfigError
 from compiler.memory.families.activations import SILU, check_activation
 from compiler.memory.families.mixers import DeltaNet, state_dtype, taps
@@ -29,7 +28,7 @@ from compiler.memory.families.qwen_hybrid import apart_inputs, routed_experts
 from compiler.memory.families.rotary import rotary_tables
 from compiler.memory.families.terms import check_present, check_value
 from compiler.memory.lengths import max_model_len
-from compiler.memory.pooled_cache import PooledKeyCache, RingCache
+from compiler.memory.pooled_cache import DEFAULT_BLOCK, PooledKeyCache, RingCache
 from compiler.memory.state_cache import StateCache, StatePart
 
 _LINEAR, _INDEXED = "linear_attention", "indexed_attention"
