@@ -15,21 +15,19 @@ from benchmarks.hub_folders import facts_of, folder_of
 from benchmarks.releases import Rules, charging_overheads, rules_of
 from compiler.catalog.overheads import GpuOverheads
 from compiler.catalog.releases import RELEASES
-from compiler.lock.models import ModelFacts
-from compiler.lock.quantization import checkpoint_format
-from compiler.memory.activation import activation_peak
-from compiler.memory.architecture import Architecture, Experts, Table
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.compiling import compile_peak
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.division import check_split
-from compiler.memory.kv_cache import CacheKind, KvLayout
-from compiler.memory.kv_groups import PagesError
-from compiler.memory.ledger import Basis, LedgerRow, RowKind
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.server import (
+from compiler.checkpoints.architecture import Architecture, Experts, Table
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.parameters.ranks import SplitError
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.checkpoints.state_cache import StateCache
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
+from compiler.engines.vllm.kv_cache.groups import PagesError
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.activation import activation_peak
+from compiler.engines.vllm.memory.compiling import compile_peak
+from compiler.engines.vllm.memory.server import (
     Checkpoint,
     experts_keep,
     gpu_rows,
@@ -39,8 +37,10 @@ from compiler.memory.server import (
     tower_memory,
     weights_row,
 )
-from compiler.memory.shape import ServerShape
-from compiler.memory.state_cache import StateCache
+from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.ledger import Basis, LedgerRow, RowKind
+from compiler.lock.models import ModelFacts
+from compiler.lock.quantization import checkpoint_format
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total
 

@@ -12,11 +12,11 @@ from compiler.calibration.named import calibrated_release, calibration_paths, un
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.emit.manifest import manifest_of
+from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
 from compiler.lock.second_looks import pickle_warnings, rename_problems
 from compiler.lock.staleness import Staleness, stale_services
-from compiler.memory.kv_cache import KvLayout
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
 from compiler.plan.unconfirmed import unconfirmed

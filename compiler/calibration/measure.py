@@ -9,14 +9,14 @@ from typing import Any
 from compiler.calibration.file import GRAPHS
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.activation import activation_peak, kept_workspace, sampler_state
-from compiler.memory.architecture import Architecture
-from compiler.memory.backends import is_latent
-from compiler.memory.compiling import compile_peak
-from compiler.memory.graphs import capture_limit, capture_sizes
-from compiler.memory.read import read_architecture
-from compiler.memory.server import tower_memory
-from compiler.memory.shape import ServerShape
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.attention import is_latent
+from compiler.engines.vllm.memory.activation import activation_peak, kept_workspace, sampler_state
+from compiler.engines.vllm.memory.compiling import compile_peak
+from compiler.engines.vllm.memory.graphs import capture_limit, capture_sizes
+from compiler.engines.vllm.memory.server import tower_memory
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import GIB, MIB, ByteRange
 
 _MAX_UNEXPLAINED = GIB // 4

@@ -26,10 +26,10 @@ from compiler.cli.report import finish
 from compiler.cli.terminal import wrapped
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
+from compiler.ledger import Verdict
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock, LockedService
 from compiler.lock.quantization import answers_quantization, quantization_method
-from compiler.memory.ledger import Verdict
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan
 from compiler.resolve.cache import Cache, cache_folder

@@ -11,11 +11,11 @@ from compiler.catalog.flags import load_flags, render
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.parsers import Role
 from compiler.catalog.releases import Release
+from compiler.engines.vllm.judge.attention import CPU_LATENT_BACKEND, is_latent
+from compiler.engines.vllm.memory.pooled_keys import TABLES_ON_GPU, has_ngram_tables
+from compiler.ledger import RowKind
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
-from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
-from compiler.memory.ledger import RowKind
-from compiler.memory.pooled_keys import TABLES_ON_GPU, has_ngram_tables
 from compiler.plan.host_needs import HOST_TARGETS, Start, host_needs
 from compiler.plan.images import Pins, with_images
 from compiler.plan.ir import (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from compiler.memory.kv_cache import KvLayout, largest
+from compiler.engines.vllm.kv_cache.blocks import KvLayout, largest
 from compiler.plan.ir import Service
 from compiler.solve.terms import DEFAULT_MAX_NUM_SEQS
 from compiler.units import format_tokens

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from compiler.catalog.gpus import GPUS, shares_memory, system_memory
 from compiler.catalog.releases import Release
+from compiler.ledger import Verdict
 from compiler.lock.models import Lock
-from compiler.memory.ledger import Verdict
 from compiler.solve.budget import Solution, budget
 from compiler.solve.demand import Device, Setting
 from compiler.solve.field import combinations, field_problems, judge_field, smallest, worth_trying

@@ -7,17 +7,17 @@ from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.backends import is_latent
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.compiling import beyond_activation, compile_peak, compile_row
-from compiler.memory.encoder_budget import whole_item
-from compiler.memory.kv_cache import KvLayout
-from compiler.memory.ledger import Basis, LedgerRow, RowKind
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.server import Checkpoint, fixed_rows
-from compiler.memory.shape import ServerShape
-from compiler.memory.state_cache import StateCache
+from compiler.checkpoints.architecture import Architecture, served_dtype
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.state_cache import StateCache
+from compiler.engines.vllm.judge.attention import is_latent
+from compiler.engines.vllm.kv_cache.blocks import KvLayout
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.compiling import beyond_activation, compile_peak, compile_row
+from compiler.engines.vllm.memory.encoder_budget import whole_item
+from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.solve.kept import cache_flag, kept_as
 from compiler.solve.splits import Degrees
 from compiler.solve.terms import Terms

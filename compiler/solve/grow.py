@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compiler.memory.kv_cache import largest
+from compiler.engines.vllm.kv_cache.blocks import largest
 from compiler.solve.demand import most_sequences
 from compiler.solve.place import Assignment, Choice, place, stay
 from compiler.solve.terms import Terms

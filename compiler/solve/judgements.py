@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from compiler.catalog.releases import Release
+from compiler.ledger import Verdict
 from compiler.lock.models import Lock
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.ledger import Verdict
 from compiler.solve.attempt import devices_of, expected, high, least_setting
 from compiler.solve.budget import Solution
 from compiler.solve.field import Field, judge_field, worth_trying

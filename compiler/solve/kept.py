@@ -6,13 +6,13 @@ from functools import lru_cache
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.backend_rules import Device, NoBackendError
-from compiler.memory.backends import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.kv_cache import KvLayout
-from compiler.memory.packing import Quantization
-from compiler.memory.parallelism import Parallelism
+from compiler.checkpoints.architecture import Architecture, served_dtype
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.quantization.read import Quantization
+from compiler.engines.vllm.judge.attention import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
+from compiler.engines.vllm.judge.backend import Device, NoBackendError
+from compiler.engines.vllm.kv_cache.blocks import KvLayout
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 
 
 def cache_flag(quantization: Quantization | None, asked: str = "auto") -> str:

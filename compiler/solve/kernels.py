@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.quantization.read import Quantization
 from compiler.diagnostics import Edit
-from compiler.memory.architecture import Architecture
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import attention_plan, may_be_named
-from compiler.memory.expert_backends import AUTO, experts_of, known_backend, why_not_run
-from compiler.memory.packing import Quantization
+from compiler.engines.vllm.judge.attention import attention_plan, may_be_named
+from compiler.engines.vllm.judge.backend import NoBackendError
+from compiler.engines.vllm.judge.expert_backends import AUTO, experts_of, known_backend, why_not_run
 from compiler.solve.kept import cache_flag
 from compiler.solve.problem import Remedy
 from compiler.solve.refusals import Candidate, Refusal, engine_refusal, layout_refusal

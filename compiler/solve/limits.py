@@ -5,10 +5,10 @@ Limits that contradict each other without a model are found in compiler/spec/che
 
 from __future__ import annotations
 
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.state_cache import StateCache
 from compiler.diagnostics import Edit
-from compiler.memory.architecture import Architecture
-from compiler.memory.encoder_budget import whole_item
-from compiler.memory.state_cache import StateCache
+from compiler.engines.vllm.memory.encoder_budget import whole_item
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.refusals import Candidate, Refusal, engine_refusal
 from compiler.spec.engine_values import number

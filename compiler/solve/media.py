@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.catalog.architectures import load_registry
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.read import architecture_name, read_architecture
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.lock.models import Lock, ModelFacts
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.read import architecture_name, read_architecture
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 

@@ -9,11 +9,11 @@ from difflib import get_close_matches
 from compiler.catalog.architectures import why_not_served_architecture
 from compiler.catalog.quantization import PLUGINS
 from compiler.catalog.releases import Release
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.read import FAMILIES
 from compiler.diagnostics import Edit
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import quantization_method
-from compiler.memory.architecture import Architecture
-from compiler.memory.read import FAMILIES
 from compiler.solve.chats import renders_chats, why_not_read
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.remote_code import code_needed

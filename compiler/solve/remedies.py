@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from compiler.catalog.gpus import next_larger, shares_memory
 from compiler.diagnostics import Edit
-from compiler.memory.shape import ServerShape
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.solve.demand import Device
 from compiler.solve.place import Shortfall
 from compiler.solve.problem import Remedy

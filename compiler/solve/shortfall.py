@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from compiler.memory.kv_cache import NULL_BLOCKS
-from compiler.memory.ledger import RowKind
+from compiler.engines.vllm.kv_cache.blocks import NULL_BLOCKS
+from compiler.ledger import RowKind
 from compiler.solve.demand import Demand, Device
 from compiler.solve.place import Choice, Miss, Shortfall, place
 from compiler.solve.problem import Problem

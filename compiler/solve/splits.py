@@ -10,17 +10,17 @@ from typing import cast
 from compiler.catalog.architectures import load_registry
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture, Experts, served_dtype
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import attention_plan
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.division import check_split
-from compiler.memory.expert_kernels import check_experts
-from compiler.memory.families.pooling import gives_labels
-from compiler.memory.kv_groups import PagesError
-from compiler.memory.packing import Quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import architecture_name
+from compiler.checkpoints.architecture import Architecture, Experts, served_dtype
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.families.dense.pooling import gives_labels
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.quantization.read import Quantization
+from compiler.checkpoints.read import architecture_name
+from compiler.engines.vllm.judge.attention import attention_plan
+from compiler.engines.vllm.judge.backend import NoBackendError
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.judge.expert_kernels import check_experts
+from compiler.engines.vllm.kv_cache.groups import PagesError
 from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec

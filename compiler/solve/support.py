@@ -8,9 +8,9 @@ from typing import Any
 from compiler.catalog.architectures import load_registry
 from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.backends import attention_refusal, cpu_attention_refusal
-from compiler.memory.packing import Quantization
+from compiler.checkpoints.architecture import Architecture, served_dtype
+from compiler.checkpoints.quantization.read import Quantization
+from compiler.engines.vllm.judge.attention import attention_refusal, cpu_attention_refusal
 from compiler.solve.kept import cache_flag
 from compiler.solve.schemes import schemes_of
 
@@ -175,7 +175,7 @@ def why_not_attended(
 
 
 def fp8_cache_refusal(capability: Capability | None, architecture: Architecture) -> str | None:
-    """Why an fp8 KV cache cannot be served here; None if it can (compiler/memory/backends.py)."""
+    """Why an fp8 KV cache cannot be served here; None if it can (compiler/engines/vllm/judge/attention.py)."""
     if capability is None:
         return "the CPU build is not compiled for here with an fp8 KV cache"
     dtype = served_dtype(architecture.checkpoint_dtype, bfloat16_runs=capability >= (8, 0))

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compiler.catalog.rerankers import METHODS, known_tokens
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.config import Config, ConfigError
+from compiler.checkpoints.families.dense.pooling import gives_embeddings, gives_labels, label_count
+from compiler.checkpoints.read import architecture_name
 from compiler.diagnostics import Diagnostic, Help
 from compiler.lock.models import Lock, ModelFacts
-from compiler.memory.architecture import Architecture
-from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.pooling import gives_embeddings, gives_labels, label_count
-from compiler.memory.read import architecture_name
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Task
 

@@ -8,22 +8,22 @@ from functools import lru_cache, partial
 from typing import TypeVar, cast
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
+from compiler.checkpoints.architecture import Architecture, served_dtype
+from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.families.assumed import assumed
+from compiler.checkpoints.families.dense.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
+from compiler.checkpoints.media_limits import with_limits
+from compiler.checkpoints.parameters.header_totals import ContradictionError, check_totals
+from compiler.checkpoints.parameters.headers import check_headers
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.tensors import check_tensors
+from compiler.checkpoints.quantization.read import Quantization, UnknownLayoutError, read_quantization
+from compiler.checkpoints.read import architecture_name, read_architecture
+from compiler.engines.vllm.judge.division import check_head, check_layout
+from compiler.engines.vllm.kv_cache.groups import PagesError
+from compiler.engines.vllm.memory.server import Checkpoint
 from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.architecture import Architecture, served_dtype
-from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.division import check_head, check_layout
-from compiler.memory.families.assumed import assumed
-from compiler.memory.families.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
-from compiler.memory.header_totals import ContradictionError, check_totals
-from compiler.memory.headers import check_headers
-from compiler.memory.kv_groups import PagesError
-from compiler.memory.media_limits import with_limits
-from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import architecture_name, read_architecture
-from compiler.memory.server import Checkpoint
-from compiler.memory.tensors import check_tensors
 from compiler.solve.kept import cache_flag, probe_layout
 from compiler.solve.kernels import kernel_refusal
 from compiler.solve.limits import limit_refusal

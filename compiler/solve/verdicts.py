@@ -9,13 +9,13 @@ from typing import Any
 from compiler.catalog.architectures import load_registry, why_not_served_architecture
 from compiler.catalog.quantization import Capability
 from compiler.catalog.releases import Release
-from compiler.memory.architecture import Architecture
-from compiler.memory.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.memory.division import check_split
-from compiler.memory.expert_kernels import check_experts
-from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import architecture_name, read_architecture
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.quantization.read import Quantization, UnknownLayoutError, read_quantization
+from compiler.checkpoints.read import architecture_name, read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.judge.expert_kernels import check_experts
 from compiler.solve.support import why_not_served
 
 _HEAD_KEYS = ("num_attention_heads", "n_head")

@@ -8,7 +8,7 @@ import pytest
 
 from compiler.catalog.architectures import load_registry, why_not_served_architecture
 from compiler.catalog.releases import RELEASES
-from compiler.memory.read import FAMILIES
+from compiler.checkpoints.read import FAMILIES
 
 GPU = RELEASES["0.33.0"]
 

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.architecture import HeadCache
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.memory.activation import activation_peak, kept_workspace
+from compiler.engines.vllm.memory.compressed import compressed_tables
+from compiler.engines.vllm.memory.latent import gathered_context_bytes, indexer_table_bytes, picked_tokens_bytes
+from compiler.engines.vllm.memory.server import Checkpoint, experts_keep, fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.activation import activation_peak, kept_workspace
-from compiler.memory.architecture import HeadCache
-from compiler.memory.compressed import compressed_tables
-from compiler.memory.division import check_split
-from compiler.memory.latent import gathered_context_bytes, indexer_table_bytes, picked_tokens_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, experts_keep, fixed_rows
-from compiler.memory.shape import ServerShape
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
 from compiler.solve.kept import kept_as

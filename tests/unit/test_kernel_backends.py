@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.server import Checkpoint, experts_keep, weights_row
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, experts_keep, weights_row
-from compiler.memory.shape import ServerShape
-from compiler.memory.weights import rank_weights
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.solve.kept import kept_as

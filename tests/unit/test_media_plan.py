@@ -11,8 +11,8 @@ import pytest
 
 from compiler.catalog.architectures import load_registry
 from compiler.catalog.doors import FIXED_VARIABLES, MEDIA_DOMAINS
+from compiler.checkpoints.families.multimodal.models import VISION_MODELS
 from compiler.lock.models import ModelFacts
-from compiler.memory.families.vision_models import VISION_MODELS
 from compiler.pipeline import Compiled, compile_stack, render_plan
 from compiler.plan.ir import Argument, Service
 from compiler.render.syntax import read_unit

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.config import ConfigError as MemoryConfigError
+from compiler.checkpoints.config import UnsupportedArchitectureError
+from compiler.checkpoints.parameters.headers import check_headers
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
 from compiler.lock.models import ModelFacts
-from compiler.memory.config import ConfigError as MemoryConfigError
-from compiler.memory.config import UnsupportedArchitectureError
-from compiler.memory.headers import check_headers
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
 from compiler.resolve.answers import ConfigError, ListedFile, Repository
 from compiler.resolve.facts import read_facts
 from compiler.resolve.mistral import UnservedError, adapted

@@ -13,18 +13,18 @@ import pytest
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.multiprocessors import MULTIPROCESSORS
 from compiler.catalog.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
-from compiler.memory.activation import activation_peak, expert_workspaces, latent_context, processors
-from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
-from compiler.memory.context import context_memory
-from compiler.memory.encoder_budget import EncoderMemory
-from compiler.memory.graphs import capture_limit, graph_memory, graph_overhead
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.rotary_bytes import rotary_tables
-from compiler.memory.server import non_torch_growth
-from compiler.memory.shape import ServerShape
-from compiler.memory.weights import rank_weights
+from compiler.checkpoints.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.activation import activation_peak, expert_workspaces, latent_context, processors
+from compiler.engines.vllm.memory.allocator import weights_rounding
+from compiler.engines.vllm.memory.context import context_memory
+from compiler.engines.vllm.memory.encoder_budget import EncoderMemory
+from compiler.engines.vllm.memory.graphs import capture_limit, graph_memory, graph_overhead
+from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
+from compiler.engines.vllm.memory.server import non_torch_growth
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import GIB, ByteRange
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
 

@@ -251,7 +251,7 @@ def test_only_what_may_pass_by_itself_is_worth_a_retry(code: str) -> None:
 
 
 HEAVY = ("pydantic", "jinja2", "ruamel", "huggingface_hub", "httpx", "rich", "compiler.pipeline", "compiler.solve",
-         "compiler.memory", "compiler.spec", "compiler.lock", "compiler.targets")  # fmt: skip
+         "compiler.checkpoints", "compiler.engines", "compiler.spec", "compiler.lock", "compiler.targets")  # fmt: skip
 QUICK = [*([name, "--help"] for name in COMMANDS), ["explain", "E0401"], ["explain"], ["gpus"], ["--help"], []]
 
 

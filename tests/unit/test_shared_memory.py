@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from compiler.catalog.gpus import GPUS, shares_memory
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import SourceText
-from compiler.memory.ledger import RowKind, Verdict
+from compiler.ledger import RowKind, Verdict
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.solve.solve import apply_edits

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.families.dense.pooling import gives_embeddings
 from compiler.diagnostics import SourceText
+from compiler.ledger import RowKind
 from compiler.lock.models import HUB, DenseFacts, EmbeddingFacts, Lock, LockedService, ModelFacts
-from compiler.memory.families.pooling import gives_embeddings
-from compiler.memory.ledger import RowKind
 from compiler.plan.ir import Embedding, Plan, Service
 from compiler.plan.lower import lower_plan
 from compiler.solve.attempt import attempt

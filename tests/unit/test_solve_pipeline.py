@@ -9,8 +9,8 @@ import pytest
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import SourceText
+from compiler.ledger import RowKind
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.ledger import RowKind
 from compiler.plan.ir import Plan, ServerLedger
 from compiler.plan.lower import lower_plan
 from compiler.solve.attempt import attempt

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.read import read_architecture
 from compiler.diagnostics import SourceText
 from compiler.lock.models import HUB, EmbeddingFacts, Lock, LockedService, ModelFacts
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import expected_tensors
 from compiler.solve.tasks import check_prompts
 from compiler.source.document import load_document
 from compiler.spec.load import SpecFile

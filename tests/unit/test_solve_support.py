@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from compiler.catalog.quantization import SCHEMES
 from compiler.catalog.releases import RELEASES
-from compiler.memory.config import ConfigError
-from compiler.memory.packing import read_quantization
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.quantization.read import read_quantization
 from compiler.solve.schemes import schemes_of
 from compiler.solve.support import is_weight_only, why_not_served
 
