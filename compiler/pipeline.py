@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from compiler.calibration.named import calibrated_release, calibration_paths, uncalibrated
 from compiler.catalog.releases import RELEASES, Release
+from compiler.checks.read import lock_path, read_spec
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.emit.manifest import manifest_of
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
@@ -33,7 +34,6 @@ from compiler.solve.remote_code import code_is_unread, code_needed
 from compiler.solve.solve import solve
 from compiler.solve.tasks import check_prompts
 from compiler.spec.load import SpecFile
-from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
 from compiler.targets.faithful import UnfaithfulError, check_overridden, check_own
 from compiler.targets.gateway import emit_gateway

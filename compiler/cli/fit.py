@@ -18,6 +18,7 @@ import click
 
 from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
+from compiler.checks.read import lock_path
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
@@ -34,7 +35,6 @@ from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan
 from compiler.resolve.cache import Cache, cache_folder
 from compiler.resolve.hub import Hub
-from compiler.spec.read import lock_path
 from compiler.targets.plan_json import plan_object
 from compiler.units import ByteRange, format_gib, format_tokens
 

@@ -11,6 +11,7 @@ from compiler.catalog.flags import load_flags, render
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.parsers import Role
 from compiler.catalog.releases import Release
+from compiler.checks.paths import default_folder
 from compiler.engines.vllm.judge.attention import CPU_LATENT_BACKEND, is_latent
 from compiler.engines.vllm.memory.pooled_keys import TABLES_ON_GPU, has_ngram_tables
 from compiler.ledger import RowKind
@@ -46,7 +47,6 @@ from compiler.solve.tasks import scoring_overrides
 from compiler.solve.variants import Variant
 from compiler.spec.load import SpecFile
 from compiler.spec.models import NodeSpec, ServiceSpec, Spec
-from compiler.spec.path_checks import default_folder
 from compiler.units import GIB
 
 # A server is ready when its weights are read and its graphs are captured. Both are bounded generously: a deadline that

@@ -1,17 +1,17 @@
 """E0405: limits that the spec gives, against the model that it names.
 
-Limits that contradict each other without a model are found in compiler/spec/checks.py.
+Limits that contradict each other without a model are found in compiler/checks/stack.py.
 """
 
 from __future__ import annotations
 
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.state_cache import StateCache
+from compiler.checks.engine_values import number
 from compiler.diagnostics import Edit
 from compiler.engines.vllm.memory.encoder_budget import whole_item
 from compiler.solve.problem import Problem, Remedy
 from compiler.solve.refusals import Candidate, Refusal, engine_refusal
-from compiler.spec.engine_values import number
 
 _THRESHOLD = ("long_prefill_token_threshold", "long-prefill-token-threshold", "--long-prefill-token-threshold")
 

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from compiler.catalog.flags import FlagCatalog, check_value, load_flags
+from compiler.checks.engine_values import check_limits
 from compiler.diagnostics.catalogue import CODES
 from compiler.spec.engine_options import decided
-from compiler.spec.engine_values import check_limits
 from tests.refusals.table import RELEASE, Row
 
 ROOT = Path(__file__).parents[2]

@@ -48,7 +48,7 @@ STARTS = {
     "triton_workspace_bytes": _Start(V2_LITE, (8, 0), ranks=1),
     "unpacked_context_bytes": _Start(V32, (9, 0), kv="fp8"),
 }
-"""By the function of compiler/engines/vllm/engines/vllm/memory/latent.py."""
+"""By the function of compiler/engines/vllm/engines/vllm/engines/vllm/memory/latent.py."""
 
 
 def _taken(start: _Start) -> int:

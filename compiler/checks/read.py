@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText, has_errors
 from compiler.source.document import MAX_BYTES
 from compiler.source.files import TooLargeError
 from compiler.source.text import label_at, read_source
-from compiler.spec.checks import check_spec
 from compiler.spec.load import SpecFile, load_spec
 
 LOCK_SUFFIX = ".lock.yaml"

@@ -9,11 +9,11 @@ from typing import Any
 
 from compiler.catalog.metrics import load_metrics
 from compiler.catalog.releases import RELEASES
+from compiler.checks.patches.compose import monitoring_containers
 from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 from compiler.spec.operations import MonitoringSpec
-from compiler.spec.patches.compose import monitoring_containers
 
 # Key of `monitoring`, the histogram that measures it, and vLLM's name for the family of its bounds.
 _OBJECTIVES = (

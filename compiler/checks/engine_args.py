@@ -11,13 +11,13 @@ from compiler.catalog.doors import MEDIA_DOMAINS
 from compiler.catalog.flags import Flag, FlagCatalog, check_value, load_flags
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
+from compiler.checks.engine_doors import opened, why_not_read
+from compiler.checks.engine_values import check_limits, number
+from compiler.checks.media_hosts import not_a_host
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.engine_doors import opened, why_not_read
 from compiler.spec.engine_instead import instead
 from compiler.spec.engine_options import Decided, decided
-from compiler.spec.engine_values import check_limits, number
 from compiler.spec.load import SpecFile
-from compiler.spec.media_hosts import not_a_host
 from compiler.spec.models import MOST_MEDIA, Media
 from compiler.units import format_gib
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS, SERVICE_KEYS, TOP_LEVEL_KEYS
 from compiler.catalog.doors import FIXED_VARIABLES
+from compiler.checks.patches.tree import Appendable, Conflict, Decided, Tree, compare, unwritable
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
-from compiler.spec.patches.tree import Appendable, Conflict, Decided, Tree, compare, unwritable
 
 _ENGINE_IMAGE = Decided("it follows from `engine.vllm` and `engine.image`")
 _SCRIPT = Decided("the container runs a script of the tree")

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from compiler.catalog.quadlet import FLOOR, KEYS, REFUSED_SERVICE_KEYS
+from compiler.checks.patches.compose import SERVER_ENVIRONMENT
+from compiler.checks.patches.tree import Decided
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
-from compiler.spec.patches.compose import SERVER_ENVIRONMENT
-from compiler.spec.patches.tree import Decided
 
 
 def _words(text: str) -> frozenset[str]:

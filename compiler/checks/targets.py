@@ -10,11 +10,11 @@ import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 
+from compiler.checks.unit_names import QUADLET_NAMES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_options import HOST_FILE_OPTIONS
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Spec
-from compiler.spec.unit_names import QUADLET_NAMES
 
 CONTAINERS = ("compose", "quadlet")
 # `scripts` stands for programs that are run by hand, with the plan's paths.

@@ -8,24 +8,24 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from compiler.catalog.releases import RELEASES
+from compiler.checks.cors import check_cors
+from compiler.checks.doors import check_doors
+from compiler.checks.engine_args import check_engine_args
+from compiler.checks.gateway import check_gateway, check_rollouts
+from compiler.checks.gpus import check_gpus
+from compiler.checks.mig import check_slices_on_host
+from compiler.checks.monitoring import check_monitoring
+from compiler.checks.patches.compose import check_compose_patch
+from compiler.checks.patches.quadlet import check_quadlet_patch
+from compiler.checks.patches.systemd import check_systemd_patches
+from compiler.checks.paths import check_paths
+from compiler.checks.targets import check_targets
+from compiler.checks.unit_names import check_unit_names
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.cors_checks import check_cors
-from compiler.spec.door_checks import check_doors
-from compiler.spec.engine_args import check_engine_args
-from compiler.spec.gateway_checks import check_gateway, check_rollouts
-from compiler.spec.gpu_checks import check_gpus
 from compiler.spec.load import SpecFile
-from compiler.spec.mig_checks import check_slices_on_host
 from compiler.spec.model_names import is_model, model_advice, model_message
 from compiler.spec.models import ServiceSpec
-from compiler.spec.monitoring_checks import check_monitoring
-from compiler.spec.patches.compose import check_compose_patch
-from compiler.spec.patches.quadlet import check_quadlet_patch
-from compiler.spec.patches.systemd import check_systemd_patches
-from compiler.spec.path_checks import check_paths
 from compiler.spec.rollouts import written_edits
-from compiler.spec.target_checks import check_targets
-from compiler.spec.unit_names import check_unit_names
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
