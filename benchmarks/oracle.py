@@ -24,12 +24,12 @@ from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.judge.attention import AttentionPlan, attention_plan
-from compiler.engines.vllm.judge.backend import NoBackendError
+from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
+from compiler.engines.vllm.kernels.attention import AttentionPlan, attention_plan
+from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
-from compiler.solve.verdicts import Engine, refusal_of
 from compiler.units import GIB
 
 RELEASE = RELEASES["0.33.0"]

@@ -22,6 +22,7 @@ from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.checkpoints.state_cache import StateCache
 from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.kept import cache_flag, kept_as
 from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
 from compiler.engines.vllm.kv_cache.groups import PagesError
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
@@ -41,7 +42,6 @@ from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
-from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]

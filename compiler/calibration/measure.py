@@ -11,7 +11,7 @@ from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.judge.attention import is_latent
+from compiler.engines.vllm.kernels.attention import is_latent
 from compiler.engines.vllm.memory.activation import activation_peak, kept_workspace, sampler_state
 from compiler.engines.vllm.memory.compiling import compile_peak
 from compiler.engines.vllm.memory.graphs import capture_limit, capture_sizes

@@ -12,11 +12,11 @@ from compiler.catalog.flags import Flag, FlagCatalog, check_value, load_flags
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
 from compiler.checks.engine_doors import opened, why_not_read
-from compiler.checks.engine_values import check_limits, number
 from compiler.checks.media_hosts import not_a_host
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.engine_instead import instead
 from compiler.spec.engine_options import Decided, decided
+from compiler.spec.engine_values import check_limits, number
 from compiler.spec.load import SpecFile
 from compiler.spec.models import MOST_MEDIA, Media
 from compiler.units import format_gib
@@ -80,7 +80,7 @@ def _refused(given: _Given, flag: Flag, catalog: FlagCatalog) -> str | None:
 
 
 # What vLLM checks beyond its parser (vllm/entrypoints/common/cli_args.py:validate_parsed_serve_args, and the classes of
-# vllm/config, 0.33.0). Parsers of tool calls and reasoning depend on the model: compiler/solve/parsers.py.
+# vllm/config, 0.33.0). Parsers of tool calls and reasoning depend on the model: engines/vllm/answers/parsers.py.
 _REQUIRES = {
     "--collect-detailed-traces": "--otlp-traces-endpoint",
     "--enable-log-outputs": "--enable-log-requests",

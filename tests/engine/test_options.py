@@ -11,8 +11,8 @@ import pytest
 
 from compiler.catalog.flags import Flag, Kind, check_value, load_flags, render
 from compiler.checks.engine_args import _REQUIRES
-from compiler.checks.engine_values import RANGES, check_limits
 from compiler.spec.engine_options import decided
+from compiler.spec.engine_values import RANGES, check_limits
 from tests.engine.test_planner import QWEN3, answers
 
 pytestmark = pytest.mark.engine

@@ -10,17 +10,17 @@ from functools import cache
 from pathlib import Path
 
 from compiler.catalog.flags import FlagCatalog, check_value, load_flags
-from compiler.checks.engine_values import check_limits
 from compiler.diagnostics.catalogue import CODES
 from compiler.spec.engine_options import decided
+from compiler.spec.engine_values import check_limits
 from tests.refusals.table import RELEASE, Row
 
 ROOT = Path(__file__).parents[2]
 # Where options of a server are written down; a patch of a unit or a container cannot change the command line.
 _EMITTERS = (
     "compiler/plan/lower.py",
-    "compiler/solve/chats.py",
-    "compiler/solve/parsers.py",
+    "compiler/engines/vllm/answers/chats.py",
+    "compiler/engines/vllm/answers/parsers.py",
     "compiler/catalog/doors.py",
     "compiler/catalog/parsers.py",
 )

@@ -19,7 +19,7 @@ from compiler.checkpoints.families.towers.others import phi3_vision_tower
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.judge.division import check_head
-from compiler.solve.support import why_not_wrapped
+from compiler.engines.vllm.judge.support import why_not_wrapped
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
 from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, OLMO_HYBRID, QWEN3_NEXT

@@ -12,7 +12,11 @@ from compiler.checkpoints.architecture import HeadCache
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
+from compiler.engines.interface.problem import Problem
 from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.judge.refusals import Candidate
+from compiler.engines.vllm.judge.splits import Degrees, Rules, Splits
+from compiler.engines.vllm.kernels.kept import kept_as
 from compiler.engines.vllm.memory.activation import activation_peak, kept_workspace
 from compiler.engines.vllm.memory.compressed import compressed_tables
 from compiler.engines.vllm.memory.latent import gathered_context_bytes, indexer_table_bytes, picked_tokens_bytes
@@ -21,10 +25,6 @@ from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
-from compiler.solve.kept import kept_as
-from compiler.solve.problem import Problem
-from compiler.solve.refusals import Candidate
-from compiler.solve.splits import Degrees, Rules, Splits
 from compiler.spec.models import PolicySpec, ServiceSpec, Spec
 from compiler.units import GIB
 from tests.unit.test_memory_latent import FP8, GLM_52, V3, V4_FLASH, V4_PRO, V32, layout_of, quantization_of

@@ -11,8 +11,8 @@ from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.judge.attention import attention_plan
 from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.encoder_budget import EncoderShape, encoder_memory
 

@@ -11,13 +11,13 @@ from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
+from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.kernels.kept import kept_as
 from compiler.engines.vllm.memory.server import Checkpoint, experts_keep, weights_row
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
-from compiler.solve.kept import kept_as
-from compiler.solve.problem import Problem
 from compiler.spec.models import Spec
 from tests.unit.test_engine_counts import CASES
 from tests.unit.test_kernel_padding import GPT_OSS_20B, MXFP4

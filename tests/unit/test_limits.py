@@ -12,11 +12,11 @@ from compiler.checkpoints.read import read_architecture
 from compiler.checkpoints.whole_items import keeps_items_whole
 from compiler.checks.engine_args import check_engine_args
 from compiler.diagnostics import SourceText
-from compiler.engines.vllm.judge.attention import attention_plan
-from compiler.engines.vllm.judge.backend import NoBackendError
+from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.memory.encoder_budget import whole_item
 from compiler.solve.budget import Server, Solution
-from compiler.solve.problem import Problem
 from compiler.spec.load import load_spec
 from compiler.spec.models import ServiceSpec
 from compiler.units import GIB

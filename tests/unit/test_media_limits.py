@@ -15,7 +15,7 @@ from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.tensors import expected_tensors
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.judge.attention import attention_plan
+from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.memory.encoder_budget import encoder_budget, encoder_memory, whole_item
 from compiler.engines.vllm.memory.server import Checkpoint, weights_row
 from compiler.ledger import Basis

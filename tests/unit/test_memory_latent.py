@@ -12,9 +12,9 @@ from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.read import Quantization, UnknownLayoutError, read_quantization
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.judge.attention import attention_plan
-from compiler.engines.vllm.judge.backend import Device
 from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import Device
 from compiler.engines.vllm.kv_cache.blocks import CacheKind, CacheSpec, KvLayout
 from compiler.engines.vllm.kv_cache.groups import PagesError, kv_layout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout

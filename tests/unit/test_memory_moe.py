@@ -13,7 +13,7 @@ from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.judge.division import check_split
-from compiler.engines.vllm.judge.expert_kernels import check_experts
+from compiler.engines.vllm.kernels.expert_kernels import check_experts
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 
 GIB = 1 << 30

@@ -16,9 +16,10 @@ from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.formats import UnknownLayoutError
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.judge.attention import attention_plan
-from compiler.engines.vllm.judge.backend import NoBackendError
 from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.judge.support import why_not_attended
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.activation import activation_peak
@@ -35,7 +36,6 @@ from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import TensorKind
 from compiler.plan.lower import _ngram_arguments
 from compiler.solve.budget import Solution
-from compiler.solve.support import why_not_attended
 from compiler.units import GIB
 from tests.unit.test_solve_seats import solved
 

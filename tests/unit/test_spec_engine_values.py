@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from compiler.catalog.flags import Flag, Kind, check_value, load_flags
-from compiler.checks.engine_values import _KEYS, _LISTS, ONE_OF, OTHER, RANGES, check_limits
 from compiler.spec.engine_options import decided
+from compiler.spec.engine_values import _KEYS, _LISTS, ONE_OF, OTHER, RANGES, check_limits
 
 RELEASES = ("0.33.0", "0.32.0")
 NUMBERS = (Kind.INT, Kind.HUMAN_INT, Kind.HUMAN_INT_OR_AUTO, Kind.FLOAT)

@@ -11,7 +11,7 @@ import pytest
 from compiler.catalog.releases import RELEASES
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.judge.attention import attention_plan
+from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory import activation, compressed, latent, server
 from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
@@ -48,7 +48,7 @@ STARTS = {
     "triton_workspace_bytes": _Start(V2_LITE, (8, 0), ranks=1),
     "unpacked_context_bytes": _Start(V32, (9, 0), kv="fp8"),
 }
-"""By the function of compiler/engines/vllm/engines/vllm/engines/vllm/memory/latent.py."""
+"""By the function of compiler/engines/vllm/engines/vllm/engines/vllm/engines/vllm/memory/latent.py."""
 
 
 def _taken(start: _Start) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from compiler.catalog.releases import RELEASES
 from compiler.checkpoints.parameters.ranks import Parallelism
-from compiler.solve.verdicts import Engine, refusal_of
+from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
 
 HOPPER = Engine(RELEASES["0.33.0"], (9, 0))
 LLAMA: dict[str, Any] = {

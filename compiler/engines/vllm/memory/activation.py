@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from compiler.catalog.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture, Experts, Module
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
-from compiler.engines.vllm.judge.backend import Device
+from compiler.engines.vllm.kernels.backend import Device
 from compiler.engines.vllm.memory.compressed import compressed_attention
 from compiler.engines.vllm.memory.encoder_budget import EncoderMemory
 from compiler.engines.vllm.memory.latent import (

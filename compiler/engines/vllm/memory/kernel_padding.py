@@ -14,7 +14,7 @@ from compiler.checkpoints.parameters.experts import ExpertShape, expert_paramete
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import expert_shape
 from compiler.checkpoints.quantization.read import Packing, Quantization, Uniform
-from compiler.engines.vllm.judge.expert_backends import AUTO, MARLIN
+from compiler.engines.vllm.kernels.expert_backends import AUTO, MARLIN
 
 _HOPPER = 9
 # Hopper's Triton kernel takes gpt-oss as it is. Marlin (7.5 to 8.9 and 12.x) and TRT-LLM (10.x) want the tiles of other

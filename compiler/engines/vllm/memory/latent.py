@@ -23,8 +23,8 @@ from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.parameters.modules import rank_layers
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.quantization.read import Quantization
-from compiler.engines.vllm.judge.backend import Device
-from compiler.engines.vllm.judge.latent_attention import latent_shape
+from compiler.engines.vllm.kernels.backend import Device
+from compiler.engines.vllm.kernels.latent_attention import latent_shape
 
 _CONTEXT_ROWS = 64 * 1024
 _INDEXER_LOGITS = 512 << 20  # VLLM_SPARSE_INDEXER_MAX_LOGITS_MB

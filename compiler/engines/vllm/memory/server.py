@@ -23,8 +23,8 @@ from compiler.checkpoints.parameters.tensors import (
 )
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.read import Quantization
-from compiler.engines.vllm.judge.backend import Device
-from compiler.engines.vllm.judge.expert_backends import AUTO, MARLIN
+from compiler.engines.vllm.kernels.backend import Device
+from compiler.engines.vllm.kernels.expert_backends import AUTO, MARLIN
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.memory.activation import (
     activation_peak,

@@ -8,12 +8,12 @@ from functools import partial
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.quantization.read import Quantization
 from compiler.diagnostics import Edit
-from compiler.engines.vllm.judge.attention import attention_plan, may_be_named
-from compiler.engines.vllm.judge.backend import NoBackendError
-from compiler.engines.vllm.judge.expert_backends import AUTO, experts_of, known_backend, why_not_run
-from compiler.solve.kept import cache_flag
-from compiler.solve.problem import Remedy
-from compiler.solve.refusals import Candidate, Refusal, engine_refusal, layout_refusal
+from compiler.engines.interface.problem import Remedy
+from compiler.engines.vllm.judge.refusals import Candidate, Refusal, engine_refusal, layout_refusal
+from compiler.engines.vllm.kernels.attention import attention_plan, may_be_named
+from compiler.engines.vllm.kernels.backend import NoBackendError
+from compiler.engines.vllm.kernels.expert_backends import AUTO, experts_of, known_backend, why_not_run
+from compiler.engines.vllm.kernels.kept import cache_flag
 
 Capability = tuple[int, int]
 

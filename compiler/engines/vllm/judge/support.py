@@ -10,9 +10,9 @@ from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
 from compiler.catalog.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.quantization.read import Quantization
-from compiler.engines.vllm.judge.attention import attention_refusal, cpu_attention_refusal
-from compiler.solve.kept import cache_flag
-from compiler.solve.schemes import schemes_of
+from compiler.engines.vllm.judge.schemes import schemes_of
+from compiler.engines.vllm.kernels.attention import attention_refusal, cpu_attention_refusal
+from compiler.engines.vllm.kernels.kept import cache_flag
 
 
 def why_not_served(
@@ -175,7 +175,7 @@ def why_not_attended(
 
 
 def fp8_cache_refusal(capability: Capability | None, architecture: Architecture) -> str | None:
-    """Why an fp8 KV cache cannot be served here; None if it can (compiler/engines/vllm/judge/attention.py)."""
+    """Why an fp8 KV cache cannot be served here; None if it can (compiler/engines/vllm/kernels/attention.py)."""
     if capability is None:
         return "the CPU build is not compiled for here with an fp8 KV cache"
     dtype = served_dtype(architecture.checkpoint_dtype, bfloat16_runs=capability >= (8, 0))

@@ -15,8 +15,8 @@ from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.quantization.read import Quantization, UnknownLayoutError, read_quantization
 from compiler.checkpoints.read import architecture_name, read_architecture
 from compiler.engines.vllm.judge.division import check_split
-from compiler.engines.vllm.judge.expert_kernels import check_experts
-from compiler.solve.support import why_not_served
+from compiler.engines.vllm.judge.support import why_not_served
+from compiler.engines.vllm.kernels.expert_kernels import check_experts
 
 _HEAD_KEYS = ("num_attention_heads", "n_head")
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "thinker_config")

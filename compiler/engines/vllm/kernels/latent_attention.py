@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.checkpoints.architecture import LatentCache, Layer, Linear
-from compiler.engines.vllm.judge.backend import Backend, Device, NoBackendError, dotted
+from compiler.engines.vllm.kernels.backend import Backend, Device, NoBackendError, dotted
 
 INDEXER = Backend("DEEPSEEK_V32_INDEXER", (64,))
 

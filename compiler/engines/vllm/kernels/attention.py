@@ -24,8 +24,8 @@ from compiler.checkpoints.architecture import (
 )
 from compiler.checkpoints.pooled_cache import DEFAULT_BLOCK, PooledKeyCache
 from compiler.checkpoints.state_cache import StateCache
-from compiler.engines.vllm.judge.backend import Backend, Device, NoBackendError, dotted
-from compiler.engines.vllm.judge.latent_attention import INDEXER, dense_backend, packed_backend, sparse_backend
+from compiler.engines.vllm.kernels.backend import Backend, Device, NoBackendError, dotted
+from compiler.engines.vllm.kernels.latent_attention import INDEXER, dense_backend, packed_backend, sparse_backend
 
 _FLASHINFER_HEADS = (64, 128, 256, 512)
 _FLASH = Backend("FLASH_ATTN", (16,))

@@ -12,12 +12,12 @@ from compiler.catalog.releases import Release
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.read import FAMILIES
 from compiler.diagnostics import Edit
+from compiler.engines.interface.problem import Problem, Remedy
+from compiler.engines.vllm.answers.chats import renders_chats, why_not_read
+from compiler.engines.vllm.answers.tasks import GIVES
+from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import quantization_method
-from compiler.solve.chats import renders_chats, why_not_read
-from compiler.solve.problem import Problem, Remedy
-from compiler.solve.remote_code import code_needed
-from compiler.solve.tasks import GIVES
 from compiler.spec.models import PolicySpec, ServiceSpec, Task
 from compiler.units import format_tokens
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.state_cache import StateCache
-from compiler.checks.engine_values import number
 from compiler.diagnostics import Edit
+from compiler.engines.interface.problem import Problem, Remedy
+from compiler.engines.vllm.judge.refusals import Candidate, Refusal, engine_refusal
 from compiler.engines.vllm.memory.encoder_budget import whole_item
-from compiler.solve.problem import Problem, Remedy
-from compiler.solve.refusals import Candidate, Refusal, engine_refusal
+from compiler.spec.engine_values import number
 
 _THRESHOLD = ("long_prefill_token_threshold", "long-prefill-token-threshold", "--long-prefill-token-threshold")
 

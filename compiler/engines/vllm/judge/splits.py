@@ -16,13 +16,13 @@ from compiler.checkpoints.families.dense.pooling import gives_labels
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.quantization.read import Quantization
 from compiler.checkpoints.read import architecture_name
-from compiler.engines.vllm.judge.attention import attention_plan
-from compiler.engines.vllm.judge.backend import NoBackendError
 from compiler.engines.vllm.judge.division import check_split
-from compiler.engines.vllm.judge.expert_kernels import check_experts
+from compiler.engines.vllm.judge.refusals import Candidate
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import NoBackendError
+from compiler.engines.vllm.kernels.expert_kernels import check_experts
+from compiler.engines.vllm.kernels.kept import cache_flag, probe_layout
 from compiler.engines.vllm.kv_cache.groups import PagesError
-from compiler.solve.kept import cache_flag, probe_layout
-from compiler.solve.refusals import Candidate
 from compiler.spec.models import PolicySpec, ServiceSpec
 
 # GPUs that one service is spread over unless the spec says: more are not found in one machine.

@@ -9,8 +9,8 @@ from compiler.catalog.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.quantization.read import Quantization
-from compiler.engines.vllm.judge.attention import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
-from compiler.engines.vllm.judge.backend import Device, NoBackendError
+from compiler.engines.vllm.kernels.attention import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
+from compiler.engines.vllm.kernels.backend import Device, NoBackendError
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 

@@ -10,7 +10,11 @@ from compiler.catalog.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.state_cache import StateCache
-from compiler.engines.vllm.judge.attention import is_latent
+from compiler.engines.interface.terms import Terms
+from compiler.engines.vllm.judge.splits import Degrees
+from compiler.engines.vllm.judge.variants import Variant
+from compiler.engines.vllm.kernels.attention import is_latent
+from compiler.engines.vllm.kernels.kept import cache_flag, kept_as
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.compiling import beyond_activation, compile_peak, compile_row
@@ -18,10 +22,6 @@ from compiler.engines.vllm.memory.encoder_budget import whole_item
 from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.ledger import Basis, LedgerRow, RowKind
-from compiler.solve.kept import cache_flag, kept_as
-from compiler.solve.splits import Degrees
-from compiler.solve.terms import Terms
-from compiler.solve.variants import Variant
 from compiler.units import ByteRange, total
 
 

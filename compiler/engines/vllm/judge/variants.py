@@ -19,15 +19,11 @@ from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.parameters.tensors import check_tensors
 from compiler.checkpoints.quantization.read import Quantization, UnknownLayoutError, read_quantization
 from compiler.checkpoints.read import architecture_name, read_architecture
+from compiler.engines.vllm.answers.tasks import labels_of, scoring_tokens, tasks_of
+from compiler.engines.vllm.judge.backends import kernel_refusal
 from compiler.engines.vllm.judge.division import check_head, check_layout
-from compiler.engines.vllm.kv_cache.groups import PagesError
-from compiler.engines.vllm.memory.server import Checkpoint
-from compiler.lock.models import Lock, ModelFacts
-from compiler.lock.quantization import checkpoint_format
-from compiler.solve.kept import cache_flag, probe_layout
-from compiler.solve.kernels import kernel_refusal
-from compiler.solve.limits import limit_refusal
-from compiler.solve.refusals import (
+from compiler.engines.vllm.judge.limits import limit_refusal
+from compiler.engines.vllm.judge.refusals import (
     Candidate,
     Refusal,
     architecture_refusal,
@@ -45,9 +41,13 @@ from compiler.solve.refusals import (
     task_refusal,
     tokenizer_refusal,
 )
-from compiler.solve.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
-from compiler.solve.support import why_not_attended, why_not_served, why_not_wrapped
-from compiler.solve.tasks import labels_of, scoring_tokens, tasks_of
+from compiler.engines.vllm.judge.splits import Degrees, Rules, Splits, asked_degrees, pipeline_degrees
+from compiler.engines.vllm.judge.support import why_not_attended, why_not_served, why_not_wrapped
+from compiler.engines.vllm.kernels.kept import cache_flag, probe_layout
+from compiler.engines.vllm.kv_cache.groups import PagesError
+from compiler.engines.vllm.memory.server import Checkpoint
+from compiler.lock.models import Lock, ModelFacts
+from compiler.lock.quantization import checkpoint_format
 from compiler.spec.models import ServiceSpec
 
 _T = TypeVar("_T")

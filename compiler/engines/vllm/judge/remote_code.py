@@ -12,9 +12,9 @@ from __future__ import annotations
 from compiler.catalog.architectures import why_code_is_needed
 from compiler.catalog.releases import Release
 from compiler.catalog.tokenizers import Tokenizers, load_tokenizers
+from compiler.engines.vllm.answers.chats import model_type_of, tokenizer_mode
+from compiler.engines.vllm.answers.media import takes_media
 from compiler.lock.models import CodeFacts, ModelFacts
-from compiler.solve.chats import model_type_of, tokenizer_mode
-from compiler.solve.media import takes_media
 from compiler.spec.models import ServiceSpec
 
 _TOKENIZER, _PROCESSOR = "AutoTokenizer", "AutoProcessor"
