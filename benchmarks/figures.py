@@ -11,9 +11,10 @@ from benchmarks.hub_folders import facts_of
 from benchmarks.startups import Prediction, requested_of
 from compiler.catalog.gpus import GPUS, shares_memory
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
+from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import GIB
 

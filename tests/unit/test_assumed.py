@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from compiler.catalog.releases import RELEASES
 from compiler.checkpoints import read
 from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.families.assumed import assumed
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
@@ -23,7 +24,7 @@ from compiler.checkpoints.read import read_architecture
 from compiler.cli.main import cli
 from compiler.engines.vllm.judge.division import check_split
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
+from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.ledger import ASSUMED
 from compiler.lock.models import TensorKind

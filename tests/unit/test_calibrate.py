@@ -18,7 +18,7 @@ from compiler.checkpoints.read import read_architecture
 from compiler.cli.main import cli
 from compiler.diagnostics import SourceText
 from compiler.engines.vllm.memory.context import context_memory
-from compiler.engines.vllm.memory.server import non_torch_growth
+from compiler.engines.vllm.memory.growth import non_torch_growth
 from compiler.units import GIB, MIB
 from tests.conftest import ROOT
 from tests.unit.test_memory import QWEN3_8B

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.tensors import drafting_tensors, expected_tensors
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.memory.server import Checkpoint, weights_row
+from compiler.engines.vllm.memory.weights import weights_row
 from compiler.ledger import Basis, LedgerRow
 from compiler.lock.models import TensorKind
 from tests.unit.test_hybrid import GRANITE_SMALL, NEMOTRON_NANO, QWEN3_NEXT

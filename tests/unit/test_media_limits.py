@@ -10,6 +10,7 @@ import pytest
 
 from compiler.checkpoints import media_limits
 from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.media_limits import with_limits
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.tensors import expected_tensors
@@ -17,7 +18,7 @@ from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.memory.encoder_budget import encoder_budget, encoder_memory, whole_item
-from compiler.engines.vllm.memory.server import Checkpoint, weights_row
+from compiler.engines.vllm.memory.weights import weights_row
 from compiler.ledger import Basis
 from compiler.pipeline import compile_stack
 from compiler.spec.models import MOST_MEDIA, ServiceSpec

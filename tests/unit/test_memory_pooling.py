@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import UnsupportedArchitectureError
 from compiler.checkpoints.families.dense import pooling
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
+from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.ledger import RowKind
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.parameters.headers import check_headers
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
@@ -23,6 +24,7 @@ from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.activation import activation_peak
+from compiler.engines.vllm.memory.attention import profiled_attention
 from compiler.engines.vllm.memory.pooled_keys import (
     TABLES_ON_GPU,
     builder_bytes,
@@ -31,7 +33,7 @@ from compiler.engines.vllm.memory.pooled_keys import (
     mixed_streams_bytes,
     token_tables_bytes,
 )
-from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
+from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import TensorKind
 from compiler.plan.lower import _ngram_arguments
@@ -152,7 +154,8 @@ def test_every_rank_mixes_whole_streams() -> None:
     assert RELEASE.gpu is not None
     mixed = mixed_streams_bytes(architecture, two)
     assert mixed == 4 * 2048 * 4 * 2048 * 2
-    assert activation_peak(RELEASE.gpu, architecture, two).expected >= mixed
+    attention = profiled_attention(architecture, two)
+    assert activation_peak(RELEASE.gpu, architecture, two, attention).expected >= mixed
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.tensors import expected_tensors
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.memory.server import Checkpoint, weights_row
+from compiler.engines.vllm.memory.weights import weights_row
 from compiler.ledger import Basis
 from compiler.lock.models import TensorKind
 from tests.unit.test_gemma4 import E2B, GEMMA_4_26B

@@ -8,6 +8,7 @@ from functools import lru_cache
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.catalog.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.state_cache import StateCache
 from compiler.engines.interface.terms import Terms
@@ -19,7 +20,7 @@ from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.compiling import beyond_activation, compile_peak, compile_row
 from compiler.engines.vllm.memory.encoder_budget import whole_item
-from compiler.engines.vllm.memory.server import Checkpoint, fixed_rows
+from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.units import ByteRange, total

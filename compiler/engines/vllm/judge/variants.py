@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from compiler.catalog.quantization import BFLOAT16_CAPABILITY
 from compiler.checkpoints.architecture import Architecture, served_dtype
+from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.families.assumed import assumed
 from compiler.checkpoints.families.dense.pooling import as_embedding, as_scoring, embedding_dimension, gives_embeddings
@@ -45,7 +46,6 @@ from compiler.engines.vllm.judge.splits import Degrees, Rules, Splits, asked_deg
 from compiler.engines.vllm.judge.support import why_not_attended, why_not_served, why_not_wrapped
 from compiler.engines.vllm.kernels.kept import cache_flag, probe_layout
 from compiler.engines.vllm.kv_cache.groups import PagesError
-from compiler.engines.vllm.memory.server import Checkpoint
 from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.spec.models import ServiceSpec

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from compiler.checkpoints.architecture import Architecture, Encoder
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import ByteRange
 
 
@@ -141,3 +142,9 @@ def whole_item(architecture: Architecture, max_model_len: int) -> int:
         return 0
     asked = (encoder for encoder in architecture.encoders if encoder.most_items)
     return max((largest_item(encoder, max_model_len)[1] for encoder in asked), default=0)
+
+
+def tower_memory(architecture: Architecture, shape: ServerShape) -> EncoderMemory | None:
+    """Towers for images and sound on this rank; None where there are none."""
+    limits = EncoderShape(shape.max_num_batched_tokens, shape.max_num_seqs, shape.max_model_len, shape.served_dtype)
+    return encoder_memory(architecture, shape.parallelism, limits)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.parameters.ranks import Parallelism
+
+# (multiprocessors of the largest card, resident threads of each) by compute capability: CUDA C++ Programming Guide,
+# "Compute Capabilities", and the vendor's data sheets.
+_PROCESSORS = {
+    (7, 0): (84, 2048), (7, 5): (72, 1024), (8, 0): (108, 2048), (8, 6): (84, 1536), (8, 9): (144, 1536),
+    (9, 0): (132, 2048), (10, 0): (152, 2048), (10, 3): (160, 2048), (12, 0): (188, 1536), (12, 1): (48, 1536),
+}  # fmt: skip
+_LARGEST = (188, 2048)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +59,14 @@ class ServerShape:
     def ranks(self) -> int:
         """Ranks that talk to each other over NCCL."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+
+def processors(shape: ServerShape) -> tuple[int, int]:
+    """Multiprocessors, of the largest card of its compute capability where they are not known, and threads of one."""
+    most, threads = _PROCESSORS.get(shape.compute_capability or (0, 0), _LARGEST)
+    return shape.multiprocessors or most, threads
+
+
+def hidden_bytes(architecture: Architecture, shape: ServerShape) -> int:
+    """Hidden states of a whole batch."""
+    return shape.max_num_batched_tokens * architecture.hidden_size * SERVED_BYTES[shape.served_dtype]
