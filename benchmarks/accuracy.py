@@ -18,11 +18,11 @@ from benchmarks.cases import Case, card_of, read_cases
 from benchmarks.estimators import Estimate, hf_mem, llmd_planner
 from benchmarks.figures import Inside, insides, interval_width, is_recent_and_discrete
 from benchmarks.startups import Prediction, UnjudgedError, facts, predict
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import rank_weights
 from compiler.units import GIB
 
 _CALIBRATED = (0, 19)

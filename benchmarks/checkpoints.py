@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
 from compiler.lock.models import ModelFacts, TensorKind
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import expected_tensors
 from tests.hub.recordings import Recording
 
 # Publishers cut checkpoints at four to five gigabytes.

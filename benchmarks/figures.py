@@ -11,10 +11,11 @@ from benchmarks.hub_folders import facts_of
 from benchmarks.startups import Prediction, requested_of
 from compiler.catalog.gpus import GPUS, shares_memory
 from compiler.catalog.releases import RELEASES
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, fixed_rows
-from compiler.memory.shape import ServerShape
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.rows import fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import GIB
 
 CHARGED_SINCE = (0, 21)

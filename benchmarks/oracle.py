@@ -18,18 +18,18 @@ import click
 
 from benchmarks.hub_folders import facts_of
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.architecture import Architecture, HeadCache, LatentCache
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
+from compiler.engines.vllm.kernels.attention import AttentionPlan, attention_plan
+from compiler.engines.vllm.kernels.backend import NoBackendError
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.architecture import Architecture, HeadCache, LatentCache
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import AttentionPlan, attention_plan
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import rank_weights
-from compiler.solve.verdicts import Engine, refusal_of
 from compiler.units import GIB
 
 RELEASE = RELEASES["0.33.0"]

@@ -20,13 +20,13 @@ from typing import Any
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import SourceText
+from compiler.engines.vllm.demand import Device, empty_stage, needs_of
+from compiler.engines.vllm.judge.splits import split_fault
 from compiler.lock.file import read_lock
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt, attempt_on, gpu_device
 from compiler.solve.budget import Solution
-from compiler.solve.demand import Device, empty_stage, needs_of
 from compiler.solve.solve import solve
-from compiler.solve.splits import split_fault
 from compiler.spec.load import load_spec
 from compiler.spec.models import GpusSpec, Spec
 

@@ -15,33 +15,31 @@ from benchmarks.hub_folders import facts_of, folder_of
 from benchmarks.releases import Rules, charging_overheads, rules_of
 from compiler.catalog.overheads import GpuOverheads
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.architecture import Architecture, Experts, Table
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.parameters.ranks import SplitError
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.checkpoints.state_cache import StateCache
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.kept import cache_flag, kept_as
+from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
+from compiler.engines.vllm.kv_cache.groups import PagesError
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.activation import activation_peak
+from compiler.engines.vllm.memory.attention import loaded_bytes, profiled_attention
+from compiler.engines.vllm.memory.buffers import made_while_loading, segment_rests
+from compiler.engines.vllm.memory.compiling import compile_peak
+from compiler.engines.vllm.memory.encoder_budget import tower_memory
+from compiler.engines.vllm.memory.experts import experts_keep
+from compiler.engines.vllm.memory.growth import non_torch_growth
+from compiler.engines.vllm.memory.rows import gpu_rows
+from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.memory.weights import weights_row
+from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.activation import activation_peak
-from compiler.memory.architecture import Architecture, Experts, Table
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.compiling import compile_peak
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.kv_cache import CacheKind, KvLayout
-from compiler.memory.kv_groups import PagesError
-from compiler.memory.ledger import Basis, LedgerRow, RowKind
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.server import (
-    Checkpoint,
-    experts_keep,
-    gpu_rows,
-    made_while_loading,
-    non_torch_growth,
-    segment_rests,
-    tower_memory,
-    weights_row,
-)
-from compiler.memory.shape import ServerShape
-from compiler.memory.state_cache import StateCache
-from compiler.memory.weights import check_split
-from compiler.solve.kept import cache_flag, kept_as
 from compiler.units import GIB, ByteRange, total
 
 _RELEASE = RELEASES["0.33.0"]
@@ -224,11 +222,12 @@ def _of_rank(rank: _Rank) -> Prediction:
     parameters = weights_row(rank.checkpoint, split, dtype, capability).bytes.expected
     rounding = segment_rests(rank.checkpoint, split, dtype, capability, largest_split=overheads.largest_split)
     keep, tower = experts_keep(rank.checkpoint, shape), tower_memory(architecture, shape)
-    peak = activation_peak(overheads, architecture, shape, experts_keep=keep, encoder=tower)
+    attention = profiled_attention(architecture, shape)
+    peak = activation_peak(overheads, architecture, shape, attention, experts_keep=keep, encoder=tower)
     inside, tokens, fits, unknown = _capacity(rank, parameters)
     return Prediction(
         weights=parameters
-        + made_while_loading(overheads, rank.checkpoint, shape, tower)
+        + made_while_loading(overheads, rank.checkpoint, shape, loaded_bytes(rank.checkpoint, shape), tower)
         + rounding.expected
         + overheads.allocator.bytes.expected,
         activation=_while_profiling(rank, peak) if _knows_batch(rank.case) else None,

@@ -10,14 +10,20 @@ from pathlib import Path, PurePosixPath
 
 from compiler.calibration.named import calibrated_release, calibration_paths, uncalibrated
 from compiler.catalog.releases import RELEASES, Release
+from compiler.checks.read import lock_path, read_spec
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.diagnostics.looking import LOOKING, Looking
 from compiler.emit.manifest import manifest_of
+from compiler.engines.vllm.answers.media import check_media
+from compiler.engines.vllm.answers.parsers import KnownParsers, check_parsers, known_parsers
+from compiler.engines.vllm.answers.tasks import check_prompts
+from compiler.engines.vllm.demand import Demand
+from compiler.engines.vllm.judge.remote_code import code_is_unread, code_needed
+from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
 from compiler.lock.second_looks import pickle_warnings, rename_problems
 from compiler.lock.staleness import Staleness, stale_services
-from compiler.memory.kv_cache import KvLayout
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
 from compiler.plan.unconfirmed import unconfirmed
@@ -26,15 +32,9 @@ from compiler.render.environment import custom_templates
 from compiler.render.overrides import Overrides, TemplateFault
 from compiler.render.quoting import QuotingError
 from compiler.solve.budget import Solution
-from compiler.solve.demand import Demand
 from compiler.solve.judgements import Judgement, judge_stack
-from compiler.solve.media import check_media
-from compiler.solve.parsers import KnownParsers, check_parsers, known_parsers
-from compiler.solve.remote_code import code_is_unread, code_needed
 from compiler.solve.solve import solve
-from compiler.solve.tasks import check_prompts
 from compiler.spec.load import SpecFile
-from compiler.spec.read import lock_path, read_spec
 from compiler.targets.compose import emit_compose
 from compiler.targets.faithful import UnfaithfulError, check_overridden, check_own
 from compiler.targets.gateway import emit_gateway

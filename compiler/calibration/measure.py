@@ -9,14 +9,16 @@ from typing import Any
 from compiler.calibration.file import GRAPHS
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
 from compiler.catalog.overheads import GpuOverheads
-from compiler.memory.activation import activation_peak, kept_workspace, sampler_state
-from compiler.memory.architecture import Architecture
-from compiler.memory.backends import is_latent
-from compiler.memory.compiling import compile_peak
-from compiler.memory.graphs import capture_limit, capture_sizes
-from compiler.memory.read import read_architecture
-from compiler.memory.server import tower_memory
-from compiler.memory.shape import ServerShape
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.kernels.attention import is_latent
+from compiler.engines.vllm.memory.activation import activation_peak, shared_workspace
+from compiler.engines.vllm.memory.attention import profiled_attention
+from compiler.engines.vllm.memory.compiling import compile_peak
+from compiler.engines.vllm.memory.encoder_budget import tower_memory
+from compiler.engines.vllm.memory.graphs import capture_limit, capture_sizes
+from compiler.engines.vllm.memory.sampler import sampler_state
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import GIB, MIB, ByteRange
 
 _MAX_UNEXPLAINED = GIB // 4
@@ -87,12 +89,14 @@ def _of_model(
         compute_capability=capability,
         enforce_eager=log.enforce_eager,
     )
+    attention = profiled_attention(architecture, shape)
     hidden = log.compiled and log.figures.get("activation", 0) <= compile_peak(architecture, shape).high
     if "activation" in log.figures and not hidden:
-        expected = activation_peak(overheads, architecture, shape, encoder=tower_memory(architecture, shape)).expected
+        towers = tower_memory(architecture, shape)
+        expected = activation_peak(overheads, architecture, shape, attention, encoder=towers).expected
         values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
     if "consumed" in log.figures and "non_torch" not in log.figures:
-        kept = sampler_state(overheads, architecture, shape) + kept_workspace(architecture, shape, experts=True)
+        kept = sampler_state(overheads, architecture, shape) + shared_workspace(architecture, shape, attention)
         beside = log.figures["consumed"] - log.figures["weights"] - kept
         values[_growth(log)] = max(0, beside)
     limit = capture_limit(architecture, capability)

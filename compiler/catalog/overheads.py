@@ -1,7 +1,7 @@
 """Memory of a vLLM release that no model's config decides: each figure with its interval and where it comes from.
 
-What the source gives is a formula in compiler/memory; what only a measurement gives is a constant here, by release.
-Logs of one GPU class are widened for the others. A calibration puts measurements in their place.
+What the source gives is a formula in compiler/engines/vllm/memory; what only a measurement gives is a constant here, by
+release. Logs of one GPU class are widened for the others. A calibration puts measurements in their place.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A row is a way of storing weights, not a flag: one checkpoint may mix several. Paths are below
 vllm/model_executor/layers/quantization/ of 0.33.0 unless they start with `vllm/`. What a single checkpoint's settings
-add (bits, symmetry, activation ordering) is judged in compiler/solve/support.py.
+add (bits, symmetry, activation ordering) is judged in compiler/engines/vllm/judge/support.py.
 """
 
 from __future__ import annotations

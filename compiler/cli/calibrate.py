@@ -17,13 +17,13 @@ from compiler.calibration.measure import RATIO_UNIT, Measurement, component_rang
 from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.overheads import overheads_of
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.cli.loudness import Loudness, loudness
 from compiler.cli.paths import keep_inputs
 from compiler.cli.report import finish, unreadable, unwritable
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.diagnostics.render import visible
 from compiler.emit.place import SPECS
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
 from compiler.render.quoting import quote_yaml
 from compiler.source.files import TooLargeError, read_file, replace_file
 from compiler.source.text import label_at, read_source

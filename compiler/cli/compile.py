@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from compiler.checks.read import lock_path
 from compiler.cli.changes import changes_on_disk
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.neighbours import check_neighbours
@@ -35,7 +36,6 @@ from compiler.emit.turns import turn
 from compiler.pipeline import Compiled, compile_stack
 from compiler.plan.ir import CpuNode, Plan
 from compiler.render.environment import load_overrides
-from compiler.spec.read import lock_path
 
 _MOST_NOTES = 4
 

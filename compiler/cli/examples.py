@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from compiler.checks.read import LOCK_SUFFIX
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
-from compiler.spec.read import LOCK_SUFFIX
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -13,12 +13,12 @@ from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.report import finish, unreadable
 from compiler.cli.terminal import glyphs_of, terminal_width, wrapped
 from compiler.diagnostics.looking import Looking
+from compiler.engines.vllm.answers.parsers import KnownParsers
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import CpuNode, DeviceLedger, LedgerRow, Plan, ServedModel, Service
 from compiler.report.lines import stack_lines
 from compiler.report.paint import Line
 from compiler.solve.judgements import Judgement, Standing
-from compiler.solve.parsers import KnownParsers
 from compiler.targets.plan_json import plan_object
 from compiler.units import format_gib, format_tokens
 

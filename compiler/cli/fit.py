@@ -18,6 +18,7 @@ import click
 
 from compiler.catalog.gpus import GPUS, same_gpus
 from compiler.catalog.releases import RELEASES
+from compiler.checks.read import lock_path
 from compiler.cli.explain import candidate_lines, judgement_object, service_lines
 from compiler.cli.lock import lock_spec
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
@@ -27,16 +28,15 @@ from compiler.cli.terminal import wrapped
 from compiler.diagnostics import Diagnostic, Help, has_errors
 from compiler.diagnostics.levels import Levels
 from compiler.diagnostics.looking import Looking
+from compiler.ledger import Verdict
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock, LockedService
 from compiler.lock.quantization import answers_quantization, quantization_method
-from compiler.memory.ledger import Verdict
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import DeviceLedger, Plan
 from compiler.resolve.cache import Cache
 from compiler.resolve.hub import Hub
 from compiler.source.cache import cache_folder
-from compiler.spec.read import lock_path
 from compiler.targets.plan_json import plan_object
 from compiler.units import ByteRange, format_gib, format_tokens
 

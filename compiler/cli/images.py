@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from compiler import __version__
+from compiler.checks.read import lock_path
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.progress import progress
 from compiler.cli.report import finish, unreadable
@@ -23,7 +24,6 @@ from compiler.plan.ir import Image
 from compiler.resolve.answers import AccessError, MissingError, SourceError
 from compiler.resolve.registry.client import Registries
 from compiler.resolve.registry.reference import InvalidReferenceError, parse_reference
-from compiler.spec.read import lock_path
 from compiler.units import counted
 
 _TAGGED, _UNCONFIRMED = "W0304", "E0318"

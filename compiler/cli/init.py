@@ -14,6 +14,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from compiler.catalog.gpus import GPUS, same_gpus
+from compiler.checks.read import lock_path
 from compiler.cli.commands.compile import command as compile_command
 from compiler.cli.examples import about, examples
 from compiler.cli.lock import lock_spec
@@ -40,7 +41,6 @@ from compiler.resolve.hub import Hub
 from compiler.schemas.documents import MODELINE, schema_text
 from compiler.source.cache import cache_folder
 from compiler.spec.base import Name
-from compiler.spec.read import lock_path
 
 STACKS = Path("stacks")
 

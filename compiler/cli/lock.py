@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from compiler.checks.read import lock_path, read_spec
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.progress import progress
 from compiler.cli.report import finish, unreadable, unwritable
@@ -27,7 +28,6 @@ from compiler.resolve.resolve import resolve_lock
 from compiler.resolve.room import share_heaps
 from compiler.source.cache import cache_folder
 from compiler.spec.load import SpecFile
-from compiler.spec.read import lock_path, read_spec
 from compiler.units import counted, format_gib
 
 _COMMIT_SHOWN = 12

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
+from compiler.checks.paths import ROOTS, default_folder
+from compiler.checks.read import read_spec
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.pipeline import Compiled
 from compiler.plan.ir import Plan
 from compiler.spec.load import SpecFile
-from compiler.spec.path_checks import ROOTS, default_folder
-from compiler.spec.read import read_spec
 
 _INSTALLED = {"scripts", "systemd"}
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from compiler.checks.read import lock_path
 from compiler.cli.loudness import SpecLevels
 from compiler.cli.paths import keep_inputs
 from compiler.cli.plan import explained_stacks
@@ -21,7 +22,6 @@ from compiler.pipeline import Explained
 from compiler.report.document import html_of, json_of, svg_of
 from compiler.report.page import report_page
 from compiler.source.files import write_changed
-from compiler.spec.read import lock_path
 
 
 def run(

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from compiler.checks.read import lock_path
 from compiler.cli.loudness import SpecLevels
 from compiler.cli.paths import keep_inputs
 from compiler.cli.report import finish, unreadable, unwritable
@@ -17,7 +18,6 @@ from compiler.diagnostics import Diagnostic, has_errors
 from compiler.pipeline import explain_stack
 from compiler.plan.ir import Plan
 from compiler.source.files import write_changed
-from compiler.spec.read import lock_path
 from compiler.targets.sbom.document import format_sbom, sbom_object
 
 _LATEST = 253402300799  # the last second of year 9999, after which there is no date

@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from compiler.calibration.file import is_calibration
+from compiler.checks.read import LOCK_SUFFIX
 from compiler.cli.settings import NAME as SETTINGS
 from compiler.diagnostics.render import visible
 from compiler.lock.file import HEADER
 from compiler.lock.file import MAX_BYTES as MAX_LOCK
 from compiler.source.files import read_file
-from compiler.spec.read import LOCK_SUFFIX
 
 
 def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:

@@ -114,7 +114,7 @@ _TABLE = (
     # torch/_inductor/cpp_builder.py
     _Rule(HostNeed("c++", "torch.compile makes C++ of the model"), _torch_compiles),
     _Rule(HostNeed("flashinfer", "FlashInfer samples top-k and top-p", _SAMPLER), _samples),
-    # compiler/memory/backends.py has the whole choice.
+    # compiler/engines/vllm/kernels/attention.py has the whole choice.
     _Rule(HostNeed("flashinfer", "below compute capability 8.9 only FlashInfer has attention over an FP8 KV cache"),
           _only_flashinfer_attends),
     _Rule(HostNeed("flashinfer", "FlashInfer is the first choice for attention"), _flashinfer_attends_first),

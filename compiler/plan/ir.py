@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from compiler.catalog.packages import LITELLM_VERSION
-from compiler.memory.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
+from compiler.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
 from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
 
 __all__ = [

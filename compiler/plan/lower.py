@@ -11,11 +11,18 @@ from compiler.catalog.flags import load_flags, render
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.parsers import Role
 from compiler.catalog.releases import Release
+from compiler.checks.paths import default_folder
+from compiler.engines.vllm.answers.chats import AUTO, formats
+from compiler.engines.vllm.answers.media import is_text_only, takes_media
+from compiler.engines.vllm.answers.parsers import WANTS_TOOLS, parsers_of, wanted_roles
+from compiler.engines.vllm.answers.tasks import scoring_overrides
+from compiler.engines.vllm.judge.remote_code import code_needed
+from compiler.engines.vllm.judge.variants import Variant
+from compiler.engines.vllm.kernels.attention import CPU_LATENT_BACKEND, is_latent
+from compiler.engines.vllm.memory.pooled_keys import TABLES_ON_GPU, has_ngram_tables
+from compiler.ledger import RowKind
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
-from compiler.memory.backends import CPU_LATENT_BACKEND, is_latent
-from compiler.memory.ledger import RowKind
-from compiler.memory.pooled_keys import TABLES_ON_GPU, has_ngram_tables
 from compiler.plan.host_needs import HOST_TARGETS, Start, host_needs
 from compiler.plan.images import Pins, with_images
 from compiler.plan.ir import (
@@ -38,15 +45,8 @@ from compiler.plan.ir import (
 from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lower_patches
 from compiler.solve.attempt import devices_of
 from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
-from compiler.solve.chats import AUTO, formats
-from compiler.solve.media import is_text_only, takes_media
-from compiler.solve.parsers import WANTS_TOOLS, parsers_of, wanted_roles
-from compiler.solve.remote_code import code_needed
-from compiler.solve.tasks import scoring_overrides
-from compiler.solve.variants import Variant
 from compiler.spec.load import SpecFile
 from compiler.spec.models import NodeSpec, ServiceSpec, Spec
-from compiler.spec.path_checks import default_folder
 from compiler.units import GIB
 
 # A server is ready when its weights are read and its graphs are captured. Both are bounded generously: a deadline that

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from compiler.memory.kv_cache import KvLayout, largest
+from compiler.engines.interface.terms import DEFAULT_MAX_NUM_SEQS
+from compiler.engines.vllm.kv_cache.blocks import KvLayout, largest
 from compiler.plan.ir import Service
-from compiler.solve.terms import DEFAULT_MAX_NUM_SEQS
 from compiler.units import format_tokens
 
 WIDTH, HEIGHT = 460, 280

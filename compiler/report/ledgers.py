@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from compiler.memory.ledger import LedgerRow, RowKind, ServerLedger
+from compiler.ledger import LedgerRow, RowKind, ServerLedger
 from compiler.report.notes import Figure, Notes
 from compiler.report.usage import DeviceUse, Part, PartKind, Share
 from compiler.targets.readme_tables import format_signed_gib

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from compiler.memory.ledger import DeviceLedger, RowKind, ServerLedger
+from compiler.ledger import DeviceLedger, RowKind, ServerLedger
 from compiler.plan.ir import CpuNode, Plan
 
 

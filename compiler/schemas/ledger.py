@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from compiler.memory.ledger import Basis, RowKind
+from compiler.ledger import Basis, RowKind
 
 
 class Size(BaseModel):

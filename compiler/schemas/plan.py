@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from compiler.catalog.kernels import KernelWheel
-from compiler.memory.ledger import Verdict
+from compiler.ledger import Verdict
 from compiler.plan import ir
 from compiler.schemas.ledger import Device
 

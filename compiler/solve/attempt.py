@@ -7,17 +7,17 @@ from dataclasses import replace
 
 from compiler.catalog.gpus import GPUS, shares_memory, system_memory
 from compiler.catalog.releases import Release
+from compiler.engines.interface.problem import Problem
+from compiler.engines.interface.terms import DEFAULT_MAX_NUM_SEQS, least_terms
+from compiler.engines.vllm.demand import Device, Setting
+from compiler.engines.vllm.judge.variants import Variant
+from compiler.ledger import Verdict
 from compiler.lock.models import Lock
-from compiler.memory.ledger import Verdict
 from compiler.solve.budget import Solution, budget
-from compiler.solve.demand import Device, Setting
 from compiler.solve.field import combinations, field_problems, judge_field, smallest, worth_trying
 from compiler.solve.grow import Grown, grow
 from compiler.solve.place import Assignment, Choice, Shortfall, place, sharing, stay
-from compiler.solve.problem import Problem
 from compiler.solve.shortfall import Tried, margin_problem, shortfall_problem
-from compiler.solve.terms import DEFAULT_MAX_NUM_SEQS, least_terms
-from compiler.solve.variants import Variant
 from compiler.spec.models import GpusSpec, NodeSpec, Spec
 from compiler.units import ByteRange
 

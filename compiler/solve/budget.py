@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.catalog.gpus import shares_memory
-from compiler.memory.ledger import DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
-from compiler.solve.demand import Demand, Device, Stage
+from compiler.engines.vllm.demand import Demand, Device, Stage
+from compiler.ledger import DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
 from compiler.solve.place import Assignment, Choice, Measure
 from compiler.units import ByteRange
 

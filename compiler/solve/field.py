@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Edit
+from compiler.engines.interface.problem import Problem, Remedy
+from compiler.engines.vllm.demand import Device
+from compiler.engines.vllm.judge.refusals import Refusal, refused_problems
+from compiler.engines.vllm.judge.splits import Degrees, Rules
+from compiler.engines.vllm.judge.support import fp8_cache_refusal
+from compiler.engines.vllm.judge.variants import Variant, judge_candidates
 from compiler.lock.models import Lock
-from compiler.solve.demand import Device
 from compiler.solve.place import Choice
-from compiler.solve.problem import Problem, Remedy
 from compiler.solve.ranking import Asked, rank
-from compiler.solve.refusals import Refusal, refused_problems
-from compiler.solve.splits import Degrees, Rules
-from compiler.solve.support import fp8_cache_refusal
-from compiler.solve.variants import Variant, judge_candidates
 from compiler.spec.models import Spec
 
 # Combinations of variants that are tried in order of quality before all services are lowered together.

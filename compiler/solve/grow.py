@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compiler.memory.kv_cache import largest
-from compiler.solve.demand import most_sequences
+from compiler.engines.interface.terms import Terms
+from compiler.engines.vllm.demand import most_sequences
+from compiler.engines.vllm.kv_cache.blocks import largest
 from compiler.solve.place import Assignment, Choice, place, stay
-from compiler.solve.terms import Terms
 from compiler.spec.models import ServiceSpec
 
 Key = Literal["context", "concurrency"]

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from compiler.catalog.releases import Release
+from compiler.engines.interface.terms import least_terms
+from compiler.engines.vllm.judge.support import is_weight_only
+from compiler.engines.vllm.judge.variants import Variant
+from compiler.ledger import Verdict
 from compiler.lock.models import Lock
 from compiler.lock.quantization import checkpoint_format
-from compiler.memory.ledger import Verdict
 from compiler.solve.attempt import devices_of, expected, high, least_setting
 from compiler.solve.budget import Solution
 from compiler.solve.field import Field, judge_field, worth_trying
 from compiler.solve.place import Choice, Shortfall, place
 from compiler.solve.ranking import Asked, bits_of, why_after
 from compiler.solve.stack import seats_of
-from compiler.solve.support import is_weight_only
-from compiler.solve.terms import least_terms
-from compiler.solve.variants import Variant
 from compiler.spec.models import Spec
 from compiler.units import format_gib
 

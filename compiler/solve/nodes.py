@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from compiler.catalog.releases import Release
+from compiler.engines.interface.problem import Problem
+from compiler.engines.interface.terms import least_terms
+from compiler.engines.vllm.demand import Demand, Device
+from compiler.engines.vllm.judge.splits import Degrees
+from compiler.engines.vllm.judge.variants import Variant
 from compiler.lock.models import Lock
 from compiler.solve.attempt import devices_of, expected, high, least_setting
-from compiler.solve.demand import Demand, Device
 from compiler.solve.field import Field, combinations, field_problems, judge_field, smallest, worth_trying
 from compiler.solve.place import Assignment, Choice, Measure, Shortfall, place
-from compiler.solve.problem import Problem
-from compiler.solve.splits import Degrees
-from compiler.solve.terms import least_terms
-from compiler.solve.variants import Variant
 from compiler.spec.models import NodeSpec, Spec
 
 # Which services run on each node, by its name.

@@ -9,10 +9,10 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from compiler.solve.demand import Demand, Setting, demand_of
-from compiler.solve.splits import Degrees
-from compiler.solve.terms import Terms
-from compiler.solve.variants import Variant
+from compiler.engines.interface.terms import Terms
+from compiler.engines.vllm.demand import Demand, Setting, demand_of
+from compiler.engines.vllm.judge.splits import Degrees
+from compiler.engines.vllm.judge.variants import Variant
 from compiler.units import ByteRange
 
 # How the bytes of an interval are counted: by their high end for a proof, by the expected value for the margin.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from compiler.engines.vllm.judge.variants import Variant
 from compiler.lock.models import repository_of
 from compiler.lock.quantization import quantization_names
-from compiler.solve.variants import Variant
 from compiler.spec.models import PolicySpec, ServiceSpec
 
 _UNQUANTIZED_BITS = 16

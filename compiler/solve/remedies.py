@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from compiler.catalog.gpus import next_larger, shares_memory
 from compiler.diagnostics import Edit
-from compiler.memory.shape import ServerShape
-from compiler.solve.demand import Device
+from compiler.engines.interface.problem import Remedy
+from compiler.engines.vllm.demand import Device
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.solve.place import Shortfall
-from compiler.solve.problem import Remedy
 from compiler.spec.models import GpusSpec, NodeSpec, ServiceSpec, Spec
 from compiler.units import KIB, format_gib, format_tokens
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from compiler.memory.kv_cache import NULL_BLOCKS
-from compiler.memory.ledger import RowKind
-from compiler.solve.demand import Demand, Device
+from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.demand import Demand, Device
+from compiler.engines.vllm.judge.variants import Variant
+from compiler.engines.vllm.kv_cache.blocks import NULL_BLOCKS
+from compiler.ledger import RowKind
 from compiler.solve.place import Choice, Miss, Shortfall, place
-from compiler.solve.problem import Problem
 from compiler.solve.remedies import remedies_for
-from compiler.solve.variants import Variant
 from compiler.spec.models import ServiceSpec, Spec
 from compiler.units import MIB, format_gib
 

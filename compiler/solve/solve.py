@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.diagnostics.looking import LOOKING, Looking
+from compiler.engines.interface.problem import Problem, Remedy
+from compiler.engines.vllm.kv_cache.blocks import largest
 from compiler.lock.models import Lock
 from compiler.lock.staleness import stale_services
-from compiler.memory.kv_cache import largest
 from compiler.solve.budget import Solution
-from compiler.solve.problem import Problem, Remedy
 from compiler.solve.stack import attempt_stack, compiles
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec

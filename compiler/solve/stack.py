@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from compiler.catalog.releases import Release
 from compiler.diagnostics import Edit
+from compiler.engines.interface.problem import Problem, Remedy
+from compiler.engines.vllm.demand import Demand
 from compiler.lock.models import Lock
 from compiler.solve.attempt import attempt, high
 from compiler.solve.budget import Solution
-from compiler.solve.demand import Demand
 from compiler.solve.nodes import Node, Search, Seats, clash, find_seats, judge_nodes
 from compiler.solve.place import Shortfall
-from compiler.solve.problem import Problem, Remedy
 from compiler.solve.shortfall import Tried, shortfall_problem
 from compiler.spec.models import Spec
 from compiler.units import format_gib

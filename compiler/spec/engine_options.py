@@ -136,7 +136,7 @@ _HARMLESS = {
     "--allowed-local-media-path",
     "--allowed-methods",
     "--allowed-origins",
-    "--attention-backend",  # compiler/solve/kernels.py judges these two for the model and the GPU
+    "--attention-backend",  # compiler/engines/vllm/judge/backends.py judges these two for the model and the GPU
     "--moe-backend",
     "--anthropic-disabled-thinking-effort",
     "--async-scheduling",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compiler.spec.patches.compose import FILE_TREE, service_tree
-from compiler.spec.patches.tree import Addition, Path, Tree, compare
+from compiler.checks.patches.compose import FILE_TREE, service_tree
+from compiler.checks.patches.tree import Addition, Path, Tree, compare
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.linear import dtype_bytes
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
 from compiler.cli.lock import lock_spec
 from compiler.cli.main import cli
-from compiler.memory.config import ConfigError
-from compiler.memory.layouts import dtype_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import expected_tensors
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Basis, Plan
 from compiler.resolve.hub import Hub

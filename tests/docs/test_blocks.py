@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from compiler.checks.stack import check_spec
 from compiler.cli.settings import levels_for
 from compiler.diagnostics import Severity, SourceText
 from compiler.source.document import load_document
-from compiler.spec.checks import check_spec
 from compiler.spec.load import load_spec
 from compiler.spec.models import Spec
 from tests.conftest import ROOT, tool

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import StoredTensor, stored_tensors
+from compiler.checkpoints.parameters.tensors import StoredTensor, stored_tensors
+from compiler.checkpoints.read import read_architecture
 
 _ONE = 0x3F80  # 1.0 in bfloat16
 _SMALL = (0x3D00, 0xBD00, 0x3C80, 0xBC80)  # about ±0.03 and ±0.016

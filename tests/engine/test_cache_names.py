@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.backend_rules import Device
-from compiler.memory.backends import attention_plan
-from compiler.memory.latent import picked_kernel_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.solve.kept import cache_flag
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import Device
+from compiler.engines.vllm.kernels.kept import cache_flag
+from compiler.engines.vllm.memory.latent import picked_kernel_bytes
 from tests.engine.engine_process import ENGINE
 from tests.unit.test_memory_latent import V32
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.config import ConfigError
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.read import read_architecture
 from tests.engine.engine_process import engine_python, parser_environment
 from tests.unit.test_class_terms import dense
 

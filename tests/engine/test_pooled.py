@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.tensors import StoredTensor
+from compiler.checkpoints.parameters.tensors import StoredTensor
 from tests.engine.random_model import write_model
 from tests.engine.stack import Stack, compile_services
 from tests.engine.test_smoke import ENCODER, checks_of

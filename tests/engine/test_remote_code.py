@@ -12,9 +12,9 @@ import pytest
 
 from compiler.catalog.architectures import why_code_is_needed
 from compiler.catalog.releases import RELEASES
+from compiler.engines.vllm.answers.chats import formats
+from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
-from compiler.solve.chats import formats
-from compiler.solve.remote_code import code_needed
 from compiler.spec.models import ServiceSpec
 from tests.engine.engine_process import (
     CPU_RELEASE,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.read import read_architecture
 from tests.engine.engine_process import engine_python, parser_environment
 
 pytestmark = pytest.mark.engine

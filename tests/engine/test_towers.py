@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from compiler.catalog.architectures import load_registry
-from compiler.memory.families.table import VISION_MODELS
-from compiler.memory.media_limits import ALWAYS_BUILT
+from compiler.checkpoints.families.table import VISION_MODELS
+from compiler.checkpoints.media_limits import ALWAYS_BUILT
 from tests.engine.engine_process import ENGINE, PLAIN_RELEASES
 
 pytestmark = pytest.mark.engine

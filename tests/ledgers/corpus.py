@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import tests.unit
 from compiler.catalog.releases import RELEASES
+from compiler.ledger import LedgerRow
 from compiler.lock.models import HUB, CodeFacts, Lock, LockedService, ModelFacts
-from compiler.memory.ledger import LedgerRow
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.spec.models import Spec

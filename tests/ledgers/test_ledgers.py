@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from compiler.memory.ledger import LedgerRow, RowKind
+from compiler.ledger import LedgerRow, RowKind
 from compiler.units import ByteRange
 from tests.ledgers.corpus import DIGESTS, LAYOUTS, answer, configs, digest, line_of, table
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from compiler.memory.layouts import dtype_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import stored_tensors
+from compiler.checkpoints.parameters.linear import dtype_bytes
+from compiler.checkpoints.parameters.tensors import stored_tensors
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
 from tests.hub.builders import AWQ, COMMIT
 
 CONFIG = {

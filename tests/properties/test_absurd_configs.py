@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.parameters.headers import check_headers
+from compiler.checkpoints.parameters.linear import dtype_bytes
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
 from compiler.lock.models import Lock, LockedService, ModelFacts, TensorFacts
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.headers import check_headers
-from compiler.memory.layouts import dtype_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import expected_tensors
-from compiler.memory.weights import check_split, rank_weights
 from compiler.solve.judgements import judge_stack
 from compiler.solve.stack import attempt_stack
 from compiler.spec.models import Spec

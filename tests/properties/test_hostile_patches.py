@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from compiler.catalog.compose import SERVICE_KEYS
 from compiler.catalog.quadlet import KEYS
+from compiler.checks.patches.compose import check_compose_patch
+from compiler.checks.patches.quadlet import check_quadlet_patch
 from compiler.diagnostics import SourceText
 from compiler.plan.lower_operations import lower_patches
 from compiler.spec.load import load_spec
-from compiler.spec.patches.compose import check_compose_patch
-from compiler.spec.patches.quadlet import check_quadlet_patch
 from compiler.targets.compose import emit_compose
 from compiler.targets.quadlet import emit_quadlet
 from tests.unit.plan_samples import two_on_one_gpu

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
-from compiler.memory.kv_groups import kv_layout
+from compiler.engines.vllm.kv_cache.blocks import CacheKind, CacheSpec, KvLayout
+from compiler.engines.vllm.kv_cache.groups import kv_layout
 
 BLOCK = 16
 

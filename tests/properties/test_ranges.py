@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from compiler.memory.ledger import Verdict
+from compiler.ledger import Verdict
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.spec.models import Spec

@@ -8,12 +8,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.ledger import Verdict
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.ledger import Verdict
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.spec.models import Spec

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 # Where options of a server are written down; a patch of a unit or a container cannot change the command line.
 _EMITTERS = (
     "compiler/plan/lower.py",
-    "compiler/solve/chats.py",
-    "compiler/solve/parsers.py",
+    "compiler/engines/vllm/answers/chats.py",
+    "compiler/engines/vllm/answers/parsers.py",
     "compiler/catalog/doors.py",
     "compiler/catalog/parsers.py",
 )

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from compiler.memory.families.pooling import converted
-from compiler.memory.families.table import FAMILIES
+from compiler.checkpoints.families.dense.pooling import converted
+from compiler.checkpoints.families.table import FAMILIES
 
 _MODELS = "model_executor/models"
 _PACKAGE = "vllm.model_executor.models"

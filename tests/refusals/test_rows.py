@@ -115,7 +115,7 @@ RULE = {
     "sites": 1,
     "says": "a limit",
     "rule": "E0403",
-    "kept_by": "compiler.solve.refusals:length_refusal",
+    "kept_by": "compiler.engines.vllm.judge.refusals:length_refusal",
     "test": "tests/cases/errors/too-long",
 }
 
@@ -125,8 +125,8 @@ RULE = {
     [
         ({"rule": "E0999"}, "is no code of ours"),
         ({"rule": "preflight:99"}, "is no code of ours"),
-        ({"kept_by": "compiler.solve.refusals:no_such_refusal"}, "there is no"),
-        ({"kept_by": "compiler.solve.refusals"}, "there is no"),
+        ({"kept_by": "compiler.engines.vllm.judge.refusals:no_such_refusal"}, "there is no"),
+        ({"kept_by": "compiler.engines.vllm.judge.refusals"}, "there is no"),
         ({"kept_by": "compiler.no_such_module:x"}, "there is no"),
         ({"test": "tests/cases/errors/tokenizer-mode"}, "there is no test"),
         ({"test": "tests/refusals/test_rows.py::test_of_nothing"}, "there is no test"),

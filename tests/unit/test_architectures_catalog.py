@@ -10,7 +10,7 @@ import pytest
 
 from compiler.catalog.architectures import load_registry, why_not_served_architecture
 from compiler.catalog.releases import RELEASES
-from compiler.memory.families.table import FAMILIES
+from compiler.checkpoints.families.table import FAMILIES
 
 GPU = RELEASES["0.33.0"]
 
@@ -37,8 +37,9 @@ def test_every_reader_that_is_named_is_there() -> None:
 
 def test_a_reader_is_imported_when_it_is_asked_for() -> None:
     program = (
-        "import sys, compiler.cli.compile; from compiler.memory.families.table import FAMILIES; "
-        "module = 'compiler.memory.families.vision_models'; assert 'Gemma3ForConditionalGeneration' in FAMILIES; "
+        "import sys, compiler.cli.compile; from compiler.checkpoints.families.table import FAMILIES; "
+        "module = 'compiler.checkpoints.families.multimodal.models'; "
+        "assert 'Gemma3ForConditionalGeneration' in FAMILIES; "
         "assert module not in sys.modules, 'fifty modules for a stack that needs two'; "
         "FAMILIES['Gemma3ForConditionalGeneration']; assert module in sys.modules"
     )

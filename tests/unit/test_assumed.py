@@ -12,20 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints import read
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
+from compiler.checkpoints.families.assumed import assumed
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.read import read_architecture
 from compiler.cli.main import cli
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.rows import fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.ledger import ASSUMED
 from compiler.lock.models import TensorKind
-from compiler.memory import read
-from compiler.memory.architecture import Architecture
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError, UnsupportedArchitectureError
-from compiler.memory.families.assumed import assumed
-from compiler.memory.ledger import ASSUMED
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, fixed_rows
-from compiler.memory.shape import ServerShape
-from compiler.memory.tensors import expected_tensors
-from compiler.memory.weights import check_split, rank_weights
 from tests.conftest import ROOT
 from tests.unit.test_hybrid import FALCON_H1, FALCON_MAMBA, GRANITE_SMALL, JAMBA, KIMI_LINEAR, LFM2, ZAMBA2
 

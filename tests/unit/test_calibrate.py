@@ -14,11 +14,11 @@ from compiler.calibration.apply import calibrated
 from compiler.calibration.file import read_calibration, write_calibration
 from compiler.calibration.startup_log import LogError, read_log, unexplained
 from compiler.catalog.overheads import GPU_0_33
+from compiler.checkpoints.read import read_architecture
 from compiler.cli.main import cli
 from compiler.diagnostics import SourceText
-from compiler.memory.context import context_memory
-from compiler.memory.read import read_architecture
-from compiler.memory.server import non_torch_growth
+from compiler.engines.vllm.memory.context import context_memory
+from compiler.engines.vllm.memory.growth import non_torch_growth
 from compiler.units import GIB, MIB
 from tests.conftest import ROOT
 from tests.unit.test_memory import QWEN3_8B

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
 from tests.unit.test_class_terms import STEP, Config, within
 from tests.unit.test_headers_against_config import GLM_AIR
 from tests.unit.test_hybrid import KIMI_LINEAR, NEMOTRON_NANO, QWEN3_NEXT

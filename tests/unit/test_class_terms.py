@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
-from compiler.memory.architecture import Encoder
-from compiler.memory.config import Config as Keys
-from compiler.memory.config import ConfigError
-from compiler.memory.families.vision_native import kimi_k25_tower
-from compiler.memory.families.vision_others import phi3_vision_tower
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_head
-from compiler.solve.support import why_not_wrapped
+from compiler.checkpoints.architecture import Encoder
+from compiler.checkpoints.config import Config as Keys
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.families.towers.native import kimi_k25_tower
+from compiler.checkpoints.families.towers.others import phi3_vision_tower
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_head
+from compiler.engines.vllm.judge.support import why_not_wrapped
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
 from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, OLMO_HYBRID, QWEN3_NEXT

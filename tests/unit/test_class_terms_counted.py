@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.memory.config import ConfigError
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
 from tests.unit.test_class_terms import Config, within
 from tests.unit.test_engine_counts import CASES
 

@@ -228,7 +228,7 @@ def test_a_spec_that_cannot_be_read_is_the_users_to_mend(project: Path, monkeypa
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("compiler.spec.read.read_source", refuse)
+    monkeypatch.setattr("compiler.checks.read.read_source", refuse)
     result = run("compile", "stacks/tiny-cpu.yaml", "--format", "json")
     assert result.exit_code == 1
     assert codes(result) == ["E0104"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
-from compiler.memory.compiling import compile_peak, compile_row
-from compiler.memory.ledger import RowKind
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.compiling import compile_peak, compile_row
+from compiler.ledger import RowKind
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.units import GIB, MIB, ByteRange, total

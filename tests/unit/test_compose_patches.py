@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from compiler.catalog.compose import SERVICE_KEYS, TOP_LEVEL_KEYS
+from compiler.checks.patches.compose import FILE_TREE, service_tree
+from compiler.checks.patches.tree import Conflict, compare
 from compiler.plan.ir import Plan, Service
 from compiler.plan.lower_operations import lower_patches
 from compiler.spec.models import Spec
-from compiler.spec.patches.compose import FILE_TREE, service_tree
-from compiler.spec.patches.tree import Conflict, compare
 from tests.unit.compose_reading import PATCH, load, patched_plan, text_of
 from tests.unit.container_samples import behind_gateway, every_plan, patched
 from tests.unit.plan_samples import (

@@ -8,23 +8,26 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.architecture import HeadCache
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.judge.refusals import Candidate
+from compiler.engines.vllm.judge.splits import Degrees, Rules, Splits
+from compiler.engines.vllm.kernels.kept import kept_as
+from compiler.engines.vllm.memory.activation import activation_peak
+from compiler.engines.vllm.memory.attention import profiled_attention
+from compiler.engines.vllm.memory.compressed import compressed_tables
+from compiler.engines.vllm.memory.experts import experts_keep
+from compiler.engines.vllm.memory.latent import gathered_context_bytes, indexer_table_bytes, picked_tokens_bytes
+from compiler.engines.vllm.memory.rows import fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.activation import activation_peak, kept_workspace
-from compiler.memory.architecture import HeadCache
-from compiler.memory.compressed import compressed_tables
-from compiler.memory.latent import gathered_context_bytes, indexer_table_bytes, picked_tokens_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, experts_keep, fixed_rows
-from compiler.memory.shape import ServerShape
-from compiler.memory.weights import check_split
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
-from compiler.solve.kept import kept_as
-from compiler.solve.problem import Problem
-from compiler.solve.refusals import Candidate
-from compiler.solve.splits import Degrees, Rules, Splits
 from compiler.spec.models import PolicySpec, ServiceSpec, Spec
 from compiler.units import GIB
 from tests.unit.test_memory_latent import FP8, GLM_52, V3, V4_FLASH, V4_PRO, V32, layout_of, quantization_of
@@ -139,7 +142,7 @@ def test_picked_entries_have_a_table() -> None:
 def test_the_shared_workspace_grows_with_the_context() -> None:
     """Four requests of a quarter of 2^20 entries, the window and a batch; 512 + 128 indices of each token."""
     gathered = 4 * (MILLION // 4 + 128 + 8192) * 512 * 2 + 8192 * 640 * 4 + 8192 * 4
-    assert kept_workspace(FLASH, shape(), experts=False) == gathered
+    assert profiled_attention(FLASH, shape()).workspace == gathered
 
 
 def test_metadata_lists_every_entry_of_ratio_128_for_each_token() -> None:
@@ -190,7 +193,7 @@ def test_a_ledger_holds_all_of_it(config: dict[str, Any]) -> None:
 def test_peaks_that_were_logged_lie_within_the_estimate(keys: dict[str, Any], measured: float) -> None:
     overheads = RELEASE.gpu
     assert overheads is not None
-    peak = activation_peak(overheads, FLASH, shape(**keys))
+    peak = activation_peak(overheads, FLASH, shape(**keys), profiled_attention(FLASH, shape(**keys)))
     assert peak.low <= measured * GIB <= peak.high
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.architecture import served_dtype
-from compiler.memory.backends import attention_plan
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.checkpoints.architecture import served_dtype
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.units import GIB
 
 CASES: dict[str, Any] = json.loads(Path(__file__).with_name("engine_counts.json").read_text())

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.backends import attention_plan
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError
-from compiler.memory.encoder_budget import EncoderShape, encoder_memory
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.encoder_budget import EncoderShape, encoder_memory
 
 _VISION = {
     "head_dim": 72, "hidden_size": 1152, "intermediate_size": 4304, "num_attention_heads": 16,

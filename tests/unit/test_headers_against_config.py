@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.tensors import drafting_tensors, expected_tensors
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.weights import weights_row
+from compiler.ledger import Basis, LedgerRow
 from compiler.lock.models import TensorKind
-from compiler.memory.ledger import Basis, LedgerRow
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, weights_row
-from compiler.memory.tensors import drafting_tensors, expected_tensors
 from tests.unit.test_hybrid import GRANITE_SMALL, NEMOTRON_NANO, QWEN3_NEXT
 from tests.unit.test_memory import AWQ, FP8, GPTQ, LLAMA_8B, QWEN3_8B, QWEN_32B
 from tests.unit.test_memory_latent import MINICPM3, V2_LITE

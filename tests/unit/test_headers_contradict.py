@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.parameters.header_rules import as_stored, canonical, may_repeat, plain_shape, scope_of
+from compiler.checkpoints.parameters.header_totals import ContradictionError, check_totals
+from compiler.checkpoints.parameters.headers import check_headers
+from compiler.checkpoints.parameters.tensors import drafting_tensors, expected_tensors, numberless
+from compiler.checkpoints.quantization.read import Quantization, read_quantization
+from compiler.checkpoints.read import read_architecture
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import Architecture
-from compiler.memory.header_rules import as_stored, canonical, may_repeat, plain_shape, scope_of
-from compiler.memory.header_totals import ContradictionError, check_totals
-from compiler.memory.headers import check_headers
-from compiler.memory.packing import Quantization, read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import drafting_tensors, expected_tensors, numberless
 from tests.unit.test_headers_against_config import FAMILIES
 from tests.unit.test_memory import LLAMA_8B
 

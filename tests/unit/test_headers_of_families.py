@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.parameters.header_totals import ContradictionError
+from compiler.checkpoints.parameters.headers import check_headers
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
 from compiler.lock.models import TensorKind
-from compiler.memory.header_totals import ContradictionError
-from compiler.memory.headers import check_headers
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import expected_tensors
 from tests.unit.test_engine_counts import CASES
 from tests.unit.test_hybrid import NEMOTRON_NANO
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.tensors import content, expected_tensors
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kv_cache.blocks import KvLayout
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.kv_cache.states import hybrid_block_size
 from compiler.lock.models import TensorKind
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.kv_cache import KvLayout
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.states import hybrid_block_size
-from compiler.memory.tensors import content, expected_tensors
-from compiler.memory.weights import check_split, rank_weights
 
 Config = dict[str, Any]
 

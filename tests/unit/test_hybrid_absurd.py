@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.config import ConfigError
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.read import read_architecture
 from tests.unit.test_hybrid import (
     FAMILIES,
     GRANITE_SMALL,

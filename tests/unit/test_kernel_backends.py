@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.kernels.kept import kept_as
+from compiler.engines.vllm.memory.experts import experts_keep
+from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.memory.weights import weights_row
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, experts_keep, weights_row
-from compiler.memory.shape import ServerShape
-from compiler.memory.weights import rank_weights
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
-from compiler.solve.kept import kept_as
-from compiler.solve.problem import Problem
 from compiler.spec.models import Spec
 from tests.unit.test_engine_counts import CASES
 from tests.unit.test_kernel_padding import GPT_OSS_20B, MXFP4

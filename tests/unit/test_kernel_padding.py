@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.architecture import Linear
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, segment_rests, weights_row
+from compiler.checkpoints.architecture import Linear
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.buffers import segment_rests
+from compiler.engines.vllm.memory.weights import weights_row
 from compiler.units import GIB, MIB
 from tests.unit.test_hybrid import NEMOTRON_NANO
 

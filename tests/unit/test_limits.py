@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from compiler.checkpoints.config import Config, ConfigError
+from compiler.checkpoints.read import read_architecture
+from compiler.checkpoints.whole_items import keeps_items_whole
+from compiler.checks.engine_args import check_engine_args
 from compiler.diagnostics import SourceText
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import attention_plan
-from compiler.memory.config import Config, ConfigError
-from compiler.memory.read import read_architecture
-from compiler.memory.whole_items import keeps_items_whole, whole_item
+from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import NoBackendError
+from compiler.engines.vllm.memory.encoder_budget import whole_item
 from compiler.solve.budget import Server, Solution
-from compiler.solve.problem import Problem
-from compiler.spec.engine_args import check_engine_args
 from compiler.spec.load import load_spec
 from compiler.spec.models import ServiceSpec
 from compiler.units import GIB

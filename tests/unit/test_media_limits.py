@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from compiler.memory import media_limits
-from compiler.memory.architecture import Architecture
-from compiler.memory.backends import attention_plan
-from compiler.memory.encoder_budget import encoder_budget, encoder_memory
-from compiler.memory.ledger import Basis
-from compiler.memory.media_limits import with_limits
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, weights_row
-from compiler.memory.tensors import expected_tensors
-from compiler.memory.weights import rank_weights
-from compiler.memory.whole_items import whole_item
+from compiler.checkpoints import media_limits
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.media_limits import with_limits
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.memory.encoder_budget import encoder_budget, encoder_memory, whole_item
+from compiler.engines.vllm.memory.weights import weights_row
+from compiler.ledger import Basis
 from compiler.pipeline import compile_stack
 from compiler.spec.models import MOST_MEDIA, ServiceSpec
 from tests.unit.test_media_plan import compiled, service_of

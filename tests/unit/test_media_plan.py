@@ -11,12 +11,12 @@ import pytest
 
 from compiler.catalog.architectures import load_registry
 from compiler.catalog.doors import FIXED_VARIABLES, MEDIA_DOMAINS
+from compiler.checkpoints.families.table import VISION_MODELS
+from compiler.engines.vllm.answers.media import takes_media
 from compiler.lock.models import ModelFacts
-from compiler.memory.families.table import VISION_MODELS
 from compiler.pipeline import Compiled, compile_stack, render_plan
 from compiler.plan.ir import Argument, Service
 from compiler.render.syntax import read_unit
-from compiler.solve.media import takes_media
 from tests.conftest import ROOT
 
 LOCK = ROOT / "tests/cases/errors/media-hosts/media-hosts.lock.yaml"

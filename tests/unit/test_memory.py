@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.architecture import served_dtype
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.tensors import check_tensors, expected_tensors, second_head_elements
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kv_cache.blocks import KvLayout
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.graphs import capture_sizes
 from compiler.lock.models import TensorKind
-from compiler.memory.architecture import served_dtype
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError
-from compiler.memory.graphs import capture_sizes
-from compiler.memory.kv_cache import KvLayout
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import check_tensors, expected_tensors, second_head_elements
-from compiler.memory.weights import check_split, rank_weights
 
 QWEN_32B = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 5120, "intermediate_size": 27648,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.backends import attention_plan, attention_refusal, common_block_size
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.kernels.attention import attention_plan, attention_refusal, common_block_size
 from tests.unit.test_memory_latent import GLM_52, GLM_FLASH, MINICPM3, V3, V4_FLASH, V32
 from tests.unit.test_memory_moe import MIMO
 

@@ -6,14 +6,19 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.architecture import Architecture
-from compiler.memory.backend_rules import Device
-from compiler.memory.backends import attention_plan
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError
-from compiler.memory.kv_cache import CacheKind, CacheSpec, KvLayout
-from compiler.memory.kv_groups import PagesError, kv_layout
-from compiler.memory.latent import (
+from compiler.checkpoints.architecture import Architecture
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import Quantization, UnknownLayoutError, read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import Device
+from compiler.engines.vllm.kv_cache.blocks import CacheKind, CacheSpec, KvLayout
+from compiler.engines.vllm.kv_cache.groups import PagesError, kv_layout
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.latent import (
     absorbed_bytes,
     context_rows,
     expanded_context_bytes,
@@ -25,10 +30,6 @@ from compiler.memory.latent import (
     triton_workspace_bytes,
     unpacked_context_bytes,
 )
-from compiler.memory.packing import Quantization, UnknownLayoutError, read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
 
 V2_LITE = {
     "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_size": 2048,

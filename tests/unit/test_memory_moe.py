@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.architecture import Experts, HeadCache
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError
-from compiler.memory.expert_kernels import check_experts
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.checkpoints.architecture import Experts, HeadCache
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.expert_kernels import check_experts
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 
 GIB = 1 << 30
 COMMON = {"tie_word_embeddings": False, "torch_dtype": "bfloat16"}

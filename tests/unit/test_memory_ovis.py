@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.memory.encoder_budget import EncoderShape, encoder_memory, largest_item
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.encoder_budget import EncoderShape, encoder_memory, largest_item
 from tests.unit.test_engine_counts import CASES
 
 

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import UnsupportedArchitectureError
-from compiler.memory.families import pooling
-from compiler.memory.ledger import RowKind
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, fixed_rows
-from compiler.memory.shape import ServerShape
-from compiler.memory.weights import rank_weights
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.config import UnsupportedArchitectureError
+from compiler.checkpoints.families.dense import pooling
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.rows import fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.ledger import RowKind
 
 JAMBA: dict[str, Any] = {
     "architectures": ["JambaForSequenceClassification"], "model_type": "jamba", "hidden_size": 4096,

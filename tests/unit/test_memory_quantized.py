@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.memory.config import ConfigError
-from compiler.memory.packing import UnknownLayoutError, read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.quantized import Kind, Quantization, Unit
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.formats import Kind, Quantization, Unit
+from compiler.checkpoints.quantization.read import UnknownLayoutError, read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
 
 DENSE = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2048,

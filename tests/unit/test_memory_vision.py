@@ -11,24 +11,25 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.architecture import Encoder
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.vision_gemma4 import gemma4_towers
-from compiler.memory.families.vision_native import (
+from compiler.checkpoints.architecture import Encoder
+from compiler.checkpoints.config import Config, ConfigError
+from compiler.checkpoints.families.towers.gemma4 import gemma4_towers
+from compiler.checkpoints.families.towers.native import (
     kimi_k3_tower,
     kimi_k25_tower,
     minimax_m3_tower,
     muse_glimmer_tower,
 )
-from compiler.memory.families.vision_others import internvl_tower, llama4_tower, phi3_vision_tower
-from compiler.memory.families.vision_patches import gemma3_tower
-from compiler.memory.families.vision_qwen import qwen3_5_tower
-from compiler.memory.packed import fused_modules
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, module_parameters, rank_weights
+from compiler.checkpoints.families.towers.others import internvl_tower, llama4_tower, phi3_vision_tower
+from compiler.checkpoints.families.towers.patches import gemma3_tower
+from compiler.checkpoints.families.towers.qwen import qwen3_5_tower
+from compiler.checkpoints.parameters.modules import fused_modules
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.weights import module_parameters, rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 
 QWEN2_VL = {
     "architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", "hidden_size": 3584,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.solve.solve import apply_edits
-from compiler.spec.checks import check_spec
 from compiler.spec.load import load_spec
 from tests.unit.equipped_machine import on_slice
 from tests.unit.plan_samples import UUIDS, two_on_one_gpu

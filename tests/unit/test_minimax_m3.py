@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.backend_rules import Device
-from compiler.memory.backends import attention_plan
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError
-from compiler.memory.latent import block_scores_bytes, picked_tokens_bytes
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import Device
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.latent import block_scores_bytes, picked_tokens_bytes
 
 _SPARSE = [0] * 3 + [1] * 57
 M3: dict[str, Any] = {

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.config import ConfigError as MemoryConfigError
+from compiler.checkpoints.config import UnsupportedArchitectureError
+from compiler.checkpoints.parameters.headers import check_headers
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.answers.chats import formats, renders_chats, tokenizer_mode, why_not_read
 from compiler.lock.models import ModelFacts
-from compiler.memory.config import ConfigError as MemoryConfigError
-from compiler.memory.config import UnsupportedArchitectureError
-from compiler.memory.headers import check_headers
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
 from compiler.resolve.answers import ConfigError, ListedFile, Repository
 from compiler.resolve.facts import read_facts
 from compiler.resolve.mistral import UnservedError, adapted
 from compiler.resolve.mistral_names import DENSE, LATENT, engine_name
-from compiler.solve.chats import formats, renders_chats, tokenizer_mode, why_not_read
 from tests.unit import mistral_params
 from tests.unit.test_chats import service
 from tests.unit.test_resolve_facts import COMMIT, Memory

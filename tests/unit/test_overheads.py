@@ -13,18 +13,20 @@ import pytest
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.multiprocessors import MULTIPROCESSORS
 from compiler.catalog.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
-from compiler.memory.activation import activation_peak, expert_workspaces, latent_context, processors
-from compiler.memory.allocator import weights_rounding
-from compiler.memory.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
-from compiler.memory.context import context_memory
-from compiler.memory.encoder_budget import EncoderMemory
-from compiler.memory.graphs import capture_limit, graph_memory, graph_overhead
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.rotary_bytes import rotary_tables
-from compiler.memory.server import non_torch_growth
-from compiler.memory.shape import ServerShape
-from compiler.memory.weights import rank_weights
+from compiler.checkpoints.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.activation import activation_peak
+from compiler.engines.vllm.memory.allocator import weights_rounding
+from compiler.engines.vllm.memory.attention import latent_context, profiled_attention
+from compiler.engines.vllm.memory.context import context_memory
+from compiler.engines.vllm.memory.encoder_budget import EncoderMemory
+from compiler.engines.vllm.memory.experts import expert_workspaces
+from compiler.engines.vllm.memory.graphs import capture_limit, graph_memory, graph_overhead
+from compiler.engines.vllm.memory.growth import non_torch_growth
+from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
+from compiler.engines.vllm.memory.shape import ServerShape, processors
 from compiler.units import GIB, ByteRange
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
 
@@ -60,7 +62,7 @@ def gib(size: int) -> float:
 def test_activation_is_what_the_sampler_takes_of_many_sequences(
     config: dict[str, Any], shape: ServerShape, measured: float
 ) -> None:
-    peak = activation_peak(GPU_0_19, read_architecture(config), shape)
+    peak = peak_of(GPU_0_19, read_architecture(config), shape)
     assert gib(peak.expected) == pytest.approx(measured, abs=0.015)
     assert gib(peak.low) - 0.005 <= measured <= gib(peak.high)
 
@@ -68,12 +70,14 @@ def test_activation_is_what_the_sampler_takes_of_many_sequences(
 def test_releases_that_sorted_the_logits_took_two_and_a_half_times_as_much() -> None:
     # Qwen3-14B at 0.16.0 and 0.17.0, Qwen3-8B in FP8 on an L4 at 0.10.2.
     wide = read_architecture(QWEN3_8B | {"hidden_size": 5120, "num_attention_heads": 40})
-    assert gib(activation_peak(_known("0.16.0"), wide, shape_of()).expected) == pytest.approx(5.64, abs=0.01)
-    assert gib(activation_peak(_known("0.17.0"), wide, shape_of()).expected) == pytest.approx(2.23, abs=0.01)
+    assert gib(peak_of(_known("0.16.0"), wide, shape_of()).expected) == pytest.approx(5.64, abs=0.01)
+    assert gib(peak_of(_known("0.17.0"), wide, shape_of()).expected) == pytest.approx(2.23, abs=0.01)
     small = shape_of(sequences=224, tokens=2048, capability=ADA)
-    assert gib(activation_peak(_known("0.10.2"), read_architecture(QWEN3_8B), small).expected) == pytest.approx(
-        1.23, abs=0.01
-    )
+    assert gib(peak_of(_known("0.10.2"), read_architecture(QWEN3_8B), small).expected) == pytest.approx(1.23, abs=0.01)
+
+
+def peak_of(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape, **keys: Any) -> ByteRange:
+    return activation_peak(overheads, architecture, shape, profiled_attention(architecture, shape), **keys)
 
 
 def _known(version: str) -> GpuOverheads:
@@ -86,7 +90,7 @@ def test_one_sequence_leaves_the_forward_pass() -> None:
     # Qwen2.5-3B on an RTX 3090 at 0.10.2.
     config = QWEN_7B | {"hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16}
     shape = shape_of(sequences=1, tokens=2048, capability=(8, 6))
-    peak = activation_peak(_known("0.10.2"), read_architecture(config), shape)
+    peak = peak_of(_known("0.10.2"), read_architecture(config), shape)
     assert gib(peak.expected) == pytest.approx(0.17, abs=0.01)
 
 
@@ -101,9 +105,9 @@ def test_workspaces_of_experts_stay_allocated() -> None:
     experts = Experts("mlp.experts", 128, 2048, 768, top_k=8)
     architecture = with_layer(experts, hidden_size=2048, intermediate_size=6144)
     assert gib(expert_workspaces(architecture, shape_of())) == 0.5
-    peak = activation_peak(GPU_0_19, architecture, shape_of())
+    peak = peak_of(GPU_0_19, architecture, shape_of())
     assert gib(peak.expected) == pytest.approx(2.68, abs=0.01)
-    inside_the_kernel = activation_peak(GPU_0_19, architecture, shape_of(), experts_keep=False)
+    inside_the_kernel = peak_of(GPU_0_19, architecture, shape_of(), experts_keep=False)
     assert peak.expected - inside_the_kernel.expected == GIB // 2
     assert inside_the_kernel.high == peak.high
 
@@ -118,10 +122,10 @@ def test_context_of_mla_is_decompressed_in_one_go() -> None:
 
 def test_an_encoder_that_peaks_higher_than_the_language_model_decides() -> None:
     architecture = read_architecture(LLAMA_8B)
-    alone = activation_peak(GPU_0_33, architecture, shape_of())
-    held = activation_peak(GPU_0_33, architecture, shape_of(), encoder=_towers(tower=0, outputs=GIB))
+    alone = peak_of(GPU_0_33, architecture, shape_of())
+    held = peak_of(GPU_0_33, architecture, shape_of(), encoder=_towers(tower=0, outputs=GIB))
     assert held.expected - alone.expected == GIB
-    large = activation_peak(GPU_0_33, architecture, shape_of(), encoder=_towers(tower=90 * GIB, outputs=0))
+    large = peak_of(GPU_0_33, architecture, shape_of(), encoder=_towers(tower=90 * GIB, outputs=0))
     assert large.expected == 90 * GIB
 
 

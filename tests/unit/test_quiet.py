@@ -265,8 +265,9 @@ def test_only_what_may_pass_by_itself_is_worth_a_retry(code: str) -> None:
     assert exit_code((Diagnostic(code, "x"),)) == (3 if code in MAY_PASS else 1)
 
 
-HEAVY = ("pydantic", "jinja2", "ruamel", "huggingface_hub", "httpx", "rich", "compiler.pipeline", "compiler.solve",
-         "compiler.memory", "compiler.spec", "pygls", "compiler.lock", "compiler.targets")  # fmt: skip
+HEAVY = ("pydantic", "jinja2", "ruamel", "huggingface_hub", "httpx", "rich", "compiler.pipeline",
+         "compiler.solve", "compiler.checkpoints", "compiler.engines", "compiler.spec", "pygls", "compiler.lock",
+         "compiler.targets")  # fmt: skip
 QUICK = [*([name, "--help"] for name in COMMANDS), ["explain", "E0401"], ["explain"], ["gpus"], ["--help"], []]
 
 

@@ -8,17 +8,24 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
-from compiler.lock.models import TensorKind
-from compiler.memory.activation import activation_peak
-from compiler.memory.backend_rules import NoBackendError
-from compiler.memory.backends import attention_plan
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.config import ConfigError
-from compiler.memory.headers import check_headers
-from compiler.memory.kv_cache import CacheKind, KvLayout
-from compiler.memory.packing import read_quantization
-from compiler.memory.parallelism import Parallelism, SplitError
-from compiler.memory.pooled_keys import (
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.headers import check_headers
+from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.quantization.formats import UnknownLayoutError
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.judge.support import why_not_attended
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kernels.backend import NoBackendError
+from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.activation import activation_peak
+from compiler.engines.vllm.memory.attention import profiled_attention
+from compiler.engines.vllm.memory.pooled_keys import (
     TABLES_ON_GPU,
     builder_bytes,
     first_scores_bytes,
@@ -26,15 +33,11 @@ from compiler.memory.pooled_keys import (
     mixed_streams_bytes,
     token_tables_bytes,
 )
-from compiler.memory.quantized import UnknownLayoutError
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, fixed_rows
-from compiler.memory.shape import ServerShape
-from compiler.memory.tensors import expected_tensors
-from compiler.memory.weights import check_split, rank_weights
+from compiler.engines.vllm.memory.rows import fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.lock.models import TensorKind
 from compiler.plan.lower import _ngram_arguments
 from compiler.solve.budget import Solution
-from compiler.solve.support import why_not_attended
 from compiler.units import GIB
 from tests.unit.test_solve_seats import solved
 
@@ -151,7 +154,8 @@ def test_every_rank_mixes_whole_streams() -> None:
     assert RELEASE.gpu is not None
     mixed = mixed_streams_bytes(architecture, two)
     assert mixed == 4 * 2048 * 4 * 2048 * 2
-    assert activation_peak(RELEASE.gpu, architecture, two).expected >= mixed
+    attention = profiled_attention(architecture, two)
+    assert activation_peak(RELEASE.gpu, architecture, two, attention).expected >= mixed
 
 
 @pytest.mark.parametrize(

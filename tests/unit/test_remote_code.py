@@ -11,13 +11,13 @@ import pytest
 
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import SourceText
+from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Plan
 from compiler.plan.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
-from compiler.solve.remote_code import code_needed
 from compiler.source.document import load_document
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec

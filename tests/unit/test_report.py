@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.cli.main import cli
-from compiler.memory.kv_cache import NULL_BLOCKS, CacheGroup, CacheKind, CacheSpec, KvLayout
+from compiler.engines.vllm.kv_cache.blocks import NULL_BLOCKS, CacheGroup, CacheKind, CacheSpec, KvLayout
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import KvCache, Plan
 from compiler.plan.operations import Gateway, Rollout, Route

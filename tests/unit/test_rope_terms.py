@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.memory.config import ConfigError
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.read import read_architecture
 from tests.unit.test_class_terms import Config, dense, within
 from tests.unit.test_memory_latent import V3
 from tests.unit.test_memory_moe import GPT_OSS, PHI

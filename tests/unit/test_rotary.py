@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from compiler.catalog.overheads import GPU_0_19, GPU_0_33
-from compiler.memory.config import ConfigError
-from compiler.memory.read import read_architecture
-from compiler.memory.rotary_bytes import rotary_tables
-from compiler.memory.shape import ServerShape
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import MIB
 from tests.unit.test_engine_counts import CASES
 from tests.unit.test_gemma4 import GEMMA_4_26B

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from compiler.catalog.gpus import GPUS, shares_memory
 from compiler.catalog.releases import RELEASES
+from compiler.checks.stack import check_spec
 from compiler.diagnostics import SourceText
-from compiler.memory.ledger import RowKind, Verdict
+from compiler.ledger import RowKind, Verdict
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.solve.solve import apply_edits
-from compiler.spec.checks import check_spec
 from compiler.spec.load import load_spec
 from compiler.targets.readme_tables import device_table
 from compiler.units import GIB

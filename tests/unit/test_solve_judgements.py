@@ -10,6 +10,7 @@ import pytest
 
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import SourceText
+from compiler.engines.vllm.judge.variants import Rules, Variant, judge_candidates
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.plan.lower import lower_plan
 from compiler.solve.attempt import attempt
@@ -18,7 +19,6 @@ from compiler.solve.field import MAX_COMBINATIONS, combinations
 from compiler.solve.judgements import Judgement, Standing, judge_stack
 from compiler.solve.ranking import Asked, rank
 from compiler.solve.stack import attempt_stack
-from compiler.solve.variants import Rules, Variant, judge_candidates
 from compiler.source.document import load_document
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
+from compiler.ledger import RowKind, Verdict
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.ledger import RowKind, Verdict
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import HEADROOM_PERMILLE, Server, Solution
 from compiler.spec.models import Spec

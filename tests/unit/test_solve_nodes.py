@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from compiler.engines.interface.problem import Problem
 from compiler.lock.models import Lock
 from compiler.solve.budget import Solution
-from compiler.solve.problem import Problem
 from compiler.solve.stack import attempt_stack
 from compiler.spec.models import Spec
 from compiler.units import GIB

@@ -8,16 +8,16 @@ import pytest
 
 from compiler.catalog.gpus import GPUS
 from compiler.catalog.releases import RELEASES
+from compiler.checks.stack import check_spec
 from compiler.diagnostics import SourceText
+from compiler.engines.interface.problem import Problem
+from compiler.ledger import RowKind
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.memory.ledger import RowKind
 from compiler.plan.ir import Plan, ServerLedger
 from compiler.plan.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
-from compiler.solve.problem import Problem
 from compiler.source.document import load_document
-from compiler.spec.checks import check_spec
 from compiler.spec.load import SpecFile, load_spec
 from compiler.spec.models import Spec
 from tests.unit.test_memory import QWEN_32B

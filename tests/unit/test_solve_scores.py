@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.read import read_architecture
 from compiler.diagnostics import SourceText
+from compiler.engines.vllm.answers.tasks import check_prompts
 from compiler.lock.models import HUB, EmbeddingFacts, Lock, LockedService, ModelFacts
-from compiler.memory.read import read_architecture
-from compiler.memory.tensors import expected_tensors
-from compiler.solve.tasks import check_prompts
 from compiler.source.document import load_document
 from compiler.spec.load import SpecFile
 from tests.unit.test_solve_embeddings import BERT, HEAD, QWEN3, attempted, flags, planned, problem, weights

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.catalog.releases import RELEASES
+from compiler.engines.interface.problem import Problem
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
-from compiler.solve.problem import Problem
 from compiler.spec.models import Spec
 from compiler.units import GIB
 from tests.unit.test_hybrid import QWEN3_NEXT

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from compiler.catalog.quantization import SCHEMES
 from compiler.catalog.releases import RELEASES
-from compiler.memory.config import ConfigError
-from compiler.memory.packing import read_quantization
-from compiler.solve.schemes import schemes_of
-from compiler.solve.support import is_weight_only, why_not_served
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.engines.vllm.judge.schemes import schemes_of
+from compiler.engines.vllm.judge.support import is_weight_only, why_not_served
 
 GPU, CPU = RELEASES["0.33.0"], RELEASES["0.32.0"]
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]

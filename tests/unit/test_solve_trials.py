@@ -10,10 +10,10 @@ import pytest
 from compiler.catalog.releases import RELEASES
 from compiler.diagnostics import Help, SourceText
 from compiler.diagnostics.looking import MAX_TRIALS, Looking
+from compiler.engines.vllm.demand import empty_stage, needs_of
+from compiler.engines.vllm.judge.splits import split_fault
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve import solve as front
-from compiler.solve.demand import empty_stage, needs_of
-from compiler.solve.splits import split_fault
 from compiler.solve.stack import attempt_stack, compiles
 from compiler.spec.load import SpecFile, load_spec
 from tests.properties.test_solver import config

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compiler.checks.cors import _meant, _reason
 from compiler.pipeline import compile_stack
-from compiler.spec.cors_checks import _meant, _reason
 from compiler.targets.gateway import nginx_config
 from tests.gateway.machine import gateway_plan
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from compiler.catalog.flags import load_flags
+from compiler.checks.engine_args import check_engine_args
 from compiler.diagnostics import Help, SourceText
 from compiler.solve.solve import apply_edits
-from compiler.spec.engine_args import check_engine_args
 from compiler.spec.engine_instead import _SENTENCES, INSTEAD, instead
 from compiler.spec.engine_options import _HARMLESS, DECIDED, decided
 from compiler.spec.load import load_spec

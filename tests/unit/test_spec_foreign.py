@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.solve.solve import apply_edits
-from compiler.spec.checks import check_spec
 from compiler.spec.foreign_keys import TABLE
 from compiler.spec.load import load_spec
 from compiler.spec.model_names import model_advice

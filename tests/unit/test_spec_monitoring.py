@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from compiler.checks.monitoring import check_monitoring
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.spec.load import load_spec
-from compiler.spec.monitoring_checks import check_monitoring
 
 BUCKETS = {"time_to_first_token": [1, 2, 3, 4]}
 

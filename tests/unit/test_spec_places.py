@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from compiler.catalog.systemd import system_unit, system_units
+from compiler.checks.stack import check_spec
 from compiler.cli.main import cli
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.plan.lower import default_folder
 from compiler.solve.solve import apply_edits
-from compiler.spec.checks import check_spec
 from compiler.spec.load import load_spec
 from compiler.targets.deployment import user_of
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, Edit, SourceText
 from compiler.solve.solve import apply_edits, edited_spec
-from compiler.spec.checks import check_spec
 from compiler.spec.load import SpecFile, load_spec
 from compiler.spec.rollouts import with_candidates, written_edits, written_path
 

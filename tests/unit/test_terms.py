@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
-from compiler.memory import activation, compressed, latent, server
-from compiler.memory.backends import attention_plan
-from compiler.memory.caches import rank_kv_layout
-from compiler.memory.packing import read_quantization
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, fixed_rows
-from compiler.memory.shape import ServerShape
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.quantization.read import read_quantization
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.kernels.attention import attention_plan
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory import attention, compressed, latent
+from compiler.engines.vllm.memory.rows import fixed_rows
+from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import total
 from tests.unit.test_memory_latent import FP8, V2_LITE, V3, V4_FLASH, V32
 from tests.unit.test_minimax_m3 import M3
@@ -48,7 +49,7 @@ STARTS = {
     "triton_workspace_bytes": _Start(V2_LITE, (8, 0), ranks=1),
     "unpacked_context_bytes": _Start(V32, (9, 0), kv="fp8"),
 }
-"""By the function of compiler/memory/latent.py."""
+"""By the function of compiler/engines/vllm/memory/latent.py."""
 
 
 def _taken(start: _Start) -> int:
@@ -78,7 +79,7 @@ def test_every_term_has_a_start() -> None:
 @pytest.mark.parametrize("term", STARTS)
 def test_a_ledger_without_the_term_is_smaller(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _taken(STARTS[term])
-    callers = [module for module in (server, activation, compressed) if hasattr(module, term)]
+    callers = [module for module in (attention, compressed) if hasattr(module, term)]
     for module in callers:
         monkeypatch.setattr(module, term, lambda *_, **__: 0)
     assert _taken(STARTS[term]) < whole

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.architecture import HeadCache
-from compiler.memory.config import ConfigError
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.weights import check_split, rank_weights
+from compiler.checkpoints.architecture import HeadCache
+from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.weights import rank_weights
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.judge.division import check_split
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from compiler.checkpoints.checkpoint import Checkpoint
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.parameters.tensors import expected_tensors
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.weights import weights_row
+from compiler.ledger import Basis
 from compiler.lock.models import TensorKind
-from compiler.memory.ledger import Basis
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
-from compiler.memory.server import Checkpoint, weights_row
-from compiler.memory.tensors import expected_tensors
 from tests.unit.test_gemma4 import E2B, GEMMA_4_26B
 from tests.unit.test_memory_moe import ERNIE
 from tests.unit.test_memory_vision import GEMMA_3_27B, LLAVA, MISTRAL_3, QWEN2_VL, QWEN3_VL_2B, QWEN3_VL_8B

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from compiler.memory.config import Config
-from compiler.memory.encoder_budget import EncoderShape, encoder_budget, encoder_memory, largest_item
-from compiler.memory.families.vision_others import internvl_tower
-from compiler.memory.parallelism import Parallelism
-from compiler.memory.read import read_architecture
+from compiler.checkpoints.config import Config
+from compiler.checkpoints.families.towers.others import internvl_tower
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.checkpoints.read import read_architecture
+from compiler.engines.vllm.memory.encoder_budget import EncoderShape, encoder_budget, encoder_memory, largest_item
 from tests.unit.test_memory_vision import GEMMA_3_27B, LLAVA, MISTRAL_3, QWEN2_5_VL, QWEN2_VL, QWEN3_VL_8B
 
 

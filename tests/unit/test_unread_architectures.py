@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 
 from compiler.catalog.architectures import load_registry
-from compiler.memory.families.pooling import converted
-from compiler.memory.families.table import FAMILIES
+from compiler.checkpoints.families.dense.pooling import converted
+from compiler.checkpoints.families.table import FAMILIES
 
 REASONS: dict[str, list[str]] = json.loads(Path(__file__).with_name("unread_architectures.json").read_text())
 DESCRIBED = "0.33.0"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from compiler.catalog.releases import RELEASES
-from compiler.memory.parallelism import Parallelism
-from compiler.solve.verdicts import Engine, refusal_of
+from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
 
 HOPPER = Engine(RELEASES["0.33.0"], (9, 0))
 LLAMA: dict[str, Any] = {

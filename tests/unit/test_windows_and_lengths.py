@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from compiler.memory.config import Config, ConfigError
-from compiler.memory.families.windows import layer_windows, uniform_windows
-from compiler.memory.lengths import max_model_len
+from compiler.checkpoints.config import Config, ConfigError
+from compiler.checkpoints.families.windows import layer_windows, uniform_windows
+from compiler.checkpoints.lengths import max_model_len
 
 KINDS = ["sliding_attention", "full_attention"]
 

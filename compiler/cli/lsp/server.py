@@ -16,6 +16,7 @@ from pygls.workspace import TextDocument
 
 from compiler import __version__
 from compiler.calibration.file import is_calibration
+from compiler.checks.read import LOCK_SUFFIX
 from compiler.cli.lsp.answers import Word, hover, words
 from compiler.cli.lsp.text import Spot, Text, difference, keys_of, rewritten, spot_at
 from compiler.cli.lsp.worker import Answer, Question, Worker
@@ -24,7 +25,6 @@ from compiler.diagnostics import Diagnostic, Help, Severity
 from compiler.diagnostics.render import visible
 from compiler.plan.ir import Plan
 from compiler.schemas.documents import MODELINE
-from compiler.spec.read import LOCK_SUFFIX
 
 # Who goes on writing is quicker than this.
 PAUSE_SECONDS = 0.3

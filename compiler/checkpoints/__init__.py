@@ -1,0 +1,1 @@
+"""What a Hugging Face checkpoint holds, and what of it one rank gets."""

@@ -1,0 +1,1 @@
+"""Readers of models that see or hear: a language model and its towers."""

@@ -1,0 +1,1 @@
+"""Readers of models with recurrent states, beside attention or alone."""

@@ -1,0 +1,1 @@
+"""Rules across the fields of a spec, before any model is looked at."""

@@ -1,0 +1,1 @@
+"""The engines that serve models, each in a package of its own."""

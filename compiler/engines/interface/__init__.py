@@ -1,0 +1,1 @@
+"""What solver and engines say to each other."""

@@ -1,0 +1,1 @@
+"""What a server of vLLM answers: tasks, chats, images, tools."""

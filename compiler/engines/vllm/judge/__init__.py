@@ -1,0 +1,1 @@
+"""What vLLM runs on a machine, and by which kernels."""

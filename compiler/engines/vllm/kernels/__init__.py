@@ -1,0 +1,1 @@
+"""By which kernels vLLM runs a model on a device."""

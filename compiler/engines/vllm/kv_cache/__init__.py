@@ -1,0 +1,1 @@
+"""The KV cache as vLLM lays it out: blocks, groups, states."""

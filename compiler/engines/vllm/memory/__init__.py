@@ -1,0 +1,1 @@
+"""What a start-up of vLLM takes, in its order."""
