@@ -157,6 +157,11 @@ def choose_services(plan: JsonObject, names: list[str]) -> list[JsonObject]:
     return [service for service in plan["services"] if not names or service["name"] in names]
 
 
+def report_form(word: str) -> str:
+    """The word of `--format`; a program of an earlier release called `text` `human`, and scripts may still say so."""
+    return "text" if word == "human" else word
+
+
 def probe_host(service: JsonObject) -> str:
     """Where a client on this machine finds the server. In a container STACKC_HOST says where it listens."""
     host: str = os.environ.get("STACKC_HOST") or service["host"]

@@ -89,7 +89,7 @@ class Summary(NamedTuple):
     code: int
 
 
-def format_human(summary: Summary) -> str:
+def format_text(summary: Summary) -> str:
     """For people."""
     reports, pass_rate = summary.reports, summary.pass_rate
     lines = [f"note  python checks ran without {', '.join(summary.lacking)}"] if summary.lacking else []
