@@ -1,4 +1,4 @@
-"""`compose/`: the stack in containers of Docker Compose, and the program that prepares their volumes."""
+"""`compose/`: the stack in containers of Docker Compose."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 
 from compiler.catalog.compose import PROMETHEUS
 from compiler.plan.ir import Plan, Service
-from compiler.render.artifact import EXECUTABLE, Artifact
-from compiler.render.environment import read_verbatim, render
+from compiler.render.artifact import Artifact
+from compiler.render.environment import render
+from compiler.targets import library
 from compiler.targets.compose_monitoring import PROFILE, MonitoringContainer, monitoring_containers
 from compiler.targets.compose_patches import Additions, file_additions, new_services, service_additions
 from compiler.targets.containers import (
@@ -24,7 +25,6 @@ from compiler.targets.containers import (
 )
 
 COMPOSE = PurePosixPath("compose/compose.yaml")
-PREPARE_PROGRAM = PurePosixPath("compose/prepare")
 PREPARE = "prepare"
 
 # Behind a gateway: servers have no way out and none in, except through it. A download needs one.
@@ -104,10 +104,7 @@ class ComposeFile:
 
 def emit_compose(plan: Plan) -> tuple[Artifact, ...]:
     """Everything under `compose/`."""
-    return (
-        Artifact(COMPOSE, render("compose/compose.j2", file=compose_file(plan))),
-        Artifact(PREPARE_PROGRAM, read_verbatim("compose/prepare.sh"), EXECUTABLE),
-    )
+    return (Artifact(COMPOSE, render("compose/compose.j2", file=compose_file(plan))),)
 
 
 def compose_file(plan: Plan) -> ComposeFile:
@@ -191,7 +188,7 @@ def _prepare(plan: Plan, containers: list[Container]) -> ComposeService:
         name=PREPARE,
         image=plan.engine.image,
         user=ROOT,
-        entrypoint=("/bin/bash", f"{TREE}/{PREPARE_PROGRAM}"),
+        entrypoint=("/bin/bash", f"{TREE}/{library.PREPARE}"),
         environment=(),
         secrets=secrets,
         volumes=volumes,

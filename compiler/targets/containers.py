@@ -90,7 +90,7 @@ class Container:
         devices: GPUs by UUID or index; empty on a CPU node.
         start_after: containers that must be ready first.
         stop_seconds: from the signal to the kill; None for the engine's default. The signal is the image's own:
-            bin/supervise takes each.
+            lib/supervise takes each.
     """
 
     name: str
@@ -132,7 +132,7 @@ def server_container(plan: Plan, service: Service) -> Container:
         name=service.name,
         image=plan.engine.image,
         user=SERVER_USER,
-        entrypoint=("/bin/bash", *supervised(f"{TREE}/bin", service)),
+        entrypoint=("/bin/bash", *supervised(TREE, service)),
         environment=_server_environment(plan),
         secrets=_secrets(("api-key", plan.secrets.api_key)),
         volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
@@ -183,7 +183,7 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
         name=GATEWAY,
         image=gateway.image,
         user=user,
-        entrypoint=("/bin/bash", *supervised_gateway(f"{TREE}/bin", gateway)),
+        entrypoint=("/bin/bash", *supervised_gateway(TREE, gateway)),
         environment=(
             ("STACKC_CONTAINER", "1"),
             ("STACKC_GATEWAY_DIR", _RUNTIME),

@@ -62,7 +62,7 @@ def test_it_says_where_it_comes_from() -> None:
 
 def test_flags_are_in_the_launch_script_and_nowhere_else() -> None:
     service = load(two_on_one_gpu())["services"]["coder"]
-    assert service["entrypoint"][:2] == ["/bin/bash", "/opt/stackc/bin/supervise"]
+    assert service["entrypoint"][:2] == ["/bin/bash", "/opt/stackc/lib/supervise"]
     assert service["entrypoint"][-2:] == ["--", "/opt/stackc/bin/launch-coder"]
     assert service["command"] == []
     tree = next(each for each in service["volumes"] if each["target"] == "/opt/stackc")
