@@ -10,7 +10,6 @@ from compiler.catalog.compose import PROMETHEUS
 from compiler.plan.ir import Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets import library
 from compiler.targets.compose_monitoring import PROFILE, MonitoringContainer, monitoring_containers
 from compiler.targets.compose_patches import Additions, file_additions, new_services, service_additions
 from compiler.targets.containers import (
@@ -23,6 +22,8 @@ from compiler.targets.containers import (
     prefetch_container,
     server_container,
 )
+from compiler.targets.library import LIB
+from compiler.targets.library import PREPARE as PREPARE_PROGRAM
 
 COMPOSE = PurePosixPath("compose/compose.yaml")
 PREPARE = "prepare"
@@ -43,7 +44,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of the tree, by its path from the compose file, and where it is mounted."""
+    """A folder or a file of the tree, by its path from the compose file, and where it is mounted."""
 
     source: str
     target: str
@@ -170,7 +171,7 @@ def _service(
     return ComposeService(
         container=container,
         command=(),
-        folders=(Folder("..", TREE),),
+        folders=tuple(Folder(f"../{part}", f"{TREE}/{part}") for part in container.tree),
         ports=tuple(PublishedPort(each.address, each.port, each.port) for each in container.ports),
         networks=networks if plan.gateway is not None else (),
         depends_on=(Dependency(PREPARE, _COMPLETED), *depends_on),
@@ -188,8 +189,9 @@ def _prepare(plan: Plan, containers: list[Container]) -> ComposeService:
         name=PREPARE,
         image=plan.engine.image,
         user=ROOT,
-        entrypoint=("/bin/bash", f"{TREE}/{library.PREPARE}"),
+        entrypoint=("/bin/bash", f"{TREE}/{PREPARE_PROGRAM}"),
         environment=(),
+        tree=(str(LIB),),
         secrets=secrets,
         volumes=volumes,
         capabilities=("CHOWN",),
@@ -198,7 +200,7 @@ def _prepare(plan: Plan, containers: list[Container]) -> ComposeService:
     return ComposeService(
         container=container,
         command=(*_owned(volumes), *(f"--secret={SECRETS}/{name}" for name in secrets)),
-        folders=(Folder("..", TREE),),
+        folders=(Folder(f"../{LIB}", f"{TREE}/{LIB}"),),
         ports=(),
         networks=(),
         depends_on=(),
