@@ -92,7 +92,7 @@ def test_running_a_program_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     assert sorted(tree.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "rollout"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "rollout", "gateway", "launch-coder"])
 def test_a_tree_that_was_copied_without_its_library_says_what_to_copy(tmp_path: Path, name: str) -> None:
     tree = write_tree(gateway_plan(), tmp_path / "tree")
     shutil.rmtree(tree / "lib")
@@ -104,7 +104,7 @@ def test_a_tree_that_was_copied_without_its_library_says_what_to_copy(tmp_path: 
     assert (done.returncode, done.stdout, done.stderr) == (4, "", told + remedy)
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "rollout"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "rollout", "gateway", "launch-coder"])
 def test_a_library_that_lies_elsewhere_knows_the_tree_of_the_program(tmp_path: Path, name: str) -> None:
     """Two links on the way, as of `current` and of `lib`; the plan is the tree's, and nothing is left behind."""
     tree = write_tree(gateway_plan(), tmp_path / "trees/duo")

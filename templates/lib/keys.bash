@@ -1,6 +1,10 @@
-{# One rule for all programs; _keys.py says the same in Python, and the tree's README to people. #}
-{% raw %}
-# --- keys ---
+# Reads keys for the launch scripts and the gateway, which source it.
+# Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
+#
+# One rule for all programs; stack/keys.py says the same in Python, and the tree's README to people.
+#
+# Braces around every variable would hide the ones that matter; what is read here is used by whoever sources it:
+# shellcheck shell=bash disable=SC2034,SC2250
 
 key_bytes=1048576
 key_pattern='^[A-Za-z0-9._~+/=-]{8,256}$'
@@ -65,4 +69,3 @@ read_one_key() {
   fi
   key_lines=()
 }
-{% endraw %}

@@ -1,19 +1,13 @@
+# What both gateways do: keys, their own folder, and the question whether they answer. Sourced by nginx.bash and
+# litellm.bash.
+# Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Needs bash and coreutils.
 #
-# shellcheck disable=SC2250,SC2310,SC2312 # No braces where none are needed; `set -e` and masked statuses are minded.
-set -Eeuo pipefail
+# No braces where none are needed; `set -e` and masked statuses are minded; what is not assigned here is bin/gateway's:
+# shellcheck shell=bash disable=SC2034,SC2154,SC2250,SC2310,SC2312
+
 umask 077
 export LC_ALL=C
-
 me=${0##*/}
-tree=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-# What the plan says. Secrets are paths, empty where the stack has none.
-stack={{ script.stack | shell }}
-gateway_dir={{ script.gateway_dir | shell }}
-host={{ script.host | shell }}
-port={{ script.port }}
-planned_client_keys={{ (script.client_keys or "") | shell }}
-planned_api_key={{ (script.api_key or "") | shell }}
-{% raw %}
 gateway_dir=${STACKC_GATEWAY_DIR:-$gateway_dir}
 # A container listens on every interface of its own network; what the host publishes is compose's decision.
 [[ ${STACKC_CONTAINER:-} != 1 ]] || host=0.0.0.0
@@ -65,9 +59,8 @@ secret_file() {
   fi
 }
 
-{% endraw %}
-{% include "scripts/keys.j2" %}
-{% raw %}
+# shellcheck source=/dev/null
+source "$tree/lib/keys.bash"
 
 # Reads the file of client keys, a `NAME:KEY` or `KEY` on each line, into client_names and client_keys.
 read_clients() {
@@ -117,6 +110,29 @@ take_gateway_dir() {
   if ((EUID == 0)); then chmod 711 -- "$gateway_dir"; else chmod 700 -- "$gateway_dir"; fi
 }
 
+# A folder that no configuration ever had: process numbers come again, in a container soon.
+new_name() {
+  local id
+  read -r id </proc/sys/kernel/random/uuid
+  printf 'conf-%s' "$id"
+}
+
+# Once the link points there, it is what the next start or reload reads.
+install_conf() {
+  ln -sfn -- "$1" "$gateway_dir/conf.new"
+  mv -fT -- "$gateway_dir/conf.new" "$gateway_dir/conf"
+}
+
+remove_old_confs() {
+  local folder current
+  current=$(readlink -- "$gateway_dir/conf")
+  for folder in "$gateway_dir"/conf-*; do
+    # Only what new_name has made: neither a link nor a folder of another name.
+    [[ ${folder##*/} =~ ^conf-[0-9a-f-]{36}$ && -d $folder && ! -L $folder ]] || continue
+    [[ $folder == "$gateway_dir/$current" ]] || rm -rf -- "$folder"
+  done
+}
+
 # Whether a process ended, reaped or not.
 is_gone() {
   local line=''
@@ -150,4 +166,3 @@ wait_for() {
     sleep 0.2
   done
 }
-{% endraw %}
