@@ -41,12 +41,9 @@ def scripts() -> Iterator[SimpleNamespace]:
         names = (
             "ask.answers",
             "ask.load",
-            "ask.pooled",
             "ask.probes",
             "ask.server",
-            "ask.through",
             "ask.usage",
-            "machine.check_gpu",
             "machine.gpu",
             "machine.process",
             "report",

@@ -140,7 +140,7 @@ def test_a_gateway_that_cannot_start_is_found(machine: Machine, fault: str, code
 
 @pytest.mark.usefixtures("modules")
 def test_nginx_without_its_module_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway, stack = importlib.import_module("stack.machine.check_gateway"), importlib.import_module("stack")
+    gateway, stack = importlib.import_module("stack.machine.check_machine"), importlib.import_module("stack")
     monkeypatch.setattr(gateway, "NJS_MODULES", ("/nowhere/ngx_http_js_module.so",))
     with pytest.raises(stack.StackError, match="libnginx-mod-http-js") as caught:
         gateway.check_njs()

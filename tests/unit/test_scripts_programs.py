@@ -89,6 +89,7 @@ def test_running_a_program_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
         environment = {"PATH": PATH, "HOME": str(tmp_path), "LANG": "C"}
         done = subprocess.run([str(tree / name), "--help"], env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
+        assert b"xit codes" in done.stdout, name
     assert sorted(tree.rglob("*")) == before
 
 

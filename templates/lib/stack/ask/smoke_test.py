@@ -40,9 +40,7 @@ from stack import (
 from stack.ask import answers as _answers
 from stack.ask import load as _load
 from stack.ask import media as _media
-from stack.ask import pooled as _pooled
 from stack.ask import probes as _probes
-from stack.ask import through as _through
 from stack.ask import usage as _usage
 from stack.ask.server import Server
 from stack.keys import read_api_key, read_client_key
@@ -64,8 +62,8 @@ OTHERS = (
     ("completion", _answers.check_completion, 1),
     ("stream", _answers.check_stream, 1),
     ("embedding", _answers.check_embedding, 1),
-    ("rerank", _pooled.check_rerank, 1),
-    ("labels", _pooled.check_labels, 1),
+    ("rerank", _answers.check_rerank, 1),
+    ("labels", _answers.check_labels, 1),
     ("tools", _answers.check_tools, 1),
     ("structured-output", _answers.check_structured_output, 1),
     ("reasoning", _answers.check_reasoning, 1),
@@ -75,9 +73,9 @@ OTHERS = (
     ("metrics", _probes.check_metrics, 1),
 )
 ENTRANCE = (
-    ("client-keys", _through.check_client_keys, 1),
-    ("hidden", _through.check_hidden, 1),
-    ("unknown-model", _through.check_unknown_model, 1),
+    ("client-keys", _load.check_client_keys, 1),
+    ("hidden", _load.check_hidden, 1),
+    ("unknown-model", _load.check_unknown_model, 1),
 )
 # Of a stack with monitoring; last, because some metrics begin with the first request.
 MONITORED = (("rule-metrics", _probes.check_rule_metrics, 1),)
@@ -117,7 +115,7 @@ def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> I
     entrance = None if options.gateway == "no" or options.elsewhere else make_entrance(plan, targets, key, options)
     first = [Check(target.service["name"], "health", partial(_probes.check_health, target), 3) for target in asked]
     if entrance is not None:
-        first.append(Check("gateway", "reachable", partial(_through.check_reachable, entrance), 3))
+        first.append(Check("gateway", "reachable", partial(_load.check_reachable, entrance), 3))
     say_waiting([*asked, *([] if entrance is None else [entrance])], options.timeout)
     there = ask_at_once(first)
     dead, failed = set(), set()
@@ -146,7 +144,7 @@ def _together(targets: list[_probes.Target], failed: list[str]) -> Result:
     return run_check(Check("stack", "together", together))
 
 
-def say_waiting(asked: Sequence[_probes.Target | _through.Entrance], seconds: float) -> None:
+def say_waiting(asked: Sequence[_probes.Target | _load.Entrance], seconds: float) -> None:
     """Before anything is waited for: whoever looks at a still terminal knows why."""
     places = ", ".join(f"{each.server.host}:{each.server.port}" for each in asked)
     if asked:
@@ -214,7 +212,7 @@ def test_service(target: _probes.Target, budget: _load.Budget) -> Iterator[Resul
 
 def make_entrance(
     plan: JsonObject, targets: list[_probes.Target], key: str | None, options: Options
-) -> _through.Entrance | None:
+) -> _load.Entrance | None:
     """The gateway, with the routes of the chosen services; None where there is nothing to ask."""
     gateway = plan["gateway"]
     if gateway is None:
@@ -228,11 +226,11 @@ def make_entrance(
         for target in targets
         if target.service["name"] in names
     )
-    return _through.Entrance(server, gateway, client_key is not None, key, routed, options.timeout) if routed else None
+    return _load.Entrance(server, gateway, client_key is not None, key, routed, options.timeout) if routed else None
 
 
 def test_gateway(
-    plan: JsonObject, entrance: _through.Entrance | None, first: Result | None, dead: set[str], options: Options
+    plan: JsonObject, entrance: _load.Entrance | None, first: Result | None, dead: set[str], options: Options
 ) -> Iterator[Result]:
     """All checks of the gateway, by the routes of services that are there; none where the plan has no gateway."""
     if plan["gateway"] is None:
@@ -248,10 +246,10 @@ def test_gateway(
         yield from _ask_gateway(entrance._replace(targets=alive))
 
 
-def _ask_gateway(entrance: _through.Entrance) -> Iterator[Result]:
+def _ask_gateway(entrance: _load.Entrance) -> Iterator[Result]:
     checks = [(title, partial(probe, entrance), code) for title, probe, code in ENTRANCE]
     for target in entrance.targets:
-        checks.append((f"answer of {target.name}", partial(_through.check_answer, target), 1))
+        checks.append((f"answer of {target.name}", partial(_load.check_answer, target), 1))
         checks.append((f"stream of {target.name}", partial(_answers.check_stream, target), 1))
     for title, probe, code in checks:
         yield run_check(Check("gateway", title, probe, code))

@@ -9,10 +9,13 @@ import argparse
 import fcntl
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,9 +129,9 @@ class Action(NamedTuple):
     switches: dict[str, str]
 
 
-def run_action(action: Action) -> int:
-    """Read the command line, take the lock, act, and report."""
-    options = _parse(action)
+def run_action(action: Action, document: str | None) -> int:
+    """Read the command line, take the lock, act, and report. `document` is what the program says of itself."""
+    options = _parse(action, document or "")
     os.umask(0o022)
     plan = load_plan()
     host = Host(options.root, is_dry_run=options.dry_run, is_quiet=options.json)
@@ -153,8 +156,11 @@ def _require_root(host: Host) -> None:
         raise StackError(EXIT_ENVIRONMENT, "it changes the system: run it as root")
 
 
-def _parse(action: Action) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=action.description)
+def _parse(action: Action, document: str) -> argparse.Namespace:
+    # Without its first sentence, and the one that says who wrote it.
+    rest = document.partition("\n\n")[2].partition("\n\n")[2]
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=action.description, epilog=rest, formatter_class=kind)
     for name, text in action.switches.items():
         parser.add_argument(name, action="store_true", help=text)
     parser.add_argument("--dry-run", action="store_true", help="print the steps and change nothing")
@@ -193,3 +199,62 @@ def _exclusive(host: Host, stack: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+def remove(host: Host, path: str) -> None:
+    """Remove a file or a whole folder, or say why it stays."""
+    place = host.path(path)
+    if not os.path.lexists(place):
+        return
+    reason = obstacle(place)
+    if reason is None:
+        is_folder = place.is_dir()
+        drop(host, path, partial(shutil.rmtree, place) if is_folder else place.unlink)
+    else:
+        host.leave(path, reason)
+
+
+def drop(host: Host, path: str, change: Callable[[], object]) -> None:
+    """A step after which a path is gone."""
+    host.gone.add(path)
+    host.step(f"remove {path}", change)
+
+
+def remove_if_empty(host: Host, path: str) -> None:
+    """Remove a folder that nothing is left in; whatever is, and was not told yet, is told now."""
+    place = host.path(path)
+    if not os.path.lexists(place):
+        return
+    reason = obstacle(place) or (None if place.is_dir() else "no folder")
+    if reason is not None:
+        host.leave(path, reason)
+        return
+    rest = [f"{path}/{name}" for name in sorted(os.listdir(place)) if f"{path}/{name}" not in host.gone]
+    for each in rest:
+        if not any(told.startswith((f"{each}/", f"{each}:")) for told in host.left):
+            host.leave(each, "not the stack's")
+    if not rest:
+        drop(host, path, place.rmdir)
+
+
+def obstacle(place: Path) -> str | None:
+    """Why a removal would reach what lies somewhere else."""
+    if place.is_symlink():
+        return f"a link to {os.readlink(place)}"
+    mounted = mounts_at(place)
+    return f"{mounted[0]} is mounted" if mounted else None
+
+
+def mounts_at(place: Path) -> list[str]:
+    """Mount points that are a path, or lie below it."""
+    wanted = os.path.realpath(place)
+    lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    points = (_unescaped(line.split(" ")[4]) for line in lines)
+    return sorted(point for point in points if point == wanted or point.startswith(f"{wanted}/"))
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

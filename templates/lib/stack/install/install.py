@@ -13,9 +13,8 @@ import argparse
 
 from stack import EXIT_USAGE, JsonObject, StackError
 from stack.install.host import Action, Host, run_action
-from stack.install.state import make_state
+from stack.install.state import make_state, make_user
 from stack.install.switch import check_machine, prefetch, smoke_test, source_tree, start, whole
-from stack.install.user import make_user
 from stack.install.versions import Site
 
 
@@ -49,4 +48,6 @@ def install(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
 def main() -> int:
     """Read the command line and install."""
     switches = {"--start": "download the models, start the stack and wait until it answers"}
-    return run_action(Action("install", "Install this tree so that systemd runs the stack.", install, switches))
+    return run_action(
+        Action("install", "Install this tree so that systemd runs the stack.", install, switches), __doc__
+    )

@@ -15,8 +15,7 @@ import argparse
 from stack import JsonObject, StackError
 from stack.install.host import EXIT_NO_PREVIOUS, Action, Host, run_action
 from stack.install.switch import plan_of, running, switch
-from stack.install.units import check_units
-from stack.install.versions import Site, read_tree
+from stack.install.versions import Site, check_units, read_tree
 
 
 def rollback(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
@@ -39,4 +38,4 @@ def rollback(host: Host, plan: JsonObject, _: argparse.Namespace) -> str:
 
 def main() -> int:
     """Read the command line and roll back."""
-    return run_action(Action("rollback", "Go back to the version that was installed before.", rollback, {}))
+    return run_action(Action("rollback", "Go back to the version that was installed before.", rollback, {}), __doc__)

@@ -16,10 +16,8 @@ from pathlib import Path
 import stack
 from stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
 from stack.install.host import EXIT_FOREIGN, EXIT_STEP, Host, state_of
-from stack.install.state import check_state, owner_name, take_over
-from stack.install.units import check_units
-from stack.install.user import make_user, user_name
-from stack.install.versions import Site, Tree, read_tree
+from stack.install.state import check_state, make_user, owner_name, take_over, user_name
+from stack.install.versions import Site, Tree, check_units, read_tree
 from stack.keys import BadKeys, keys_of, read_file
 from stack.packages import environment_of, installing
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 
 from stack import JsonObject
-from stack.install.host import Action, Host, run_action
-from stack.install.removal import remove
-from stack.install.state import purge
-from stack.install.user import remove_user
+from stack.install.host import Action, Host, remove, run_action
+from stack.install.state import purge, remove_user
 from stack.install.versions import Site
 
 
@@ -53,4 +51,6 @@ def uninstall(host: Host, plan: JsonObject, options: argparse.Namespace) -> str:
 def main() -> int:
     """Read the command line and uninstall."""
     switches = {"--purge": "remove the models and caches too"}
-    return run_action(Action("uninstall", "Stop the stack and remove it from the machine.", uninstall, switches))
+    return run_action(
+        Action("uninstall", "Stop the stack and remove it from the machine.", uninstall, switches), __doc__
+    )

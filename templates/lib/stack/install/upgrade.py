@@ -65,4 +65,4 @@ def _go_back(site: Site, new: Tree, working: str, wanted: list[str], reason: str
 
 def main() -> int:
     """Read the command line and upgrade."""
-    return run_action(Action("upgrade", "Replace the installed version by this tree.", upgrade, {}))
+    return run_action(Action("upgrade", "Replace the installed version by this tree.", upgrade, {}), __doc__)

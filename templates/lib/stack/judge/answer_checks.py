@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stack import EXIT_ENVIRONMENT, JsonObject, StackError
-from stack.judge.nodes import MissingModule
+from stack.judge.evaluation import MissingModule
 
 SHOWN = 200
 # A pattern of the file can take forever on an answer that nobody foresaw.

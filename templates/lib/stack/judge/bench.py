@@ -38,7 +38,7 @@ from stack import (
     choose_services,
     load_plan,
 )
-from stack.ask.endpoint import DIRECT, GATEWAY, check_ready, find_endpoint, find_vllm, running_version, use_state
+from stack.ask.server import DIRECT, GATEWAY, check_ready, find_endpoint, find_vllm, running_version, use_state
 from stack.judge.baseline import Baseline, Change, Store, Summary, compare, new_baseline
 from stack.judge.measure import Load, Metric, measure, metrics_of, plan_load
 

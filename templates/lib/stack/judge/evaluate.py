@@ -53,13 +53,11 @@ from stack import (
     choose_services,
     load_plan,
 )
-from stack.ask.endpoint import EXIT_FAILED, Endpoint, check_ready, find_endpoint, find_vllm
-from stack.ask.server import ServerError
+from stack.ask.server import EXIT_FAILED, Endpoint, ServerError, check_ready, find_endpoint, find_vllm
 from stack.judge import evaluation_report as report_of
 from stack.judge.answer_checks import Verdict, judge, try_sandbox
-from stack.judge.evaluation import Case, Evaluation, parse_rate, read_evaluation
+from stack.judge.evaluation import Case, Evaluation, MissingModule, parse_rate, read_evaluation
 from stack.judge.evaluation_report import Lost, Outcome, Sample, ServiceReport
-from stack.judge.nodes import MissingModule
 
 EXIT_LOST, EXIT_BELOW = 24, 25
 MAX_TOKENS = 1024

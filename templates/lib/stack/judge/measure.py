@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
-from stack.ask.endpoint import Endpoint
+from stack.ask.server import Endpoint
 from stack.models.model import model_folder
 
 EXIT_FAILED = 1

@@ -37,9 +37,24 @@ from stack import (
     load_plan,
     run_check,
 )
-from stack.machine.check_gateway import NAME as GATEWAY
-from stack.machine.check_gateway import gateway_checks
-from stack.machine.check_gpu import (
+from stack.machine.check_machine import (
+    EXIT_DISK,
+    EXIT_PORT,
+    EXIT_SECRET,
+    EXIT_VERSION,
+    GATEWAY,
+    check_disk,
+    check_port,
+    check_secret,
+    check_shared_memory,
+    check_snapshot,
+    check_version,
+    gateway_checks,
+)
+from stack.machine.check_tools import EXIT_TOOLS, check_compiler, check_kernels
+from stack.machine.gpu import (
+    EXIT_DRIVER,
+    EXIT_IDENTITY,
     EXIT_MEMORY,
     check_devices,
     check_driver,
@@ -49,20 +64,6 @@ from stack.machine.check_gpu import (
     check_slice,
     check_slice_number,
 )
-from stack.machine.check_machine import (
-    EXIT_DISK,
-    EXIT_PORT,
-    EXIT_SECRET,
-    EXIT_VERSION,
-    check_disk,
-    check_port,
-    check_secret,
-    check_shared_memory,
-    check_snapshot,
-    check_version,
-)
-from stack.machine.check_tools import EXIT_TOOLS, check_compiler, check_kernels
-from stack.machine.gpu import EXIT_DRIVER, EXIT_IDENTITY
 
 KINDS = (
     *("driver", "devices", "gpu", "memory", "disk", "shm", "port", "model", "secrets", "version"),

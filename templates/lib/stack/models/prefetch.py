@@ -34,11 +34,13 @@ from stack import (
     choose_services,
     load_plan,
 )
-from stack.models.copy import copy_model
-from stack.models.download import EXIT_DISK, GIB, check_disk, download, hf_executable, selection, whole
+from stack.models.download import EXIT_DISK, GIB, check_disk, copy_model, download, hf_executable, selection, whole
 from stack.models.model import (
+    Verified,
+    Wrong,
     check_model,
     check_names,
+    hashed_files,
     hf_home,
     inside,
     missing_bytes,
@@ -46,8 +48,8 @@ from stack.models.model import (
     repository_folder,
     unfinished,
     write_text,
+    wrong_files,
 )
-from stack.models.verify import Verified, Wrong, hashed_files, wrong_files
 
 TRUE = ("1", "ON", "YES", "TRUE")
 
