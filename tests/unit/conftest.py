@@ -40,12 +40,10 @@ def scripts() -> Iterator[SimpleNamespace]:
     try:
         names = (
             "ask.answers",
-            "ask.load",
+            "ask.further",
             "ask.probes",
             "ask.server",
-            "ask.usage",
             "machine.gpu",
-            "machine.process",
             "report",
         )
         modules = {name.rpartition(".")[2]: importlib.import_module(f"stack.{name}") for name in names}

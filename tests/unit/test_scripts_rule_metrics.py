@@ -56,4 +56,4 @@ def test_a_name_that_is_only_alike_is_missing(probes: ModuleType, name: str) -> 
 
 
 def test_the_check_is_part_of_the_program(root: Path) -> None:
-    assert "_probes.check_rule_metrics" in (root / "templates/lib/stack/ask/smoke_test.py").read_text()
+    assert "probes.check_rule_metrics" in (root / "templates/lib/stack/ask/smoke_test.py").read_text()

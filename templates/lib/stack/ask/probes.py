@@ -10,8 +10,7 @@ import time
 from typing import NamedTuple, NoReturn
 
 from stack import EXIT_ENVIRONMENT, JsonObject, Skipped, StackError
-from stack.ask.server import Reply, Server, ServerError
-from stack.machine.process import Process
+from stack.ask.server import Process, Reply, Server, ServerError
 
 EXIT_FAILED, EXIT_UNREACHABLE, EXIT_REFUSED, EXIT_NOT_SERVED = 1, 3, 5, 6
 PROMPT = "Name three colours of the rainbow."

@@ -37,48 +37,43 @@ from stack import (
     run_check,
     secret_file,
 )
-from stack.ask import answers as _answers
-from stack.ask import load as _load
-from stack.ask import media as _media
-from stack.ask import probes as _probes
-from stack.ask import usage as _usage
-from stack.ask.server import Server
+from stack.ask import answers, further, probes
+from stack.ask.server import Process, Server
 from stack.keys import read_api_key, read_client_key
-from stack.machine.process import Process
 from stack.report import FORMATS, format_report
 
 # Once a server is there: in this order; after a failed one of the first kind, nothing further can be learnt.
 FATAL = (
-    ("version", _probes.check_version, 1),
-    ("key", _probes.check_key, 5),
-    ("model", _probes.check_model, 6),
+    ("version", probes.check_version, 1),
+    ("key", probes.check_key, 5),
+    ("model", probes.check_model, 6),
 )
 OTHERS = (
-    ("guard", _probes.check_guard, 1),
-    ("revision", _probes.check_revision, 1),
-    ("context", _probes.check_context, 1),
-    ("kv-cache", _probes.check_kv_cache, 1),
-    ("chat", _answers.check_chat, 1),
-    ("completion", _answers.check_completion, 1),
-    ("stream", _answers.check_stream, 1),
-    ("embedding", _answers.check_embedding, 1),
-    ("rerank", _answers.check_rerank, 1),
-    ("labels", _answers.check_labels, 1),
-    ("tools", _answers.check_tools, 1),
-    ("structured-output", _answers.check_structured_output, 1),
-    ("reasoning", _answers.check_reasoning, 1),
-    ("overlong", _answers.check_overlong, 1),
-    ("remote-media", _media.check_remote_media, 1),
-    ("data-media", _media.check_data_media, 1),
-    ("metrics", _probes.check_metrics, 1),
+    ("guard", probes.check_guard, 1),
+    ("revision", probes.check_revision, 1),
+    ("context", probes.check_context, 1),
+    ("kv-cache", probes.check_kv_cache, 1),
+    ("chat", answers.check_chat, 1),
+    ("completion", answers.check_completion, 1),
+    ("stream", answers.check_stream, 1),
+    ("embedding", answers.check_embedding, 1),
+    ("rerank", answers.check_rerank, 1),
+    ("labels", answers.check_labels, 1),
+    ("tools", answers.check_tools, 1),
+    ("structured-output", answers.check_structured_output, 1),
+    ("reasoning", answers.check_reasoning, 1),
+    ("overlong", answers.check_overlong, 1),
+    ("remote-media", further.check_remote_media, 1),
+    ("data-media", further.check_data_media, 1),
+    ("metrics", probes.check_metrics, 1),
 )
 ENTRANCE = (
-    ("client-keys", _load.check_client_keys, 1),
-    ("hidden", _load.check_hidden, 1),
-    ("unknown-model", _load.check_unknown_model, 1),
+    ("client-keys", further.check_client_keys, 1),
+    ("hidden", further.check_hidden, 1),
+    ("unknown-model", further.check_unknown_model, 1),
 )
 # Of a stack with monitoring; last, because some metrics begin with the first request.
-MONITORED = (("rule-metrics", _probes.check_rule_metrics, 1),)
+MONITORED = (("rule-metrics", probes.check_rule_metrics, 1),)
 
 
 class Options(NamedTuple):
@@ -113,9 +108,9 @@ def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> I
     targets = [make_target(plan, service, key, options) for service in services]
     asked = [] if options.gateway == "only" else targets
     entrance = None if options.gateway == "no" or options.elsewhere else make_entrance(plan, targets, key, options)
-    first = [Check(target.service["name"], "health", partial(_probes.check_health, target), 3) for target in asked]
+    first = [Check(target.service["name"], "health", partial(probes.check_health, target), 3) for target in asked]
     if entrance is not None:
-        first.append(Check("gateway", "reachable", partial(_load.check_reachable, entrance), 3))
+        first.append(Check("gateway", "reachable", partial(further.check_reachable, entrance), 3))
     say_waiting([*asked, *([] if entrance is None else [entrance])], options.timeout)
     there = ask_at_once(first)
     dead, failed = set(), set()
@@ -137,14 +132,14 @@ def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> I
         yield from test_gateway(plan, entrance, there[-1] if entrance is not None else None, dead, options)
 
 
-def _together(targets: list[_probes.Target], failed: list[str]) -> Result:
-    together: Callable[[], str] = partial(_load.check_together, targets)
+def _together(targets: list[probes.Target], failed: list[str]) -> Result:
+    together: Callable[[], str] = partial(further.check_together, targets)
     if failed:
-        together = partial(_probes.skip, f"{', '.join(failed)} cannot be asked")
+        together = partial(probes.skip, f"{', '.join(failed)} cannot be asked")
     return run_check(Check("stack", "together", together))
 
 
-def say_waiting(asked: Sequence[_probes.Target | _load.Entrance], seconds: float) -> None:
+def say_waiting(asked: Sequence[probes.Target | further.Entrance], seconds: float) -> None:
     """Before anything is waited for: whoever looks at a still terminal knows why."""
     places = ", ".join(f"{each.server.host}:{each.server.port}" for each in asked)
     if asked:
@@ -153,8 +148,8 @@ def say_waiting(asked: Sequence[_probes.Target | _load.Entrance], seconds: float
 
 def ask_at_once(checks: Sequence[Check]) -> list[Result]:
     """All at the same time, so that a stack of dead servers takes one wait."""
-    answers = list(map(_begun, checks))
-    return [answer.result() for answer in answers]
+    begun = list(map(_begun, checks))
+    return [answer.result() for answer in begun]
 
 
 def _begun(check: Check) -> Future[Result]:
@@ -171,10 +166,10 @@ def _answer(check: Check, answer: Future[Result]) -> None:
         answer.set_exception(error)
 
 
-def make_target(plan: JsonObject, service: JsonObject, key: str | None, options: Options) -> _probes.Target:
+def make_target(plan: JsonObject, service: JsonObject, key: str | None, options: Options) -> probes.Target:
     """A service and where it is asked."""
     server = Server(options.host or probe_host(service), options.port or service["port"], key, options.request_timeout)
-    return _probes.Target(
+    return probes.Target(
         server=server,
         service=service,
         name=options.served_name or service["served_name"],
@@ -187,23 +182,23 @@ def make_target(plan: JsonObject, service: JsonObject, key: str | None, options:
     )
 
 
-def budget_of(plan: JsonObject, options: Options) -> _load.Budget:
+def budget_of(plan: JsonObject, options: Options) -> further.Budget:
     """What the caller asks for; the time to the first token otherwise as the spec's monitoring has it."""
     objective = plan["monitoring"]["ttft_p95_seconds"] if plan["monitoring"] else None
     ttft = objective if options.ttft_p95 is None else options.ttft_p95
-    return _load.Budget(options.requests, ttft, options.tpot_p95, options.tokens_per_second, options.strict)
+    return further.Budget(options.requests, ttft, options.tpot_p95, options.tokens_per_second, options.strict)
 
 
-def test_service(target: _probes.Target, budget: _load.Budget) -> Iterator[Result]:
+def test_service(target: probes.Target, budget: further.Budget) -> Iterator[Result]:
     """All further checks of a server that is there; those after a fatal failure are skipped."""
-    load = ("budget", partial(_load.check_budget, budget=budget), 1)
+    load = ("budget", partial(further.check_budget, budget=budget), 1)
     # Memory comes last: it is at its highest when the load was there.
-    usage = ("memory", _usage.check_memory, 1)
+    usage = ("memory", further.check_memory, 1)
     fatal = {name for name, _, _ in FATAL} - {"version"}
     stopped: list[str] = []
     monitored = MONITORED if target.plan["monitoring"] else ()
     for title, probe, code in (*FATAL, *OTHERS, *monitored, load, usage):
-        run: Callable[[], str] = partial(_probes.skip, f"{stopped[0]} failed") if stopped else partial(probe, target)
+        run: Callable[[], str] = partial(probes.skip, f"{stopped[0]} failed") if stopped else partial(probe, target)
         result = run_check(Check(target.service["name"], title, run, code))
         yield result
         if result.status == FAIL and title in fatal:
@@ -211,8 +206,8 @@ def test_service(target: _probes.Target, budget: _load.Budget) -> Iterator[Resul
 
 
 def make_entrance(
-    plan: JsonObject, targets: list[_probes.Target], key: str | None, options: Options
-) -> _load.Entrance | None:
+    plan: JsonObject, targets: list[probes.Target], key: str | None, options: Options
+) -> further.Entrance | None:
     """The gateway, with the routes of the chosen services; None where there is nothing to ask."""
     gateway = plan["gateway"]
     if gateway is None:
@@ -226,11 +221,11 @@ def make_entrance(
         for target in targets
         if target.service["name"] in names
     )
-    return _load.Entrance(server, gateway, client_key is not None, key, routed, options.timeout) if routed else None
+    return further.Entrance(server, gateway, client_key is not None, key, routed, options.timeout) if routed else None
 
 
 def test_gateway(
-    plan: JsonObject, entrance: _load.Entrance | None, first: Result | None, dead: set[str], options: Options
+    plan: JsonObject, entrance: further.Entrance | None, first: Result | None, dead: set[str], options: Options
 ) -> Iterator[Result]:
     """All checks of the gateway, by the routes of services that are there; none where the plan has no gateway."""
     if plan["gateway"] is None:
@@ -242,15 +237,15 @@ def test_gateway(
         return
     yield first
     alive = tuple(target for target in entrance.targets if target.service["name"] not in dead)
-    if alive and not (first.status == FAIL and first.code == _probes.EXIT_UNREACHABLE):
+    if alive and not (first.status == FAIL and first.code == probes.EXIT_UNREACHABLE):
         yield from _ask_gateway(entrance._replace(targets=alive))
 
 
-def _ask_gateway(entrance: _load.Entrance) -> Iterator[Result]:
+def _ask_gateway(entrance: further.Entrance) -> Iterator[Result]:
     checks = [(title, partial(probe, entrance), code) for title, probe, code in ENTRANCE]
     for target in entrance.targets:
-        checks.append((f"answer of {target.name}", partial(_load.check_answer, target), 1))
-        checks.append((f"stream of {target.name}", partial(_answers.check_stream, target), 1))
+        checks.append((f"answer of {target.name}", partial(further.check_answer, target), 1))
+        checks.append((f"stream of {target.name}", partial(answers.check_stream, target), 1))
     for title, probe, code in checks:
         yield run_check(Check("gateway", title, probe, code))
 

@@ -23,8 +23,7 @@ from stack import (
     load_plan,
     probe_host,
 )
-from stack.ask.server import Server, ServerError
-from stack.machine.process import Process
+from stack.ask.server import Process, Server, ServerError
 
 EXIT_LATE, EXIT_GONE = 3, 4
 INTERVAL_SECONDS = 0.5
