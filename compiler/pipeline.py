@@ -38,6 +38,7 @@ from compiler.spec.load import SpecFile
 from compiler.targets.compose import emit_compose
 from compiler.targets.faithful import UnfaithfulError, check_overridden, check_own
 from compiler.targets.gateway import emit_gateway
+from compiler.targets.library import emit_library
 from compiler.targets.monitoring import emit_monitoring
 from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
@@ -297,4 +298,4 @@ def render_plan(plan: Plan) -> tuple[Artifact, ...]:
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
     emitters = (emit_scripts, emit_requirements, emit_gateway, *chosen, emit_monitoring, emit_readme)
     emitted = [artifact for emit in emitters for artifact in emit(plan)]
-    return (*emitted, emit_plan_json(plan))
+    return (*emitted, *emit_library(), emit_plan_json(plan))

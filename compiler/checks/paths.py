@@ -23,7 +23,7 @@ _SECRETS = {
     "api_key": "/etc/stackc/api-key",
     "client_keys": "/etc/stackc/client-keys",
 }
-# What a purge removes of the state (templates/scripts/_state.py).
+# What a purge removes of the state (templates/lib/stack/install/state.py).
 _MADE = ("baselines", "cache", "hf", "locks", "rollout")
 
 # Nothing below them is an administrator's to give away, or it is gone at the next boot, or everybody writes there.

@@ -1,7 +1,8 @@
 """What `bin/upgrade` does to the units of a stack, told from the files of both versions.
 
-The rule is `changed_units` and `switch` of templates/scripts/_switch.py, which run on the server and can import nothing
-of stackc: a server stops if its unit or its launch script changed, and a gateway reloads.
+The rule is `changed_units` and `switch` of templates/lib/stack/install/switch.py, which run on the server and import
+nothing of stackc: a server stops if its unit or its launch script changed, and a gateway reloads. Another library stops
+none: how a server is started is in those two.
 """
 
 from __future__ import annotations

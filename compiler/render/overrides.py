@@ -109,7 +109,7 @@ def _text(file: Path) -> str | Diagnostic:
 
 def _unknown(shown: str, path: str, known: tuple[str, ...]) -> Diagnostic:
     if path.endswith(".py"):
-        note = "the programs in bin/ are emitted as they are; only templates, which end in .j2, can be replaced"
+        note = "lib/ is emitted as it is; only templates, which end in .j2, can be replaced"
         return Diagnostic("E0604", f"{shown} is no template", notes=(note,))
     near = difflib.get_close_matches(path, known, n=3)
     helps = tuple(Help(f"did you mean `{name}`?") for name in near) or (Help(f"templates are: {', '.join(known)}"),)

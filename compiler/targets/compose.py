@@ -1,4 +1,4 @@
-"""`compose/`: the stack in containers of Docker Compose, and the program that prepares their volumes."""
+"""`compose/`: the stack in containers of Docker Compose."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from compiler.catalog.compose import PROMETHEUS
 from compiler.plan.ir import Plan, Service
-from compiler.render.artifact import EXECUTABLE, Artifact
-from compiler.render.environment import read_verbatim, render
+from compiler.render.artifact import Artifact
+from compiler.render.environment import render
 from compiler.targets.compose_monitoring import PROFILE, MonitoringContainer, monitoring_containers
 from compiler.targets.compose_patches import Additions, file_additions, new_services, service_additions
 from compiler.targets.containers import (
@@ -22,9 +22,10 @@ from compiler.targets.containers import (
     prefetch_container,
     server_container,
 )
+from compiler.targets.library import LIB
+from compiler.targets.library import PREPARE as PREPARE_PROGRAM
 
 COMPOSE = PurePosixPath("compose/compose.yaml")
-PREPARE_PROGRAM = PurePosixPath("compose/prepare")
 PREPARE = "prepare"
 
 # Behind a gateway: servers have no way out and none in, except through it. A download needs one.
@@ -43,7 +44,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of the tree, by its path from the compose file, and where it is mounted."""
+    """A folder or a file of the tree, by its path from the compose file, and where it is mounted."""
 
     source: str
     target: str
@@ -104,10 +105,7 @@ class ComposeFile:
 
 def emit_compose(plan: Plan) -> tuple[Artifact, ...]:
     """Everything under `compose/`."""
-    return (
-        Artifact(COMPOSE, render("compose/compose.j2", file=compose_file(plan))),
-        Artifact(PREPARE_PROGRAM, read_verbatim("compose/prepare.sh"), EXECUTABLE),
-    )
+    return (Artifact(COMPOSE, render("compose/compose.j2", file=compose_file(plan))),)
 
 
 def compose_file(plan: Plan) -> ComposeFile:
@@ -173,7 +171,7 @@ def _service(
     return ComposeService(
         container=container,
         command=(),
-        folders=(Folder("..", TREE),),
+        folders=tuple(Folder(f"../{part}", f"{TREE}/{part}") for part in container.tree),
         ports=tuple(PublishedPort(each.address, each.port, each.port) for each in container.ports),
         networks=networks if plan.gateway is not None else (),
         depends_on=(Dependency(PREPARE, _COMPLETED), *depends_on),
@@ -193,6 +191,7 @@ def _prepare(plan: Plan, containers: list[Container]) -> ComposeService:
         user=ROOT,
         entrypoint=("/bin/bash", f"{TREE}/{PREPARE_PROGRAM}"),
         environment=(),
+        tree=(str(LIB),),
         secrets=secrets,
         volumes=volumes,
         capabilities=("CHOWN",),
@@ -201,7 +200,7 @@ def _prepare(plan: Plan, containers: list[Container]) -> ComposeService:
     return ComposeService(
         container=container,
         command=(*_owned(volumes), *(f"--secret={SECRETS}/{name}" for name in secrets)),
-        folders=(Folder("..", TREE),),
+        folders=(Folder(f"../{LIB}", f"{TREE}/{LIB}"),),
         ports=(),
         networks=(),
         depends_on=(),

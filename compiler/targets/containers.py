@@ -82,15 +82,17 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container. The tree is mounted at TREE in each.
+    """One container.
 
     Attributes:
+        tree: what it sees of the tree, below TREE: each on its own, for a link that leads out of the tree would lead
+            nowhere in a container, while engines follow one that is the source of a mount.
         secrets: names of files below SECRETS.
         binds: files and folders of the host, read at the same path.
         devices: GPUs by UUID or index; empty on a CPU node.
         start_after: containers that must be ready first.
         stop_seconds: from the signal to the kill; None for the engine's default. The signal is the image's own:
-            bin/supervise takes each.
+            lib/supervise takes each.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Container:
     user: str
     entrypoint: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
+    tree: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
     binds: tuple[str, ...] = ()
@@ -112,6 +115,8 @@ class Container:
     health: Health | None = None
     stop_seconds: int | None = None
 
+
+_PROGRAMS = ("bin", "lib", "plan.json")
 
 # Kept apart so that a cache of kernels can be thrown away without downloading the models again.
 _HF = Volume("hf-cache", f"{STATE}/hf", SERVER_USER)
@@ -132,8 +137,9 @@ def server_container(plan: Plan, service: Service) -> Container:
         name=service.name,
         image=plan.engine.image,
         user=SERVER_USER,
-        entrypoint=("/bin/bash", *supervised(f"{TREE}/bin", service)),
+        entrypoint=("/bin/bash", *supervised(TREE, service)),
         environment=_server_environment(plan),
+        tree=_PROGRAMS,
         secrets=_secrets(("api-key", plan.secrets.api_key)),
         volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
         binds=host_files(service),
@@ -163,6 +169,7 @@ def prefetch_container(plan: Plan) -> Container:
         user=SERVER_USER,
         entrypoint=("python3", "-I", f"{TREE}/bin/prefetch"),
         environment=(*_secret_files(secrets), *_CACHES),
+        tree=_PROGRAMS,
         secrets=secrets,
         volumes=(_HF, _KERNELS),
         binds=tuple(dict.fromkeys(folder for folder in folders if folder is not None)),
@@ -183,13 +190,14 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
         name=GATEWAY,
         image=gateway.image,
         user=user,
-        entrypoint=("/bin/bash", *supervised_gateway(f"{TREE}/bin", gateway)),
+        entrypoint=("/bin/bash", *supervised_gateway(TREE, gateway)),
         environment=(
             ("STACKC_CONTAINER", "1"),
             ("STACKC_GATEWAY_DIR", _RUNTIME),
             ("STACKC_STATE_DIR", state.path),
             *_secret_files(secrets),
         ),
+        tree=("bin", "lib", "gateway"),
         secrets=secrets,
         volumes=(state,),
         # The image's own /var/cache/nginx is root's.

@@ -42,7 +42,7 @@ class Deadlines:
     """Seconds that a supervisor grants one server. Each ends after the one inside it, whose message says more.
 
         start: the engine's own (VLLM_ENGINE_READY_TIMEOUT_S) < `poll` of bin/wait-ready < `start` of the unit
-        stop:  `drain` of the server (--shutdown-timeout) < `cut` of bin/supervise < `stop`
+        stop:  `drain` of the server (--shutdown-timeout) < `cut` of lib/supervise < `stop`
 
     Attributes:
         restart: between a failure and the next start.
@@ -94,7 +94,7 @@ def deadlines(plan: Plan, service: Service) -> Deadlines:
 
 
 def cut_seconds(service: Service) -> int:
-    """How long bin/supervise lets a server finish: its drain, and half of the rest for answers still on their way."""
+    """How long lib/supervise lets a server finish: its drain, and half of the rest for answers still on their way."""
     drain, stop = service.timeouts.drain, service.timeouts.stop
     return drain + (stop - drain) // 2
 
@@ -104,18 +104,18 @@ def gateway_stop_seconds(gateway: Gateway) -> int:
     return min(_GATEWAY_STOP_SECONDS, max(route.read_timeout for route in gateway.routes))
 
 
-def supervised(program: str, service: Service) -> tuple[str, ...]:
-    """The command that runs a server in the folder of programs `program`, and bounds its end."""
+def supervised(tree: str, service: Service) -> tuple[str, ...]:
+    """The command that runs a server of the tree in the folder `tree`, and bounds its end."""
     options = ("--name", service.name, "--port", str(service.port), "--seconds", str(cut_seconds(service)))
-    return (f"{program}/supervise", *options, "--", f"{program}/launch-{service.name}")
+    return (f"{tree}/lib/supervise", *options, "--", f"{tree}/bin/launch-{service.name}")
 
 
-def supervised_gateway(program: str, gateway: Gateway) -> tuple[str, ...]:
+def supervised_gateway(tree: str, gateway: Gateway) -> tuple[str, ...]:
     """The same for the gateway. nginx ends its open answers on SIGQUIT and drops them on SIGTERM."""
     seconds = gateway_stop_seconds(gateway) - _GATEWAY_CUT_SECONDS
     options = ("--name", "gateway", "--port", str(gateway.port), "--seconds", str(seconds))
     signal = ("--signal", "QUIT") if gateway.kind == "nginx" else ()
-    return (f"{program}/supervise", *options, *signal, "--", f"{program}/gateway", "run")
+    return (f"{tree}/lib/supervise", *options, *signal, "--", f"{tree}/bin/gateway", "run")
 
 
 def shared_devices(plan: Plan, service: Service) -> tuple[int, ...]:

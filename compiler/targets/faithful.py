@@ -28,6 +28,7 @@ from compiler.targets.facts import (
     lost_entries,
     lost_facts,
 )
+from compiler.targets.library import BIN
 from compiler.targets.plan_json import plan_object
 
 
@@ -211,7 +212,7 @@ def _script_facts(plan: Plan) -> Iterator[Expected]:
     for service in plan.services:
         script = scripts.launch_script(plan, service)
         facts = (Options(script.lines), *_assigned(script))
-        yield Expected(scripts.BIN / f"launch-{service.name}", facts)
+        yield Expected(BIN / f"launch-{service.name}", facts)
 
 
 def _assigned(script: scripts.LaunchScript) -> Iterator[Fact]:

@@ -15,9 +15,9 @@ from compiler.plan.ir import Gateway, Plan, Rollout, Route, Service
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
 from compiler.targets.deployment import WRONG_KEYS_PER_SECOND, address_connections, rollout_fingerprint
+from compiler.targets.library import BIN, emit_program
 
 GATEWAY = PurePosixPath("gateway")
-BIN = PurePosixPath("bin")
 
 # What vLLM 0.33.0 and 0.32.0 serve for a generating model under /v1 with the model's name in a JSON body, and without
 # keeping anything (vllm/entrypoints/openai/*/api_router.py, vllm/entrypoints/anthropic/api_router.py). Stored responses
@@ -204,13 +204,12 @@ def emit_gateway(plan: Plan) -> tuple[Artifact, ...]:
 
 def _emit_nginx(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
     script = render("gateway/gateway_nginx.j2", script=gateway_script(plan, gateway))
-    rollout = Artifact(BIN / "rollout", read_verbatim("gateway/rollout.py"), EXECUTABLE)
     return (
         Artifact(GATEWAY / "nginx.conf", render("gateway/nginx.conf.j2", config=nginx_config(plan, gateway))),
         Artifact(GATEWAY / "route.js", read_verbatim("gateway/route.js")),
         Artifact(GATEWAY / "stack.js", render("gateway/stack.js.j2", routing=routing(plan, gateway))),
         Artifact(BIN / "gateway", script, EXECUTABLE),
-        *((rollout,) if gateway.rollouts else ()),
+        *((emit_program("rollout"),) if gateway.rollouts else ()),
     )
 
 

@@ -230,7 +230,7 @@ def _ports_inside(plan: Plan, container: Container) -> tuple[int, ...]:
 
 def _binds(plan: Plan, container: Container) -> tuple[Bind, ...]:
     return (
-        Bind(plan.paths.current, TREE, is_read_only=True),
+        *(Bind(f"{plan.paths.current}/{part}", f"{TREE}/{part}", is_read_only=True) for part in container.tree),
         *(Bind(f"{plan.stack}-{each.name}.volume", each.path, is_read_only=False) for each in container.volumes),
         *(Bind(path, path, is_read_only=True) for path in container.binds),
     )

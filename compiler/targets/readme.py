@@ -21,6 +21,7 @@ from compiler.targets.deployment import (
     user_of,
 )
 from compiler.targets.first_request import REQUESTS, FirstRequest, first_request, reachable
+from compiler.targets.library import EVALUATION
 from compiler.targets.readme_tables import (
     Table,
     device_table,
@@ -251,7 +252,7 @@ def readme(plan: Plan) -> Readme:
         install=plan.paths.install,
         home=home,
         bin="bin" if home == "." else f"{home}/bin",
-        cases=f"{home}/evaluation/smoke.yaml" if any(each.task == "chat" for each in plan.services) else "cases.yaml",
+        cases=f"{home}/{EVALUATION}" if any(each.task == "chat" for each in plan.services) else "cases.yaml",
         start_burst=START_BURST,
         state=plan.paths.state,
         vllm=plan.paths.vllm,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler.catalog.gpus import shares_memory
 from compiler.plan.ir import CpuNode, DeviceLedger, GpuNode, Plan, ServerLedger, Service
@@ -18,11 +18,16 @@ _SECONDS_PER_MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; a heading of its own where one document holds several of a kind."""
+    """A table; a heading of its own where one document holds several of a kind.
+
+    Attributes:
+        notes: what is too long for a cell, which holds its number from 1 on.
+    """
 
     heading: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
 def http_address(host: str, port: int) -> str:
@@ -76,9 +81,16 @@ def device_table(plan: Plan, device: DeviceLedger) -> Table:
     rows.append(("–", "in use", *_sizes(used), "", "sum of the rows above"))
     rows.append(("–", "of", format_gib(device.total), format_gib(device.total), "", device.total_source))
     rows.append(("–", "left", format_signed_gib(device.total - used.expected), format_signed_gib(device.slack), "", ""))
-    return Table(
-        f"{kind} of {plan.node.name}", ("Server", "Use", "Expected", "At most", "Basis", "Source"), tuple(rows)
-    )
+    columns = ("Server", "Use", "Expected", "At most", "Basis", "Source")
+    return _with_notes(Table(f"{kind} of {plan.node.name}", columns, tuple(rows)))
+
+
+def _with_notes(table: Table) -> Table:
+    """The sources, which are sentences, as notes in the order of the rows, each once."""
+    notes = tuple(dict.fromkeys(str(row[-1]) for row in table.rows if row[-1]))
+    numbers = {note: str(number) for number, note in enumerate(notes, start=1)}
+    rows = tuple((*row[:-1], numbers.get(str(row[-1]), "")) for row in table.rows)
+    return replace(table, rows=rows, notes=notes)
 
 
 def _server_rows(server: ServerLedger) -> list[tuple[Cell, ...]]:

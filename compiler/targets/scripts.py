@@ -1,73 +1,20 @@
-"""`bin/`: a launch script for every server, and the Python programs around them."""
+"""`bin/`: a launch script for every server, and the programs around them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from compiler.catalog.doors import FIXED_VARIABLES
 from compiler.plan.ir import Argument, GpuNode, Plan, Service
-from compiler.render.artifact import EXECUTABLE, PLAIN, Artifact
-from compiler.render.environment import read_verbatim, render
+from compiler.render.artifact import EXECUTABLE, Artifact
+from compiler.render.environment import render
 from compiler.render.quoting import ShellVariable
 from compiler.targets.deployment import lock_wait, shared_devices
+from compiler.targets.library import BIN, emit_program
 
-BIN = PurePosixPath("bin")
-EVALUATION = PurePosixPath("evaluation")
-
-_PROGRAMS = {
-    "preflight": "preflight.py",
-    "prefetch": "prefetch.py",
-    "wait-ready": "wait_ready.py",
-    "smoke-test": "smoke_test.py",
-    "bench": "bench.py",
-    "evaluate": "evaluate.py",
-    "supervise": "supervise.sh",
-}
-_MODULES = (
-    "_answer_checks.py",
-    "_answers.py",
-    "_baseline.py",
-    "_check_gateway.py",
-    "_check_gpu.py",
-    "_check_machine.py",
-    "_check_tools.py",
-    "_copy.py",
-    "_download.py",
-    "_endpoint.py",
-    "_evaluation.py",
-    "_evaluation_report.py",
-    "_gpu.py",
-    "_keys.py",
-    "_load.py",
-    "_media.py",
-    "_measure.py",
-    "_model.py",
-    "_nodes.py",
-    "_packages.py",
-    "_pooled.py",
-    "_probes.py",
-    "_process.py",
-    "_report.py",
-    "_sandbox.py",
-    "_server.py",
-    "_stack.py",
-    "_through.py",
-    "_usage.py",
-    "_verify.py",
-)
+_PROGRAMS = ("preflight", "prefetch", "wait-ready", "smoke-test", "bench", "evaluate")
 # They install units, so that only a tree with units has them.
-_INSTALLERS = {name: f"{name}.py" for name in ("install", "upgrade", "rollback", "uninstall")}
-_INSTALLER_MODULES = (
-    "_host.py",
-    "_removal.py",
-    "_state.py",
-    "_switch.py",
-    "_units.py",
-    "_user.py",
-    "_versions.py",
-)
+_INSTALLERS = ("install", "upgrade", "rollback", "uninstall")
 
 # The server reads one folder and tells nobody; a variable of the plan or of the caller still wins.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
@@ -117,30 +64,18 @@ class LaunchScript:
 
 
 def emit_scripts(plan: Plan) -> tuple[Artifact, ...]:
-    """Everything under `bin/`."""
+    """Everything under `bin/` but the gateway's programs."""
     launchers = tuple(
         Artifact(BIN / f"launch-{service.name}", render_launch(launch_script(plan, service)), EXECUTABLE)
         for service in plan.services
     )
-    installers = _verbatim(_INSTALLERS, _INSTALLER_MODULES) if "systemd" in plan.targets else ()
-    return launchers + _verbatim(_PROGRAMS, _MODULES) + installers + _evaluation(plan)
-
-
-def _evaluation(plan: Plan) -> tuple[Artifact, ...]:
-    """A first evaluation for stacks with a chat service: its cases are conversations."""
-    if not any(service.task == "chat" for service in plan.services):
-        return ()
-    return (Artifact(EVALUATION / "smoke.yaml", read_verbatim("scripts/evaluation_smoke.yaml"), PLAIN),)
+    programs = (*_PROGRAMS, *(_INSTALLERS if "systemd" in plan.targets else ()))
+    return (*launchers, *map(emit_program, programs))
 
 
 def render_launch(script: LaunchScript) -> str:
     """The text of a launch script."""
     return render("scripts/launch.j2", script=script)
-
-
-def _verbatim(programs: Mapping[str, str], modules: Iterable[str]) -> tuple[Artifact, ...]:
-    files = [Artifact(BIN / name, read_verbatim(f"scripts/{file}"), EXECUTABLE) for name, file in programs.items()]
-    return (*files, *(Artifact(BIN / name, read_verbatim(f"scripts/{name}"), PLAIN) for name in modules))
 
 
 def launch_script(plan: Plan, service: Service) -> LaunchScript:

@@ -47,7 +47,9 @@ def scan(root: Path) -> Counter[Place]:
         name = path.relative_to(root).as_posix()
         if path.suffix == ".py":
             found.update(Place(name, *each) for each in scan_python(path.read_text(encoding="utf-8")))
-        elif path.suffix in {".j2", ".sh"}:
+        elif path.suffix in {".j2", ".bash"} or (
+            path.is_file() and path.read_bytes().startswith(b"#!/usr/bin/env bash")
+        ):
             found.update(Place(name, *each) for each in scan_shell(path.read_text(encoding="utf-8")))
     return found
 

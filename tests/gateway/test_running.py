@@ -149,7 +149,10 @@ def test_shellcheck_finds_nothing(kind: str, tmp_path: Path) -> None:
     machine = Machine(tmp_path, gateway_plan(kind=kind), {})
     options = ["--severity=style", "--enable=all"]
     done = subprocess.run(
-        [tool("shellcheck"), *options, machine.tree / "bin/gateway"], capture_output=True, text=True, check=False
+        [tool("shellcheck"), *options, machine.tree / "bin/gateway", *machine.tree.glob("lib/*.bash")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.stdout, done.returncode) == ("", 0)
 

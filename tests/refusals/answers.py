@@ -24,7 +24,7 @@ _EMITTERS = (
     "compiler/catalog/doors.py",
     "compiler/catalog/parsers.py",
 )
-_PREFLIGHT = "templates/scripts/preflight.py"
+_PREFLIGHT = "templates/lib/stack/machine/preflight.py"
 
 
 def faults(row: Row) -> Iterator[str]:

@@ -105,7 +105,7 @@ class Stack:
         return int(self.machine.property(UNIT, "MainPID"))
 
     def server_pid(self) -> int:
-        """vLLM itself, which bin/supervise runs."""
+        """vLLM itself, which lib/supervise runs."""
         return int(self.machine.must("pgrep", "--parent", str(self.main_pid())).split()[0])
 
     def has_three_sequences(self) -> bool:

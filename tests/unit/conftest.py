@@ -34,25 +34,20 @@ def key_file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def scripts() -> Iterator[SimpleNamespace]:
     """Modules of the emitted programs, imported: asking one question takes milliseconds, a process half a second."""
-    folder = str(ROOT / "templates" / "scripts")
+    folder = str(ROOT / "templates/lib")
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
         names = (
-            "_answers",
-            "_check_gpu",
-            "_gpu",
-            "_load",
-            "_pooled",
-            "_probes",
-            "_process",
-            "_report",
-            "_server",
-            "_stack",
-            "_through",
-            "_usage",
+            "ask.answers",
+            "ask.further",
+            "ask.probes",
+            "ask.server",
+            "machine.gpu",
+            "report",
         )
-        yield SimpleNamespace(**{name[1:]: importlib.import_module(name) for name in names})
+        modules = {name.rpartition(".")[2]: importlib.import_module(f"stack.{name}") for name in names}
+        yield SimpleNamespace(stack=importlib.import_module("stack"), **modules)
     finally:
         sys.path.remove(folder)
         for name in set(sys.modules) - before:

@@ -86,15 +86,15 @@ _KILLER = """
 import os, runpy, sys
 sys.dont_write_bytecode = True
 program = sys.argv[1]
-sys.path.insert(0, os.path.dirname(program))
-import _host
-original, left = _host.Host.step, [int(os.environ["KILL_AT"])]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(program)), "lib"))
+from stack.install import host
+original, left = host.Host.step, [int(os.environ["KILL_AT"])]
 def step(self, text, change):
     left[0] -= 1
     if left[0] < 0:
         os._exit(137)
     original(self, text, change)
-_host.Host.step = step
+host.Host.step = step
 sys.argv = sys.argv[1:]
 runpy.run_path(program, run_name="__main__")
 """

@@ -83,7 +83,7 @@ class KeyMachine:
 
 def judge_in_python(call: Callable[[], object]) -> Verdict:
     """Exit status and message of a function of the programs; it raises what they print."""
-    stack = importlib.import_module("_stack")
+    stack = importlib.import_module("stack")
     try:
         call()
     except stack.StackError as error:

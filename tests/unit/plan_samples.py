@@ -31,6 +31,7 @@ from compiler.plan.ir import (
 from compiler.plan.lower_operations import SERVER_METRICS
 from compiler.targets.compose import emit_compose
 from compiler.targets.gateway import emit_gateway
+from compiler.targets.library import emit_library
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.readme import emit_readme
 from compiler.targets.requirements import emit_requirements
@@ -197,6 +198,7 @@ def write_tree(plan: Plan, folder: Path) -> Path:
     """Everything that is emitted for a plan, in a folder."""
     artifacts = (
         emit_plan_json(plan),
+        *emit_library(),
         *emit_scripts(plan),
         *emit_gateway(plan),
         *emit_systemd(plan),

@@ -182,10 +182,10 @@ def test_any_json_has_facts(value: object) -> None:
 @pytest.fixture(scope="module")
 def switch() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "templates/scripts"))
+        patch.syspath_prepend(str(ROOT / "templates/lib"))
         patch.setattr(sys, "dont_write_bytecode", True)
         patch.setattr("resource.setrlimit", lambda *_: None)
-        yield importlib.import_module("_switch")
+        yield importlib.import_module("stack.install.switch")
 
 
 def gated(kind: str = "nginx") -> Plan:
@@ -214,7 +214,7 @@ PAIRS = {
 def test_the_upgrade_stops_what_the_comparison_says(switch: ModuleType, name: str) -> None:
     old, new = (version(replace(plan, targets=("scripts", "systemd"))) for plan in PAIRS[name])
     stack = PAIRS[name][0].stack
-    theirs = [importlib.import_module("_versions").Tree("0" * 12, dict(each.files)) for each in (old, new)]
+    theirs = [importlib.import_module("stack.install.versions").Tree("0" * 12, dict(each.files)) for each in (old, new)]
     wanted = switch.changed_units(stack, *theirs)
     assert sorted(changed_units(stack, old, new)) == sorted(wanted)
     said = {each.unit for each in restarts(old, new) if each.deed in (Deed.STOPS, Deed.RESTARTS) and each.files}

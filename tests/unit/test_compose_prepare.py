@@ -21,7 +21,7 @@ from tests.unit.plan_samples import (
 
 
 def run_prepare(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([tree / "compose/prepare", *words], capture_output=True, text=True, check=False)
+    return subprocess.run([tree / "lib/prepare", *words], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_prepare_refuses_what_it_does_not_know(tree: Path, word: str) -> None:
 
 def test_prepare_is_clean_for_shellcheck(tree: Path) -> None:
     done = subprocess.run(
-        [tool("shellcheck"), "--severity=style", "--enable=all", tree / "compose/prepare"],
+        [tool("shellcheck"), "--severity=style", "--enable=all", tree / "lib/prepare"],
         capture_output=True,
         text=True,
         check=False,

@@ -140,12 +140,12 @@ def test_preflight_takes_no_card_for_another(scripts: SimpleNamespace) -> None:
     """Two cards with words in common, such as `4070` and `4070 Ti`, may have the same memory and capability."""
     forms = {"h100-80gb": {"h100-pcie"}}  # whose plan also serves for
     for printed, meant in PRINTED.items():
-        accepting = {name for name, gpu in GPUS.items() if scripts.check_gpu._is_called(printed, gpu.product)}
+        accepting = {name for name, gpu in GPUS.items() if scripts.gpu._is_called(printed, gpu.product)}
         same_words = {name for name in GPUS if GPUS[name].product in {GPUS[each].product for each in meant}}
         wider = {name for name, others in forms.items() if others & set(meant)}
         assert accepting == same_words | wider, printed
     for printed in OTHERS:
-        assert not [gpu.name for gpu in GPUS.values() if scripts.check_gpu._is_called(printed, gpu.product)], printed
+        assert not [gpu.name for gpu in GPUS.values() if scripts.gpu._is_called(printed, gpu.product)], printed
 
 
 def test_no_card_is_refused_for_what_nvidia_smi_counts_more(scripts: SimpleNamespace) -> None:
@@ -154,9 +154,9 @@ def test_no_card_is_refused_for_what_nvidia_smi_counts_more(scripts: SimpleNames
     boxes |= {"rtx-2000-ada": 16, "rtx-4000-ada": 20, "rtx-4500-ada": 24, "rtx-5000-ada": 32, "rtx-6000-ada": 48}
     boxes |= {"rtx-3070": 8, "rtx-4060": 8, "rtx-3080-10gb": 10, "rtx-5070": 12, "a6000": 48, "t4": 16}
     for name, box in boxes.items():
-        assert GPUS[name].memory < box * GIB < GPUS[name].memory * scripts.check_gpu.LARGEST_SURPLUS, name
+        assert GPUS[name].memory < box * GIB < GPUS[name].memory * scripts.gpu.LARGEST_SURPLUS, name
     # And a card that differs in its memory alone is found out by it.
-    assert GPUS["rtx-3080-10gb"].memory * scripts.check_gpu.LARGEST_SURPLUS < 12 * GIB
+    assert GPUS["rtx-3080-10gb"].memory * scripts.gpu.LARGEST_SURPLUS < 12 * GIB
 
 
 @pytest.mark.parametrize("gpu", GPUS.values(), ids=GPUS)

@@ -136,7 +136,7 @@ def test_every_line_that_installs_litellm_says_which_release() -> None:
 
 
 def test_messages_name_the_same_command_as_the_page() -> None:
-    said = re.search('PIP_OPTIONS = "(.*)"', (ROOT / "templates/scripts/_packages.py").read_text())
+    said = re.search('PIP_OPTIONS = "(.*)"', (ROOT / "templates/lib/stack/packages.py").read_text())
     assert said is not None
     assert said[1] == PIP_OPTIONS
 

@@ -388,8 +388,8 @@ def test_the_first_evaluation_is_well_formed_and_can_be_passed(evaluate: Evaluat
         "palindrome": "```py\ndef is_palindrome(t): s = [*filter(str.isalnum, t.lower())]; return s == s[::-1]\n```",
     }
     evaluate.server.answer = lambda body: next(good[word] for word in good if word in body["messages"][-1]["content"])
-    text = (template_folder() / "scripts/evaluation_smoke.yaml").read_text(encoding="utf-8")
-    assert (evaluate.tree / "evaluation/smoke.yaml").read_text(encoding="utf-8") == text
+    text = (template_folder() / "lib/evaluation/smoke.yaml").read_text(encoding="utf-8")
+    assert (evaluate.tree / "lib/evaluation/smoke.yaml").read_text(encoding="utf-8") == text
     done = evaluate.run(text, "--service", "coder", "--pass-rate", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(evaluate.server.bodies) == len(good)

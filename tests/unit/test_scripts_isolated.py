@@ -14,7 +14,7 @@ from compiler.plan.ir import Gateway, Plan, Rollout, Route
 from tests.unit.plan_samples import PATH, two_on_one_gpu
 
 # Modules of Python's that programs import, and one of their own.
-REPLACED = ("json", "argparse", "pathlib", "_stack", "_host", "sitecustomize", "usercustomize", "yaml")
+REPLACED = ("json", "argparse", "pathlib", "stack", "host", "sitecustomize", "usercustomize", "yaml")
 
 
 def everything() -> Plan:

@@ -151,9 +151,11 @@ def test_nobody_who_has_read_a_key_leaves_a_core_dump(machine: KeyMachine) -> No
         (machine.root / "limit").unlink(missing_ok=True)
         machine.run(program, "/bin/bash", "-c", 'ulimit -Sc "$(ulimit -Hc)"; exec "$0" "$@"')
         assert (machine.root / "limit").read_text() == "0\n", program
-    code = "import resource, sys; from pathlib import Path; import _keys; _keys.read_api_key(Path(sys.argv[1]));"
+    code = (
+        "import resource, sys; from pathlib import Path; from stack import keys; keys.read_api_key(Path(sys.argv[1]));"
+    )
     code += "print(resource.getrlimit(resource.RLIMIT_CORE))"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/templates/scripts"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/templates/lib"}
     command = ["python3", "-B", "-c", code, str(machine.api_key)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "(0, 0)\n"
@@ -198,7 +200,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_a_report(
                     connection.sendall(text.encode())
 
         threading.Thread(target=serve, daemon=True).start()
-        evaluation = str(ROOT / "templates/scripts/evaluation_smoke.yaml")
+        evaluation = str(ROOT / "templates/lib/evaluation/smoke.yaml")
         done = machine.run("cpu/" + words.replace("EVALUATION", evaluation))
         listener.shutdown(socket.SHUT_RDWR)
     assert any(KEYS[0] in request for request in asked), "the key was not sent"
@@ -208,7 +210,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_a_report(
 
 def test_the_preparation_of_containers_shows_no_secret(machine: KeyMachine) -> None:
     for flags in ("-x", "-xv"):
-        program = str(machine.root / "cpu/compose/prepare")
+        program = str(machine.root / "cpu/lib/prepare")
         done = subprocess.run(
             ["/bin/bash", flags, program, f"--secret={machine.api_key}"], capture_output=True, check=False
         )

@@ -85,18 +85,20 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> KeyMachine:
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """The modules that read keys in Python."""
-    monkeypatch.syspath_prepend(str(ROOT / "templates/scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "templates/lib"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     # Whoever reads a key forbids itself core dumps; this test's own process keeps its limits.
     monkeypatch.setattr("resource.setrlimit", lambda *_: None)
-    return {name: importlib.import_module(name) for name in ("_keys", "_check_machine", "_switch")}
+    return {
+        name: importlib.import_module(f"stack.{name}") for name in ("keys", "machine.check_machine", "install.switch")
+    }
 
 
 def in_python(modules: dict[str, ModuleType], file: Path, *, is_list: bool) -> dict[str, Verdict]:
     """What each of them says to a file."""
     name, code = ("client_keys", 19) if is_list else ("api_key", 17)
     plan = {"secrets": {name: str(file)}, "targets": [], "gateway": {"kind": "nginx"}}
-    keys, checks, switch = modules["_keys"], modules["_check_machine"], modules["_switch"]
+    keys, checks, switch = modules["keys"], modules["machine.check_machine"], modules["install.switch"]
     read = keys.read_client_key if is_list else keys.read_api_key
     return {
         "smoke-test, bench, evaluate": judge_in_python(lambda: read(file)),
@@ -190,7 +192,7 @@ def test_the_programs_themselves_read_keys_that_way(machine: KeyMachine, tmp_pat
     file = tmp_path / "the-file"
     file.write_bytes(b"sk-0123\x00456789abcdef\n")
     option = [] if program == "preflight" else ["--api-key-file", str(file)]
-    words = {"evaluate": ["--service", "tiny", str(ROOT / "templates/scripts/evaluation_smoke.yaml")]}.get(program, [])
+    words = {"evaluate": ["--service", "tiny", str(ROOT / "templates/lib/evaluation/smoke.yaml")]}.get(program, [])
     done = subprocess.run(
         [*machine.program(f"cpu/{program}"), *words, *option],
         env={**machine.environment, "STACKC_API_KEY_FILE": str(file)},

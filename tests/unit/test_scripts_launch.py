@@ -110,7 +110,7 @@ def cpu_machine(tmp_path: Path) -> Machine:
 
 @pytest.mark.parametrize("plan", [two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()], ids=lambda plan: plan.stack)
 def test_shellcheck_finds_nothing(plan: Plan, tmp_path: Path) -> None:
-    scripts = sorted(write_tree(plan, tmp_path).glob("bin/launch-*"))
+    scripts = [path for glob in ("bin/launch-*", "lib/*.bash") for path in write_tree(plan, tmp_path).glob(glob)]
     command = [SHELLCHECK, "--severity=style", "--enable=all", *scripts]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("", 0)

@@ -20,7 +20,7 @@ Target = Callable[..., Any]
 
 def budget(scripts: SimpleNamespace, *, requests: int = 4, is_strict: bool = False, **limits: float) -> Any:
     known: dict[str, float | None] = dict.fromkeys(("ttft_p95", "tpot_p95", "tokens_per_second"))
-    return scripts.load.Budget(requests=requests, is_strict=is_strict, **(known | limits))
+    return scripts.further.Budget(requests=requests, is_strict=is_strict, **(known | limits))
 
 
 def test_what_is_measured_is_what_the_server_does(
@@ -28,7 +28,7 @@ def test_what_is_measured_is_what_the_server_does(
 ) -> None:
     """A first token after 50 ms and one every 10 ms: the figures must say so, not the time of the whole answer."""
     server.first_gap, server.gap, server.chunks = 0.05, 0.01, 10
-    said = scripts.load.check_budget(make_target(), budget(scripts))
+    said = scripts.further.check_budget(make_target(), budget(scripts))
     first = int(said.partition("first token ")[2].partition(" ms")[0])
     further = float(said.partition("further tokens ")[2].partition(" ms")[0])
     assert 50 <= first < 500
@@ -42,14 +42,14 @@ def test_too_slow_is_a_warning_and_strictly_a_failure(
 ) -> None:
     server.first_gap, server.gap = 0.03, 0.005
     with pytest.raises(scripts.stack.Warned, match=r"over|fewer"):
-        scripts.load.check_budget(make_target(), budget(scripts, **limit))
+        scripts.further.check_budget(make_target(), budget(scripts, **limit))
     with pytest.raises(scripts.stack.StackError, match=r"over|fewer"):
-        scripts.load.check_budget(make_target(), budget(scripts, is_strict=True, **limit))
+        scripts.further.check_budget(make_target(), budget(scripts, is_strict=True, **limit))
 
 
 def test_a_budget_that_is_kept_passes(scripts: SimpleNamespace, make_target: Target) -> None:
     kept = budget(scripts, is_strict=True, ttft_p95=10.0, tpot_p95=10.0, tokens_per_second=0.1)
-    assert "no objective" not in scripts.load.check_budget(make_target(), kept)
+    assert "no objective" not in scripts.further.check_budget(make_target(), kept)
 
 
 def test_requests_run_at_the_planned_concurrency(
@@ -57,9 +57,9 @@ def test_requests_run_at_the_planned_concurrency(
 ) -> None:
     """One to warm up, and then none of four is answered before all have come."""
     server.alone, server.rendezvous = 1, threading.Barrier(4)
-    assert "4 at once" in scripts.load.check_budget(make_target(concurrency=4), budget(scripts))
+    assert "4 at once" in scripts.further.check_budget(make_target(concurrency=4), budget(scripts))
     server.rendezvous = None
-    assert "1 at once" in scripts.load.check_budget(make_target(concurrency=1), budget(scripts, requests=1))
+    assert "1 at once" in scripts.further.check_budget(make_target(concurrency=1), budget(scripts, requests=1))
 
 
 def test_a_request_that_fails_under_load_fails_the_check(
@@ -67,12 +67,12 @@ def test_a_request_that_fails_under_load_fails_the_check(
 ) -> None:
     server.ends_stream = False
     with pytest.raises(scripts.stack.StackError, match="did not end"):
-        scripts.load.check_budget(make_target(), budget(scripts))
+        scripts.further.check_budget(make_target(), budget(scripts))
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (20, 19), (100, 95), (8, 8)])
 def test_p95_is_by_nearest_rank(scripts: SimpleNamespace, count: int, expected: int) -> None:
-    assert scripts.load.p95([float(value) for value in range(count, 0, -1)]) == expected
+    assert scripts.further.p95([float(value) for value in range(count, 0, -1)]) == expected
 
 
 def test_the_objective_of_the_specs_monitoring_is_the_budget(tmp_path: Path, server: FakeServer) -> None:
@@ -97,10 +97,10 @@ def test_all_servers_are_asked_at_the_same_time(
         other.name, other.rendezvous = "general", server.rendezvous
         client = scripts.server.Server("127.0.0.1", other.port, other.key, 10.0)
         second = make_target(name="general")._replace(server=client, name="general")
-        assert scripts.load.check_together([make_target(), second]) == "coder, general answered at the same time"
+        assert scripts.further.check_together([make_target(), second]) == "coder, general answered at the same time"
         server.rendezvous = other.rendezvous = None
         other.name = "gone"
         with pytest.raises(scripts.stack.StackError, match="general: /v1/chat/completions: HTTP 404"):
-            scripts.load.check_together([make_target(), second])
+            scripts.further.check_together([make_target(), second])
     with pytest.raises(scripts.stack.Skipped):
-        scripts.load.check_together([make_target()])
+        scripts.further.check_together([make_target()])

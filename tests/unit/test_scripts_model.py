@@ -46,9 +46,9 @@ def test_files_driver_and_product_reach_the_programs() -> None:
 def test_a_model_that_the_server_s_user_may_not_read_is_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "templates" / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "templates/lib"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    module, stack = importlib.import_module("_model"), importlib.import_module("_stack")
+    module, stack = importlib.import_module("stack.models.model"), importlib.import_module("stack")
     folder = write_model(tmp_path / "model")
     model = {"folder": str(folder), "weights_bytes": None, "files": []}
     assert module.check_model(model) == folder

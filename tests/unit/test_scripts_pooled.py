@@ -38,7 +38,7 @@ def refusal(scripts: SimpleNamespace, make_target: Callable[..., Any]) -> Refusa
 
     def find(check: str, **changes: Any) -> str:
         try:
-            getattr(scripts.pooled, f"check_{check}")(make_target(**changes))
+            getattr(scripts.answers, f"check_{check}")(make_target(**changes))
         except scripts.stack.StackError as error:
             return str(error)
         return ""

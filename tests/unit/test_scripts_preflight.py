@@ -170,13 +170,13 @@ def test_a_shared_memory_is_measured_with_its_page_cache(
     sizes = (119 * GIB, available * GIB, (available - free) * GIB)
     monkeypatch.setattr(scripts.gpu, "main_memory", lambda: sizes)
     line = "0, GPU-a, NVIDIA GB10, 12.1, [N/A], [N/A], 580.95.05, Disabled, Enabled"
-    monkeypatch.setattr(scripts.check_gpu, "query_gpus", lambda: [scripts.gpu._parse(line)])
-    monkeypatch.setattr(scripts.check_gpu, "holders_of", lambda _: [])
+    monkeypatch.setattr(scripts.gpu, "query_gpus", lambda: [scripts.gpu._parse(line)])
+    monkeypatch.setattr(scripts.gpu, "holders_of", lambda _: [])
     server = {"service": "s", "rows": [], "budget_bytes": {"expected": 50 * GIB}}
     device = {"index": 0, "total_bytes": 119 * GIB, "servers": [server]}
     asked = [{"name": "s", "gpu_memory_utilization": 0.4}]
     try:
-        sides = scripts.check_gpu.check_gpu_memory({"uuids": []}, device, asked)
+        sides = scripts.gpu.check_gpu_memory({"uuids": []}, device, asked)
     except scripts.stack.StackError as error:
         sides = error.args[1] if len(error.args) > 1 else error.args[0]
     assert f"{available}.00 GiB of 119.00 GiB are available, {available - free}.00 GiB of them" in str(sides)
@@ -189,17 +189,17 @@ def test_under_windows_a_server_takes_more(
     scripts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, free: int, windows: bool, fits: bool
 ) -> None:
     line = f"0, GPU-a, NVIDIA RTX 6000, 8.9, 98304, {free * 1024}, 580.95.05, Disabled, Enabled"
-    monkeypatch.setattr(scripts.check_gpu, "query_gpus", lambda: [scripts.gpu._parse(line)])
-    monkeypatch.setattr(scripts.check_gpu, "is_windows_beneath", lambda: windows)
-    monkeypatch.setattr(scripts.check_gpu, "holders_of", lambda _: [])
+    monkeypatch.setattr(scripts.gpu, "query_gpus", lambda: [scripts.gpu._parse(line)])
+    monkeypatch.setattr(scripts.gpu, "is_windows_beneath", lambda: windows)
+    monkeypatch.setattr(scripts.gpu, "holders_of", lambda _: [])
     servers = [{"service": name, "rows": [], "budget_bytes": {"expected": 50 * GIB}} for name in ("s", "other")]
     device = {"index": 0, "total_bytes": 96 * GIB, "servers": servers}
     asked = [{"name": "s", "gpu_memory_utilization": 0.4}]
     if fits:
-        scripts.check_gpu.check_gpu_memory({"uuids": []}, device, asked)
+        scripts.gpu.check_gpu_memory({"uuids": []}, device, asked)
     else:
         with pytest.raises(scripts.stack.StackError) as error:
-            scripts.check_gpu.check_gpu_memory({"uuids": []}, device, asked)
+            scripts.gpu.check_gpu_memory({"uuids": []}, device, asked)
         assert "1.54 GiB more than on Linux itself: give the node that much `reserve`" in str(error.value.args)
 
 

@@ -50,7 +50,7 @@ def test_a_key_that_cannot_be_used_is_found(machine: Machine, content: str | Non
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs' modules, to ask what only a stubbed kernel shows: root may read all."""
-    monkeypatch.syspath_prepend(str(ROOT / "templates" / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "templates/lib"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
@@ -59,7 +59,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_key_only_for_root_is_fine_where_systemd_reads_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, targets: list[str], *, is_skipped: bool
 ) -> None:
-    machine, stack = importlib.import_module("_check_machine"), importlib.import_module("_stack")
+    machine, stack = importlib.import_module("stack.machine.check_machine"), importlib.import_module("stack")
     key = tmp_path / "key"
     key.write_text(KEY, encoding="ascii")
 
@@ -140,7 +140,7 @@ def test_a_gateway_that_cannot_start_is_found(machine: Machine, fault: str, code
 
 @pytest.mark.usefixtures("modules")
 def test_nginx_without_its_module_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway, stack = importlib.import_module("_check_gateway"), importlib.import_module("_stack")
+    gateway, stack = importlib.import_module("stack.machine.check_machine"), importlib.import_module("stack")
     monkeypatch.setattr(gateway, "NJS_MODULES", ("/nowhere/ngx_http_js_module.so",))
     with pytest.raises(stack.StackError, match="libnginx-mod-http-js") as caught:
         gateway.check_njs()
@@ -149,7 +149,7 @@ def test_nginx_without_its_module_names_the_package(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("modules")
 def test_a_file_system_without_inodes_left_is_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    machine, stack = importlib.import_module("_check_machine"), importlib.import_module("_stack")
+    machine, stack = importlib.import_module("stack.machine.check_machine"), importlib.import_module("stack")
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
     monkeypatch.setattr(machine, "_inodes", lambda _: 3)
     model = {"repository": None, "commit": None, "files": []}
@@ -161,7 +161,7 @@ def test_a_file_system_without_inodes_left_is_full(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("modules")
 def test_small_shared_memory_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker gives 64 MiB, and the workers of a server then fail in the middle of its start."""
-    machine, stack = importlib.import_module("_check_machine"), importlib.import_module("_stack")
+    machine, stack = importlib.import_module("stack.machine.check_machine"), importlib.import_module("stack")
     monkeypatch.setattr(machine, "free_bytes", lambda _: 64 * 2**20)
     with pytest.raises(stack.StackError, match="remount") as caught:
         machine.check_shared_memory([{"devices": [0, 1]}])

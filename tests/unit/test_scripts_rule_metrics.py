@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,14 +24,9 @@ vllm:request_success_created{engine="0",finished_reason="stop",model_name="m"} 1
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "templates/scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "templates/lib"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in ("_probes", "_server", "_stack"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    import _probes  # noqa: PLC0415
-
-    module: ModuleType = _probes
-    return module
+    return importlib.import_module("stack.ask.probes")
 
 
 def target(probes: ModuleType, *names: str) -> Any:
@@ -60,4 +56,4 @@ def test_a_name_that_is_only_alike_is_missing(probes: ModuleType, name: str) -> 
 
 
 def test_the_check_is_part_of_the_program(root: Path) -> None:
-    assert "_probes.check_rule_metrics" in (root / "templates/scripts/smoke_test.py").read_text()
+    assert "probes.check_rule_metrics" in (root / "templates/lib/stack/ask/smoke_test.py").read_text()

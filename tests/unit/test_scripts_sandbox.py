@@ -19,16 +19,16 @@ import pytest
 from compiler.render.environment import template_folder
 
 PLACE = "STACKC_TEST_PLACE"
-PROGRAM = template_folder() / "scripts/_sandbox.py"
+PROGRAM = template_folder() / "lib/stack/judge/sandbox.py"
 # A kernel without namespaces and Landlock, as far as the program can tell.
 OLD_KERNEL = f"""
 import sys
 sys.path.insert(0, {str(PROGRAM.parent)!r})
 sys.dont_write_bytecode = True
-import _sandbox
-_sandbox.LANDLOCK_CREATE = 100000
-_sandbox.Cage._unshare = lambda self: False
-_sandbox.main()
+import sandbox
+sandbox.LANDLOCK_CREATE = 100000
+sandbox.Cage._unshare = lambda self: False
+sandbox.main()
 """
 # Root's files are hidden from nobody, who runs the code then, by their permissions alone.
 AS_ROOT = os.geteuid() == 0

@@ -1,4 +1,4 @@
-"""bin/supervise: whatever a server or its clients do, a stop ends in time, cleanly, and leaves nothing."""
+"""lib/supervise: whatever a server or its clients do, a stop ends in time, cleanly, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ while True:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tree(two_on_one_gpu(), tmp_path_factory.mktemp("supervise")) / "bin" / "supervise"
+    return write_tree(two_on_one_gpu(), tmp_path_factory.mktemp("supervise")) / "lib/supervise"
 
 
 @dataclass
@@ -135,11 +135,11 @@ def test_each_deadline_ends_after_the_one_inside_it(plan: Plan) -> None:
         chain = deadlines(plan, service)
         # vLLM's workers get 5 s and 4 s more; after the cut, what is left of it 2 s.
         assert chain.drain + 9 < chain.cut < chain.stop - 2
-        words = supervised("/bin", service)
+        words = supervised("/tree", service)
         assert words[words.index("--seconds") + 1] == str(chain.cut)
     gateway = with_gateway(two_on_one_gpu()).gateway
     assert gateway is not None
-    words = supervised_gateway("/bin", gateway)
+    words = supervised_gateway("/tree", gateway)
     assert 0 < int(words[words.index("--seconds") + 1]) < gateway_stop_seconds(gateway) - 2
 
 

@@ -51,7 +51,7 @@ def memory(
         write_executable(tmp_path / "fake" / "nvidia-smi", script)
         monkeypatch.setenv("PATH", f"{tmp_path}/fake:/usr/bin:/bin")
         server.name = name
-        found: str = scripts.usage.check_memory(make_target(plan, name)._replace(is_local=is_local))
+        found: str = scripts.further.check_memory(make_target(plan, name)._replace(is_local=is_local))
         return found
 
     return run
@@ -126,7 +126,7 @@ def test_without_a_driver_it_is_skipped(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(scripts.stack.Skipped, match="nvidia-smi is not on PATH"):
-        scripts.usage.check_memory(make_target(two_on_one_gpu()))
+        scripts.further.check_memory(make_target(two_on_one_gpu()))
 
 
 def test_main_memory_of_a_cpu_server_is_compared(memory: Memory, scripts: SimpleNamespace) -> None:
@@ -145,7 +145,7 @@ def test_only_who_listens_on_the_port_is_the_server(scripts: SimpleNamespace) ->
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        assert not scripts.process.listeners(port)  # bound is not listening: vLLM binds long before it serves
+        assert not scripts.server.listeners(port)  # bound is not listening: vLLM binds long before it serves
         listener.listen()
-        assert scripts.process.listeners(port) == {os.getpid()}
-        assert not scripts.process.listeners(port + 1 if port < 65535 else port - 1)
+        assert scripts.server.listeners(port) == {os.getpid()}
+        assert not scripts.server.listeners(port + 1 if port < 65535 else port - 1)

@@ -14,9 +14,11 @@ import pytest
 from compiler.catalog.flags import load_flags
 from compiler.catalog.images import MONITORING_IMAGES as IMAGES
 from compiler.catalog.releases import RELEASES
+from compiler.pipeline import render_plan
 from compiler.plan.ir import Argument, Engine, Plan
 from compiler.spec.engine_options import HOST_FILE_OPTIONS, decided
 from compiler.targets.deployment import ready_seconds
+from tests.gateway.machine import gateway_plan
 from tests.schema_checker import checked
 from tests.unit.compose_reading import PLANS, compose_tool, load, text_of
 from tests.unit.container_samples import behind_gateway, monitored_slices, with_files
@@ -59,11 +61,26 @@ def test_it_says_where_it_comes_from() -> None:
 
 def test_flags_are_in_the_launch_script_and_nowhere_else() -> None:
     service = load(two_on_one_gpu())["services"]["coder"]
-    assert service["entrypoint"][:2] == ["/bin/bash", "/opt/stackc/bin/supervise"]
+    assert service["entrypoint"][:2] == ["/bin/bash", "/opt/stackc/lib/supervise"]
     assert service["entrypoint"][-2:] == ["--", "/opt/stackc/bin/launch-coder"]
     assert service["command"] == []
-    tree = next(each for each in service["volumes"] if each["target"] == "/opt/stackc")
-    assert (tree["source"], tree["read_only"]) == ("..", True)
+
+
+@pytest.mark.parametrize("name", ["coder", "prefetch", "gateway", "prepare"])
+def test_a_container_sees_of_the_tree_what_it_runs_and_reads_and_changes_nothing(name: str) -> None:
+    """Each part is a mount of its own: `lib` may be a link, which an engine follows on the host and nowhere else."""
+    service = load(gateway_plan())["services"][name]
+    parts = {each["target"]: each for each in service["volumes"] if each["target"].startswith("/opt/stackc")}
+    wanted = {"prepare": {"lib"}, "gateway": {"bin", "lib", "gateway"}}.get(name, {"bin", "lib", "plan.json"})
+    assert set(parts) == {f"/opt/stackc/{part}" for part in wanted}
+    for part in wanted:
+        bind = parts[f"/opt/stackc/{part}"]
+        assert (bind["source"], bind["read_only"]) == (f"../{part}", True)
+        assert bind["bind"] == {"create_host_path": False}
+    started = [word for word in service["entrypoint"] if word.startswith("/opt/stackc/")]
+    emitted = {str(artifact.path) for artifact in render_plan(gateway_plan())}
+    assert started
+    assert {word.removeprefix("/opt/stackc/") for word in started} <= emitted
 
 
 def test_a_port_is_published_where_the_plan_says() -> None:

@@ -111,7 +111,8 @@ def test_the_containers_are_those_of_compose(plan: Plan) -> None:
 def test_the_tree_is_that_of_the_installed_version() -> None:
     """The link is read at each start, so that one rename switches every container."""
     volumes = container(two_on_one_gpu(), "coder")["Container"]["Volume"]
-    assert "/opt/stackc/duo/current:/opt/stackc:ro" in volumes
+    for part in ("bin", "lib", "plan.json"):
+        assert f"/opt/stackc/duo/current/{part}:/opt/stackc/{part}:ro" in volumes
 
 
 def test_each_server_gets_its_gpus_by_cdi() -> None:

@@ -17,7 +17,7 @@ import pytest
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Plan
 from compiler.targets.readme import emit_readme
-from compiler.targets.readme_tables import format_signed_gib
+from compiler.targets.readme_tables import device_table, format_signed_gib
 from compiler.units import GIB
 from tests.conftest import tool
 from tests.faithfulness.samples import behind_litellm, everything
@@ -166,7 +166,9 @@ def test_every_exit_code_of_the_programs_is_explained() -> None:
 
 def test_the_ledger_is_in_gib_with_two_decimals() -> None:
     page = text(two_on_one_gpu())
-    assert "| `coder` | CUDA context | 0.25 | 0.50 | estimate | measured on other cards |" in page
+    found = re.search(r"^\| `coder` \| CUDA context \| 0\.25 \| 0\.50 \| estimate \| (\d+) \|$", page, re.MULTILINE)
+    assert found is not None
+    assert f"\n{found[1]}. measured on other cards\n" in page
     assert "| – | left | 17.00 | 16.50 |  |  |" in page
 
 
@@ -283,3 +285,17 @@ def test_the_first_request_is_answered_by_what_it_asks(plan: Plan, tmp_path: Pat
     assert body["model"] in names
     needs_key = plan.secrets.api_key if plan.gateway is None else plan.secrets.client_keys
     assert (key is not None) == (needs_key is not None)
+
+
+def test_each_source_of_the_ledger_stands_once_below_its_table() -> None:
+    """A cell of three hundred letters makes a table that nobody can read on a terminal."""
+    plan = two_on_one_gpu()
+    table = device_table(plan, plan.devices[0])
+    sources = [row.source for server in plan.devices[0].servers for row in server.rows]
+    assert set(sources) <= set(table.notes)
+    assert len(table.notes) == len(set(table.notes))
+    numbered = [table.notes[int(str(row[-1])) - 1] for row in table.rows if row[-1]]
+    assert [note for note in numbered if note in sources] == sources
+    (page,) = emit_readme(plan)
+    for number, note in enumerate(table.notes, start=1):
+        assert page.text.count(f"\n{number}. {note}") == 1

@@ -101,7 +101,7 @@ def test_a_stack_is_one_handle() -> None:
 def test_units_call_only_programs_of_the_installed_version() -> None:
     for artifact in emit_systemd(with_gateway(two_on_one_gpu())):
         for path in re.findall(r"/opt/stackc/duo/\S+", artifact.text):
-            assert path.startswith("/opt/stackc/duo/current/bin/")
+            assert path.startswith(("/opt/stackc/duo/current/bin/", "/opt/stackc/duo/current/lib/supervise"))
 
 
 def test_a_server_starts_after_its_neighbour_but_does_not_need_it() -> None:
@@ -209,7 +209,7 @@ def test_a_gateway_waits_for_no_server_and_keeps_what_it_writes_to_itself() -> N
     assert keys["UMask"] == ["0077"]
     program = "/opt/stackc/duo/current/bin/gateway"
     commands = [keys[key] for key in ("ExecStartPost", "ExecReload")]
-    assert keys["ExecStart"][0].startswith("/opt/stackc/duo/current/bin/supervise ")
+    assert keys["ExecStart"][0].startswith("/opt/stackc/duo/current/lib/supervise ")
     assert keys["ExecStart"][0].endswith(f" -- {program} run")
     assert commands == [[f"{program} wait"], [f"{program} reload"]]
     environment = dict(line.split("=", 1) for line in keys["Environment"])
