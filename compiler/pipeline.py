@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from compiler.calibration.named import calibrated_release, calibration_paths, uncalibrated
 from compiler.catalog.releases import RELEASES, Release
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
-from compiler.emit.manifest import manifest_of
+from compiler.emit.manifest import manifest_of, with_library_manifest
 from compiler.lock.file import read_lock
 from compiler.lock.models import Lock
 from compiler.lock.second_looks import pickle_warnings, rename_problems
@@ -288,8 +288,8 @@ def gather(
 
 
 def render_plan(plan: Plan) -> tuple[Artifact, ...]:
-    """Every artifact of one node's plan."""
+    """Every artifact of one node's plan, in a tree that needs nothing beside it."""
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
-    emitters = (emit_scripts, emit_requirements, emit_gateway, *chosen, emit_monitoring, emit_readme)
+    emitters = (emit_scripts, emit_gateway, *chosen, emit_monitoring, emit_readme)
     emitted = [artifact for emit in emitters for artifact in emit(plan)]
-    return (*emitted, emit_plan_json(plan))
+    return with_library_manifest((*emitted, *emit_requirements(), emit_plan_json(plan)))

@@ -125,7 +125,7 @@ def test_trees_that_come_and_go_name_their_services() -> None:
     old, new = {"duo": version(two_on_one_gpu())}, {"cpu": version(one_on_cpu())}
     gone, come = differences(old, new)[::-1], differences(old, new)
     assert [each.kind for each in come] == [Kind.ADDED, Kind.REMOVED]
-    assert lines(gone)[0] == f"duo: removed, {len(old['duo'].files)} files: coder, general"
+    assert lines(gone)[0] == f"duo: removed, {len(old['duo'].own)} files: coder, general"
 
 
 def test_no_line_is_wide_and_many_are_cut_off_but_all_are_in_the_data() -> None:
