@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from types import ModuleType
 from typing import Any
 
@@ -225,6 +226,36 @@ def test_a_gateway_reloads_and_litellm_is_started_anew() -> None:
         found = {each.service: each.deed for each in restarts(version(plan), version(changed))}
         assert found["gateway"] in (deed, Deed.RESTARTS)
         assert restarts(version(plan), version(plan)) == ()
+
+
+def shared(found: Version, text: bytes) -> Version:
+    """The same with another library: its files, and the manifest that lists them."""
+    path, digest = "lib/requirements/vllm-0.33.0.txt", sha256(text).hexdigest()
+    lines = found.files["SHA256SUMS"].decode().splitlines(keepends=True)
+    manifest = "".join(f"{digest}  {path}\n" if line.endswith(f"  {path}\n") else line for line in lines)
+    return Version({**found.files, path: text, "lib/SHA256SUMS": text, "SHA256SUMS": manifest.encode()})
+
+
+def test_another_library_is_one_line_however_many_trees_have_it_and_a_gateway_reloads_as_on_each_upgrade() -> None:
+    plan = replace(gated(), targets=("scripts", "systemd"))
+    old = {"duo": version(plan), "trio": version(two_on_one_gpu()), "cpu": version(one_on_cpu())}
+    new = {name: shared(each, b"other") for name, each in old.items()}
+    assert lines(differences(old, new)) == [
+        "the library of programs changes: 1 file: requirements/vllm-0.33.0.txt",
+        "duo: gateway reloads on upgrade, as on each",
+    ]
+    assert "0 files" not in markdown(differences(old, new))
+
+
+def test_trees_that_had_different_libraries_tell_each_change_once() -> None:
+    old = {name: shared(version(one_on_cpu()), name[:1].encode()) for name in ("a1", "a2", "b1")}
+    new = {name: version(one_on_cpu()) for name in old}
+    assert len(differences(old, new)) == 1, "the same files change, whatever they held"
+    new["b1"] = Version({**new["b1"].files, "lib/more": b"x"})
+    assert [each.files for each in differences(old, new)] == [
+        {"requirements/vllm-0.33.0.txt": Kind.CHANGED},
+        {"more": Kind.ADDED, "requirements/vllm-0.33.0.txt": Kind.CHANGED},
+    ]
 
 
 def test_nodes_are_compared_one_by_one() -> None:
