@@ -21,6 +21,9 @@ class Store:
 
     Args:
         trees: those that this run writes.
+
+    Raises:
+        ValueError: they need different libraries, which is a bug in a target: no stack changes what all share.
     """
 
     def __init__(self, output: Path, trees: Iterable[Tree]) -> None:
@@ -28,7 +31,9 @@ class Store:
         self._output = output
         self._trees = {tree.root for tree in trees}
         needed = {library.root: library for tree in trees for library in tree.libraries.values()}
-        self.libraries = tuple(needed[root] for root in sorted(needed))
+        self.libraries = tuple(needed.values())
+        if len(self.libraries) > 1:
+            raise ValueError("stacks of one run need different libraries")
         self._leftovers = Leftovers(self.root, {each.root.name: each.paths for each in self.libraries})
 
     def foreign(self, concerned: Collection[Path], *, all_specs: bool, is_alone: bool) -> Iterator[Foreign]:

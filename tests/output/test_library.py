@@ -172,7 +172,7 @@ def test_a_run_for_one_spec_says_nothing_of_a_library_that_is_not_its_own(projec
 
 
 DAMAGE = {
-    "all": lambda folder: shutil.rmtree(STORE),
+    "all": lambda folder: shutil.rmtree(folder.parent),
     "the library": shutil.rmtree,
     "a file": lambda folder: next((folder / "requirements").iterdir()).unlink(),
     "its files": lambda folder: shutil.rmtree(folder / "requirements"),

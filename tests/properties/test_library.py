@@ -1,4 +1,4 @@
-"""Whatever is compiled, killed, edited, removed or linked away in an output: no tree loses what it shares, nobody a file."""
+"""Whatever is compiled, killed, edited or linked away in an output: no tree loses what it shares, nobody a file."""
 
 from __future__ import annotations
 
