@@ -13,7 +13,7 @@ from compiler.catalog.releases import RELEASES, Release
 from compiler.checks.read import lock_path, read_spec
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.diagnostics.looking import LOOKING, Looking
-from compiler.emit.manifest import manifest_of
+from compiler.emit.manifest import manifest_of, with_library_manifest
 from compiler.engines.vllm.answers.media import check_media
 from compiler.engines.vllm.answers.parsers import KnownParsers, check_parsers, known_parsers
 from compiler.engines.vllm.answers.tasks import check_prompts
@@ -294,8 +294,9 @@ def gather(
 
 
 def render_plan(plan: Plan) -> tuple[Artifact, ...]:
-    """Every artifact of one node's plan."""
+    """Every artifact of one node's plan, in a tree that needs nothing beside it."""
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
-    emitters = (emit_scripts, emit_requirements, emit_gateway, *chosen, emit_monitoring, emit_readme)
+    emitters = (emit_scripts, emit_gateway, *chosen, emit_monitoring, emit_readme)
     emitted = [artifact for emit in emitters for artifact in emit(plan)]
-    return (*emitted, *emit_library(), emit_plan_json(plan))
+    library = (*emit_requirements(), *emit_library())
+    return with_library_manifest((*emitted, *library, emit_plan_json(plan)))

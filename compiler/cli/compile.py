@@ -29,7 +29,8 @@ from compiler.diagnostics.render import at_a_glance
 from compiler.emit.check import Difference, differences
 from compiler.emit.disk import make_folders
 from compiler.emit.edited import Edited
-from compiler.emit.output import Foreign, Output
+from compiler.emit.foreign import Foreign
+from compiler.emit.output import Output
 from compiler.emit.place import refusal
 from compiler.emit.tree import Tree, tree_of
 from compiler.emit.turns import turn
@@ -195,7 +196,9 @@ def _write(job: _Job, form: str) -> tuple[tuple[Diagnostic, ...], list[str]]:
         removed = [f"{path}: removed, a run that was killed had left it" for path in output.sweep(is_alone=is_alone)]
         removed += [f"{each.path}: removed, stackc did not write it" for each in foreign]
         removed += [f"{path}: removed, no spec asks for it" for path in output.orphans()]
-        written = {tree.root for tree in output.write(prune=job.asked.prune, force=job.asked.force)}
+        removed += [f"{path}: removed, no tree needs it" for path in (output.unneeded() if is_alone else ())]
+        changed = output.write(prune=job.asked.prune, force=job.asked.force, is_alone=is_alone)
+        written = {tree.root for tree in changed}
     pairs = zip(job.stacks, job.trees, strict=True)
     lines = [_line(plan, tree, changed=tree.root in written) for stack, tree in pairs for plan in stack.plans]
     return (), [*lines, *removed]
@@ -239,17 +242,22 @@ def _compare(job: _Job) -> _Found:
     repair = job.repair(prune=any(each.is_prunable for each in foreign.values()), force=bool(edited))
     orphans = job.files.orphans()
     found = [_differs(f"{path}: no spec asks for this folder", (), repair) for path in orphans]
+    found += [_differs(f"{path}: no tree needs this library", (), repair) for path in _unneeded(job)]
     found += [_foreign(each, job) for each in foreign.values()]
     found += [_edited(each, job) for each in edited.values()]
     lines: list[str] = []
     is_whole = loudness() is Loudness.VERBOSE
-    for tree in (tree for tree in job.trees if tree.root not in foreign):
+    for tree in (tree for tree in (*job.files.libraries, *job.trees) if tree.root not in foreign):
         differing = differences(tree)
         others = [each for each in differing if not {tree.root / each.path} & {*foreign, *edited}]
         found += [_tree_differs(tree, others, repair)] if others else []
         lines += [line for difference in differing for line in difference.diff.splitlines() if is_whole]
     changed = changes_on_disk(job.output, job.stacks, (path.name for path in orphans))
     return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"]), changed
+
+
+def _unneeded(job: _Job) -> tuple[Path, ...]:
+    return job.files.unneeded() if job.output.is_dir() and job.all_specs else ()
 
 
 def _tree_differs(tree: Tree, found: Sequence[Difference], repair: str) -> Diagnostic:
@@ -260,7 +268,8 @@ def _tree_differs(tree: Tree, found: Sequence[Difference], repair: str) -> Diagn
         by_what.setdefault(each.what, []).append(each.path)
     notes = tuple(f"{what}: {some(paths)}" for what, paths in sorted(by_what.items()))
     count = len({each.path for each in found})
-    return _differs(f"{tree.root}: {count} files are not what the spec says", notes[:_MOST_NOTES], repair)
+    said = "what its name says" if tree.is_library else "what the spec says"
+    return _differs(f"{tree.root}: {count} files are not {said}", notes[:_MOST_NOTES], repair)
 
 
 def _differs(message: str, notes: tuple[str, ...], repair: str) -> Diagnostic:

@@ -15,6 +15,8 @@ from compiler.compare.versions import Version
 _ORDER = ("verdict", "engine", "node", "services", "devices", "gateway", "monitoring", "images")
 # Of a thing's facts these come first.
 _FIRST = ("model", "commit", "quantization", "context", "concurrency", "KV cache", "GPUs")
+LIBRARY = "_lib"
+"""In the place of a tree's folder: what the trees of an output share."""
 # What all units of a stack depend on.
 _SHARED = ("engine", "node", "paths", "user", "secrets", "stack")
 
@@ -63,7 +65,7 @@ class TreeDiff:
     Attributes:
         tree: its folder below the output.
         is_readable: whether both versions have a plan that could be compared.
-        files: what became of each file that is not the same, by path.
+        files: what became of each file that is not the same, by path; what it shares is told of the library.
     """
 
     tree: str
@@ -72,6 +74,11 @@ class TreeDiff:
     restarts: tuple[Restart, ...]
     files: Mapping[str, Kind]
     is_readable: bool = True
+
+    @property
+    def is_library(self) -> bool:
+        """Whether it is no tree, but what all trees share."""
+        return self.tree == LIBRARY
 
     def causes(self, restart: Restart) -> tuple[Change, ...]:
         """The changes for which a unit stops or reloads: its own, else those of what all units share."""
@@ -83,24 +90,38 @@ class TreeDiff:
 
 
 def differences(old: Mapping[str, Version], new: Mapping[str, Version]) -> tuple[TreeDiff, ...]:
-    """What became of each tree that is not the same, by its folder."""
+    """What became of each tree that is not the same, by its folder, and before them of what they share."""
     found = (_tree(name, old.get(name), new.get(name)) for name in sorted({*old, *new}))
-    return tuple(each for each in found if each is not None)
+    return (*_libraries(old, new), *(each for each in found if each is not None))
+
+
+def _libraries(old: Mapping[str, Version], new: Mapping[str, Version]) -> tuple[TreeDiff, ...]:
+    """Each change of a library once, however many trees it is in. One that no tree had, or has, is no change."""
+    found: list[TreeDiff] = []
+    for name in sorted({*old} & {*new}):
+        files = _files(old[name].library, new[name].library)
+        diff = TreeDiff(LIBRARY, Kind.CHANGED, (), (), files)
+        if files and diff not in found:
+            found.append(diff)
+    return tuple(found)
 
 
 def _tree(name: str, old: Version | None, new: Version | None) -> TreeDiff | None:
     if old is None or new is None:
         only, kind = (old, Kind.REMOVED) if new is None else (new, Kind.ADDED)
         return None if only is None else _whole(name, kind, only)
-    files = _files(old, new)
-    if not files:
+    files, restarted = _files(old.own, new.own), _restarted(old, new)
+    if not files and not restarted:
         return None
     before, after = _facts(old), _facts(new)
     is_readable = before is not None and after is not None
     changes = () if before is None or after is None else _changes(before, after)
-    # Where units are written, containers are the other way to run the same servers.
-    told = restarts(old, new) or (() if has_units(old) or has_units(new) else container_restarts(old, new))
-    return TreeDiff(name, Kind.CHANGED, changes, told, files, is_readable=is_readable)
+    return TreeDiff(name, Kind.CHANGED, changes, restarted, files, is_readable=is_readable)
+
+
+def _restarted(old: Version, new: Version) -> tuple[Restart, ...]:
+    """Where units are written, containers are the other way to run the same servers."""
+    return restarts(old, new) or (() if has_units(old) or has_units(new) else container_restarts(old, new))
 
 
 def _whole(name: str, kind: Kind, version: Version) -> TreeDiff:
@@ -108,7 +129,7 @@ def _whole(name: str, kind: Kind, version: Version) -> TreeDiff:
     facts = _facts(version)
     services = dict.fromkeys(thing_of(path) for path in facts or () if path[0] == "services")
     changes = tuple(Change(thing, thing, kind) for thing in services)
-    return TreeDiff(name, kind, changes, (), dict.fromkeys(sorted(version.files), kind), is_readable=facts is not None)
+    return TreeDiff(name, kind, changes, (), dict.fromkeys(sorted(version.own), kind), is_readable=facts is not None)
 
 
 def _facts(version: Version) -> dict[Path, Value] | None:
@@ -119,12 +140,12 @@ def _facts(version: Version) -> dict[Path, Value] | None:
         return None
 
 
-def _files(old: Version, new: Version) -> dict[str, Kind]:
+def _files(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, Kind]:
     found: dict[str, Kind] = {}
-    for path in sorted({*old.files, *new.files}):
-        if path not in old.files or path not in new.files:
-            found[path] = Kind.ADDED if path in new.files else Kind.REMOVED
-        elif old.files[path] != new.files[path]:
+    for path in sorted({*old, *new}):
+        if path not in old or path not in new:
+            found[path] = Kind.ADDED if path in new else Kind.REMOVED
+        elif old[path] != new[path]:
             found[path] = Kind.CHANGED
     return found
 

@@ -36,6 +36,9 @@ def _folded(line: str) -> list[str]:
 
 
 def _of_tree(diff: TreeDiff, *, is_whole: bool) -> Iterator[str]:
+    if diff.is_library:
+        yield f"the library of programs changes: {_files(diff, is_whole=is_whole)}"
+        return
     if diff.kind is not Kind.CHANGED:
         titles = [change.title for change in diff.changes]
         named = f": {', '.join(titles) if is_whole else some(titles)}" if titles else ""
@@ -54,7 +57,8 @@ def _of_tree(diff: TreeDiff, *, is_whole: bool) -> Iterator[str]:
         yield f"{diff.tree}: {_count(rest, kind)}"
     for restart in diff.restarts:
         yield f"{diff.tree}: {reason(diff, restart)}"
-    yield f"{diff.tree}: {_files(diff, is_whole=is_whole)}"
+    if diff.files:
+        yield f"{diff.tree}: {_files(diff, is_whole=is_whole)}"
 
 
 def _not_derived(diff: TreeDiff) -> tuple[Change, ...]:
@@ -139,14 +143,16 @@ def markdown(diffs: Iterable[TreeDiff]) -> str:
 
 
 def _section(diff: TreeDiff) -> str:
-    rows = [f"### `{_cell(diff.tree)}` {diff.kind.value}", ""]
+    title = "the library of programs" if diff.is_library else f"`{_cell(diff.tree)}`"
+    rows = [f"### {title} {diff.kind.value}", ""]
     shown = _not_derived(diff)
     if shown:
         rows += ["| what | before | after |", "| --- | --- | --- |"]
         rows += [_row(change) for change in shown]
         rows.append("")
     rows += [f"- {_cell(reason(diff, restart))}" for restart in diff.restarts]
-    rows += [f"- {_cell(_files(diff, is_whole=False))}", ""]
+    rows += [f"- {_cell(_files(diff, is_whole=False))}"] if diff.files else []
+    rows.append("")
     return "\n".join(rows)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 PLAN = "plan.json"
+_MANIFEST = "SHA256SUMS"
+_SHARED = "lib/"
 JsonObject = dict[str, Any]
 
 
@@ -16,10 +18,22 @@ class Version:
     """The tree of one node at one time.
 
     Attributes:
-        files: content by path below the tree.
+        files: content by path below the tree, with what it shares with other trees as `lib/…`.
     """
 
     files: Mapping[str, bytes]
+
+    @property
+    def own(self) -> dict[str, bytes]:
+        """Without what it shares, and without the lines of its manifest that list that."""
+        own = {path: content for path, content in self.files.items() if not path.startswith(_SHARED)}
+        return own | {_MANIFEST: _without_shared(own[_MANIFEST])} if _MANIFEST in own else own
+
+    @property
+    def library(self) -> dict[str, bytes]:
+        """What it shares, by path below the library, without the list of it."""
+        shared = (path for path in self.files if path.startswith(_SHARED) and path != _SHARED + _MANIFEST)
+        return {path[len(_SHARED) :]: self.files[path] for path in shared}
 
     @property
     def plan(self) -> JsonObject | None:
@@ -29,6 +43,12 @@ class Version:
         except (KeyError, ValueError, RecursionError):
             return None
         return plan if isinstance(plan, dict) and isinstance(plan.get("services"), list) else None
+
+
+def _without_shared(manifest: bytes) -> bytes:
+    """Of the lines of a manifest, those of the tree's own files: 64 digits, two spaces, a path."""
+    shared = b"  " + _SHARED.encode()
+    return b"".join(line for line in manifest.splitlines(keepends=True) if not line[64:].startswith(shared))
 
 
 def versions_of(files: Mapping[str, bytes], trees: Iterable[str]) -> dict[str, Version]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.emit.disk import mode_fault
-from compiler.emit.tree import Tree, folder_faults
+from compiler.emit.tree import Tree, folder_faults, link_fault
 from compiler.render.artifact import Artifact
 from compiler.source.files import TooLargeError, read_file
 from compiler.source.scan import existing_files
@@ -27,12 +28,26 @@ class Difference:
 
 
 def differences(tree: Tree) -> tuple[Difference, ...]:
-    """Every file that is missing, changed or a stray, and every folder of a wrong mode, sorted by path."""
-    wanted = {str(artifact.path): artifact for artifact in tree.artifacts}
-    strays = (Difference(path, "stray file", "") for path in existing_files(tree.root) if path not in wanted)
-    changed = (found for path, artifact in wanted.items() for found in _compare(tree.root / path, artifact))
+    """Every file or link that is missing, changed or a stray, and every folder of a wrong mode, sorted by path."""
+    if tree.is_library and not os.path.lexists(tree.root):
+        return (Difference(".", "missing", ""),)
+    changed = (found for artifact in tree.artifacts for found in _compare(tree.root / artifact.path, artifact))
     modes = (Difference(path, what, "") for path, what in folder_faults(tree)) if tree.root.is_dir() else ()
-    return tuple(sorted((*strays, *changed, *modes), key=lambda difference: difference.path))
+    return tuple(sorted((*_strays(tree), *changed, *_links(tree), *modes), key=lambda difference: difference.path))
+
+
+def _strays(tree: Tree) -> Iterator[Difference]:
+    """What lies in a folder that stands where a link has to be is told as that folder."""
+    for path in existing_files(tree.root):
+        if path not in tree.paths and not any(path.startswith(f"{place}/") for place in tree.links):
+            yield Difference(path, "stray file", "")
+
+
+def _links(tree: Tree) -> Iterator[Difference]:
+    for path, text in tree.links.items():
+        fault = link_fault(tree.root / path, text)
+        if fault is not None:
+            yield Difference(path, fault, "")
 
 
 def _compare(path: Path, artifact: Artifact) -> Iterator[Difference]:

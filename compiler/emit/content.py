@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
+from compiler.emit.library import STORE, linked_library
 from compiler.emit.owned import is_folder
 from compiler.source.files import NoFileError, TooLargeError, read_file
 from compiler.source.scan import existing_files
@@ -14,6 +15,8 @@ from compiler.source.scan import existing_files
 # Nothing that stackc writes is near it.
 _MAX_FILE = 64 << 20
 _PATIENCE = 60.0
+# Of git's modes: 100644 and 100755, and 120000.
+_FILE, _LINK = b"100", b"120"
 
 
 class NoHistoryError(Exception):
@@ -25,24 +28,45 @@ class NoHistoryError(Exception):
 
 
 def files_on_disk(output: Path, trees: Iterable[str]) -> dict[str, bytes]:
-    """Content by path below the output, of the trees with these names. Links and whatever is no file are passed over.
+    """Content by path below the output, of the trees with these names, with what their links to libraries lead to.
+
+    Other links and whatever is no file are passed over.
 
     Raises:
         OSError: a folder cannot be read.
     """
     found: dict[str, bytes] = {}
-    for name in filter(lambda name: is_folder(output / name), trees):
+    links: dict[str, str] = {}
+    for name in (name for name in (*trees, STORE) if is_folder(output / name)):
         for path in existing_files(output / name):
             try:
-                if not (output / name / path).is_symlink():
+                if (output / name / path).is_symlink():
+                    links[f"{name}/{path}"] = str((output / name / path).readlink())
+                else:
                     found[f"{name}/{path}"] = read_file(output / name / path, _MAX_FILE)
             except (FileNotFoundError, NoFileError, TooLargeError, PermissionError):
                 continue
+    return _through_links(found, links)
+
+
+def _through_links(files: Mapping[str, bytes], links: Mapping[str, str]) -> dict[str, bytes]:
+    """The files of trees, as in copies that follow the links to libraries; the libraries themselves are left out."""
+    libraries: dict[str, dict[str, bytes]] = {}
+    for path, content in files.items():
+        store, _, below = path.partition("/")
+        if store == STORE:
+            library, _, rest = below.partition("/")
+            libraries.setdefault(library, {})[rest] = content
+    found = {path: content for path, content in files.items() if not path.startswith(f"{STORE}/")}
+    for path, text in links.items():
+        tree, _, place = path.partition("/")
+        name = linked_library(PurePosixPath(place), text) if tree != STORE else None
+        found |= {f"{path}/{rest}": content for rest, content in libraries.get(name or "", {}).items()}
     return found
 
 
 def files_at(ref: str, output: Path) -> dict[str, bytes]:
-    """Content by path below the output, as a commit has it. Nothing is checked out, and no filter or hook runs.
+    """Content by path below the output, as `files_on_disk`, but of a commit. No filter and no hook runs.
 
     Raises:
         NoHistoryError: there is no git, no repository, no such commit, or no such folder in it.
@@ -56,18 +80,19 @@ def files_at(ref: str, output: Path) -> dict[str, bytes]:
     inside = Path(os.path.realpath(where)).joinpath(output.relative_to(where)).relative_to(os.path.realpath(top))
     tree = commit if inside == Path() else f"{commit}:{inside.as_posix()}"
     listed = _git(where, "ls-tree", "-r", "-z", "--full-tree", tree, otherwise=f"{ref} has no folder {inside}")
-    return dict(_contents(where, list(_blobs(listed))))
+    contents = {mode: dict(_contents(where, list(_blobs(listed, mode)))) for mode in (_FILE, _LINK)}
+    return _through_links(contents[_FILE], {path: os.fsdecode(text) for path, text in contents[_LINK].items()})
 
 
 def _line(output: bytes) -> str:
     return os.fsdecode(output).rstrip("\n")
 
 
-def _blobs(listed: bytes) -> Iterator[tuple[str, str]]:
-    """Path and object of each plain file of `git ls-tree -z`."""
+def _blobs(listed: bytes, mode: bytes) -> Iterator[tuple[str, str]]:
+    """Path and object of each entry of `git ls-tree -z` whose mode begins so; never of a submodule."""
     for entry in listed.split(b"\0"):
         head, _, path = entry.partition(b"\t")
-        if head.startswith(b"100"):  # no links and no submodules
+        if head.startswith(mode):
             yield os.fsdecode(path), head.split(b" ")[2].decode()
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from compiler.emit.manifest import NAME, read_manifest
+from compiler.emit.manifest import NAME
 from compiler.source.files import NoFileError, TooLargeError, read_file
 
 # What a generated file may grow to by hand. A larger one is known as changed unread.
@@ -29,18 +29,24 @@ class Edited:
     line: int
 
 
-def edited_files(folder: Path, wanted: Mapping[str, bytes]) -> tuple[Edited, ...]:
+def edited_files(folder: Path, wanted: Mapping[str, bytes], listed: Mapping[str, str]) -> tuple[Edited, ...]:
     """Those whose content writing would lose, by path; none of a tree whose merge was left with conflicts.
 
     Args:
         folder: of a tree of stackc's.
         wanted: what will be written there, by path below it; what a file already holds cannot be lost.
+        listed: the digest of each file that stackc wrote there. What is reached through a link does not lie there.
     """
     if _is_conflicted(_content(folder / NAME) or b""):
         return ()
-    listed = sorted(read_manifest(folder).items())
-    found = ((folder / path, _edit(folder / path, digest), wanted.get(path)) for path, digest in listed)
+    here = ((path, digest) for path, digest in sorted(listed.items()) if not _is_behind_link(folder, path))
+    found = ((folder / path, _edit(folder / path, digest), wanted.get(path)) for path, digest in here)
     return tuple(_edited(path, edit, after) for path, edit, after in found if edit is not None and edit != after)
+
+
+def _is_behind_link(folder: Path, path: str) -> bool:
+    parents = (parent for parent in PurePosixPath(path).parents if parent.name)
+    return any((folder / parent).is_symlink() for parent in parents)
 
 
 def _edit(path: Path, digest: str) -> bytes | None:

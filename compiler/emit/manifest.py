@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from compiler.render.artifact import Artifact
+from compiler.render.artifact import LIBRARY, Artifact
 from compiler.source.files import read_file
 
 NAME = PurePosixPath("SHA256SUMS")
@@ -20,6 +21,13 @@ def manifest_of(artifacts: Iterable[Artifact]) -> Artifact:
     """The manifest of a tree, in the format of sha256sum, sorted by path."""
     lines = sorted((str(a.path), hashlib.sha256(a.text.encode()).hexdigest()) for a in artifacts)
     return Artifact(NAME, "".join(f"{digest}  {path}\n" for path, digest in lines))
+
+
+def with_library_manifest(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
+    """The artifacts of one machine's tree, with `lib/SHA256SUMS` if any of them belongs to the library."""
+    listed = tuple(artifacts)
+    shared = [replace(one, path=one.path.relative_to(LIBRARY)) for one in listed if LIBRARY in one.path.parents]
+    return (*listed, replace(manifest_of(shared), path=LIBRARY / NAME)) if shared else listed
 
 
 def read_manifest(folder: Path) -> Mapping[str, str]:

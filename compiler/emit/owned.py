@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from compiler.emit.manifest import NAME, read_manifest
+from compiler.render.artifact import LIBRARY
 from compiler.source.files import read_file
 
 PLAN = "plan.json"
@@ -48,7 +49,13 @@ def stranger(folder: Path) -> str | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def _plans(manifest: Mapping[str, str]) -> Iterator[str]:
+def library_places(paths: Collection[str]) -> tuple[PurePosixPath, ...]:
+    """Where a tree of these files has its libraries: beside each plan below which it has a library's manifest."""
+    places = (PurePosixPath(plan).parent / LIBRARY for plan in _plans(paths))
+    return tuple(place for place in places if str(place / NAME) in paths)
+
+
+def _plans(manifest: Collection[str]) -> Iterator[str]:
     if PLAN in manifest:
         yield PLAN
         return
@@ -78,6 +85,6 @@ def _is_plan_of(stack: str, data: Any) -> bool:
 
 
 def written_paths(folder: Path) -> set[str]:
-    """Paths that a folder's own manifest names, itself included; empty if it has none."""
+    """Paths that a folder's own manifest names, with itself and the links to libraries; empty if it has none."""
     listed = read_manifest(folder)
-    return {*listed, PurePosixPath(NAME).as_posix()} if listed else set()
+    return {*listed, str(NAME), *map(str, library_places(listed))} if listed else set()

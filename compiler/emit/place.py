@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from compiler.emit.library import is_library, is_store
 from compiler.emit.owned import is_folder, is_own
 from compiler.render.environment import template_folder
 
@@ -75,6 +76,8 @@ def _of_itself(output: Path) -> Iterator[str]:
     for folder in (output, *output.parents):
         if is_own(folder):
             yield f"{folder} is a tree that stackc wrote, and is replaced as a whole"
+        if is_library(folder) or is_store(folder):
+            yield f"{folder} is what trees share, which stackc wrote and removes when no tree needs it"
 
 
 def _of_the_machine(output: Path) -> Iterator[str]:

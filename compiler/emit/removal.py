@@ -29,7 +29,8 @@ def remove_written(folder: Path, paths: Collection[str]) -> bool:
         for where, folders, files, descriptor in os.fwalk(folder, topdown=False, onerror=_fail):
             prefix = Path(where).relative_to(folder)
             last = str(NAME) if prefix == Path() else None
-            for name in files:
+            links = [name for name in folders if _is_link(name, descriptor)]
+            for name in (*files, *links):
                 if name != last and (prefix / name).as_posix() in paths:
                     os.unlink(name, dir_fd=descriptor)
             _remove_empty(folders, descriptor)
@@ -42,6 +43,10 @@ def remove_written(folder: Path, paths: Collection[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_link(name: str, descriptor: int) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
 
 
 def _remove_empty(names: list[str], descriptor: int) -> None:

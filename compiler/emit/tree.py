@@ -4,48 +4,90 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from compiler.emit.disk import FOLDER_MODE, make_folders, mode_fault
-from compiler.emit.edited import edited_files
-from compiler.emit.manifest import NAME, manifest_of
-from compiler.emit.owned import PLAN, is_own, written_paths
+from compiler.emit.edited import Edited, edited_files
+from compiler.emit.library import STORE, is_library, library_name, link_text
+from compiler.emit.manifest import NAME, manifest_of, read_manifest
+from compiler.emit.owned import PLAN, is_own, library_places, written_paths
 from compiler.render.artifact import EXECUTABLE, Artifact
-from compiler.source.files import NoFileError, TooLargeError, read_file
+from compiler.source.files import NoFileError, TooLargeError, kind, read_file
 from compiler.source.scan import existing_files, existing_folders
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A folder as it should be: every artifact, and the manifest."""
+    """A folder as it should be: the tree of a stack, or a library.
+
+    Attributes:
+        artifacts: its own files, with the manifest.
+        libraries: those that its links lead to, by the path of the link in it.
+        is_library: whether it is one, which nobody owns by a plan but by its name.
+    """
 
     root: Path
     artifacts: tuple[Artifact, ...]
+    libraries: Mapping[PurePosixPath, Tree] = field(default_factory=dict)
+    is_library: bool = False
+
+    @property
+    def links(self) -> dict[str, str]:
+        """What each link says, by its path."""
+        return {str(place): link_text(place, library.root.name) for place, library in self.libraries.items()}
 
     @property
     def paths(self) -> frozenset[str]:
-        """Of all its files."""
-        return frozenset(str(artifact.path) for artifact in self.artifacts)
+        """Of all its own files, and of its links."""
+        return frozenset({*(str(artifact.path) for artifact in self.artifacts), *self.links})
+
+    @property
+    def known_paths(self) -> frozenset[str]:
+        """Of all that stackc may have put into the folder: its own paths, and those of a copy that follows links."""
+        return frozenset({*self.paths, *self.contents})
+
+    @property
+    def copied(self) -> tuple[Artifact, ...]:
+        """All that is in a copy that follows links: its own files, and those of its libraries."""
+        shared = (
+            replace(artifact, path=place / artifact.path)
+            for place, library in self.libraries.items()
+            for artifact in library.artifacts
+        )
+        return (*self.artifacts, *shared)
 
     @property
     def contents(self) -> dict[str, bytes]:
-        """Of all its files, by path."""
-        return {str(artifact.path): artifact.text.encode() for artifact in self.artifacts}
+        """Of all these files, by path."""
+        return {str(artifact.path): artifact.text.encode() for artifact in self.copied}
 
 
 def tree_of(root: Path, artifacts: Iterable[Artifact]) -> Tree:
-    """A tree with its manifest.
+    """A tree with its manifest, and the libraries beside it.
 
     Raises:
-        ValueError: two artifacts have one path, which is a bug in a target.
+        ValueError: two artifacts have one path, or a library no manifest, which is a bug in a target.
     """
     listed = tuple(sorted(artifacts, key=lambda artifact: str(artifact.path)))
     if len({artifact.path for artifact in listed}) != len(listed):
         raise ValueError("two artifacts have the same path")
-    return Tree(root, (*listed, manifest_of(listed)))
+    places = library_places({str(artifact.path) for artifact in listed})
+    libraries = {place: _library_of(root.parent / STORE, place, listed) for place in places}
+    own = tuple(artifact for artifact in listed if not any(place in artifact.path.parents for place in places))
+    return Tree(root, (*own, manifest_of(listed)), libraries)
+
+
+def _library_of(store: Path, place: PurePosixPath, artifacts: Iterable[Artifact]) -> Tree:
+    below = (artifact for artifact in artifacts if place in artifact.path.parents)
+    shared = tuple(replace(artifact, path=artifact.path.relative_to(place)) for artifact in below)
+    manifest = next(artifact for artifact in shared if artifact.path == NAME)
+    if manifest != manifest_of(artifact for artifact in shared if artifact.path != NAME):
+        raise ValueError(f"{place / NAME} does not list the library")
+    return Tree(store / library_name(manifest.text.encode()), shared, is_library=True)
 
 
 def ours(tree: Tree) -> frozenset[str] | None:
@@ -53,14 +95,18 @@ def ours(tree: Tree) -> frozenset[str] | None:
 
     Damaged is a folder with a manifest that lists a plan, and with a program that is, byte for byte, one of those that
     stackc emits: a plan that was edited by hand, or whose merge was left with conflicts, makes it nobody else's. There
-    all that the tree would hold is stackc's too, since the manifest may be what is damaged.
+    all that the tree would hold is stackc's too, since the manifest may be what is damaged. A library says by its name
+    what it should hold, so that one file of it or its manifest is enough.
     """
+    if tree.is_library:
+        is_known = is_library(tree.root) or any(is_same(tree.root / one.path, one) for one in tree.artifacts)
+        return tree.paths if is_known else None
     written = written_paths(tree.root)
     if is_own(tree.root):
         return frozenset(written)
     lists_plan = any(path == PLAN or path.endswith(f"/{PLAN}") for path in written)
     if lists_plan and any(is_same(tree.root / one.path, one) for one in tree.artifacts if one.mode == EXECUTABLE):
-        return tree.paths | written
+        return tree.known_paths | written
     return None
 
 
@@ -72,12 +118,24 @@ def foreign_files(tree: Tree, stackcs: Collection[str], folder: Path | None = No
         folder: where that folder is, if not in the tree's own place.
     """
     folder = tree.root if folder is None else folder
-    wanted = {str(artifact.path): artifact for artifact in tree.artifacts}
+    wanted = {str(artifact.path): artifact for artifact in tree.copied}
     return tuple(
         path
         for path in existing_files(folder)
         if path not in stackcs and not (path in wanted and is_same(folder / path, wanted[path]))
     )
+
+
+def edits(tree: Tree, folder: Path | None = None) -> tuple[Edited, ...]:
+    """Edits by hand that writing a tree would lose.
+
+    Args:
+        folder: where the tree's folder is, if not in its own place.
+    """
+    folder = tree.root if folder is None else folder
+    # A library's list is known from its name, also where the file is gone.
+    listed = {path: hashlib.sha256(content).hexdigest() for path, content in tree.contents.items() if path != str(NAME)}
+    return edited_files(folder, tree.contents, listed if tree.is_library else read_manifest(folder))
 
 
 def is_same(path: Path, artifact: Artifact) -> bool:
@@ -89,16 +147,22 @@ def is_same(path: Path, artifact: Artifact) -> bool:
         return False
 
 
-def folders_of(tree: Tree) -> frozenset[str]:
-    """Every folder below the root that a file of the tree lies in."""
-    return frozenset(str(parent) for one in tree.artifacts for parent in one.path.parents if parent.name)
-
-
 def is_current(tree: Tree) -> bool:
-    """Whether the folder holds exactly these files, with these bytes and modes, in folders of the right mode."""
+    """Whether the folder holds exactly these files and links, with these bytes and modes, in folders of right modes."""
     if tree.root.is_symlink() or set(existing_files(tree.root)) != tree.paths:
         return False
+    if any(link_fault(tree.root / path, text) is not None for path, text in tree.links.items()):
+        return False
     return all(_is_current_file(tree.root / one.path, one) for one in tree.artifacts) and not any(folder_faults(tree))
+
+
+def link_fault(path: Path, text: str) -> str | None:
+    """What is wrong with a link; None where it says this."""
+    if not os.path.lexists(path):
+        return "missing"
+    if not path.is_symlink():
+        return f"{kind(path.lstat().st_mode)} where a link has to be"
+    return None if str(path.readlink()) == text else "a link elsewhere"
 
 
 def folder_faults(tree: Tree) -> Iterator[tuple[str, str]]:
@@ -119,6 +183,23 @@ def write_staged(tree: Tree, folder: Path) -> None:
     """Write a tree's files into a folder of staging, the manifest first; nothing is on disk for sure afterwards."""
     for artifact in sorted(tree.artifacts, key=lambda artifact: artifact.path != NAME):
         _write_file(folder / artifact.path, artifact)
+    for path, text in tree.links.items():
+        _write_link(folder / path, text)
+
+
+# What file systems without links answer: vfat the first, others one of the rest.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def _write_link(path: Path, text: str) -> None:
+    make_folders(path.parent)
+    try:
+        path.symlink_to(text)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        message = "this file system has no symbolic links; give an --output on one that has"
+        raise OSError(error.errno, message, str(path)) from error
 
 
 def _write_file(path: Path, artifact: Artifact) -> None:
@@ -138,7 +219,7 @@ def replace_tree(tree: Tree, folder: Path, *, prune: bool, force: bool) -> None:
     _swap(folder, tree.root)
     found = [] if prune else [tree.root / path for path in foreign_files(tree, stackcs or (), folder)]
     if stackcs is not None and not force:
-        found += [tree.root / each.path.relative_to(folder) for each in edited_files(folder, tree.contents)]
+        found += [tree.root / each.path.relative_to(folder) for each in edits(tree, folder)]
     if found:
         _swap(folder, tree.root)
         raise appeared(found[0])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 EXECUTABLE, PLAIN = 0o755, 0o644
+LIBRARY = PurePosixPath("lib")
+"""In a tree: what it shares with all trees of an output. An artifact below it must not depend on the stack."""
 
 
 @dataclass(frozen=True, slots=True)

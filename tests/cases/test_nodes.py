@@ -69,10 +69,15 @@ def test_a_node_s_tree_is_that_of_a_stack_on_its_own(case: Path, tmp_path: Path,
     assert run("compile", "two-nodes.yaml").exit_code == 0
     tree = case / "generated" / "two-nodes" / node
     wanted = alone(case, node, tmp_path / "alone")
-    assert {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()} == {*wanted, "SHA256SUMS"}
+    (library,) = (case / "generated/_lib").iterdir()
+    assert (tree / "lib").readlink() == Path("../../_lib", library.name)
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)  # through the link, as to another machine
+    assert {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()} == {*wanted, "SHA256SUMS"}
     for path, text in wanted.items():
         assert (tree / path).read_text().replace(f"generated/two-nodes/{node}", "generated/two-nodes") == text, path
-    subprocess.run([tool("sha256sum"), "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tree, check=True)
+    for folder in (tree, copy):
+        subprocess.run([tool("sha256sum"), "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
 
 
 def test_check_covers_every_node(case: Path) -> None:

@@ -195,7 +195,7 @@ def make_tree(case: Case) -> None:
     case.pair(pair.name, pair.spec_text, pair.lock_text)
     case.write("precious/keep", "mine")
     case.has_places = False
-    shutil.copytree(_compiled(case, pair.name), case.folder / "generated")
+    shutil.copytree(_compiled(case, pair.name), case.folder / "generated", symlinks=True)
     done = [_damage(case, case.folder / "generated" / pair.name) for _ in range(rng.choice((1, 1, 2, 3)))]
     case.what = ", ".join(done)
     named: Words = (f"stacks/{pair.name}.yaml",) if rng.random() < 0.5 else ()

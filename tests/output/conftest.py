@@ -34,7 +34,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The working folder, with two stacks, compiled."""
     folder = tmp_path / "project"
-    shutil.copytree(compiled, folder)
+    shutil.copytree(compiled, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 

@@ -26,15 +26,18 @@ from typing import Any
 from click.testing import CliRunner
 
 from compiler.cli.main import cli
+from compiler.emit.library import STORE
+from tests.output import releases
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("coder-5090", "tiny-cpu")
 GOING = "budget-a10"  # a spec that comes and goes, so that a tree is removed too
 CHANGES = (
-    *("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.setxattr"),
+    *("open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir", "os.chmod", "os.setxattr"),
     *("tempfile.mkdtemp", "shutil.rmtree", "ctypes.call_function"),
 )
-STACKC = (sys.executable, "-c", "from compiler.cli.main import main; main()")
+STACKC = (sys.executable, "-P", "-m", "tests.output.releases")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 Snapshot = dict[str, tuple[bytes, int]]
 
 
@@ -44,6 +47,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         (folder / "stacks").mkdir(parents=True)
         os.chdir(folder)
+        releases.pose()
         self.folder = folder
         self.trees: list[dict[str, Snapshot]] = []
         for state in (0, 1):
@@ -54,7 +58,8 @@ class Project:
         assert compile_here() == (0, [])
 
     def become(self, state: int) -> None:
-        """Change the specs: ports of two, and whether there is a third."""
+        """Change the specs and the release: ports of two, whether there is a third, and what all trees share."""
+        releases.become(f"{state}")
         for name in (*NAMES, GOING):
             for suffix in (".yaml", ".lock.yaml"):
                 text = (ROOT / "stacks" / f"{name}{suffix}").read_text()
@@ -65,16 +70,21 @@ class Project:
                 Path("stacks", GOING + suffix).unlink()
 
     def found(self, output: str = "generated") -> dict[str, Snapshot]:
-        """Every tree that is there."""
-        return {path.name: snapshot(path) for path in sorted(Path(output).iterdir())}
+        """Every tree and every library that is there."""
+        store = Path(output, STORE)
+        trees = {path.name: snapshot(path) for path in sorted(Path(output).iterdir()) if path != store}
+        libraries = sorted(store.iterdir()) if store.is_dir() else ()
+        return trees | {f"{STORE}/{path.name}": snapshot(path) for path in libraries}
 
     def faults_after_a_kill(self, state: int) -> list[str]:
         """What is wrong after a kill on the way to a state, and after the next run."""
         faults = [
             f"{name} is a mixture"
             for name, tree in self.found().items()
-            if not name.startswith(".") and tree not in [trees.get(name) for trees in self.trees]
+            if not Path(name).name.startswith(".") and tree not in [trees.get(name) for trees in self.trees]
         ]
+        trees = [path for path in Path("generated").iterdir() if path.name[0] not in "._"]
+        faults += [f"{tree.name} has no library" for tree in trees if not (tree / "lib/SHA256SUMS").is_file()]
         _, codes = compile_here("--check")
         faults += ["stackc does not know its own"] if "E0603" in codes else []
         result = compile_here()
@@ -84,10 +94,13 @@ class Project:
 
 
 def snapshot(folder: Path) -> Snapshot:
-    return {
-        path.relative_to(folder).as_posix(): (path.read_bytes() if path.is_file() else b"", path.stat().st_mode)
-        for path in sorted((folder, *folder.rglob("*")))
-    }
+    return {path.relative_to(folder).as_posix(): _entry(path) for path in sorted((folder, *folder.rglob("*")))}
+
+
+def _entry(path: Path) -> tuple[bytes, int]:
+    if path.is_symlink():
+        return os.fsencode(path.readlink()), 0
+    return path.read_bytes() if path.is_file() else b"", path.stat().st_mode
 
 
 def compile_here(*options: str) -> tuple[int, list[str]]:
@@ -163,13 +176,15 @@ def moments(project: Project, count: int | None) -> dict[str, Any]:
 def randomly(project: Project, count: int) -> dict[str, Any]:
     """Kill real processes at any time."""
     started = time.monotonic()
-    subprocess.run([*STACKC, "compile"], check=True, capture_output=True)
+    subprocess.run([*STACKC, "compile"], check=True, capture_output=True, env=ENVIRONMENT)
     longest = time.monotonic() - started
     faults, killed, runs, state = [], 0, 0, 0
     while killed < count:
         state, runs = 1 - state, runs + 1
         project.become(state)
-        process = subprocess.Popen([*STACKC, "compile"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*STACKC, "compile"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+        )
         try:
             process.wait(random.uniform(0.3, 1.3) * longest)
         except subprocess.TimeoutExpired:
@@ -185,7 +200,10 @@ def pairs(project: Project, count: int) -> dict[str, Any]:
     for _ in range(count):
         state = 1 - state
         project.become(state)
-        both = [subprocess.Popen([*STACKC, "compile"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in "ab"]
+        both = [
+            subprocess.Popen([*STACKC, "compile"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT)
+            for _ in "ab"
+        ]
         for process in both:
             told = process.communicate()[1].decode()
             faults += [told] if process.returncode else []

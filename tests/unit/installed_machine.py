@@ -152,6 +152,19 @@ class InstalledMachine:
             path.chmod(artifact.mode)
         return self.copies / name
 
+    def linked_copy(self, plan: Plan, **texts: str) -> Path:
+        """The same as it lies in a repository: what trees share is beside it, behind a link."""
+        tree = self.copy(plan, **texts)
+        store = self.copies / "_lib"
+        name = hashlib.sha256((tree / "lib" / NAME).read_bytes()).hexdigest()[:12]
+        store.mkdir(exist_ok=True)
+        if (store / name).exists():
+            shutil.rmtree(tree / "lib")
+        else:
+            (tree / "lib").rename(store / name)
+        (tree / "lib").symlink_to(f"../_lib/{name}")
+        return tree
+
     def run(self, tree: Path, name: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run an installer to its end."""
         return self._run([str(tree / "bin" / name)], options, variables)

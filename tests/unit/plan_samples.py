@@ -204,7 +204,7 @@ def write_tree(plan: Plan, folder: Path) -> Path:
         *emit_systemd(plan),
         *emit_compose(plan),
         *emit_readme(plan),
-        *emit_requirements(plan),
+        *emit_requirements(),
     )
     for artifact in artifacts:
         path = folder / artifact.path

@@ -133,7 +133,7 @@ def test_the_folder_of_a_spec_that_is_gone_is_removed(project: Path) -> None:
     (project / "stacks" / "coder-5090.yaml").unlink()
     assert codes(run("compile", "--check", "--format", "json")) == ["E0602"]
     assert run("compile").exit_code == 0
-    assert sorted(path.name for path in (project / "generated").iterdir()) == ["tiny-cpu"]
+    assert sorted(path.name for path in (project / "generated").iterdir()) == ["_lib", "tiny-cpu"]
 
 
 def test_one_spec_alone_leaves_the_others_folders(project: Path) -> None:
@@ -209,7 +209,7 @@ def test_without_an_atomic_exchange_the_tree_is_replaced_or_kept(
     monkeypatch.setattr(Path, "rename", real)
     assert run("compile").exit_code == 0
     assert run("compile", "--check").exit_code == 0
-    assert sorted(path.name for path in (project / "generated").iterdir()) == sorted(NAMES)
+    assert sorted(path.name for path in (project / "generated").iterdir()) == ["_lib", *sorted(NAMES)]
 
 
 def test_an_output_that_is_a_file_is_a_usage_error(project: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from types import ModuleType
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_trees_that_come_and_go_name_their_services() -> None:
     old, new = {"duo": version(two_on_one_gpu())}, {"cpu": version(one_on_cpu())}
     gone, come = differences(old, new)[::-1], differences(old, new)
     assert [each.kind for each in come] == [Kind.ADDED, Kind.REMOVED]
-    assert lines(gone)[0] == f"duo: removed, {len(old['duo'].files)} files: coder, general"
+    assert lines(gone)[0] == f"duo: removed, {len(old['duo'].own)} files: coder, general"
 
 
 def test_no_line_is_wide_and_many_are_cut_off_but_all_are_in_the_data() -> None:
@@ -313,6 +314,36 @@ def test_programs_learn_who_restarts_a_container() -> None:
     (restart,) = data(differences({"duo": old}, {"duo": new}))[0]["restarts"]
     assert (restart["by"], restart["deed"], restart["unit"]) == ("compose", "restarts", "coder")
     assert restart["because"] == [["services", "coder", "arguments", "--enable-x"]]
+
+
+def shared(found: Version, text: bytes) -> Version:
+    """The same with another library: its files, and the manifest that lists them."""
+    path, digest = "lib/requirements/vllm-0.33.0.txt", sha256(text).hexdigest()
+    lines = found.files["SHA256SUMS"].decode().splitlines(keepends=True)
+    manifest = "".join(f"{digest}  {path}\n" if line.endswith(f"  {path}\n") else line for line in lines)
+    return Version({**found.files, path: text, "lib/SHA256SUMS": text, "SHA256SUMS": manifest.encode()})
+
+
+def test_another_library_is_one_line_however_many_trees_have_it_and_a_gateway_reloads_as_on_each_upgrade() -> None:
+    plan = replace(gated(), targets=("scripts", "systemd"))
+    old = {"duo": version(plan), "trio": version(two_on_one_gpu()), "cpu": version(one_on_cpu())}
+    new = {name: shared(each, b"other") for name, each in old.items()}
+    assert lines(differences(old, new)) == [
+        "the library of programs changes: 1 file: requirements/vllm-0.33.0.txt",
+        "duo: gateway reloads on upgrade, as on each",
+    ]
+    assert "0 files" not in markdown(differences(old, new))
+
+
+def test_trees_that_had_different_libraries_tell_each_change_once() -> None:
+    old = {name: shared(version(one_on_cpu()), name[:1].encode()) for name in ("a1", "a2", "b1")}
+    new = {name: version(one_on_cpu()) for name in old}
+    assert len(differences(old, new)) == 1, "the same files change, whatever they held"
+    new["b1"] = Version({**new["b1"].files, "lib/more": b"x"})
+    assert [each.files for each in differences(old, new)] == [
+        {"requirements/vllm-0.33.0.txt": Kind.CHANGED},
+        {"more": Kind.ADDED, "requirements/vllm-0.33.0.txt": Kind.CHANGED},
+    ]
 
 
 def test_nodes_are_compared_one_by_one() -> None:

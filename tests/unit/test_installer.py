@@ -84,6 +84,25 @@ def test_installing_twice_changes_nothing_the_second_time(machine: InstalledMach
     assert machine.snapshot() == before
 
 
+def test_a_tree_whose_library_is_behind_a_link_is_installed_as_files(machine: InstalledMachine) -> None:
+    """Through upgrade and rollback to the end: what is installed needs nothing of the repository."""
+    old, new = machine.linked_copy(PLAN), machine.linked_copy(NEWER)
+    for tree, name in ((old, "install"), (new, "upgrade")):
+        done = machine.run(tree, name)
+        assert done.returncode == 0, done.stderr
+        version = machine.at(f"/opt/stackc/duo/versions/{tree.name}")
+        assert not [path for path in version.rglob("*") if path.is_symlink()]
+        assert (version / "lib/SHA256SUMS").read_bytes() == (tree / "lib/SHA256SUMS").read_bytes()
+        subprocess.run(["sha256sum", "--check", "--quiet", "--strict", NAME], cwd=version, check=True)
+    library = sorted((machine.copies / "_lib").rglob("*"))
+    shutil.rmtree(machine.copies)
+    installed = machine.at("/opt/stackc/duo/current")
+    assert machine.run(machine.at(f"/opt/stackc/duo/{installed.readlink()}"), "rollback").returncode == 0
+    assert machine.run(machine.at(f"/opt/stackc/duo/{installed.readlink()}"), "uninstall").returncode == 0
+    assert library
+    assert not machine.at("/opt/stackc/duo").exists()
+
+
 def test_nothing_starts_unless_asked(machine: InstalledMachine) -> None:
     assert machine.run(machine.copy(PLAN), "install").returncode == 0
     assert machine.calls("start") == []

@@ -90,6 +90,7 @@ LINKS = (
     f"{INSTALL}/versions/0123456789ab",
     f"{INSTALL}/previous",
     f"{INSTALL}/current/bin",
+    f"{INSTALL}/current/lib",
     f"{STATE}",
     f"{STATE}/hf",
     f"{STATE}/.cache",
@@ -113,6 +114,21 @@ def test_no_removal_follows_a_link(installed: InstalledMachine, place: str, tmp_
     assert sorted(elsewhere.rglob("*")) == before
     assert path.is_symlink()
     assert f"left: {place}:" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["lib", "bin"])
+def test_an_installed_version_is_not_mended_through_a_link(
+    installed: InstalledMachine, name: str, tmp_path: Path
+) -> None:
+    tree = installed.copy(PLAN)
+    place, elsewhere = installed.at(f"{INSTALL}/versions/{tree.name}/{name}"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(place)
+    place.symlink_to(elsewhere)
+    done = installed.run(tree, "install")
+    assert done.returncode != 0
+    assert f"{place} is a link" in done.stderr
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_mounted_disk_is_not_entered(installed: InstalledMachine, tmp_path: Path) -> None:

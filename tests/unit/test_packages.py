@@ -27,7 +27,7 @@ from compiler.catalog.packages import (
 from compiler.catalog.releases import RELEASES
 from compiler.plan.ir import Plan
 from compiler.targets.readme import PIP_OPTIONS, emit_readme
-from compiler.targets.requirements import emit_requirements
+from compiler.targets.requirements import emit_requirements, requirement_files
 from tests.conftest import ROOT, missing
 from tests.unit.container_samples import behind_gateway
 from tests.unit.equipped_machine import SAMPLES, needing
@@ -92,14 +92,20 @@ def test_the_image_of_litellm_is_the_same_release() -> None:
 
 
 def files_of(plan: Plan) -> dict[str, str]:
-    return {str(each.path): each.text for each in emit_requirements(plan)}
+    return {str(path): requirements.text for path, requirements in requirement_files(plan).items()}
 
 
-def test_only_a_machine_that_runs_the_programs_itself_gets_the_lists() -> None:
+def test_what_a_stack_installs_is_in_the_library_that_all_stacks_have() -> None:
+    emitted = {str(each.path): each.text for each in emit_requirements()}
+    for plan in (behind_gateway("litellm"), two_on_one_gpu()):
+        assert files_of(plan).items() <= emitted.items()
+
+
+def test_only_a_machine_that_runs_the_programs_itself_installs_what_is_listed() -> None:
     assert files_of(behind_gateway("litellm")).keys() == {
-        "requirements/vllm-0.33.0.txt", f"requirements/litellm-{LITELLM_VERSION}.txt",
+        "lib/requirements/vllm-0.33.0.txt", f"lib/requirements/litellm-{LITELLM_VERSION}.txt",
     }  # fmt: skip
-    assert files_of(two_on_one_gpu()).keys() == {"requirements/vllm-0.33.0.txt"}
+    assert files_of(two_on_one_gpu()).keys() == {"lib/requirements/vllm-0.33.0.txt"}
     assert not files_of(replace(behind_gateway("litellm"), targets=("scripts", "compose")))
     assert files_of(replace(two_on_one_gpu(), targets=("scripts",)))
 
@@ -225,7 +231,7 @@ def test_the_commands_of_the_readme_install_what_is_listed_and_stop_at_the_first
     block = next(each for each in re.findall(r"```bash\n(.*?)```", page.text, re.DOTALL) if "pip install" in each)
     environment, log = tmp_path / "opt/vllm", tmp_path / "log"
     script = block.replace("/opt/vllm", str(environment))
-    (tmp_path / "requirements").mkdir()
+    (tmp_path / "lib/requirements").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     sudo = tmp_path / "bin/sudo"
     sudo.write_text(SUDO)
@@ -237,7 +243,7 @@ def test_the_commands_of_the_readme_install_what_is_listed_and_stop_at_the_first
 
     def run(requirement: str) -> tuple[int, str]:
         log.write_text("")
-        (tmp_path / "requirements/vllm-0.33.0.txt").write_text(requirement)
+        (tmp_path / "lib/requirements/vllm-0.33.0.txt").write_text(requirement)
         done = subprocess.run(
             ["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
         )

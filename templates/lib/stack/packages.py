@@ -14,7 +14,7 @@ PIP_OPTIONS = "--no-cache-dir --require-hashes --only-binary :all: --no-deps"
 
 def installing(name: str, version: str, folder: Path | None) -> str:
     """What to do where a program is missing or another release. `folder` is its virtual environment, if known."""
-    file = stack.TREE / "requirements" / f"{name}-{version}.txt"
+    file = stack.TREE / "lib" / "requirements" / f"{name}-{version}.txt"
     page = "README.md of this tree, under Install, has the commands"
     if not file.is_file():
         return f"install {name} {version}; {page}"

@@ -140,6 +140,7 @@ class Site:
 
     def _repair(self, tree: Tree, folder: Path) -> None:
         """Somebody may have edited what is installed."""
+        _refuse_links(folder, tree.files)
         for path, data in tree.files.items():
             if not (folder / path).is_file() or (folder / path).read_bytes() != data:
                 restored = f"restore {self.install}/versions/{tree.version}/{path}"
@@ -279,6 +280,13 @@ def _remove_listed(folder: Path) -> None:
         (folder / MANIFEST).unlink(missing_ok=True)
         if not os.listdir(folder):
             folder.rmdir()
+
+
+def _refuse_links(folder: Path, paths: Iterable[str]) -> None:
+    """Nothing is written through a link, such as `lib` of a tree that somebody put here without following it."""
+    for parent in sorted({str(parent) for path in paths for parent in PurePosixPath(path).parents}):
+        if (folder / parent).is_symlink():
+            raise StackError(EXIT_FOREIGN, f"{folder / parent} is a link: it was not put there by stackc, move it away")
 
 
 def _write(path: Path, data: bytes) -> None:
