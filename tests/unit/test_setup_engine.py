@@ -36,8 +36,8 @@ def test_the_cpu_engine_alone_fetches_neither_the_gpu_release_nor_the_proxy(
     assert not [command for command in commands if "vllm==" in command or "gateway" in command]
 
 
-def test_the_readme_s_way_to_serve_on_a_cpu_is_that_one() -> None:
-    before, _, _ = (ROOT / "README.md").read_text().partition("bin/launch-tiny")
+def test_the_guide_s_way_to_serve_on_a_cpu_is_that_one() -> None:
+    before, _, _ = (ROOT / "docs" / "how-to" / "cpu.md").read_text().partition("bin/launch-tiny")
     target = re.findall(r"^make ([a-z-]+)", before, re.MULTILINE)[-1]
     recipe = re.search(rf"^{target}:.*\n\t(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None

@@ -45,6 +45,7 @@ STARTS = {
     "mask_bytes": _Start(V32, (10, 0), kv="bfloat16"),
     "packed_kernel_bytes": _Start(V4_FLASH, (12, 0), kv="fp8"),
     "packed_workspace_bytes": _Start(V4_FLASH, (10, 0), kv="fp8"),
+    "picked_kernel_bytes": _Start(V32, (9, 0), kv="fp8_e4m3"),
     "picked_tokens_bytes": _Start(M3, (9, 0), ranks=4),
     "triton_workspace_bytes": _Start(V2_LITE, (8, 0), ranks=1),
     "unpacked_context_bytes": _Start(V32, (9, 0), kv="fp8"),
