@@ -99,7 +99,7 @@ OF_STACK = (
         "/var/lib/x",
         {
             "plan.json": {"paths.state": "/var/lib/x"},
-            "launch": {"coder $lock_directory": "${STACKC_LOCK_DIR:-/var/lib/x/locks}"},
+            "launch": {"coder $lock_directory": "/var/lib/x/locks"},
             "systemd": {f"{UNIT} Service StateDirectory": "x", f"{UNIT} Service Environment": "HF_HOME=/var/lib/x/hf"},
         },
         "containers keep their state in volumes",

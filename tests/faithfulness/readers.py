@@ -28,9 +28,9 @@ def rendered(plan: Plan) -> Texts:
 
 
 def emitted(plan: Plan, folder: Path, kinds: Iterable[str] | None = None) -> Texts:
-    """The same, also as files in the folder: all of them, or those that the readers of some kinds read."""
+    """The same, also as files in the folder: all of them, or those that the readers of some kinds read or run."""
     artifacts = render_plan(plan)
-    begins = ("",) if kinds is None else tuple(READERS[kind][0] for kind in kinds)
+    begins = ("",) if kinds is None else (*(READERS[kind][0] for kind in kinds), "lib/")
     for artifact in artifacts:
         if not str(artifact.path).startswith(begins):
             continue
