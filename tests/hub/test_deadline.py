@@ -15,6 +15,7 @@ from compiler.resolve.answers import AccessError, ClearTextError, MalformedError
 from compiler.resolve.endpoint import is_private
 from compiler.resolve.hub import Hub
 from compiler.resolve.limits import LONGEST_RUN
+from compiler.resolve.wire.deadline import Attempt, LateError
 from tests.hub import dripping as drips
 from tests.hub.builders import FakeClock, repository
 from tests.hub.dripping import Drip, dripping
@@ -180,3 +181,13 @@ def test_the_token_does_not_follow_a_redirect_to_another_host() -> None:
         with dripping(lambda: iter([where.encode()])) as endpoint:
             assert Hub(endpoint, TOKEN).repository("acme/base").name == "acme/base"
         assert "authorization" not in {name.lower() for name in other.requests[0].headers}
+
+
+def test_an_answer_that_nobody_waits_for_is_closed() -> None:
+    """A step of closing that raised would leave its connection to the garbage collector."""
+    attempt = Attempt()
+    attempt.give_up()
+    for step in ("receive_response_body.failed", "response_closed.started", "response_closed.complete"):
+        attempt.trace(f"http11.{step}", {})
+    with pytest.raises(LateError):
+        attempt.trace("http11.receive_response_headers.started", {})

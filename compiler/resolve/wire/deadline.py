@@ -43,8 +43,12 @@ class Attempt:
             raise LateError
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Learn of new connections, as an extension of the HTTP library's requests."""
-        self.check()
+        """Learn of new connections, as an extension of the HTTP library's requests.
+
+        Only a step that begins is refused: what closes an answer that nobody waits for has to come to its end.
+        """
+        if event.endswith(".started") and not event.endswith(".response_closed.started"):
+            self.check()
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self.uses(info.get("return_value"))
 
