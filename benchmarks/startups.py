@@ -28,7 +28,7 @@ from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
 from compiler.engines.vllm.kv_cache.groups import PagesError
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.activation import activation_peak
-from compiler.engines.vllm.memory.attention import loaded_bytes, profiled_attention
+from compiler.engines.vllm.memory.attention.stages import loaded_bytes, profiled_attention
 from compiler.engines.vllm.memory.buffers import made_while_loading, segment_rests
 from compiler.engines.vllm.memory.compiling import compile_peak
 from compiler.engines.vllm.memory.encoder_budget import tower_memory

@@ -13,7 +13,7 @@ from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kernels.attention import is_latent
 from compiler.engines.vllm.memory.activation import activation_peak, shared_workspace
-from compiler.engines.vllm.memory.attention import profiled_attention
+from compiler.engines.vllm.memory.attention.stages import profiled_attention
 from compiler.engines.vllm.memory.compiling import compile_peak
 from compiler.engines.vllm.memory.encoder_budget import tower_memory
 from compiler.engines.vllm.memory.graphs import capture_limit, capture_sizes

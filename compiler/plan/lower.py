@@ -19,7 +19,7 @@ from compiler.engines.vllm.answers.tasks import scoring_overrides
 from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.engines.vllm.judge.variants import Variant
 from compiler.engines.vllm.kernels.attention import CPU_LATENT_BACKEND, is_latent
-from compiler.engines.vllm.memory.pooled_keys import TABLES_ON_GPU, has_ngram_tables
+from compiler.engines.vllm.memory.attention.pooled_keys import TABLES_ON_GPU, has_ngram_tables
 from compiler.ledger import RowKind
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format

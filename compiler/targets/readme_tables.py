@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from compiler.catalog.gpus import shares_memory
+from compiler.catalog.start_times import usual_start
+from compiler.ledger import RowKind
 from compiler.plan.ir import CpuNode, DeviceLedger, GpuNode, Plan, ServerLedger, Service
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.deployment import start_seconds
@@ -47,7 +49,8 @@ def services_table(plan: Plan) -> Table:
         "Context",
         "On",
         "Starts after",
-        "A start is given up after",
+        "A start usually takes",
+        "It is given up after",
     )
     return Table("Servers", columns, tuple(_service_row(plan, service) for service in plan.services))
 
@@ -65,8 +68,17 @@ def _service_row(plan: Plan, service: Service) -> tuple[Cell, ...]:
         f"{service.max_model_len} tokens" + (", the most that fit" if "context" in service.solved else ""),
         "CPU" if is_cpu else "GPU " + ", ".join(map(str, service.devices)),
         ", ".join(service.start_after) or "–",
+        _usual_start(plan, service),
         f"{-(-start_seconds(plan, service) // _SECONDS_PER_MINUTE)} min",
     )
+
+
+def _usual_start(plan: Plan, service: Service) -> str:
+    """In whole minutes: an estimate, and no forecast of this machine."""
+    servers = (each for device in plan.devices for each in device.servers if each.service == service.name)
+    weights = sum(row.bytes.expected for each in servers for row in each.rows if row.kind is RowKind.WEIGHTS)
+    least, most = usual_start(weights, "cpu" if isinstance(plan.node, CpuNode) else "gpu")
+    return f"{max(1, least // _SECONDS_PER_MINUTE)} to {-(-most // _SECONDS_PER_MINUTE)} min"
 
 
 def device_table(plan: Plan, device: DeviceLedger) -> Table:

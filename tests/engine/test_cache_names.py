@@ -14,7 +14,7 @@ from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kernels.backend import Device
 from compiler.engines.vllm.kernels.kept import cache_flag
-from compiler.engines.vllm.memory.latent import picked_kernel_bytes
+from compiler.engines.vllm.memory.attention.latent import picked_kernel_bytes
 from tests.engine.engine_process import ENGINE
 from tests.unit.test_memory_latent import V32
 

@@ -19,10 +19,14 @@ from compiler.engines.vllm.judge.refusals import Candidate
 from compiler.engines.vllm.judge.splits import Degrees, Rules, Splits
 from compiler.engines.vllm.kernels.kept import kept_as
 from compiler.engines.vllm.memory.activation import activation_peak
-from compiler.engines.vllm.memory.attention import profiled_attention
-from compiler.engines.vllm.memory.compressed import compressed_tables
+from compiler.engines.vllm.memory.attention.compressed import compressed_tables
+from compiler.engines.vllm.memory.attention.latent import (
+    gathered_context_bytes,
+    indexer_table_bytes,
+    picked_tokens_bytes,
+)
+from compiler.engines.vllm.memory.attention.stages import profiled_attention
 from compiler.engines.vllm.memory.experts import experts_keep
-from compiler.engines.vllm.memory.latent import gathered_context_bytes, indexer_table_bytes, picked_tokens_bytes
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts

@@ -18,7 +18,7 @@ from compiler.engines.vllm.kernels.backend import Device
 from compiler.engines.vllm.kv_cache.blocks import CacheKind, CacheSpec, KvLayout
 from compiler.engines.vllm.kv_cache.groups import PagesError, kv_layout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.latent import (
+from compiler.engines.vllm.memory.attention.latent import (
     absorbed_bytes,
     context_rows,
     expanded_context_bytes,

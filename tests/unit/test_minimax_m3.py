@@ -15,7 +15,7 @@ from compiler.engines.vllm.judge.division import check_split
 from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kernels.backend import Device
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.latent import block_scores_bytes, picked_tokens_bytes
+from compiler.engines.vllm.memory.attention.latent import block_scores_bytes, picked_tokens_bytes
 
 _SPARSE = [0] * 3 + [1] * 57
 M3: dict[str, Any] = {

@@ -19,7 +19,7 @@ from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.memory.activation import activation_peak
 from compiler.engines.vllm.memory.allocator import weights_rounding
-from compiler.engines.vllm.memory.attention import latent_context, profiled_attention
+from compiler.engines.vllm.memory.attention.stages import latent_context, profiled_attention
 from compiler.engines.vllm.memory.context import context_memory
 from compiler.engines.vllm.memory.encoder_budget import EncoderMemory
 from compiler.engines.vllm.memory.experts import expert_workspaces

@@ -24,8 +24,7 @@ from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.activation import activation_peak
-from compiler.engines.vllm.memory.attention import profiled_attention
-from compiler.engines.vllm.memory.pooled_keys import (
+from compiler.engines.vllm.memory.attention.pooled_keys import (
     TABLES_ON_GPU,
     builder_bytes,
     first_scores_bytes,
@@ -33,6 +32,7 @@ from compiler.engines.vllm.memory.pooled_keys import (
     mixed_streams_bytes,
     token_tables_bytes,
 )
+from compiler.engines.vllm.memory.attention.stages import profiled_attention
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.lock.models import TensorKind

@@ -14,7 +14,7 @@ from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory import attention, compressed, latent
+from compiler.engines.vllm.memory.attention import compressed, latent, stages
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import total
@@ -50,7 +50,7 @@ STARTS = {
     "triton_workspace_bytes": _Start(V2_LITE, (8, 0), ranks=1),
     "unpacked_context_bytes": _Start(V32, (9, 0), kv="fp8"),
 }
-"""By the function of compiler/engines/vllm/memory/latent.py."""
+"""By the function of compiler/engines/vllm/memory/attention/latent.py."""
 
 
 def _taken(start: _Start) -> int:
@@ -80,7 +80,7 @@ def test_every_term_has_a_start() -> None:
 @pytest.mark.parametrize("term", STARTS)
 def test_a_ledger_without_the_term_is_smaller(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _taken(STARTS[term])
-    callers = [module for module in (attention, compressed) if hasattr(module, term)]
+    callers = [module for module in (stages, compressed) if hasattr(module, term)]
     for module in callers:
         monkeypatch.setattr(module, term, lambda *_, **__: 0)
     assert _taken(STARTS[term]) < whole

@@ -11,7 +11,7 @@ from compiler.catalog.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
-from compiler.engines.vllm.memory.attention import ProfiledAttention
+from compiler.engines.vllm.memory.attention.stages import ProfiledAttention
 from compiler.engines.vllm.memory.encoder_budget import EncoderMemory
 from compiler.engines.vllm.memory.experts import expert_workspaces, experts_keep, experts_of
 from compiler.engines.vllm.memory.sampler import sampler_peak

@@ -9,7 +9,7 @@ from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.engines.vllm.kernels.expert_backends import AUTO
 from compiler.engines.vllm.memory.allocator import weights_rounding
-from compiler.engines.vllm.memory.attention import Attention
+from compiler.engines.vllm.memory.attention.stages import Attention
 from compiler.engines.vllm.memory.encoder_budget import EncoderMemory
 from compiler.engines.vllm.memory.kernel_padding import fitted
 from compiler.engines.vllm.memory.rotary_bytes import rotary_tables

@@ -12,7 +12,7 @@ from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.memory.activation import peak_row
-from compiler.engines.vllm.memory.attention import attention_of
+from compiler.engines.vllm.memory.attention.stages import attention_of
 from compiler.engines.vllm.memory.buffers import buffers_row
 from compiler.engines.vllm.memory.context import context_memory
 from compiler.engines.vllm.memory.cpu import cpu_rows

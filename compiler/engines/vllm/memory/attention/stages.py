@@ -13,8 +13,8 @@ from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.engines.vllm.kernels.backend import Device
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
-from compiler.engines.vllm.memory.compressed import compressed_attention, compressed_tables
-from compiler.engines.vllm.memory.latent import (
+from compiler.engines.vllm.memory.attention.compressed import compressed_attention, compressed_tables
+from compiler.engines.vllm.memory.attention.latent import (
     absorbed_bytes,
     block_scores_bytes,
     expanded_context_bytes,
@@ -30,7 +30,7 @@ from compiler.engines.vllm.memory.latent import (
     triton_workspace_bytes,
     unpacked_context_bytes,
 )
-from compiler.engines.vllm.memory.pooled_keys import (
+from compiler.engines.vllm.memory.attention.pooled_keys import (
     builder_bytes,
     first_scores_bytes,
     mixed_streams_bytes,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from compiler.checkpoints.architecture import Architecture, PackedCache
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
-from compiler.engines.vllm.memory.latent import indexer_logits_bytes, indexer_table_bytes
+from compiler.engines.vllm.memory.attention.latent import indexer_logits_bytes, indexer_table_bytes
 from compiler.engines.vllm.memory.shape import ServerShape
 
 _FLOAT, _INDEX = 4, 4

@@ -1,0 +1,1 @@
+"""What attention takes of a rank, kind by kind, and together at every stage of a start-up."""
