@@ -246,7 +246,8 @@ def _next(spec: Path) -> Sequence[str]:
     tree = Path("generated") / spec.stem
     return (
         f"read {tree}/README.md: how it is installed, started and asked",
-        f"change {spec}, and `stackc compile` again; `stackc explain {spec}` says why it fits",
+        f"change {spec}, and `stackc compile` again",
+        f"ask why it fits: `stackc explain {spec}`",
     )
 
 

@@ -68,7 +68,7 @@ def test_one_command_from_an_empty_folder_to_a_compiled_stack(empty: Path) -> No
     assert result.exit_code == 0, result.output
     assert (empty / "generated" / "chat-rtx-4090" / "README.md").is_file()
     assert "fits" in result.stdout
-    assert result.stdout.splitlines()[-3] == "next:"
+    assert result.stdout.splitlines()[-4] == "next:"
     spec = (empty / "stacks" / "chat-rtx-4090.yaml").read_text()
     assert spec.startswith("# yaml-language-server: $schema=spec.schema.json\n")
     assert (empty / "stacks" / "spec.schema.json").read_text() == schema_text("spec")
