@@ -43,7 +43,7 @@ from compiler.targets.monitoring import emit_monitoring
 from compiler.targets.nodes import emit_nodes
 from compiler.targets.plan_json import emit_plan_json
 from compiler.targets.quadlet import emit_quadlet
-from compiler.targets.readme import emit_readme
+from compiler.targets.readme.emit import emit_readme
 from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd

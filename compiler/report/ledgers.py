@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compiler.ledger import LedgerRow, RowKind, ServerLedger
 from compiler.report.notes import Figure, Notes
 from compiler.report.usage import DeviceUse, Part, PartKind, Share
-from compiler.targets.readme_tables import format_signed_gib
+from compiler.targets.readme.tables import format_signed_gib
 from compiler.units import format_gib
 
 COLORS = 8

@@ -13,7 +13,7 @@ from compiler.report.lines import indices_text
 from compiler.report.notes import Figure, Notes
 from compiler.report.usage import device_uses
 from compiler.solve.judgements import Judgement
-from compiler.targets.readme_tables import http_address
+from compiler.targets.readme.tables import http_address
 from compiler.units import format_gib, format_tokens
 
 

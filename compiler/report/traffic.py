@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compiler.plan.ir import Plan, Route
 from compiler.report.lines import rollout_text
 from compiler.report.paint import shortened
-from compiler.targets.readme_tables import http_address
+from compiler.targets.readme.tables import http_address
 
 WIDTH = 680
 _ROW, _TOP = 46, 8

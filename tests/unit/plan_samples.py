@@ -33,7 +33,7 @@ from compiler.targets.compose import emit_compose
 from compiler.targets.gateway import emit_gateway
 from compiler.targets.library import emit_library
 from compiler.targets.plan_json import emit_plan_json
-from compiler.targets.readme import emit_readme
+from compiler.targets.readme.emit import emit_readme
 from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd

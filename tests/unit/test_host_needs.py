@@ -11,7 +11,7 @@ from compiler.catalog.packages import vllm_requirements
 from compiler.catalog.releases import RELEASES
 from compiler.plan.host_needs import Start, has_block_scales, host_needs
 from compiler.plan.ir import HostNeed, Plan
-from compiler.targets.readme import emit_readme
+from compiler.targets.readme.emit import emit_readme
 from tests.unit.equipped_machine import LAUNCHES, MULTIPLIES, SAMPLES, needing
 from tests.unit.plan_samples import two_on_one_gpu
 from tests.unit.test_memory import QWEN_32B

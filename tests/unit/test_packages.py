@@ -26,7 +26,7 @@ from compiler.catalog.packages import (
 )
 from compiler.catalog.releases import RELEASES
 from compiler.plan.ir import Plan
-from compiler.targets.readme import PIP_OPTIONS, emit_readme
+from compiler.targets.readme.emit import PIP_OPTIONS, emit_readme
 from compiler.targets.requirements import emit_requirements, requirement_files
 from tests.conftest import ROOT, missing
 from tests.unit.container_samples import behind_gateway

@@ -18,7 +18,7 @@ from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.solve.solve import apply_edits
 from compiler.spec.load import load_spec
-from compiler.targets.readme_tables import device_table
+from compiler.targets.readme.tables import device_table
 from compiler.units import GIB
 from tests.unit.test_memory import QWEN_32B
 from tests.unit.test_solve_pipeline import RELEASE, TEXT, codes, problems, question, solved

@@ -16,8 +16,8 @@ import pytest
 
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Plan
-from compiler.targets.readme import emit_readme
-from compiler.targets.readme_tables import device_table, format_signed_gib
+from compiler.targets.readme.emit import emit_readme
+from compiler.targets.readme.tables import device_table, format_signed_gib
 from compiler.units import GIB
 from tests.conftest import tool
 from tests.faithfulness.samples import behind_litellm, everything

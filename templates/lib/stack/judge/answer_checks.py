@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stack import EXIT_ENVIRONMENT, JsonObject, StackError
-from stack.judge.evaluation import MissingModule
 
 SHOWN = 200
 # A pattern of the file can take forever on an answer that nobody foresaw.
@@ -25,6 +24,10 @@ PATTERN = "import re, sys, json; p, t = json.load(sys.stdin); sys.exit(0 if re.s
 CLOCK_FACTOR, CLOCK_MORE, SANDBOX_SECONDS = 3, 5, 30
 # ```python … ```; an answer that ran out of tokens has no second fence.
 FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+
+
+class MissingModule(Exception):  # noqa: N818 (another Python may have it)
+    """This Python lacks a module; the text is its name."""
 
 
 class Verdict(NamedTuple):

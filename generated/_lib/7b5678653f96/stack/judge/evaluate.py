@@ -56,8 +56,8 @@ from stack import (
 )
 from stack.ask.server import EXIT_FAILED, Endpoint, ServerError, check_ready, find_endpoint, find_vllm
 from stack.judge import evaluation_report as report_of
-from stack.judge.answer_checks import Verdict, judge, try_sandbox
-from stack.judge.evaluation import Case, Evaluation, MissingModule, parse_rate, read_evaluation
+from stack.judge.answer_checks import MissingModule, Verdict, judge, try_sandbox
+from stack.judge.evaluation import Case, Evaluation, parse_rate, read_evaluation
 from stack.judge.evaluation_report import Lost, Outcome, Sample, ServiceReport
 
 EXIT_LOST, EXIT_BELOW = 24, 25

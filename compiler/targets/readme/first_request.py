@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from compiler.hosts import is_wildcard
 from compiler.plan.ir import Plan
-from compiler.targets.readme_tables import http_address
+from compiler.targets.readme.tables import http_address
 
 REQUESTS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),

@@ -15,14 +15,11 @@ from typing import Any, NamedTuple
 
 from stack import EXIT_USAGE, JsonObject, StackError
 from stack.judge import answer_checks as _answer_checks
+from stack.judge.answer_checks import MissingModule
 
 Value = Any
 # Anchors can make a small file endless; nobody writes an evaluation this deep.
 MAX_DEPTH = 40
-
-
-class MissingModule(Exception):  # noqa: N818 (another Python may have it)
-    """This Python lacks a module; the text is its name."""
 
 
 class Node(NamedTuple):
