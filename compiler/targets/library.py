@@ -53,10 +53,15 @@ def emit_library() -> tuple[Artifact, ...]:
 def emit_program(name: str) -> Artifact:
     """`bin/NAME`."""
     module = _MODULES[name]
-    path = f"lib/stack/{module.replace('.', '/')}.py"
-    summary = (ast.get_docstring(ast.parse(read_verbatim(path))) or "").partition("\n")[0]
-    program = Program(name, summary, f"stack.{module}")
+    program = Program(name, _summary(module), f"stack.{module}")
     return Artifact(BIN / name, render("scripts/program.j2", program=program), EXECUTABLE)
+
+
+@cache
+def _summary(module: str) -> str:
+    """What a module's documentation begins with, read once for all stacks of a run."""
+    text = read_verbatim(f"lib/stack/{module.replace('.', '/')}.py")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 def _files() -> Iterator[Artifact]:
