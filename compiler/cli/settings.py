@@ -75,6 +75,8 @@ def _yaml(text: str, name: str) -> Any:
 
 
 def _toml(text: str, _: str) -> Any:
+    if "stackc" not in text:  # as in most projects; reading it takes as long as a small spec
+        return None
     return tomllib.loads(text).get("tool", {}).get("stackc")
 
 

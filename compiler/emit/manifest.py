@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from compiler.render.artifact import LIBRARY, Artifact
@@ -19,8 +20,14 @@ _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<path>[^/].*)")
 
 def manifest_of(artifacts: Iterable[Artifact]) -> Artifact:
     """The manifest of a tree, in the format of sha256sum, sorted by path."""
-    lines = sorted((str(a.path), hashlib.sha256(a.text.encode()).hexdigest()) for a in artifacts)
+    lines = sorted((str(artifact.path), _digest(artifact.text)) for artifact in artifacts)
     return Artifact(NAME, "".join(f"{digest}  {path}\n" for path, digest in lines))
+
+
+@lru_cache(maxsize=1024)
+def _digest(text: str) -> str:
+    """Kept, since every tree lists the files of the same library."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def with_library_manifest(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
