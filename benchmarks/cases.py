@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.catalog.gpus import GPUS, Gpu, same_gpus
+from compiler.catalog.hardware.gpus import GPUS, Gpu, same_gpus
 from compiler.units import GIB
 
 _ALWAYS_FREE = 0.2 * GIB  # two totals of one card differ by less

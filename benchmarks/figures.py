@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.cases import Case, cards_like
 from benchmarks.hub_folders import facts_of
 from benchmarks.startups import Prediction, requested_of
-from compiler.catalog.gpus import GPUS, shares_memory
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import GPUS, shares_memory
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout

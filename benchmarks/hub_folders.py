@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compiler.lock.models import ModelFacts
 from compiler.resolve.answers import ListedFile, Repository
-from compiler.resolve.facts import quantization_block
+from compiler.resolve.reading.facts import quantization_block
 
 # The Hub leads the old names of these repositories to the new ones.
 _RENAMED = (r"^meta-llama__meta-llama-3\.1-", "meta-llama__llama-3.1-")

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from benchmarks.hub_folders import facts_of
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.architecture import Architecture, HeadCache, LatentCache
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.parameters.ranks import Parallelism

@@ -1,14 +1,14 @@
 """What releases of vLLM did otherwise than the one that stackc compiles for, so that logs of old ones can be read.
 
 The compiler lays out what its pinned release does, and that alone. Overheads of old releases, which a calibration reads
-too, are in compiler/catalog/overheads.py.
+too, are in compiler/catalog/vllm/overheads.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler.catalog.overheads import GpuOverheads, GraphOverhead, SamplerPass, overheads_of
+from compiler.catalog.vllm.overheads import GpuOverheads, GraphOverhead, SamplerPass, overheads_of
 from compiler.units import KIB, ByteRange
 
 _CHARGED_SINCE = (0, 21)

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.catalog.gpus import GPUS
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import SourceText
 from compiler.engines.vllm.demand import Device, empty_stage, needs_of
 from compiler.engines.vllm.judge.splits import split_fault

@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.cases import Case, card_of, cards_like
 from benchmarks.hub_folders import facts_of, folder_of
 from benchmarks.releases import Rules, charging_overheads, rules_of
-from compiler.catalog.overheads import GpuOverheads
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.overheads import GpuOverheads
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.architecture import Architecture, Experts, Table
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from compiler.calibration.named import calibrated_release, calibration_paths, uncalibrated
-from compiler.catalog.releases import RELEASES, Release
+from compiler.catalog.vllm.releases import RELEASES, Release
 from compiler.checks.read import lock_path, read_spec
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.diagnostics.looking import LOOKING, Looking

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from compiler.calibration.file import GRAPHS, Calibration
-from compiler.catalog.overheads import FEW_GRAPHS, GpuOverheads, GraphOverhead, Overhead
+from compiler.catalog.vllm.overheads import FEW_GRAPHS, GpuOverheads, GraphOverhead, Overhead
 
 _FIELDS = {
     "activation_ratio": ("activation_correction",),

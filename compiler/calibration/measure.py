@@ -8,7 +8,7 @@ from typing import Any
 
 from compiler.calibration.file import GRAPHS
 from compiler.calibration.startup_log import LogError, StartupLog, unexplained
-from compiler.catalog.overheads import GpuOverheads
+from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kernels.attention import is_latent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compiler.calibration.apply import calibrated
 from compiler.calibration.file import Calibration, read_calibration
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.releases import Release
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.source.document import MAX_BYTES
 from compiler.source.text import read_source

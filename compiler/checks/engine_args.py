@@ -9,10 +9,10 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from compiler.catalog.doors import MEDIA_DOMAINS
-from compiler.catalog.flags import Flag, FlagCatalog, check_value, load_flags
-from compiler.catalog.gpus import GPUS
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.vllm.doors import MEDIA_DOMAINS
+from compiler.catalog.vllm.flags import Flag, FlagCatalog, check_value, load_flags
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checks.engine_doors import opened, why_not_read
 from compiler.checks.media_hosts import not_a_host
 from compiler.diagnostics import Diagnostic, Edit, Help

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.catalog.gpus import GPUS, same_gpus, shares_memory, system_memory
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import GPUS, same_gpus, shares_memory, system_memory
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec

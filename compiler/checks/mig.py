@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.catalog.gpus import GPUS
-from compiler.catalog.mig import MigProfile
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.hardware.mig import MigProfile
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import GpusSpec

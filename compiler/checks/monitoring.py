@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compiler.catalog.metrics import load_metrics
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.metrics import load_metrics
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checks.patches.compose import monitoring_containers
 from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.spec.load import SpecFile

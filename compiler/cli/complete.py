@@ -19,14 +19,14 @@ _LARGEST = 1 << 20
 
 def gpus(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Names of the catalogue, with the cards' own."""
-    from compiler.catalog.gpus import GPUS  # noqa: PLC0415 - only who asks for it waits for it
+    from compiler.catalog.hardware.gpus import GPUS  # noqa: PLC0415 - only who asks for it waits for it
 
     return [CompletionItem(gpu.name, help=gpu.title) for gpu in GPUS.values() if gpu.name.startswith(incomplete)]
 
 
 def profiles(context: click.Context, _: click.Parameter, incomplete: str) -> Items:
     """MIG profiles of the card that is named already, else of any."""
-    from compiler.catalog.gpus import GPUS  # noqa: PLC0415
+    from compiler.catalog.hardware.gpus import GPUS  # noqa: PLC0415
 
     named = GPUS.get(str(context.params.get("gpu")))
     cards = GPUS.values() if named is None else (named,)
@@ -82,7 +82,7 @@ def services(context: click.Context, _: click.Parameter, incomplete: str) -> Ite
 
 def examples(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Stacks that ship with stackc."""
-    from compiler.cli.examples import examples as shipped  # noqa: PLC0415
+    from compiler.cli.run.examples import examples as shipped  # noqa: PLC0415
 
     return _beginning(incomplete, shipped())
 
@@ -105,7 +105,7 @@ def _beginning(incomplete: str, words: Iterable[str]) -> Items:
 
 
 def _specs() -> list[Path]:
-    from compiler.cli.specs import spec_paths  # noqa: PLC0415
+    from compiler.cli.run.specs import spec_paths  # noqa: PLC0415
 
     try:
         return list(spec_paths(()))

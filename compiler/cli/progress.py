@@ -10,7 +10,7 @@ from typing import TextIO
 
 from compiler.cli.loudness import Loudness, loudness
 from compiler.diagnostics.render import visible
-from compiler.resolve.progress import Progress, Silence
+from compiler.resolve.transport.progress import Progress, Silence
 
 
 def progress(*, is_silent: bool = False, stream: TextIO | None = None) -> AbstractContextManager[Progress]:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from compiler.catalog.doors import MEDIA_DOMAINS, NO_DOMAIN, OF_ALL, OF_MEDIA, OF_RANKS
-from compiler.catalog.flags import load_flags, render
-from compiler.catalog.gpus import GPUS
-from compiler.catalog.parsers import Role
-from compiler.catalog.releases import Release
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.vllm.doors import MEDIA_DOMAINS, NO_DOMAIN, OF_ALL, OF_MEDIA, OF_RANKS
+from compiler.catalog.vllm.flags import load_flags, render
+from compiler.catalog.vllm.parsers import Role
+from compiler.catalog.vllm.releases import Release
 from compiler.checks.paths import default_folder
 from compiler.engines.vllm.answers.chats import AUTO, formats
 from compiler.engines.vllm.answers.media import is_text_only, takes_media

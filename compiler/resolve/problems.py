@@ -12,8 +12,8 @@ from compiler.lock.second_looks import Locate, SpecPath
 from compiler.lock.staleness import Ask
 from compiler.resolve.answers import MissingError, SourceError, UnknownNameError
 from compiler.resolve.candidates import is_variant
-from compiler.resolve.hub import Hub
 from compiler.resolve.search import Search
+from compiler.resolve.transport.hub import Hub
 
 # Methods that a spec can ask for by name.
 _METHODS = ("none", "fp8", "int8", "awq", "gptq", "compressed-tensors")

@@ -15,10 +15,10 @@ from compiler.lock.staleness import Ask, asked_of, differences
 from compiler.resolve.answers import SourceError, UnavailableError
 from compiler.resolve.cache import Cache
 from compiler.resolve.candidates import gone_to_strangers, trusted_names
-from compiler.resolve.hub import Hub
 from compiler.resolve.problems import no_variant, not_a_model, source_problem
 from compiler.resolve.search import Search, search
 from compiler.resolve.source import Found, Source
+from compiler.resolve.transport.hub import Hub
 from compiler.spec.models import Spec
 
 

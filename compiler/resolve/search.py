@@ -24,9 +24,9 @@ from compiler.resolve.candidates import (
     may_have_variants,
     trusted_names,
 )
-from compiler.resolve.folder import is_folder
 from compiler.resolve.limits import MAX_CANDIDATES
 from compiler.resolve.parallel import by_name
+from compiler.resolve.reading.folder import is_folder
 from compiler.resolve.source import Found, Source
 
 

@@ -20,11 +20,11 @@ from compiler.resolve.answers import (
     plain,
 )
 from compiler.resolve.cache import Cache, Listing
-from compiler.resolve.facts import read_facts
-from compiler.resolve.folder import folder_facts, is_folder
-from compiler.resolve.hub import Hub
 from compiler.resolve.parallel import by_name
-from compiler.resolve.room import Room
+from compiler.resolve.reading.facts import read_facts
+from compiler.resolve.reading.folder import folder_facts, is_folder
+from compiler.resolve.transport.hub import Hub
+from compiler.resolve.transport.room import Room
 
 # What reading values of another type or size than they should have raises.
 _UNUSABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from compiler.catalog.kernels import KernelWheel
+from compiler.catalog.vllm.kernels import KernelWheel
 from compiler.ledger import Verdict
 from compiler.plan import ir
 from compiler.schemas.ledger import Device

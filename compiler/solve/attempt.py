@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from compiler.catalog.gpus import GPUS, shares_memory, system_memory
-from compiler.catalog.releases import Release
+from compiler.catalog.hardware.gpus import GPUS, shares_memory, system_memory
+from compiler.catalog.vllm.releases import Release
 from compiler.engines.interface.problem import Problem
 from compiler.engines.interface.terms import DEFAULT_MAX_NUM_SEQS, least_terms
 from compiler.engines.vllm.demand import Device, Setting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from compiler.catalog.gpus import shares_memory
+from compiler.catalog.hardware.gpus import shares_memory
 from compiler.engines.vllm.demand import Demand, Device, Stage
 from compiler.ledger import DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
 from compiler.solve.place import Assignment, Choice, Measure

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.releases import Release
 from compiler.diagnostics import Edit
 from compiler.engines.interface.problem import Problem, Remedy
 from compiler.engines.vllm.demand import Device

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.releases import Release
 from compiler.engines.interface.terms import least_terms
 from compiler.engines.vllm.judge.support import is_weight_only
 from compiler.engines.vllm.judge.variants import Variant

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.releases import Release
 from compiler.engines.interface.problem import Problem
 from compiler.engines.interface.terms import least_terms
 from compiler.engines.vllm.demand import Demand, Device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from compiler.catalog.gpus import next_larger, shares_memory
+from compiler.catalog.hardware.gpus import next_larger, shares_memory
 from compiler.diagnostics import Edit
 from compiler.engines.interface.problem import Remedy
 from compiler.engines.vllm.demand import Device

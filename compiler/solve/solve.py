@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.releases import Release
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.diagnostics.looking import LOOKING, Looking
 from compiler.engines.interface.problem import Problem, Remedy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.releases import Release
 from compiler.diagnostics import Edit
 from compiler.engines.interface.problem import Problem, Remedy
 from compiler.engines.vllm.demand import Demand

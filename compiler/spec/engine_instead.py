@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.catalog.flags import Flag
+from compiler.catalog.vllm.flags import Flag
 
 _SENTENCES: Mapping[str, tuple[str, ...]] = {
     "a node's `gpus` or `cpu` say what there is, and each server is sized to the byte: `share` weighs what is left, "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.catalog.flags import Flag
+from compiler.catalog.vllm.flags import Flag
 
 
 @dataclass(frozen=True, slots=True)

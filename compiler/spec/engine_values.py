@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from compiler.catalog.flags import Flag
+from compiler.catalog.vllm.flags import Flag
 from compiler.hosts import host_of
 
 _INT = 2**31 - 1

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from compiler.catalog.flags import FlagCatalog
+from compiler.catalog.vllm.flags import FlagCatalog
 from compiler.spec.engine_instead import INSTEAD, instead
 from compiler.spec.engine_options import decided
 from compiler.spec.models import EngineSpec, GpusSpec, NodeSpec, ServiceSpec, Spec

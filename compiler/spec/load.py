@@ -11,8 +11,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from compiler.catalog.flags import FlagCatalog, load_flags
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.flags import FlagCatalog, load_flags
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help, Label, SourceText
 from compiler.source.document import Document, Path, load_document
 from compiler.spec.foreign_keys import Foreign, foreign_key

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from pydantic_core import ErrorDetails
 
-from compiler.catalog.gpus import same_gpus
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import same_gpus
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.source.document import Document, Path
 from compiler.spec.foreign_values import Advice, value_advice

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from compiler.catalog.kernels import kernel_wheels
 from compiler.catalog.packages import LITELLM_VERSION
+from compiler.catalog.vllm.kernels import kernel_wheels
 from compiler.plan.ir import (
     SCHEMA_VERSION,
     Argument,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from compiler.catalog.packages import LITELLM_VERSION, Requirements, litellm_requirements, vllm_requirements
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.plan.ir import CpuNode, Plan
 from compiler.render.artifact import LIBRARY, Artifact
 

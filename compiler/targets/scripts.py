@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.catalog.doors import FIXED_VARIABLES
+from compiler.catalog.vllm.doors import FIXED_VARIABLES
 from compiler.plan.ir import Argument, GpuNode, Plan, Service
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import render

@@ -18,11 +18,11 @@ from compiler.checkpoints.parameters.linear import dtype_bytes
 from compiler.checkpoints.parameters.tensors import expected_tensors
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
-from compiler.cli.lock import lock_spec
 from compiler.cli.main import cli
+from compiler.cli.run.lock import lock_spec
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Basis, Plan
-from compiler.resolve.hub import Hub
+from compiler.resolve.transport.hub import Hub
 from tests.conftest import WIDE
 from tests.hub.builders import AWQ, FP8, GPTQ, header, repository
 from tests.hub.recordings import Recording

@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from pytest_regressions.file_regression import FileRegressionFixture
 from ruamel.yaml import YAML
 
-from compiler.cli.lock import lock_spec
 from compiler.cli.lsp.text import rewritten
 from compiler.cli.main import cli
+from compiler.cli.run.lock import lock_spec
 from compiler.diagnostics import CODES, Edit, has_errors
 from compiler.pipeline import compile_stack
-from compiler.resolve.hub import Hub
+from compiler.resolve.transport.hub import Hub
 from compiler.solve.solve import apply_edits
 from tests.hub.server import LoopbackHub, serve
 

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from compiler.catalog.gpus import GPUS
+from compiler.catalog.hardware.gpus import GPUS
 from compiler.cli.main import COMMANDS, cli
 from compiler.diagnostics import CODES
 from compiler.schemas.documents import SCHEMAS

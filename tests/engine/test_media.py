@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.doors import FIXED_VARIABLES, NO_DOMAIN
+from compiler.catalog.vllm.doors import FIXED_VARIABLES, NO_DOMAIN
 from compiler.plan.lower import _shut
 from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, engine_python, parser_environment
 

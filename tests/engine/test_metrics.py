@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from compiler.catalog.metrics import Metric, load_metrics
+from compiler.catalog.vllm.metrics import Metric, load_metrics
 from tests.conftest import ROOT, tool
 from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, engine_python, free_port, parser_environment
 from tests.engine.prometheus import run_prometheus

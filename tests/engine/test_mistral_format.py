@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compiler.resolve.mistral import adapted
+from compiler.resolve.reading.mistral import adapted
 from compiler.units import GIB
 from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, engine_python, parser_environment
 from tests.engine.test_planner import answers

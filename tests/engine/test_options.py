@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.flags import Flag, Kind, check_value, load_flags, render
+from compiler.catalog.vllm.flags import Flag, Kind, check_value, load_flags, render
 from compiler.checks.engine_args import _REQUIRES
 from compiler.spec.engine_options import decided
 from compiler.spec.engine_values import RANGES, check_limits

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.flags import Flag, Kind, check_value, load_flags, render
+from compiler.catalog.vllm.flags import Flag, Kind, check_value, load_flags, render
 from tests.engine.engine_process import ROOT, ParserOracle
 
 pytestmark = pytest.mark.engine

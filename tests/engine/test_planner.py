@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import SourceText
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.pipeline import render_plan

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.architectures import why_code_is_needed
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.architectures import why_code_is_needed
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.engines.vllm.answers.chats import formats
 from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile

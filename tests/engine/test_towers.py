@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.catalog.architectures import load_registry
+from compiler.catalog.vllm.architectures import load_registry
 from compiler.checkpoints.families.table import VISION_MODELS
 from compiler.checkpoints.media_limits import ALWAYS_BUILT
 from tests.engine.engine_process import ENGINE, PLAIN_RELEASES

@@ -6,8 +6,8 @@ from typing import Any
 
 from compiler.diagnostics import Diagnostic
 from compiler.lock.models import Lock
-from compiler.resolve.hub import Hub
 from compiler.resolve.resolve import resolve_lock
+from compiler.resolve.transport.hub import Hub
 from compiler.spec.models import Spec
 from tests.hub.server import LoopbackHub
 

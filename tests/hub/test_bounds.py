@@ -14,9 +14,8 @@ from click.testing import CliRunner
 
 from compiler.cli.main import cli
 from compiler.lock.models import FOLDER
-from compiler.resolve import resolve, safetensors
+from compiler.resolve import resolve
 from compiler.resolve.answers import ListedFile, Repository, SourceError, TooLargeError
-from compiler.resolve.facts import read_facts
 from compiler.resolve.limits import (
     LIGHT,
     MAX_CANDIDATES,
@@ -26,8 +25,10 @@ from compiler.resolve.limits import (
     MAX_VALUES,
     REPOSITORIES_AT_ONCE,
 )
-from compiler.resolve.room import Room
+from compiler.resolve.reading import safetensors
+from compiler.resolve.reading.facts import read_facts
 from compiler.resolve.strangers import parse_config, parse_object
+from compiler.resolve.transport.room import Room
 from tests.conftest import WIDE
 from tests.hub.builders import AWQ, LLAMA, header, quantized, repository, service, spec_of
 from tests.hub.recordings import Recording

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import constants
 
 from compiler.resolve.cache import Cache
-from compiler.resolve.hub import Hub
 from compiler.resolve.resolve import resolve_lock
+from compiler.resolve.transport.hub import Hub
 from compiler.source.cache import cache_folder
 from tests.hub.builders import AWQ, quantized, repository, service, spec_of
 from tests.hub.resolving import locked, problem

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from compiler.cli.main import cli
-from compiler.resolve import client
 from compiler.resolve.answers import AccessError, ClearTextError, MalformedError, SourceError, UnavailableError
-from compiler.resolve.endpoint import is_private
-from compiler.resolve.hub import Hub
 from compiler.resolve.limits import LONGEST_RUN
-from compiler.resolve.wire.deadline import Attempt, LateError
+from compiler.resolve.transport import client
+from compiler.resolve.transport.endpoint import is_private
+from compiler.resolve.transport.hub import Hub
+from compiler.resolve.transport.wire.deadline import Attempt, LateError
 from tests.hub import dripping as drips
 from tests.hub.builders import FakeClock, repository
 from tests.hub.dripping import Drip, dripping
@@ -140,7 +140,7 @@ def test_redirects_that_lead_nowhere(where: str) -> None:
 def test_a_redirect_from_https_to_http_is_not_followed() -> None:
     from httpx2 import URL  # noqa: PLC0415
 
-    from compiler.resolve.wire.request import RedirectError, _check_redirect  # noqa: PLC0415
+    from compiler.resolve.transport.wire.request import RedirectError, _check_redirect  # noqa: PLC0415
 
     _check_redirect(URL("https://huggingface.co/a"), URL("https://cdn.example/a"))
     _check_redirect(URL("http://127.0.0.1:1/a"), URL("http://127.0.0.1:2/a"))

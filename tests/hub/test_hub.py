@@ -15,7 +15,6 @@ from huggingface_hub import constants
 
 from compiler.cli.progress import Lines
 from compiler.lock.models import ModelFacts
-from compiler.resolve import client
 from compiler.resolve.answers import (
     AccessError,
     MalformedError,
@@ -24,10 +23,11 @@ from compiler.resolve.answers import (
     SourceError,
     UnavailableError,
 )
-from compiler.resolve.endpoint import source_name
-from compiler.resolve.facts import read_facts
-from compiler.resolve.hub import Hub
-from compiler.resolve.patience import Patience
+from compiler.resolve.reading.facts import read_facts
+from compiler.resolve.transport import client
+from compiler.resolve.transport.endpoint import source_name
+from compiler.resolve.transport.hub import Hub
+from compiler.resolve.transport.patience import Patience
 from tests.hub.builders import COMMIT, FakeClock, header, repository
 from tests.hub.recordings import Recording
 from tests.hub.server import Fault, FaultKind, LoopbackHub, serve

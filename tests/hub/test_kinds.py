@@ -9,8 +9,8 @@ import pytest
 from compiler.diagnostics import Edit
 from compiler.lock.models import AdapterFacts
 from compiler.resolve.candidates import likely_branches
-from compiler.resolve.hub import Hub
-from compiler.resolve.kinds import parse_adapter
+from compiler.resolve.reading.kinds import parse_adapter
+from compiler.resolve.transport.hub import Hub
 from tests.hub.builders import COMMIT, GPTQ, LLAMA, quantized, repository, service, spec_of
 from tests.hub.recordings import Recording
 from tests.hub.resolving import locked, problem

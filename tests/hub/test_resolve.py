@@ -10,8 +10,8 @@ from compiler.diagnostics import Edit, Position, SourceText, Span
 from compiler.lock.file import format_lock, read_lock, write_lock
 from compiler.lock.models import Lock
 from compiler.lock.staleness import stale_services
-from compiler.resolve.hub import Hub
 from compiler.resolve.resolve import resolve_lock
+from compiler.resolve.transport.hub import Hub
 from tests.hub.builders import AWQ, COMMIT, FP8, GPTQ, LLAMA, quantized, repository, service, spec_of
 from tests.hub.recordings import Recording
 from tests.hub.resolving import locked, problem

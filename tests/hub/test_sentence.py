@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compiler.lock.models import DenseFacts, EmbeddingFacts
-from compiler.resolve.folder import folder_facts
+from compiler.resolve.reading.folder import folder_facts
 from tests.hub.builders import LLAMA, repository, service, spec_of
 from tests.hub.resolving import locked
 from tests.hub.server import serve

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tests.unit
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.ledger import LedgerRow
 from compiler.lock.models import HUB, CodeFacts, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt

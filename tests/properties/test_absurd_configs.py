@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.parameters.headers import check_headers
 from compiler.checkpoints.parameters.linear import dtype_bytes

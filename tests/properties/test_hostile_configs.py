@@ -17,7 +17,7 @@ from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import answers_quantization, orders_over_groups, quantization_method, quantization_names
 from compiler.resolve.answers import ListedFile, Repository, SourceError
 from compiler.resolve.candidates import is_variant, may_have_variants
-from compiler.resolve.facts import read_facts
+from compiler.resolve.reading.facts import read_facts
 from tests.hub.builders import AWQ, COMMIT, FP8, GPTQ, LLAMA
 
 COMPRESSED = {

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.read import read_architecture

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from compiler.catalog.flags import FlagCatalog, check_value, load_flags
+from compiler.catalog.vllm.flags import FlagCatalog, check_value, load_flags
 from compiler.diagnostics.catalogue import CODES
 from compiler.spec.engine_options import decided
 from compiler.spec.engine_values import check_limits
@@ -21,8 +21,8 @@ _EMITTERS = (
     "compiler/plan/lower.py",
     "compiler/engines/vllm/answers/chats.py",
     "compiler/engines/vllm/answers/parsers.py",
-    "compiler/catalog/doors.py",
-    "compiler/catalog/parsers.py",
+    "compiler/catalog/vllm/doors.py",
+    "compiler/catalog/vllm/parsers.py",
 )
 _PREFLIGHT = "templates/lib/stack/machine/preflight.py"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from compiler.cli.lock import lock_spec
+from compiler.cli.run.lock import lock_spec
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Plan
-from compiler.resolve.hub import Hub
+from compiler.resolve.transport.hub import Hub
 from tests.engine.conftest import engine, tiny_model  # noqa: F401  (fixtures)
 from tests.engine.engine_process import ENGINE
 from tests.systemd.machine import Completed, Machine

@@ -15,7 +15,7 @@ from benchmarks.cases import Case, card_of
 from benchmarks.figures import insides, interval_width
 from benchmarks.releases import charging_overheads, rules_of
 from benchmarks.startups import Prediction
-from compiler.catalog.overheads import GPU_0_33
+from compiler.catalog.vllm.overheads import GPU_0_33
 from compiler.units import GIB
 from tests.conftest import ROOT
 from tests.unit.test_hybrid import QWEN3_NEXT

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.architectures import load_registry, why_not_served_architecture
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.architectures import load_registry, why_not_served_architecture
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.families.table import FAMILIES
 
 GPU = RELEASES["0.33.0"]
@@ -37,7 +37,7 @@ def test_every_reader_that_is_named_is_there() -> None:
 
 def test_a_reader_is_imported_when_it_is_asked_for() -> None:
     program = (
-        "import sys, compiler.cli.compile; from compiler.checkpoints.families.table import FAMILIES; "
+        "import sys, compiler.cli.run.compile; from compiler.checkpoints.families.table import FAMILIES; "
         "module = 'compiler.checkpoints.families.multimodal.models'; "
         "assert 'Gemma3ForConditionalGeneration' in FAMILIES; "
         "assert module not in sys.modules, 'fifty modules for a stack that needs two'; "

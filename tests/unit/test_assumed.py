@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints import read
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.checkpoint import Checkpoint

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from compiler.calibration.apply import calibrated
 from compiler.calibration.file import read_calibration, write_calibration
 from compiler.calibration.startup_log import LogError, read_log, unexplained
-from compiler.catalog.overheads import GPU_0_33
+from compiler.catalog.vllm.overheads import GPU_0_33
 from compiler.checkpoints.read import read_architecture
 from compiler.cli.main import cli
 from compiler.diagnostics import SourceText

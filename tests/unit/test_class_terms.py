@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.architecture import Encoder
 from compiler.checkpoints.config import Config as Keys
 from compiler.checkpoints.config import ConfigError

@@ -20,7 +20,7 @@ from huggingface_hub import close_session, constants
 
 from compiler.cli.main import cli
 from compiler.cli.progress import progress
-from compiler.resolve import client, patience
+from compiler.resolve.transport import client, patience
 from tests.conftest import ROOT, interrupts
 from tests.hub.builders import AWQ, COMMIT, FakeClock, quantized, repository
 from tests.hub.recordings import Recording
@@ -383,7 +383,7 @@ def test_a_terminal_that_cannot_go_back_gets_lines(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_bar_is_imported_for_terminals_only() -> None:
-    script = "import sys, compiler.cli.lock; sys.exit('rich' in sys.modules or 'httpx2' in sys.modules)"
+    script = "import sys, compiler.cli.run.lock; sys.exit('rich' in sys.modules or 'httpx2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 

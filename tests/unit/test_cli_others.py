@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from compiler.catalog.gpus import GPUS
+from compiler.catalog.hardware.gpus import GPUS
 from compiler.cli.main import COMMANDS, cli
 from compiler.units import counted
 from tests.conftest import ROOT

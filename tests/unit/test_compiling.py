@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.memory.compiling import compile_peak, compile_row
 from compiler.ledger import RowKind

@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from compiler.catalog.gpus import GPUS
+from compiler.catalog.hardware.gpus import GPUS
 from compiler.cli.bash import WholeWords
 from compiler.cli.commands.completion import SHELLS
 from compiler.cli.main import COMMANDS, cli

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.architecture import HeadCache
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError

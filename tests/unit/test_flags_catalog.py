@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from compiler.catalog.flags import REMOVED, Flag, FlagCatalog, Kind, Many, check_value, load_flags, render
+from compiler.catalog.vllm.flags import REMOVED, Flag, FlagCatalog, Kind, Many, check_value, load_flags, render
 
 VERSIONS = ("0.32.0", "0.33.0")
 

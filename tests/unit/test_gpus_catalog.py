@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from compiler.catalog.gpus import GPUS, Gpu, next_larger, same_gpus
+from compiler.catalog.hardware.gpus import GPUS, Gpu, next_larger, same_gpus
 from compiler.cli.main import cli
 from compiler.units import GIB, MIB
 from tests.conftest import WIDE

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.checkpoints import CONFIGS, Shard, kinds_of, recording, shards, stored
 from compiler.lock.models import TensorFacts
-from compiler.resolve.safetensors import aggregate, read_tensors
+from compiler.resolve.reading.safetensors import aggregate, read_tensors
 
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM",
                  "mistral": "MistralForCausalLM"}  # fmt: skip

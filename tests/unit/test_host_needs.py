@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from compiler.catalog.kernels import kernel_wheels
 from compiler.catalog.packages import vllm_requirements
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.kernels import kernel_wheels
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.plan.host_needs import Start, has_block_scales, host_needs
 from compiler.plan.ir import HostNeed, Plan
 from compiler.targets.readme.emit import emit_readme

@@ -13,11 +13,11 @@ from huggingface_hub import constants
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from compiler.catalog.gpus import GPUS
-from compiler.cli.examples import examples
-from compiler.cli.machine import Cards, cards, detect
+from compiler.catalog.hardware.gpus import GPUS
 from compiler.cli.main import cli
-from compiler.cli.starters import CHAT, CODE, TASKS, choices, recorded_lock
+from compiler.cli.run.examples import examples
+from compiler.cli.run.machine import Cards, cards, detect
+from compiler.cli.run.starters import CHAT, CODE, TASKS, choices, recorded_lock
 from compiler.schemas.documents import schema_of, schema_text
 from compiler.units import MIB
 from tests.hub.server import serve
@@ -223,7 +223,7 @@ def test_with_a_network_the_lock_is_the_hub_s(online: None) -> None:
 
 
 def test_a_terminal_is_asked(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.cli.init.is_terminal", lambda: True)
+    monkeypatch.setattr("compiler.cli.run.init.is_terminal", lambda: True)
     result = CliRunner().invoke(cli, ["init", "--offline"], input="RTX 4090\ncode\n")
     assert result.exit_code == 0, result.output
     assert Path("stacks/code-rtx-4090.yaml").is_file()

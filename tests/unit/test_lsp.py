@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from lsprotocol import types
 
-from compiler.catalog.flags import load_flags
-from compiler.catalog.gpus import GPUS
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.vllm.flags import load_flags
 from compiler.cli.lsp.worker import Question, Worker
 from tests.conftest import ROOT
 from tests.unit.editor import Editor, underlined

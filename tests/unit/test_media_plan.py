@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.architectures import load_registry
-from compiler.catalog.doors import FIXED_VARIABLES, MEDIA_DOMAINS
+from compiler.catalog.vllm.architectures import load_registry
+from compiler.catalog.vllm.doors import FIXED_VARIABLES, MEDIA_DOMAINS
 from compiler.checkpoints.families.table import VISION_MODELS
 from compiler.engines.vllm.answers.media import takes_media
 from compiler.lock.models import ModelFacts

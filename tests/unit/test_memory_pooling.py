@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import UnsupportedArchitectureError
 from compiler.checkpoints.families.dense import pooling

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.catalog.metrics import DCGM, MetricKind, load_metrics
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.metrics import DCGM, MetricKind, load_metrics
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.plan.lower_operations import SERVER_METRICS
 
 

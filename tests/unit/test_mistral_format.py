@@ -17,9 +17,9 @@ from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.answers.chats import formats, renders_chats, tokenizer_mode, why_not_read
 from compiler.lock.models import ModelFacts
 from compiler.resolve.answers import ConfigError, ListedFile, Repository
-from compiler.resolve.facts import read_facts
-from compiler.resolve.mistral import UnservedError, adapted
-from compiler.resolve.mistral_names import DENSE, LATENT, engine_name
+from compiler.resolve.reading.facts import read_facts
+from compiler.resolve.reading.mistral import UnservedError, adapted
+from compiler.resolve.reading.mistral_names import DENSE, LATENT, engine_name
 from tests.unit import mistral_params
 from tests.unit.test_chats import service
 from tests.unit.test_resolve_facts import COMMIT, Memory

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.gpus import GPUS
-from compiler.catalog.multiprocessors import MULTIPROCESSORS
-from compiler.catalog.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.hardware.multiprocessors import MULTIPROCESSORS
+from compiler.catalog.vllm.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
 from compiler.checkpoints.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import rank_weights

@@ -24,7 +24,7 @@ from compiler.catalog.packages import (
     parse_requirements,
     vllm_requirements,
 )
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.plan.ir import Plan
 from compiler.targets.readme.emit import PIP_OPTIONS, emit_readme
 from compiler.targets.requirements import emit_requirements, requirement_files

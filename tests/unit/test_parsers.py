@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from compiler.catalog.architectures import load_registry
-from compiler.catalog.flags import load_flags
-from compiler.catalog.parsers import FAMILIES, Family, Role, families_of, suitable
+from compiler.catalog.vllm.architectures import load_registry
+from compiler.catalog.vllm.flags import load_flags
+from compiler.catalog.vllm.parsers import FAMILIES, Family, Role, families_of, suitable
 from compiler.cli.main import cli
 from tests.conftest import WIDE
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.catalog.gpus import GPUS
+from compiler.catalog.hardware.gpus import GPUS
 from compiler.cli.main import cli
 from compiler.diagnostics import CODES
 from compiler.plan.ir import Plan

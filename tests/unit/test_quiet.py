@@ -13,12 +13,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from compiler.cli import starters
 from compiler.cli.commands.fit import TASKS
 from compiler.cli.commands.init import TASKS as STARTS
 from compiler.cli.commands.schema import DOCUMENTS
 from compiler.cli.main import COMMANDS, cli
 from compiler.cli.report import exit_code
+from compiler.cli.run import starters
 from compiler.diagnostics import CODES, Diagnostic, Severity
 from compiler.schemas.documents import SCHEMAS
 from compiler.spec.models import Task

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.parameters.headers import check_headers

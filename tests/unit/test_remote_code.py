@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import SourceText
 from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile

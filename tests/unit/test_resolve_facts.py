@@ -11,7 +11,7 @@ import pytest
 from compiler.lock.models import ModelFacts
 from compiler.resolve.answers import ConfigError, ListedFile, MalformedError, Repository, plain
 from compiler.resolve.candidates import is_variant, leads, trusted_names
-from compiler.resolve.facts import read_facts
+from compiler.resolve.reading.facts import read_facts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

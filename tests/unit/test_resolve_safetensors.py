@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.resolve.answers import MalformedError
-from compiler.resolve.safetensors import FIRST_READ, Tensor, aggregate, parse_header, read_tensors
+from compiler.resolve.reading.safetensors import FIRST_READ, Tensor, aggregate, parse_header, read_tensors
 
 
 def encoded(entries: dict[str, Any]) -> bytes:

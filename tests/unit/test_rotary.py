@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.overheads import GPU_0_19, GPU_0_33
+from compiler.catalog.vllm.overheads import GPU_0_19, GPU_0_33
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.memory.rotary_bytes import rotary_tables

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.plan.ir import GpuNode, ModelFile
 from compiler.units import GIB
 from tests.unit.plan_samples import (

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.gpus import GPUS, shares_memory
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import GPUS, shares_memory
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import SourceText
 from compiler.ledger import RowKind, Verdict

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.families.dense.pooling import gives_embeddings
 from compiler.diagnostics import SourceText
 from compiler.engines.interface.problem import Problem

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import SourceText
 from compiler.engines.vllm.judge.variants import Rules, Variant, judge_candidates
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.gpus import GPUS
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import SourceText
 from compiler.engines.interface.problem import Problem

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.engines.interface.problem import Problem
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt

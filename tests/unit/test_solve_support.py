@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.quantization import SCHEMES
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.quantization import SCHEMES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.engines.vllm.judge.schemes import schemes_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import Help, SourceText
 from compiler.diagnostics.looking import MAX_TRIALS, Looking
 from compiler.engines.vllm.demand import empty_stage, needs_of

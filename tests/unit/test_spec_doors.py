@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.catalog.flags import Flag, Kind, load_flags
+from compiler.catalog.vllm.flags import Flag, Kind, load_flags
 from compiler.checks.engine_doors import opened, why_not_read
 from compiler.checks.media_hosts import not_a_host
 from compiler.hosts import host_of, is_loopback, is_wildcard

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.flags import load_flags
+from compiler.catalog.vllm.flags import load_flags
 from compiler.checks.engine_args import check_engine_args
 from compiler.diagnostics import Help, SourceText
 from compiler.solve.solve import apply_edits

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.flags import Flag, Kind, check_value, load_flags
+from compiler.catalog.vllm.flags import Flag, Kind, check_value, load_flags
 from compiler.spec.engine_options import decided
 from compiler.spec.engine_values import _KEYS, _LISTS, ONE_OF, OTHER, RANGES, check_limits
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from compiler.catalog.start_times import BESIDE_LOADING, SLOWEST, STARTS, TimedStart, usual_start
+from compiler.catalog.vllm.start_times import BESIDE_LOADING, SLOWEST, STARTS, TimedStart, usual_start
 from compiler.units import GIB
 from tests.conftest import ROOT
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.flags import load_flags
 from compiler.catalog.images import MONITORING_IMAGES as IMAGES
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.flags import load_flags
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Argument, Engine, Plan
 from compiler.spec.engine_options import HOST_FILE_OPTIONS, decided

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from compiler.catalog.architectures import load_registry
+from compiler.catalog.vllm.architectures import load_registry
 from compiler.checkpoints.families.dense.pooling import converted
 from compiler.checkpoints.families.table import FAMILIES
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
 

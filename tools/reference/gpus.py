@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.catalog.gpus import GPUS, Gpu
+from compiler.catalog.hardware.gpus import GPUS, Gpu
 from compiler.units import format_gib
 from tools.reference.markdown import code, table
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compiler.catalog.architectures import GENERATING
+from compiler.catalog.vllm.architectures import GENERATING
 from compiler.checkpoints.architecture import Architecture, Experts, HeadCache, Layer, Module, Vector
 from compiler.checkpoints.config import Config, UnsupportedArchitectureError
 from compiler.checkpoints.families.parts import dtype_of

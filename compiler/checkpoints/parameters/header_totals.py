@@ -44,7 +44,7 @@ def check_totals(total: int, kinds: Iterable[TensorKind], sizes: Iterable[int | 
         raise ContradictionError([f"{message}; a header has at most {MAX_HEADER}"])
 
 
-# The longest header that is read (compiler/resolve/safetensors.py), with the eight bytes before it.
+# The longest header that is read (compiler/resolve/reading/safetensors.py), with the eight bytes before it.
 MAX_HEADER = 25_000_008
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS, SERVICE_KEYS, TOP_LEVEL_KEYS
-from compiler.catalog.doors import FIXED_VARIABLES
+from compiler.catalog.vllm.doors import FIXED_VARIABLES
 from compiler.checks.patches.tree import Appendable, Conflict, Decided, Tree, compare, unwritable
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile

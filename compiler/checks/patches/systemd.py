@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from compiler.catalog.doors import FIXED_VARIABLES
 from compiler.catalog.systemd import (
     ADDITIVE,
     OWNED,
@@ -20,6 +19,7 @@ from compiler.catalog.systemd import (
     SECTIONS,
     load_directives,
 )
+from compiler.catalog.vllm.doors import FIXED_VARIABLES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 

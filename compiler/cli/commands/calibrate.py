@@ -27,6 +27,6 @@ from compiler.cli.report import FORMAT
 @FORMAT
 def command(logs: tuple[Path, ...], **options: Any) -> None:
     """Read start-up logs of vLLM (best with VLLM_LOGGING_LEVEL=DEBUG) and write what they measured."""
-    from compiler.cli.calibrate import run
+    from compiler.cli.run.calibrate import run
 
     run(logs, **options)

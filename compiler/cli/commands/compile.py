@@ -43,6 +43,6 @@ from compiler.cli.report import ASSUME, FINDINGS
 @FINDINGS
 def command(specs: tuple[Path, ...], **options: Any) -> None:
     """Compile SPECS (default: every stacks/*.yaml) into one folder each below the output."""
-    from compiler.cli.compile import run
+    from compiler.cli.run.compile import run
 
     run(specs, **options)

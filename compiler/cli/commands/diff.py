@@ -41,6 +41,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     Exit codes: 0 nothing changes, 4 something does, 1 a spec has an error, 2 usage, 3 the outside world failed.
     """
-    from compiler.cli.diff import run
+    from compiler.cli.run.diff import run
 
     run(specs, **options)

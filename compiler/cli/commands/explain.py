@@ -34,14 +34,14 @@ def command(what: str | None, *, looking: Looking, levels: SpecLevels, form: str
         finish(form, (), result={"code": what.upper(), "page": page}, lines=page.splitlines())
     path, _, service = what.partition(":")
     spec = _spec_named(path, what)
-    from compiler.cli.explain import explain_spec
+    from compiler.cli.run.explain import explain_spec
 
     explain_spec(spec, service, form, levels, looking=looking)
 
 
 def _spec_named(path: str, what: str) -> str:
     """The spec at a path, or of that name in stacks/."""
-    from compiler.cli.specs import spec_path
+    from compiler.cli.run.specs import spec_path
 
     try:
         return str(spec_path(Path(path)))

@@ -42,6 +42,6 @@ TASKS = ("chat", "completion", "embed", "score", "classify")
 @FINDINGS
 def command(model: str, **options: Any) -> None:
     """Ask whether MODEL (a Hub id or a folder) fits on a GPU, with how much KV cache, and for how many requests."""
-    from compiler.cli.fit import run
+    from compiler.cli.run.fit import run
 
     run(model, **options)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compiler.catalog.gpus import GPUS, Gpu
+from compiler.catalog.hardware.gpus import GPUS, Gpu
 from compiler.cli.report import FORMAT, finish
 from compiler.cli.terminal import terminal_width
 from compiler.units import format_gib

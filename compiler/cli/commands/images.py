@@ -24,6 +24,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     Registries are asked without a login. Nothing is pulled.
     """
-    from compiler.cli.images import run
+    from compiler.cli.run.images import run
 
     run(specs, **options)

@@ -10,7 +10,7 @@ from compiler.cli import complete
 from compiler.cli.loudness import loudness_options
 
 TASKS = ("chat", "code", "embed", "rerank", "rag")
-"""Those of compiler/cli/starters.py, whose models take longer to import than help may."""
+"""Those of compiler/cli/run/starters.py, whose models take longer to import than help may."""
 
 
 @click.command("init")
@@ -33,6 +33,6 @@ def command(name: str | None, **options: Any) -> None:
     stackc init --yes --cpu                  no GPU
     stackc init --from coder-96gb my-coder
     """  # noqa: D301 - click takes the character itself: what follows is not wrapped
-    from compiler.cli.init import run
+    from compiler.cli.run.init import run
 
     run(name, **options)

@@ -58,6 +58,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured. Weights are never downloaded.
     """
-    from compiler.cli.lock import run
+    from compiler.cli.run.lock import run
 
     run(specs, **options)

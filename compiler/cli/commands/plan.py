@@ -21,6 +21,6 @@ from compiler.cli.report import FORMAT
 @FORMAT
 def command(specs: tuple[Path, ...], **options: Any) -> None:
     """Show the plans of SPECS (default: every stacks/*.yaml): each GPU as a line of blocks, services as a table."""
-    from compiler.cli.plan import run
+    from compiler.cli.run.plan import run
 
     run(specs, **options)

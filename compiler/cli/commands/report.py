@@ -32,6 +32,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     The page is one file that needs no network. The same specs and locks give the same bytes.
     """
-    from compiler.cli.page import run
+    from compiler.cli.run.page import run
 
     run(specs, **options)

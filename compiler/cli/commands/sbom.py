@@ -23,6 +23,6 @@ def command(specs: tuple[Path, ...], **options: Any) -> None:
 
     The same specs and locks give the same bytes. SOURCE_DATE_EPOCH puts a date into it.
     """
-    from compiler.cli.sbom import run
+    from compiler.cli.run.sbom import run
 
     run(specs, **options)

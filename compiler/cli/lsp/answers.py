@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from compiler.catalog.flags import load_flags
-from compiler.catalog.gpus import GPUS
-from compiler.catalog.releases import RELEASES
+from compiler.catalog.hardware.gpus import GPUS
+from compiler.catalog.vllm.flags import load_flags
+from compiler.catalog.vllm.releases import RELEASES
 from compiler.cli.complete import locked_models
 from compiler.cli.lsp.text import Key, Spot
 from compiler.plan.ir import Plan, Service

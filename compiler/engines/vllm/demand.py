@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from compiler.catalog.quantization import BFLOAT16_CAPABILITY
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.quantization import BFLOAT16_CAPABILITY
+from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism

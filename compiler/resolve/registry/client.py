@@ -13,9 +13,9 @@ from compiler import __version__
 from compiler.catalog.images import DIGEST
 from compiler.resolve.answers import AccessError, MalformedError, MissingError, SourceError, UnavailableError, plain
 from compiler.resolve.limits import PAUSE, SLOWEST, TRIES
-from compiler.resolve.patience import Patience, asked_wait
 from compiler.resolve.registry.http import Answer, Deadline, get
 from compiler.resolve.registry.reference import Reference
+from compiler.resolve.transport.patience import Patience, asked_wait
 
 # An index first: it holds for every kind of machine, where a manifest is of one alone.
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from compiler.catalog.metrics import DCGM, PROMETHEUS, Metric, load_metrics
+from compiler.catalog.vllm.metrics import DCGM, PROMETHEUS, Metric, load_metrics
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
 from compiler.render.quoting import quote_promql

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from compiler.catalog.kernels import kernel_wheels
 from compiler.catalog.packages import LITELLM_VERSION
+from compiler.catalog.vllm.kernels import kernel_wheels
 from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.catalog.kernels import KernelWheel
+from compiler.catalog.vllm.kernels import KernelWheel
 from compiler.targets.readme.first_request import FirstRequest
 from compiler.targets.readme.tables import (
     Table,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler.catalog.gpus import shares_memory
-from compiler.catalog.start_times import usual_start
+from compiler.catalog.hardware.gpus import shares_memory
+from compiler.catalog.vllm.start_times import usual_start
 from compiler.ledger import RowKind
 from compiler.plan.ir import CpuNode, DeviceLedger, GpuNode, Plan, ServerLedger, Service
 from compiler.render.quoting import MarkdownCode

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.catalog.architectures import converted_base, load_registry
+from compiler.catalog.vllm.architectures import converted_base, load_registry
 from compiler.checkpoints.architecture import Architecture, Linear, Module, Split, Table, Vector
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.families.dense.encoder import classifier, labels

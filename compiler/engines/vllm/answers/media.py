@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.catalog.architectures import load_registry
+from compiler.catalog.vllm.architectures import load_registry
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.read import architecture_name, read_architecture
 from compiler.diagnostics import Diagnostic, Edit, Help

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from compiler.catalog.flags import FlagCatalog, load_flags
-from compiler.catalog.parsers import GENERIC, Family, Role, families_of, suitable
+from compiler.catalog.vllm.flags import FlagCatalog, load_flags
+from compiler.catalog.vllm.parsers import GENERIC, Family, Role, families_of, suitable
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.lock.models import Lock, ModelFacts
 from compiler.spec.load import SpecFile

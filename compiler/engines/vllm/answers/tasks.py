@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compiler.catalog.rerankers import METHODS, known_tokens
+from compiler.catalog.vllm.rerankers import METHODS, known_tokens
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.config import Config, ConfigError
 from compiler.checkpoints.families.dense.pooling import gives_embeddings, gives_labels, label_count

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from compiler.catalog.architectures import why_not_served_architecture
-from compiler.catalog.quantization import PLUGINS
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.architectures import why_not_served_architecture
+from compiler.catalog.vllm.quantization import PLUGINS
+from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.families.table import FAMILIES
 from compiler.diagnostics import Edit

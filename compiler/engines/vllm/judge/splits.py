@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
 
-from compiler.catalog.architectures import load_registry
-from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.architectures import load_registry
+from compiler.catalog.vllm.quantization import BFLOAT16_CAPABILITY, Capability
+from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture, Experts, served_dtype
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.families.dense.pooling import gives_labels

@@ -1,13 +1,13 @@
-"""What a vLLM release can run on a device: compiler/catalog/quantization.py, and each method's own terms."""
+"""What a vLLM release can run on a device: compiler/catalog/vllm/quantization.py, and each method's own terms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from compiler.catalog.architectures import load_registry
-from compiler.catalog.quantization import PLUGINS, SCHEMES, Capability, Scheme
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.architectures import load_registry
+from compiler.catalog.vllm.quantization import PLUGINS, SCHEMES, Capability, Scheme
+from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.quantization.read import Quantization
 from compiler.engines.vllm.judge.schemes import schemes_of

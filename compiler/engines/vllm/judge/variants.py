@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TypeVar, cast
 
-from compiler.catalog.quantization import BFLOAT16_CAPABILITY
+from compiler.catalog.vllm.quantization import BFLOAT16_CAPABILITY
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.catalog.architectures import load_registry, why_not_served_architecture
-from compiler.catalog.quantization import Capability
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.architectures import load_registry, why_not_served_architecture
+from compiler.catalog.vllm.quantization import Capability
+from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.catalog.quantization import Capability
+from compiler.catalog.vllm.quantization import Capability
 from compiler.checkpoints.architecture import Architecture, Experts
 from compiler.checkpoints.parameters.experts import served_block
 from compiler.checkpoints.parameters.modules import rank_modules

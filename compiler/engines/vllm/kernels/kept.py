@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from compiler.catalog.quantization import BFLOAT16_CAPABILITY, Capability
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.quantization import BFLOAT16_CAPABILITY, Capability
+from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.quantization.read import Quantization

@@ -7,7 +7,7 @@ the larger of the two, on top of what the run leaves allocated.
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads
+from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.linear import SERVED_BYTES

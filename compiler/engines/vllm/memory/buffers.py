@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from compiler.catalog.overheads import GpuOverheads
+from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.engines.vllm.kernels.expert_backends import AUTO

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.catalog.gpus import shares_memory
-from compiler.catalog.overheads import GpuOverheads, Overhead
+from compiler.catalog.hardware.gpus import shares_memory
+from compiler.catalog.vllm.overheads import GpuOverheads, Overhead
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.units import ByteRange
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import CpuOverheads
+from compiler.catalog.vllm.overheads import CpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.ledger import Basis, LedgerRow, RowKind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads, GraphOverhead
+from compiler.catalog.vllm.overheads import GpuOverheads, GraphOverhead
 from compiler.checkpoints.architecture import Architecture
 from compiler.engines.vllm.kernels.attention import is_latent
 from compiler.engines.vllm.memory.shape import ServerShape

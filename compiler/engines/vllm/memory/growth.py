@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads, Overhead
+from compiler.catalog.vllm.overheads import GpuOverheads, Overhead
 from compiler.checkpoints.architecture import Architecture
 from compiler.engines.vllm.memory.context import NVLINK_SWITCHED
 from compiler.engines.vllm.memory.shape import ServerShape, processors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads
+from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.memory.attention.stages import Attention

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads
+from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.rotary_table import VIDEO_POSITIONS, RotaryTable

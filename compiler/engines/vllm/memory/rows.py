@@ -6,8 +6,8 @@ weights, buffers, the profile run's peak, graphs; last the allocations that come
 
 from __future__ import annotations
 
-from compiler.catalog.overheads import GpuOverheads
-from compiler.catalog.releases import Release
+from compiler.catalog.vllm.overheads import GpuOverheads
+from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.engines.vllm.kv_cache.blocks import KvLayout

@@ -7,7 +7,7 @@ mapping their files. The kernel gives that cache up only under pressure, and the
 
 from __future__ import annotations
 
-from compiler.catalog.gpus import shares_memory
+from compiler.catalog.hardware.gpus import shares_memory
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.units import GIB, ByteRange

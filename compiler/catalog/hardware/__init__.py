@@ -1,0 +1,1 @@
+"""Cards, their slices, and what CUDA reports of them."""

@@ -1,0 +1,1 @@
+"""What is on record of vLLM's releases: options, architectures, metrics, measured overheads."""

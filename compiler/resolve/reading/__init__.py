@@ -1,0 +1,1 @@
+"""From files of a repository or a folder to facts of a model."""

@@ -1,0 +1,1 @@
+"""How the Hub is asked: clients, patience, and what an answer costs."""
