@@ -17,7 +17,7 @@ class SourceText:
 
     def line(self, number: int) -> str:
         """One line by its 1-based number, without its end; empty past the end of the file."""
-        lines = self.text.splitlines()
+        lines = self.text.split("\n")  # as the reader of YAML counts; Python ends lines at a dozen other characters
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 

@@ -31,8 +31,8 @@ def decode_source(content: bytes, name: str) -> tuple[SourceText, Diagnostic | N
 
 def label_at(source: SourceText, offset: int) -> Label:
     """A label on the character at an offset of the text."""
-    lines = (source.text[:offset] + "^").splitlines()
-    line, column = len(lines), len(lines[-1])
+    lines = source.text[:offset].split("\n")
+    line, column = len(lines), len(lines[-1]) + 1
     return Label(Span(source, Position(line, column), Position(line, column + 1)))
 
 

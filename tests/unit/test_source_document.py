@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.diagnostics import SourceText
+from compiler.diagnostics import Position, SourceText
 from compiler.source.document import Document, load_document
+from compiler.source.text import label_at
 
 
 def load(text: str) -> Document:
@@ -69,3 +70,15 @@ def test_brackets_without_end_are_refused_at_once() -> None:
     _, diagnostics = load_document(SourceText("a.yaml", "[" * 5000 + "]" * 5000))
     assert [each.message for each in diagnostics] == ["the file is nested too deeply"]
     assert time.process_time() - started < 1  # the scanner alone takes several seconds
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85"])
+def test_lines_are_counted_as_the_reader_counts_them(odd: str) -> None:
+    """Of what follows a separator that Unicode calls a line's end, the line that is shown is the one that is meant."""
+    source = SourceText("x.yaml", f'a: "x{odd}y"\nb: [1\n')
+    _, problems = load_document(source)
+    start = problems[0].label.span.start if problems[0].label is not None else None
+    assert start is not None
+    assert source.line(2) == "b: [1"
+    assert start.line >= 2
+    assert label_at(source, len(source.text) - 1).span.start == Position(2, 6)
