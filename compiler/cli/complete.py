@@ -19,14 +19,14 @@ _LARGEST = 1 << 20
 
 def gpus(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Names of the catalogue, with the cards' own."""
-    from compiler.catalog.hardware.gpus import GPUS  # noqa: PLC0415 - only who asks for it waits for it
+    from compiler.catalog.hardware.gpus import GPUS
 
     return [CompletionItem(gpu.name, help=gpu.title) for gpu in GPUS.values() if gpu.name.startswith(incomplete)]
 
 
 def profiles(context: click.Context, _: click.Parameter, incomplete: str) -> Items:
     """MIG profiles of the card that is named already, else of any."""
-    from compiler.catalog.hardware.gpus import GPUS  # noqa: PLC0415
+    from compiler.catalog.hardware.gpus import GPUS
 
     named = GPUS.get(str(context.params.get("gpu")))
     cards = GPUS.values() if named is None else (named,)
@@ -35,7 +35,7 @@ def profiles(context: click.Context, _: click.Parameter, incomplete: str) -> Ite
 
 def warnings(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Codes of warnings."""
-    from compiler.diagnostics.catalogue import CODES, Severity  # noqa: PLC0415
+    from compiler.diagnostics.catalogue import CODES, Severity
 
     found = (code for code in CODES.values() if code.severity is Severity.WARNING)
     return [CompletionItem(code.code, help=code.title) for code in found if code.code.startswith(incomplete.upper())]
@@ -43,7 +43,7 @@ def warnings(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 def levels(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
     """`CODE=LEVEL` of a warning: codes while several begin so, then that one with each level."""
-    from compiler.diagnostics.levels import Level  # noqa: PLC0415
+    from compiler.diagnostics.levels import Level
 
     code, _, begun = incomplete.partition("=")
     found = warnings(context, parameter, code)
@@ -60,7 +60,7 @@ def specs(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 def codes_and_specs(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
     """What can be explained: codes, specs, and the services of the spec that is named already."""
-    from compiler.diagnostics.catalogue import CODES  # noqa: PLC0415
+    from compiler.diagnostics.catalogue import CODES
 
     path, _, _ = incomplete.partition(":")
     services = [f"{path}:{name}" for name in _services([Path(path)])] if path else []
@@ -82,7 +82,7 @@ def services(context: click.Context, _: click.Parameter, incomplete: str) -> Ite
 
 def examples(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """Stacks that ship with stackc."""
-    from compiler.cli.run.examples import examples as shipped  # noqa: PLC0415
+    from compiler.cli.run.examples import examples as shipped
 
     return _beginning(incomplete, shipped())
 
@@ -94,7 +94,7 @@ def models(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 def locked_models(folder: Path) -> list[str]:
     """Models of which a lock in a folder has the facts, sorted."""
-    from compiler.lock.file import read_lock  # noqa: PLC0415
+    from compiler.lock.file import read_lock
 
     locks = (read_lock(path, str(path))[0] for path in sorted(folder.glob("*.lock.yaml")))
     return sorted(set(chain.from_iterable(lock.models for lock in locks if lock is not None)))
@@ -105,7 +105,7 @@ def _beginning(incomplete: str, words: Iterable[str]) -> Items:
 
 
 def _specs() -> list[Path]:
-    from compiler.cli.run.specs import spec_paths  # noqa: PLC0415
+    from compiler.cli.run.specs import spec_paths
 
     try:
         return list(spec_paths(()))
@@ -115,9 +115,9 @@ def _specs() -> list[Path]:
 
 def _services(paths: Iterable[Path]) -> Iterator[str]:
     """Names of services, also of specs that have an error elsewhere."""
-    from compiler.source.document import load_document  # noqa: PLC0415
-    from compiler.source.files import TooLargeError  # noqa: PLC0415
-    from compiler.source.text import read_source  # noqa: PLC0415
+    from compiler.source.document import load_document
+    from compiler.source.files import TooLargeError
+    from compiler.source.text import read_source
 
     for path in paths:
         try:

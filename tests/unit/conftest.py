@@ -14,8 +14,11 @@ import pytest
 from compiler.plan.ir import Plan
 from compiler.targets.plan_json import plan_object
 from tests.conftest import ROOT
+from tests.unit.evaluating import KEY as EVALUATION_KEY
+from tests.unit.evaluating import Evaluate
+from tests.unit.fake_openai import serving as answering
 from tests.unit.fake_server import KEY, FakeServer, serving
-from tests.unit.plan_samples import two_on_one_gpu, with_service
+from tests.unit.plan_samples import two_on_one_gpu, with_service, write_tree
 
 
 @pytest.fixture
@@ -67,3 +70,12 @@ def make_target(scripts: SimpleNamespace, server: FakeServer) -> Callable[..., A
         return scripts.probes.Target(client, service, server.name, "0.33.0", server.key is not None, 0.2, data)
 
     return make
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path) -> Iterator[Evaluate]:
+    with answering("coder", EVALUATION_KEY) as server, answering("coder", EVALUATION_KEY) as candidate:
+        plan = with_service(two_on_one_gpu(), "coder", port=server.port, concurrency=3)
+        plan = with_service(plan, "general", port=candidate.port, candidate_of="coder", served_name="coder")
+        (tmp_path / "key").write_text(EVALUATION_KEY + "\n")
+        yield Evaluate(write_tree(plan, tmp_path / "tree"), tmp_path, server, candidate)

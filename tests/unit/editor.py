@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -120,7 +121,7 @@ class Editor:
 
     def at(self, uri: str, words: str, after: int = 0) -> types.Position:
         """The position of some words of the text, in UTF-16."""
-        before = self.texts[uri][: self.texts[uri].index(words) + after].replace("\r\n", "\n")
+        before = self.texts[uri][: self.texts[uri].index(words) + after].replace("\r\n", "\n").replace("\r", "\n")
         line = before.rpartition("\n")[2]
         return types.Position(before.count("\n"), len(line.encode("utf-16-le")) // 2)
 
@@ -177,7 +178,6 @@ def changed(text: str, edit: types.TextEdit) -> str:
 
 def offset(text: str, position: types.Position) -> int:
     """Of a position in a text."""
-    lines = text.split("\n")
-    start = sum(len(line) + 1 for line in lines[: position.line])
-    units = lines[position.line].encode("utf-16-le")[: 2 * position.character]
+    start = [0, *(end.end() for end in re.finditer(r"\r\n|\r|\n", text))][position.line]
+    units = text[start:].encode("utf-16-le")[: 2 * position.character]
     return start + len(units.decode("utf-16-le"))

@@ -102,6 +102,14 @@ def test_hovers(editor: Editor, uri: str) -> None:
     editor.write(uri, SPEC + "gateway: {")
     editor.findings(uri)
     assert str(editor.hover(uri, "coder:\n")) == f"{ledger}\n\n*As of the last text that compiled.*"
+    assert str(editor.hover(uri, "context: 16K")).endswith("\n\n*As of the last text that compiled.*")
+
+
+def test_a_candidate_of_a_rollout_has_a_ledger_of_its_own(editor: Editor) -> None:
+    uri = editor.open(editor.folder / "stacks" / "team-96gb.yaml")
+    editor.findings(uri)
+    assert str(editor.hover(uri, "candidate:")).startswith("**general-candidate**: fits, ")
+    editor.leave(uri)
 
 
 OFFERED = [
@@ -169,7 +177,7 @@ def test_what_is_no_yaml_is_told_and_nothing_ends(editor: Editor, uri: str, text
     assert len(editor.findings(uri)) > 1
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_places_are_counted_as_editors_do(editor: Editor, uri: str, newline: str) -> None:
     # One unit, two units, and what Python takes for the end of a line.
     right = SPEC.replace("licenses: [", 'licenses: ["é😀\u2028", ').replace("\n", newline)

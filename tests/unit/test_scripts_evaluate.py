@@ -3,59 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compiler.render.environment import template_folder
-from tests.unit.fake_openai import FakeOpenAI, serving
-from tests.unit.plan_samples import PATH, one_on_cpu, two_on_one_gpu, with_service, write_executable, write_tree
+from tests.unit.evaluating import Evaluate
+from tests.unit.fake_openai import serving
+from tests.unit.plan_samples import one_on_cpu, with_service, write_executable, write_tree
 
-KEY = "sk-very-secret"
-PYTHONS = f"{Path(sys.executable).parent}:{PATH}"
 CAPITAL = "cases:\n- {name: capital, prompt: 'The capital of France?', checks: [{contains: Paris}]}\n"
-
-
-@dataclass
-class Evaluate:
-    tree: Path
-    folder: Path
-    server: FakeOpenAI
-    candidate: FakeOpenAI
-
-    def run(self, text: str, *arguments: str, name: str = "file.yaml", path: str = PYTHONS) -> Any:
-        (self.folder / name).write_text(text, encoding="utf-8")
-        command = [str(self.tree / "bin/evaluate"), str(self.folder / name), *arguments]
-        known = {"PATH": path, "http_proxy": "http://127.0.0.1:1", "OPENAI_API_KEY": KEY}
-        known |= {"STACKC_API_KEY_FILE": str(self.folder / "key"), "STACKC_VLLM": str(self.folder / "venv/bin/vllm")}
-        done = subprocess.run(command, env=known, capture_output=True, text=True, timeout=120, check=False)
-        assert KEY not in done.stdout + done.stderr
-        assert "Traceback (most" not in done.stderr
-        return done
-
-    def judge(self, check: Any, answer: str) -> tuple[bool, str]:
-        """Whether one check passes an answer, and what it says."""
-        self.server.answer = lambda _: answer
-        case = {"name": "it", "prompt": "?", "checks": [check]}
-        done = self.run(json.dumps({"cases": [case]}), "--service", "coder", "--format", "json", name="file.json")
-        assert done.returncode in (0, 25), done.stdout + done.stderr
-        sample = json.loads(done.stdout)["services"][0]["cases"][0]["samples"][0]
-        return sample["passed"], sample["checks"][0]["detail"]
-
-
-@pytest.fixture
-def evaluate(tmp_path: Path) -> Iterator[Evaluate]:
-    with serving("coder", KEY) as server, serving("coder", KEY) as candidate:
-        plan = with_service(two_on_one_gpu(), "coder", port=server.port, concurrency=3)
-        plan = with_service(plan, "general", port=candidate.port, candidate_of="coder", served_name="coder")
-        (tmp_path / "key").write_text(KEY + "\n")
-        yield Evaluate(write_tree(plan, tmp_path / "tree"), tmp_path, server, candidate)
 
 
 def test_answers_are_judged_and_failing_ones_shown(evaluate: Evaluate) -> None:
@@ -215,77 +175,6 @@ def test_a_saved_run_tells_what_was_lost_since(evaluate: Evaluate) -> None:
     assert "no saved evaluation" in done.stderr
 
 
-def test_every_mistake_of_a_file_is_named_with_its_line(evaluate: Evaluate) -> None:
-    text = """passrate: 1
-pass_rate: 120%
-defaults: {temprature: 1}
-cases:
-- name: one
-  prompt: yes
-  checks:
-  - contians: a
-  - regex: "("
-  - json_schema: {type: objekt}
-  - python: "def f(:"
-- name: one
-  prompt: a
-  messages: []
-  samples: 3
-  checks: []
-- prompt: a
-  prompt: b
-  max_tokens: 0
-  checks: [{contains: null}]
-"""
-    done = evaluate.run(text)
-    assert done.returncode == 2
-    file = evaluate.folder / "file.yaml"
-    found = done.stderr.replace(f"{file}:", "").replace("evaluate: ", "").splitlines()
-    assert [(int(line.partition(":")[0]), line.partition(": ")[2].partition(":")[0]) for line in found] == [
-        (1, "passrate"),
-        (2, "pass_rate"),
-        (3, "defaults.temprature"),
-        (6, "cases[0].prompt"),
-        (8, "cases[0].checks[0].contians"),
-        (9, "cases[0].checks[1].regex"),
-        (10, "cases[0].checks[2].json_schema"),
-        (11, "cases[0].checks[3].python"),
-        (12, "cases[1]"),
-        (12, "cases[1]"),
-        (15, "cases[1].samples"),
-        (16, "cases[1].checks"),
-        (17, "cases[2]"),
-        (18, "cases[2].prompt"),
-        (19, "cases[2].max_tokens"),
-        (20, "cases[2].checks[0].contains"),
-    ]
-    assert "did you mean `pass_rate`?" in found[0]
-    assert "did you mean `contains`?" in found[4]
-    assert evaluate.server.bodies == []
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "is empty"),
-        ("[]", "expected a mapping"),
-        ("cases: [", ":1:"),
-        ("cases: 3", "a list"),
-        ("a: !x 1", ":1:"),
-        ("{a: Why?, b: 1}", "in quotes"),
-    ],
-)
-def test_a_file_that_is_no_evaluation(evaluate: Evaluate, text: str, words: str) -> None:
-    done = evaluate.run(text)
-    assert done.returncode == 2
-    assert words in done.stderr
-
-
-def test_merged_keys_are_not_there_twice(evaluate: Evaluate) -> None:
-    text = "cases:\n- &a {name: a, prompt: x, checks: [{contains: Paris}]}\n- {<<: *a, name: b}\n"
-    assert evaluate.run(text, "--service", "coder").returncode == 0
-
-
 def test_a_request_that_fails_is_no_wrong_answer(evaluate: Evaluate) -> None:
     evaluate.server.status = 400
     done = evaluate.run(CAPITAL, "--service", "coder", "--pass-rate", "0")
@@ -395,14 +284,3 @@ def test_the_first_evaluation_is_well_formed_and_can_be_passed(evaluate: Evaluat
     assert len(evaluate.server.bodies) == len(good)
     evaluate.server.answer = lambda _: "I do not know."
     assert "coder: 0.0% of 10 cases" in evaluate.run(text, "--service", "coder").stdout
-
-
-def test_the_file_that_the_help_shows_is_one(evaluate: Evaluate) -> None:
-    command = [str(evaluate.tree / "bin/evaluate"), "--help"]
-    shown = subprocess.run(command, env={"PATH": PYTHONS}, capture_output=True, text=True, check=True).stdout
-    example = shown.partition("ends so:\n")[2].partition("Python checks may")[0].replace("NAME", "coder")
-    done = evaluate.run(example)
-    assert done.returncode == 25, done.stderr
-    # Five answers were asked for, and code cannot be what a JSON schema wants.
-    assert "python: " in done.stdout
-    assert len(evaluate.server.bodies) == 5

@@ -18,7 +18,7 @@ def command(context: click.Context, shell: str) -> None:
     bash  eval "$(stackc completion bash)"              in ~/.bashrc
     zsh   eval "$(stackc completion zsh)"               in ~/.zshrc, after compinit
     fish  stackc completion fish | source               in ~/.config/fish/config.fish
-    """  # noqa: D301 - click takes the character itself: what follows is not wrapped
+    """
     completes = get_completion_class(shell)
     if completes is None:
         raise click.UsageError(f"this version of click knows no {shell}")

@@ -32,7 +32,7 @@ def command(name: str | None, **options: Any) -> None:
     stackc init --yes --gpu rtx-4090 --task chat
     stackc init --yes --cpu                  no GPU
     stackc init --from coder-96gb my-coder
-    """  # noqa: D301 - click takes the character itself: what follows is not wrapped
+    """
     from compiler.cli.run.init import run
 
     run(name, **options)

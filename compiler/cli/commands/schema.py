@@ -19,7 +19,7 @@ def command(document: str) -> None:
     stackc schema > stacks/spec.schema.json
     # and as the first line of stacks/NAME.yaml:
     # yaml-language-server: $schema=spec.schema.json
-    """  # noqa: D301 - click takes the character itself: what follows is not wrapped
+    """
     from compiler.schemas.documents import schema_text
 
     click.echo(schema_text(document), nl=False)

@@ -50,11 +50,13 @@ def hover(path: tuple[str, ...], plans: tuple[Plan, ...], *, is_old: bool) -> st
 
 def _service_and_key(path: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     """The service that a path is about, as plans call it, and the keys in it."""
-    if len(path) < 2 or path[0] != "services":  # noqa: PLR2004  (services.NAME)
-        return None, path
-    if path[2:4] == ("rollout", "candidate"):
-        return candidate_name(path[1]), path[4:]
-    return path[1], path[2:]
+    match path:
+        case ("services", name, "rollout", "candidate", *keys):
+            return candidate_name(name), tuple(keys)
+        case ("services", name, *keys):
+            return name, tuple(keys)
+        case _:
+            return None, path
 
 
 def _ledger(plan: Plan, service: Service) -> Iterator[str]:
@@ -104,7 +106,7 @@ def _known(path: tuple[str, ...], taken: Iterable[tuple[str, ...]], folder: Path
     elif key == ("model",):
         yield from map(Word, locked_models(folder))
     elif key == ("node",):
-        yield from (Word(each[1]) for each in taken if len(each) == 2 and each[0] == "nodes")  # noqa: PLR2004
+        yield from (Word(each[-1]) for each in taken if each[:-1] == ("nodes",))
 
 
 @cache

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -37,6 +36,8 @@ from stack import (
     StackError,
     choose_services,
     load_plan,
+    positive_count,
+    positive_number,
     report_form,
 )
 from stack.ask.server import DIRECT, GATEWAY, check_ready, find_endpoint, find_vllm, running_version, use_state
@@ -260,16 +261,26 @@ def parse_options() -> Options:
     )
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="default: all, one after another")
     load = parser.add_argument_group("load (default: what the plan says)")
-    load.add_argument("--requests", type=_count, metavar="N", help="at least 50, and 10 for each at once")
-    load.add_argument("--concurrency", type=_count, metavar="N", help="requests at once; the service's concurrency")
-    load.add_argument("--input-len", dest="input_tokens", type=_count, metavar="N", help="1024, or half the context")
-    load.add_argument("--output-len", dest="output_tokens", type=_count, metavar="N", help="128, or a quarter of it")
-    load.add_argument("--runs", type=_count, default=RUNS, metavar="N", help=f"the median counts ({RUNS})")
+    load.add_argument("--requests", type=positive_count, metavar="N", help="at least 50, and 10 for each at once")
+    load.add_argument(
+        "--concurrency", type=positive_count, metavar="N", help="requests at once; the service's concurrency"
+    )
+    load.add_argument(
+        "--input-len", dest="input_tokens", type=positive_count, metavar="N", help="1024, or half the context"
+    )
+    load.add_argument(
+        "--output-len", dest="output_tokens", type=positive_count, metavar="N", help="128, or a quarter of it"
+    )
+    load.add_argument("--runs", type=positive_count, default=RUNS, metavar="N", help=f"the median counts ({RUNS})")
     load.add_argument("--through-gateway", action="store_true", help="ask the gateway instead of the server")
     load.add_argument("--api-key-file", metavar="FILE", help="default: as planned")
-    load.add_argument("--run-timeout", type=_positive, default=RUN_SECONDS, metavar="SECONDS", help="of one run (1800)")
+    load.add_argument(
+        "--run-timeout", type=positive_number, default=RUN_SECONDS, metavar="SECONDS", help="of one run (1800)"
+    )
     judge = parser.add_argument_group("comparison")
-    judge.add_argument("--tolerance", type=_positive, default=TOLERANCE, metavar="PERCENT", help="allowed loss (10)")
+    judge.add_argument(
+        "--tolerance", type=positive_number, default=TOLERANCE, metavar="PERCENT", help="allowed loss (10)"
+    )
     judge.add_argument("--baselines", metavar="DIR", help="default: baselines/ in the stack's state folder")
     judge.add_argument("--compare", metavar="REVISION", help="with this one instead of the newest other")
     judge.add_argument("--update-baseline", action="store_true", help="this run becomes the revision's baseline")
@@ -277,20 +288,6 @@ def parse_options() -> Options:
     parser.add_argument("--format", type=report_form, choices=("text", "json"), default="text")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
     return Options(**vars(parser.parse_args()))
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number) or number <= 0:
-        raise ValueError(text)
-    return number
 
 
 def main() -> int:

@@ -37,7 +37,6 @@ no key file, no such Python or no sandbox, 5 the key was refused, 6 the model is
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +51,8 @@ from stack import (
     StackError,
     choose_services,
     load_plan,
+    positive_count,
+    positive_number,
     report_form,
 )
 from stack.ask.server import EXIT_FAILED, Endpoint, ServerError, check_ready, find_endpoint, find_vllm
@@ -205,10 +206,14 @@ def parse_options() -> Options:
     which.add_argument("--all", action="store_true", help="ask every service that generates text")
     which.add_argument("--compare", nargs=2, metavar=("S1", "S2"), help="name cases that S1 passes and S2 does not")
     parser.add_argument("--pass-rate", type=_rate, metavar="RATE", help="such as 0.9 or 90%%")
-    parser.add_argument("--concurrency", type=_count, metavar="N", help="requests at once; the service's concurrency")
+    parser.add_argument(
+        "--concurrency", type=positive_count, metavar="N", help="requests at once; the service's concurrency"
+    )
     parser.add_argument("--through-gateway", action="store_true", help="ask the gateway instead of the servers")
     parser.add_argument("--api-key-file", metavar="FILE", help="default: as planned")
-    parser.add_argument("--request-timeout", type=_seconds, default=600.0, metavar="SECONDS", help="of one (600)")
+    parser.add_argument(
+        "--request-timeout", type=positive_number, default=600.0, metavar="SECONDS", help="of one (600)"
+    )
     parser.add_argument("--require-isolation", action="store_true", help="exit 4 if the sandbox lacks anything")
     parser.add_argument("--save", metavar="FILE", help="keep the results for --against")
     parser.add_argument("--against", metavar="FILE", help="name cases that passed there and do not now")
@@ -223,20 +228,6 @@ def _rate(text: str) -> float:
     if rate is None:
         raise ValueError(text)
     return rate
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not math.isfinite(seconds) or seconds <= 0:
-        raise ValueError(text)
-    return seconds
 
 
 def read_file(plan: JsonObject, options: Options) -> Evaluation:

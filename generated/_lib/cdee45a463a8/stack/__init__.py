@@ -6,6 +6,7 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Nee
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -158,6 +159,22 @@ def choose_services(plan: JsonObject, names: list[str]) -> list[JsonObject]:
         if name not in known:
             raise StackError(EXIT_USAGE, f"no service {name} in stack {plan['stack']}: it has {', '.join(known)}")
     return [service for service in plan["services"] if not names or service["name"] in names]
+
+
+def positive_count(text: str) -> int:
+    """A word of the command line that is a whole number above zero."""
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
+
+
+def positive_number(text: str) -> float:
+    """A word of the command line that is a number above zero."""
+    number = float(text)
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(text)
+    return number
 
 
 def report_form(word: str) -> str:
