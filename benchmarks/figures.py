@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cases import Case, cards_like
-from benchmarks.hub_folders import facts_of
+from benchmarks.hub.folders import facts_of
 from benchmarks.startups import Prediction, requested_of
 from compiler.catalog.hardware.gpus import GPUS, shares_memory
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases import RELEASES
 from compiler.units import GIB
 
 CHARGED_SINCE = (0, 21)

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkpoints import CONFIGS, recording
-from benchmarks.hub_process import HubProcess, hub_process
+from benchmarks.hub.process import HubProcess, hub_process
 from tests.hub.recordings import Recording
 
 LOCK = "bench.lock.yaml"
 STACKC = Path(sys.executable).with_name("stackc")
-HF_MEM = Path(__file__).with_name("hf_mem_client.py")
+HF_MEM = Path(__file__).parent / "hub" / "hf_mem_client.py"
 
 _MODELS = {f"{'Qwen' if name.startswith('Qwen') else 'meta-llama'}/{name}": config for name, config in CONFIGS.items()}
 _AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}

@@ -1,8 +1,9 @@
-"""Weights and KV cache of many real configs against what vLLM itself answers for them.
+"""Weights, KV cache and room for adapters of many real configs against what vLLM itself answers for them.
 
 `python -m benchmarks.oracle --truth FILE --hub DIR [--json]`: FILE holds an answer a line, DIR a folder for each model,
 `ORGANISATION__NAME`, with its config.json. An answer names the model and how it is divided, and gives `weight_bytes`,
-`kv_specs` and `kv`, or the reason why vLLM refuses it. With `--json` the last line is one object.
+`kv_specs` and `kv`, or the reason why vLLM refuses it; one with `max_lora_rank` gives `lora_bytes`. There may be
+several files. With `--json` the last line is one object.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 import click
 
-from benchmarks.hub_folders import facts_of
-from compiler.catalog.vllm.releases import RELEASES
+from benchmarks.hub.folders import facts_of
+from benchmarks.oracle_adapters import is_of_adapters, judged_adapters
 from compiler.checkpoints.architecture import Architecture, HeadCache, LatentCache
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.parameters.ranks import Parallelism
@@ -28,6 +29,7 @@ from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
 from compiler.engines.vllm.kernels.attention import AttentionPlan, attention_plan
 from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
 from compiler.units import GIB
@@ -57,6 +59,7 @@ class Table:
 
     weights: list[Comparison] = field(default_factory=list)
     kv: list[Comparison] = field(default_factory=list)
+    lora: list[Comparison] = field(default_factory=list)
     refusals: list[tuple[str, str | None]] = field(default_factory=list)
     unjudged: list[tuple[str, str]] = field(default_factory=list)
 
@@ -67,11 +70,15 @@ class Table:
         if facts is None:
             self.unjudged.append((name, "no config.json"))
             return
-        found = judged(row, facts)
-        if "refused" in row:
+        adapters = is_of_adapters(row)
+        found = judged_adapters(row, facts, RELEASE.version) if adapters else judged(row, facts)
+        if row.get("refused"):
             self.refusals.append((name, found if isinstance(found, str) else None))
         elif isinstance(found, str):
             self.unjudged.append((name, found))
+        elif isinstance(found, int):
+            words = f"{name}, {row.get('max_loras', 1)} × rank {row['max_lora_rank']}"
+            self.lora.append(Comparison(words, found, row["lora_bytes"]))
         else:
             self._compare(name, row, found)
 
@@ -90,6 +97,7 @@ class Table:
         return {
             "weights": _figures(self.weights),
             "kv": _figures(self.kv),
+            "lora": _figures(self.lora),
             "refusals": {"n": len(self.refusals), "agreed": agreed},
             "unjudged": len(self.unjudged),
         }
@@ -164,7 +172,7 @@ def _block_size(row: dict[str, Any], architecture: Architecture, plan: Attention
 
 
 def _report(table: Table) -> Iterator[str]:
-    for title, comparisons in (("weights", table.weights), ("KV cache", table.kv)):
+    for title, comparisons in (("weights", table.weights), ("KV cache", table.kv), ("adapters", table.lora)):
         figures = _figures(comparisons)
         yield f"{title}: {figures['exact']} of {figures['n']} equal, worst {figures['worst']:.4%}"
         for comparison in comparisons:
@@ -179,13 +187,13 @@ def _report(table: Table) -> Iterator[str]:
 
 
 @click.command()
-@click.option("--truth", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--truth", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, multiple=True)
 @click.option("--hub", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one object as the last line.")
-def main(truth: Path, hub: Path, *, as_json: bool) -> None:
-    """Compare weights and KV cache with vLLM's own answers."""
+def main(truth: tuple[Path, ...], hub: Path, *, as_json: bool) -> None:
+    """Compare weights, KV cache and room for adapters with vLLM's own answers."""
     table = Table()
-    for line in truth.read_text().splitlines():
+    for line in (line for path in truth for line in path.read_text().splitlines()):
         if line.strip():
             table.add(json.loads(line), hub)
     for text in _report(table):

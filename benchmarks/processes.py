@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Of which `ru_maxrss` counts.
+_KIB = 1024
+
 
 @dataclass(frozen=True)
 class Run:
@@ -20,6 +23,7 @@ class Run:
     Attributes:
         cpu: seconds, user and system, of the process and of those it waited for.
         wall: seconds.
+        peak: bytes of memory that one of them had at most.
         first: seconds until the first byte was printed; those of the run where none was.
         lines: printed on both streams, in the order in which they came.
     """
@@ -27,6 +31,7 @@ class Run:
     code: int
     cpu: float
     wall: float
+    peak: int
     first: float
     lines: tuple[str, ...]
 
@@ -60,7 +65,8 @@ class Machine:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - start
-        return Run(process.returncode, used.ru_utime + used.ru_stime, wall, first, tuple(text.splitlines()))
+        cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss * _KIB
+        return Run(process.returncode, cpu, wall, peak, first, tuple(text.splitlines()))
 
     def in_turn(self, commands: Sequence[Sequence[str]], runs: int) -> list[list[float]]:
         """CPU seconds of each command, run in turn so that all meet the same moods of the machine; one run warms."""

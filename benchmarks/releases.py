@@ -1,14 +1,15 @@
 """What releases of vLLM did otherwise than the one that stackc compiles for, so that logs of old ones can be read.
 
 The compiler lays out what its pinned release does, and that alone. Overheads of old releases, which a calibration reads
-too, are in compiler/catalog/vllm/overheads.py.
+too, are in compiler/engines/vllm/releases/history.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler.catalog.vllm.overheads import GpuOverheads, GraphOverhead, SamplerPass, overheads_of
+from compiler.engines.vllm.releases.history import overheads_of
+from compiler.engines.vllm.releases.overheads import GpuOverheads, GraphOverhead, SamplerPass
 from compiler.units import KIB, ByteRange
 
 _CHARGED_SINCE = (0, 21)
@@ -31,8 +32,6 @@ _SECOND_RUNNER, _SECOND_RUNNER_OF_ALL = (0, 25), (0, 28)
 _BARE_UNTIL = (0, 33)
 _BARE_SAMPLER = SamplerPass(
     bytes_per_logit=(6.0, 6.9, 14.5),
-    row_buffer=False,
-    state=True,
     source="16-bit logits and one pass without parameters: v1/worker/gpu/model_runner.py:_dummy_sampler_run of 0.32.0",
 )
 
@@ -50,9 +49,10 @@ def charging_overheads(number: tuple[int, int], *, dense: bool) -> GpuOverheads 
     if known is None or number < _CHARGED_SINCE:
         return known
     if second and number < _BARE_UNTIL:
-        known = replace(known, sampler=_BARE_SAMPLER)
+        bare = replace(known.rules, sampler_buffers_rows=False, sampler_state=True)
+        known = replace(known, rules=bare, sampler=_BARE_SAMPLER)
     if second and number < _SECOND_RUNNER_OF_ALL:
-        return replace(known, graphs_in_budget=False)
+        return replace(known, rules=replace(known.rules, graphs_in_budget=False))
     return replace(known, graphs=_CHARGED, graphs_large=_CHARGED, graphs_shared=_CHARGED_SHARED)
 
 

@@ -1,8 +1,7 @@
-"""How long solving takes: one fit, and fleets of services on half as many GPUs. `python -m benchmarks.solver [--json]`.
+"""How long solving takes, for what fits and for what does not. `python -m benchmarks.solver [--json]`.
 
-CPU time of one process on one core. A fleet is mixed: eight models from 0.5 to 70 billion parameters, bfloat16 and
-AWQ, contexts and concurrencies that differ from service to service, some of them over several GPUs. Every run starts
-cold: nothing that was worked out for one fleet is kept for the next.
+CPU time of one process on one core. Every run starts cold: nothing that was worked out for one stack is kept for the
+next. `benchmarks.fleet` compiles whole fleets.
 """
 
 from __future__ import annotations
@@ -18,21 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from compiler.catalog.hardware.gpus import GPUS
-from compiler.catalog.vllm.releases import RELEASES
+from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.diagnostics import SourceText
-from compiler.engines.vllm.demand import Device, empty_stage, needs_of
+from compiler.engines.registry import ENGINES
+from compiler.engines.vllm.demand import empty_stage, needs_of
+from compiler.engines.vllm.judge.division import check_split
 from compiler.engines.vllm.judge.splits import split_fault
+from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.memory.allocator import weights_rounding
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.file import read_lock
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.solve.attempt import attempt, attempt_on, gpu_device
+from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.solve.solve import solve
 from compiler.spec.load import load_spec
-from compiler.spec.models import GpusSpec, Spec
+from compiler.spec.models import Spec
 
 ROOT = Path(__file__).parents[1]
 RELEASE = RELEASES["0.33.0"]
-FLEETS = (125, 250, 500, 1000, 2000)
+PINNED = pinned(RELEASE)
 RUNS = 5
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
@@ -64,7 +69,8 @@ class Figure:
     per_n_log_n: float
 
 
-def _config(shape: tuple[int, int, int, int, int, int]) -> dict[str, Any]:
+def config_of(shape: tuple[int, int, int, int, int, int]) -> dict[str, Any]:
+    """The configuration of a dense model: layers, hidden and intermediate size, heads, KV heads, vocabulary."""
     layers, hidden, intermediate, heads, kv_heads, vocabulary = shape
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden,
@@ -74,42 +80,9 @@ def _config(shape: tuple[int, int, int, int, int, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fleet(services: int) -> tuple[tuple[Device, ...], Spec, Lock]:
-    """A spec of so many services, the lock that answers it, and half as many H100s."""
-    models = {
-        f"example/m{index}": ModelFacts(source=HUB, chat_template="x", config=_config(shape), quantization=quantization)
-        for index, (shape, quantization) in enumerate(SHAPES)
-    }
-    # One in sixteen is a 70B model in bfloat16, on several GPUs; the rest is small enough to share one.
-    order = [0, 1, 2, 3, 4, 5, 2, 1, 0, 1, 2, 3, 4, 2, 6, 7]
-    asked = {
-        f"s{index}": {
-            "model": f"example/m{order[index % 16]}",
-            "context": 2048 * (1 + index % 5),
-            "concurrency": 1 + index % 3,
-            "port": 1024 + index,
-        }
-        for index in range(services)
-    }
-    spec = Spec.model_validate(
-        {
-            "stack": "fleet",
-            "engine": {"vllm": "0.33.0"},
-            "nodes": {"n": {"gpus": {"model": "h100-80gb"}}},
-            "services": asked,
-        }
-    )
-    locked = {
-        name: LockedService(model=service.model, quantization=service.quantization, candidates=(service.model,))
-        for name, service in spec.services.items()
-    }
-    devices = (gpu_device(GpusSpec(model="h100-80gb"), 0),) * (services // 2)
-    return devices, spec, Lock(schema=1, services=locked, models=models)
-
-
 def _forget() -> None:
     """As a new process begins."""
-    for kept in (needs_of, empty_stage, split_fault):
+    for kept in (needs_of, empty_stage, split_fault, check_split, rank_weights, weights_rounding, rank_kv_layout):
         kept.cache_clear()
 
 
@@ -143,7 +116,7 @@ def one_service() -> Figure:
             "services": services,
         }
     )
-    return _figure("one service, context: max", 1, 1, _seconds(lambda: attempt(spec, lock, RELEASE), RUNS))
+    return _figure("one service, context: max", 1, 1, _seconds(lambda: attempt(spec, lock, PINNED), RUNS))
 
 
 def _mixture() -> ModelFacts:
@@ -176,7 +149,7 @@ def one_mixture() -> Figure:
     )
     locked = LockedService(model=name, quantization=spec.services["mixture"].quantization, candidates=(name,))
     lock = Lock(schema=1, services={"mixture": locked}, models={name: _mixture()})
-    return _figure("a large FP8 mixture, context: max", 1, 8, _seconds(lambda: attempt(spec, lock, RELEASE), RUNS))
+    return _figure("a large FP8 mixture, context: max", 1, 8, _seconds(lambda: attempt(spec, lock, PINNED), RUNS))
 
 
 def infeasible(services: int, gpus: tuple[int, ...]) -> tuple[dict[str, Any], Lock]:
@@ -185,7 +158,7 @@ def infeasible(services: int, gpus: tuple[int, ...]) -> tuple[dict[str, Any], Lo
     shapes = [SHAPES[index][0] for index in (7, 3, 1, 5)]
     models = {
         f"example/m{index}{suffix}": ModelFacts(
-            source=HUB, chat_template="x", config=_config(shape), quantization=method
+            source=HUB, chat_template="x", config=config_of(shape), quantization=method
         )
         for index, shape in enumerate(shapes)
         for suffix, method in candidates
@@ -203,7 +176,7 @@ def too_large() -> tuple[dict[str, Any], Lock]:
     """A model of 405 billion parameters beside two small ones, on a node of eight GPUs, and its lock."""
     shapes = (LARGEST, SHAPES[1][0], SHAPES[0][0])
     models = {
-        f"example/m{index}": ModelFacts(source=HUB, chat_template="x", config=_config(shape))
+        f"example/m{index}": ModelFacts(source=HUB, chat_template="x", config=config_of(shape))
         for index, shape in enumerate(shapes)
     }
     asked = {
@@ -241,12 +214,12 @@ def _written(
 
 def refused(what: str, data: dict[str, Any], lock: Lock) -> Figure:
     """The error of a stack that does not fit, with its helps, from a cold start."""
-    file, problems = load_spec(SourceText("infeasible.yaml", json.dumps(data)))
+    file, problems = load_spec(SourceText("infeasible.yaml", json.dumps(data)), ENGINES)
     if file is None:
         raise TypeError(f"no spec: {problems}")
     _forget()
     start = time.process_time()
-    solutions, _ = solve(file, lock, RELEASE)
+    solutions, _ = solve(file, lock, PINNED)
     seconds = time.process_time() - start
     if solutions is not None:
         raise TypeError("it fits")
@@ -255,15 +228,11 @@ def refused(what: str, data: dict[str, Any], lock: Lock) -> Figure:
 
 
 def figures() -> list[Figure]:
-    """One fit of a dense model and one of a large mixture, then the curve."""
+    """One fit of a dense model and one of a large mixture, then what does not fit."""
     found = [one_service(), one_mixture()]
     misfits = [infeasible(*asked) for asked in ((12, (8, 8)), (12, (8,)), (3, (2,)))]
     found += [refused("does not fit, with helps", *asked) for asked in misfits]
     found.append(refused("405B beside two small ones, with helps", *too_large()))
-    for services in FLEETS:
-        devices, spec, lock = fleet(services)
-        seconds = _seconds(lambda of=(devices, spec, lock): attempt_on(*of, RELEASE), 3)  # type: ignore[misc]
-        found.append(_figure("a fleet, placed and solved", services, len(devices), seconds))
     return found
 
 

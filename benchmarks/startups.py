@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cases import Case, card_of, cards_like
-from benchmarks.hub_folders import facts_of, folder_of
+from benchmarks.hub.folders import facts_of, folder_of
 from benchmarks.releases import Rules, charging_overheads, rules_of
-from compiler.catalog.vllm.overheads import GpuOverheads
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.architecture import Architecture, Experts, Table
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
@@ -37,6 +35,8 @@ from compiler.engines.vllm.memory.growth import non_torch_growth
 from compiler.engines.vllm.memory.rows import gpu_rows
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.engines.vllm.memory.weights import weights_row
+from compiler.engines.vllm.releases import RELEASES
+from compiler.engines.vllm.releases.overheads import GpuOverheads
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format
@@ -220,7 +220,7 @@ def _of_rank(rank: _Rank) -> Prediction:
     check_split(architecture, rank.checkpoint.quantization, shape.parallelism)
     split, dtype, capability = shape.parallelism, shape.served_dtype, shape.compute_capability
     parameters = weights_row(rank.checkpoint, split, dtype, capability).bytes.expected
-    rounding = segment_rests(rank.checkpoint, split, dtype, capability, largest_split=overheads.largest_split)
+    rounding = segment_rests(rank.checkpoint, split, dtype, capability, largest_split=overheads.rules.largest_split)
     keep, tower = experts_keep(rank.checkpoint, shape), tower_memory(architecture, shape)
     attention = profiled_attention(architecture, shape)
     peak = activation_peak(overheads, architecture, shape, attention, experts_keep=keep, encoder=tower)

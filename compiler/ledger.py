@@ -20,6 +20,10 @@ ASSUMED = "assumed: full attention in every layer, an upper bound"
 """What the source of a row says where the architecture has no formulas."""
 
 
+DRAFT_WEIGHTS = "weights of the draft"
+"""How the title of a row begins that is of a second model, which guesses tokens for the first."""
+
+
 class RowKind(StrEnum):
     """A row of a server's ledger, in the order in which the memory is taken."""
 
@@ -72,6 +76,10 @@ class ServerLedger:
     def budget(self) -> ByteRange:
         """What vLLM counts against `total × gpu_memory_utilization`."""
         return total(row.bytes for row in self.rows if row.kind is not RowKind.OUTSIDE)
+
+
+HOST = -1
+"""In place of a device's index: main memory beside GPUs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,36 +8,42 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from compiler.calibration.named import calibrated_release, calibration_paths, uncalibrated
-from compiler.catalog.vllm.releases import RELEASES, Release
+from compiler.calibration.named import calibration_paths, named_calibration, uncalibrated, unpinned_calibrations
+from compiler.checks.engines import check_formats
 from compiler.checks.read import lock_path, read_spec
 from compiler.diagnostics import Diagnostic, Help, Label, has_errors
 from compiler.diagnostics.looking import LOOKING, Looking
 from compiler.emit.manifest import manifest_of, with_library_manifest
-from compiler.engines.vllm.answers.media import check_media
-from compiler.engines.vllm.answers.parsers import KnownParsers, check_parsers, known_parsers
-from compiler.engines.vllm.answers.tasks import check_prompts
-from compiler.engines.vllm.demand import Demand
-from compiler.engines.vllm.judge.remote_code import code_is_unread, code_needed
-from compiler.engines.vllm.kv_cache.blocks import KvLayout
+from compiler.engines.interface.cache import CacheCapacity
+from compiler.engines.interface.demand import Demand
+from compiler.engines.interface.parsers import KnownParsers
+from compiler.engines.interface.pinned import PinnedEngine, PinnedEngines, engine_of, on_cpu
+from compiler.engines.registry import ENGINES
 from compiler.lock.file import read_lock
-from compiler.lock.models import Lock
-from compiler.lock.second_looks import pickle_warnings, rename_problems
+from compiler.lock.models import Lock, ModelFacts
+from compiler.lock.second_looks import rename_problems, surprises
 from compiler.lock.staleness import Staleness, stale_services
+from compiler.plan.in_clusters import check_in_clusters
 from compiler.plan.ir import Plan, Verdict
 from compiler.plan.lower import lower_stack
+from compiler.plan.lower_gateway import idle_gateways
+from compiler.plan.objectives import check_objectives
+from compiler.plan.shared_gpus import replicas_that_share
 from compiler.plan.unconfirmed import unconfirmed
 from compiler.render.artifact import Artifact
 from compiler.render.environment import custom_templates
 from compiler.render.overrides import Overrides, TemplateFault
 from compiler.render.quoting import QuotingError
-from compiler.solve.budget import Solution
 from compiler.solve.judgements import Judgement, judge_stack
+from compiler.solve.replicas.alike import Solved
+from compiler.solve.replicas.counts import for_servers
 from compiler.solve.solve import solve
 from compiler.spec.load import SpecFile
+from compiler.spec.objectives import ObjectivesSpec
 from compiler.targets.compose import emit_compose
 from compiler.targets.faithful import UnfaithfulError, check_overridden, check_own
 from compiler.targets.gateway import emit_gateway
+from compiler.targets.kubernetes import emit_kubernetes
 from compiler.targets.library import emit_library
 from compiler.targets.monitoring import emit_monitoring
 from compiler.targets.nodes import emit_nodes
@@ -46,6 +52,7 @@ from compiler.targets.quadlet import emit_quadlet
 from compiler.targets.readme.emit import emit_readme
 from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
+from compiler.targets.slurm import emit_slurm
 from compiler.targets.systemd import emit_systemd
 
 # Scripts are always emitted: the units and the compose file run them.
@@ -53,6 +60,8 @@ TARGETS: dict[str, Callable[[Plan], tuple[Artifact, ...]]] = {
     "systemd": emit_systemd,
     "compose": emit_compose,
     "quadlet": emit_quadlet,
+    "slurm": emit_slurm,
+    "kubernetes": emit_kubernetes,
 }
 
 
@@ -110,7 +119,7 @@ def compile_stack(
     if not plans:
         return None, diagnostics
     try:
-        artifacts, problems = _render(plans, tuple(inputs.file.spec.nodes), overrides)
+        artifacts, problems = _render(plans, tuple(inputs.file.spec.machines), overrides, looking)
     except (QuotingError, UnfaithfulError) as error:
         return None, (*diagnostics, _unwritable(inputs.file, plans, error))
     diagnostics += problems
@@ -132,13 +141,11 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_./-]*", re.ASCII)
 
 
 def _render(
-    plans: tuple[Plan, ...], nodes: tuple[str, ...], overrides: Overrides | None
+    plans: tuple[Plan, ...], nodes: tuple[str, ...], overrides: Overrides | None, looking: Looking
 ) -> tuple[tuple[Artifact, ...], tuple[Diagnostic, ...]]:
     """Every artifact, with the user's templates where there are any, and what those lose of the plan."""
     if overrides is None:
-        emitted = tuple(render_plan(plan) for plan in plans)
-        for plan, artifacts in zip(plans, emitted, strict=True):
-            check_own(plan, artifacts)
+        emitted = tuple(_rendered(plans, looking))
         return gather(plans, emitted, nodes), ()
     plans = tuple(replace(plan, templates=overrides.digests) for plan in plans)
     own = tuple(render_plan(plan) for plan in plans)
@@ -152,34 +159,68 @@ def _render(
     return gathered, tuple(chain.from_iterable(lost))
 
 
+def _rendered(plans: tuple[Plan, ...], looking: Looking) -> Iterator[tuple[Artifact, ...]]:
+    """The artifacts of each plan, checked against it."""
+    for done, plan in enumerate(plans, start=1):
+        artifacts = render_plan(plan)
+        check_own(plan, artifacts)
+        looking.worked("rendering", done, len(plans))
+        yield artifacts
+    looking.done()
+
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """A stack and the candidates of each of its services; no plans where it does not compile.
 
     Attributes:
         parsers: that are known for the families that the models of each service may belong to.
-        layouts: of each placed service's KV cache, that of its ranks with the largest blocks.
+        capacities: of the KV cache of each placed service that can hold more than its promise.
+        models: that the lock has.
     """
 
     plans: tuple[Plan, ...]
     candidates: Mapping[str, tuple[Judgement, ...]]
     parsers: Mapping[str, tuple[KnownParsers, ...]]
-    layouts: Mapping[str, KvLayout]
+    capacities: Mapping[str, CacheCapacity]
+    models: Mapping[str, ModelFacts]
 
 
 def explain_stack(
-    path: Path, name: str, *, assumes_full: bool = False, looking: Looking = LOOKING
+    path: Path,
+    name: str,
+    *,
+    assumes_full: bool = False,
+    looking: Looking = LOOKING,
+    request: tuple[int, int] | None = None,
 ) -> tuple[Explained | None, tuple[Diagnostic, ...]]:
-    """The same plans, with what became of every candidate; None where spec or lock cannot be used."""
+    """The same plans, with what became of every candidate; None where spec or lock cannot be used.
+
+    Args:
+        request: tokens of prompt and answer, for which speeds are told in place of those of the spec's objectives.
+    """
     inputs, diagnostics = _read_inputs(path, name, assumes_full=assumes_full)
     if inputs is None:
         return None, diagnostics
-    solutions, plans, diagnostics = _solved(inputs, diagnostics, looking=looking)
+    inputs = inputs if request is None else replace(inputs, file=_for_requests(inputs.file, *request))
+    solved, plans, diagnostics = _solved(inputs, diagnostics, looking=looking)
     spec, lock = inputs.file.spec, inputs.lock
-    parsers = {name: known_parsers(lock, name, inputs.release.version) for name in spec.services}
+    parsers = {name: engine_of(s, inputs.engines).known_parsers(lock, name) for name, s in spec.services.items()}
+    servers, solutions = (solved.spec, solved.solutions) if solved is not None else (spec, {})
     placed = (server.demand for solution in solutions.values() for server in solution.servers)
-    layouts = {demand.service: demand.layout for demand in placed}
-    return Explained(plans, judge_stack(spec, lock, inputs.release, solutions), parsers, layouts), diagnostics
+    held = {each.service: engine_of(servers.services[each.service], inputs.engines).capacity(each) for each in placed}
+    capacities = {name: capacity for name, capacity in held.items() if capacity is not None}
+    judged = judge_stack(servers, for_servers(lock, servers), inputs.engines, solutions)
+    candidates = {name: judged[name] for name in spec.services}
+    return Explained(plans, candidates, parsers, capacities, lock.models), diagnostics
+
+
+def _for_requests(file: SpecFile, prompt: int, answer: int) -> SpecFile:
+    """Every service with requests of this length, and nothing promised of their speed."""
+    objectives = ObjectivesSpec(prompt_tokens=prompt, answer_tokens=answer)
+    spec = file.spec
+    services = {name: each.model_copy(update={"objectives": objectives}) for name, each in spec.services.items()}
+    return replace(file, spec=spec.model_copy(update={"services": services}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +229,14 @@ class _Inputs:
 
     file: SpecFile
     lock: Lock
-    release: Release
+    engines: PinnedEngines
     paths: tuple[Path, ...]
 
 
 def _read_inputs(
     path: Path, name: str, *, assumes_full: bool, content: bytes | None = None
 ) -> tuple[_Inputs | None, tuple[Diagnostic, ...]]:
-    file, diagnostics = read_spec(path, name, content)
+    file, diagnostics = read_spec(path, name, ENGINES, content)
     if file is None:
         return None, diagnostics
     locked = lock_path(path)
@@ -207,12 +248,42 @@ def _read_inputs(
     diagnostics += tuple(rename_problems(file.spec, lock, file.document.value))
     if has_errors(diagnostics):
         return None, diagnostics
-    diagnostics += (*check_parsers(file, lock), *check_media(file, lock), *check_prompts(file, lock))
-    release, problems = calibrated_release(file, path.parent, RELEASES[file.spec.engine.vllm])
+    diagnostics += tuple(check_formats(file, lock, ENGINES))
+    if has_errors(diagnostics):
+        return None, diagnostics
+    diagnostics += tuple(_unsuitable(file, lock))
+    engines, problems = _pinned(file, path.parent, assumes_full=assumes_full)
     diagnostics += problems
-    release = replace(release, assumes_full=assumes_full)
     paths = (path, locked, *calibration_paths(file, path.parent))
-    return (None if has_errors(diagnostics) else _Inputs(file, lock, release, paths)), diagnostics
+    return (None if has_errors(diagnostics) else _Inputs(file, lock, engines, paths)), diagnostics
+
+
+def _pinned(
+    file: SpecFile, folder: Path, *, assumes_full: bool
+) -> tuple[dict[str, PinnedEngine], tuple[Diagnostic, ...]]:
+    """The releases that the spec pins, and what is wrong with the calibrations that it names."""
+    engines: dict[str, PinnedEngine] = {}
+    diagnostics = unpinned_calibrations(file)
+    for name, version in file.spec.engine.releases.items():
+        engine = ENGINES[name]
+        calibration, problems = named_calibration(file, folder, name, engine.releases[version])
+        diagnostics += problems
+        engines[name] = engine.pin(version, calibration, assumes_full=assumes_full)
+    for name, version in file.spec.engine.cpu_releases.items():
+        engines[on_cpu(name)] = ENGINES[name].pin(version, None, assumes_full=assumes_full)
+    return engines, diagnostics
+
+
+def _uncalibrated(inputs: _Inputs) -> Iterator[Diagnostic]:
+    for pinned in inputs.engines.values():
+        yield from uncalibrated(inputs.file, pinned)
+
+
+def _unsuitable(file: SpecFile, lock: Lock) -> Iterator[Diagnostic]:
+    """What each engine finds wrong with its services, given their models."""
+    for name in file.spec.engine.releases:
+        services = [service for service, spec in file.spec.services.items() if spec.engine == name]
+        yield from ENGINES[name].check_models(file, lock, services)
 
 
 def _plan(
@@ -224,41 +295,47 @@ def _plan(
 
 def _solved(
     inputs: _Inputs, diagnostics: tuple[Diagnostic, ...], *, looking: Looking
-) -> tuple[Mapping[str, Solution], tuple[Plan, ...], tuple[Diagnostic, ...]]:
-    """The solution of each node and its plan; none of either where there is an error."""
-    solutions, problems = solve(inputs.file, inputs.lock, inputs.release, looking=looking)
+) -> tuple[Solved | None, tuple[Plan, ...], tuple[Diagnostic, ...]]:
+    """The solution of every server and each node's plan; none of either where there is an error."""
+    solved, problems = solve(inputs.file, inputs.lock, inputs.engines, looking=looking)
     diagnostics += problems
-    if solutions is None:
-        return {}, (), diagnostics
-    plans = lower_stack(inputs.file, solutions, inputs.release, inputs.lock.images)
-    warnings = (*uncalibrated(inputs.file, inputs.release), *unconfirmed(inputs.file, plans))
-    served = [server.demand for solution in solutions.values() for server in solution.servers]
+    if solved is None:
+        return None, (), diagnostics
+    diagnostics += tuple(idle_gateways(inputs.file, solved.solutions))
+    if has_errors(diagnostics):
+        return None, (), diagnostics
+    file = replace(inputs.file, spec=solved.spec)
+    plans = lower_stack(file, solved.solutions, inputs.engines, inputs.lock.images)
+    warnings = (*_uncalibrated(inputs), *unconfirmed(file, plans))
+    served = _one_of_each(solved)
     models = ((demand.service, demand.variant.name, demand.variant.facts) for demand in served)
-    warnings += tuple(pickle_warnings(models, inputs.file.document.value))
-    warnings += tuple(_unread_code(inputs, served))
-    return solutions, plans, (*diagnostics, *warnings, *_assumed(inputs.file, solutions.values()))
+    warnings += (*surprises(models, inputs.file.document.value), *_conditions(inputs, served))
+    engines, services = inputs.engines, solved.spec.services
+    remarks = (engine_of(services[demand.service], engines).remarks(file, demand) for demand in served)
+    speeds = (*check_objectives(file, solved.solutions, inputs.engines, plans), *check_in_clusters(file, plans))
+    sharing = replicas_that_share(file, plans)
+    found = (*diagnostics, *warnings, *chain.from_iterable(remarks), *sharing, *speeds)
+    return (None, (), found) if has_errors(found) else (solved, plans, found)
 
 
-def _unread_code(inputs: _Inputs, served: Iterable[Demand]) -> Iterator[Diagnostic]:
-    """W0306: servers without `--trust-remote-code`, where the lock is too old to say what a tokenizer needs."""
-    for demand in served:
-        spec, facts = inputs.file.spec.services[demand.service], demand.variant.facts
-        if code_is_unread(facts) and code_needed(spec, facts, inputs.release) is None:
-            message = f"the lock does not say whether the tokenizer of `{demand.variant.name}` needs code"
-            notes = ("its configuration and its class need none, so the server runs none; a tokenizer may still ask",)
-            help_ = Help(f"`stackc lock --upgrade {inputs.file.document.source.name}` looks")
-            where = inputs.file.at("services", demand.service, "model")
-            yield Diagnostic("W0306", message, where, notes, (help_,))
+def _one_of_each(solved: Solved) -> list[Demand]:
+    """What each service demands, of its first server: of the others the same would be told."""
+    servers = chain.from_iterable(solution.servers for solution in solved.solutions.values())
+    # One that spans machines is in the solution of each.
+    served = {server.demand.service: server.demand for server in servers}.values()
+    return [demand for demand in served if solved.spec.replica_of(demand.service) is None]
 
 
-def _assumed(file: SpecFile, solutions: Iterable[Solution]) -> Iterator[Diagnostic]:
-    """Which models are counted by an upper bound, because nobody wrote formulas for them."""
-    for server in (server for solution in solutions for server in solution.servers):
-        architecture, service = server.demand.variant.architecture, server.demand.service
-        if architecture.assumed:
-            message = f"`{server.demand.variant.name}` is counted as full attention in every layer: {architecture.name}"
-            note = "stackc has no formulas for it; weights and KV cache are an upper bound, and the rest an estimate"
-            yield Diagnostic("W0302", message, file.at("services", service, "model"), (note,))
+def _conditions(inputs: _Inputs, served: Iterable[Demand]) -> Iterator[Diagnostic]:
+    """What licences demand, where the policy asks."""
+    if not inputs.file.spec.policy.commercial:
+        return
+    # Read only here: most stacks ask for no registry of models.
+    from compiler.solve.commercial import conditions  # noqa: PLC0415
+
+    adapted = [(demand.service, (demand.variant.name, *(a.key for a in demand.variant.adapters))) for demand in served]
+    names = ((service, name) for service, loaded in adapted for name in loaded)
+    yield from conditions(inputs.file, inputs.lock.models, names)
 
 
 def _stale(staleness: Staleness, file: SpecFile) -> Diagnostic:
@@ -270,14 +347,20 @@ def _stale(staleness: Staleness, file: SpecFile) -> Diagnostic:
     if staleness.field == "missing":
         message = f"the lock has no service `{name}`"
         return Diagnostic("E0302", message, file.at_key("services", name), helps=(help_,))
-    message = f"the lock of service `{name}` answers another {staleness.field}"
+    other = "other adapters" if staleness.field == "adapters" else f"another {staleness.field}"
+    message = f"the lock of service `{name}` answers {other}"
     notes = (f"the spec asks {staleness.asked or 'nothing'}, the lock answers {staleness.answered or 'nothing'}",)
-    label: Label = (
-        file.at("policy", "publishers")
-        if staleness.field == "publishers"
-        else file.at("services", name, staleness.field)
-    )
-    return Diagnostic("E0302", message, label, notes, (help_,))
+    return Diagnostic("E0302", message, _stale_place(staleness, file), notes, (help_,))
+
+
+def _stale_place(staleness: Staleness, file: SpecFile) -> Label:
+    match staleness.field:
+        case "publishers":
+            return file.at("policy", "publishers")
+        case "draft":
+            return file.at("services", staleness.service, "speculate")
+        case field:
+            return file.at("services", staleness.service, field)
 
 
 def gather(
@@ -298,5 +381,6 @@ def render_plan(plan: Plan) -> tuple[Artifact, ...]:
     chosen = [emit for target, emit in TARGETS.items() if target in plan.targets]
     emitters = (emit_scripts, emit_gateway, *chosen, emit_monitoring, emit_readme)
     emitted = [artifact for emit in emitters for artifact in emit(plan)]
-    library = (*emit_requirements(), *emit_library())
+    packages = chain.from_iterable(engine.packages() for engine in ENGINES.values())
+    library = (*emit_requirements(packages), *emit_library())
     return with_library_manifest((*emitted, *library, emit_plan_json(plan)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
+GB = 10**9
 
 _BINARY = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}
 _DECIMAL = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -79,6 +80,18 @@ def format_gib(size: int) -> str:
     return f"{size / GIB:.2f}"
 
 
+def format_rate(rate: float) -> str:
+    """How often something happens in a second, with about two digits: `4.6`, `31`, `1240`."""
+    return f"{rate:.2g}" if rate < 10 else f"{rate:.0f}"  # noqa: PLR2004
+
+
+def format_seconds(seconds: float) -> str:
+    """A time with about two digits, in milliseconds below a second: `48 ms`, `1.9 s`."""
+    if seconds < 0.9995:  # noqa: PLR2004  what would be rounded to 1000 ms is a second
+        return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"  # noqa: PLR2004
+    return f"{seconds:.1f} s"
+
+
 def binary_size(size: int) -> str:
     """Bytes as `parse_bytes` reads them, exactly, in the largest unit of 1024 that needs no fraction: `32MiB`."""
     exact = (unit for unit, factor in reversed(_BINARY.items()) if size % factor == 0)
@@ -119,9 +132,21 @@ class ByteRange:
 
 def total(ranges: Iterable[ByteRange]) -> ByteRange:
     """Sum of intervals; an exact zero for none."""
-    return sum(ranges, ByteRange.exact(0))
+    low = expected = high = 0
+    for each in ranges:
+        low, expected, high = low + each.low, expected + each.expected, high + each.high
+    return ByteRange(low, expected, high)
 
 
 def counted(number: int, noun: str) -> str:
     """A number of things, of which one is one: `1 model`, `2 models`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def largest(limit: int, holds: Callable[[int], bool]) -> int:
+    """The largest number from 1 to `limit` for which a condition holds that, once false, stays so; 0 if none."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low

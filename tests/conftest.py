@@ -6,29 +6,41 @@ import gc
 import os
 import shutil
 import signal
+import ssl
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
+
+from tests.examples import FEW, MANY
 
 ROOT = Path(__file__).parents[1]
 
 # A terminal on which no sentence is broken.
 WIDE = {"COLUMNS": "400"}
 
+# Reading all tests anew takes seconds in every process: what was read is kept, as with `make`, whatever the shell says.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Every client of a Hub reads the machine's certificates, for 20 ms; those of tests ask servers that have none.
+ssl.create_default_context = cache(ssl.create_default_context)
+
 # jsonschema imports a checker of IRIs where there is one, whose grammars every process would read for most of a second.
 # No schema here has an IRI.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 # A slow machine is no bug. CI asks the same questions every time, so that what it says depends on the change alone;
-# everywhere else each run asks new ones.
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("STACKC_REQUIRE_TOOLS") == "1" else "default")
+# everywhere else each run asks new ones. The suite that is run at every change asks few of each property, those of
+# hostile inputs many: the tests of properties belong to both.
+_DERANDOMIZE = os.environ.get("STACKC_REQUIRE_TOOLS") == "1"
+settings.register_profile(FEW, deadline=None, max_examples=20, derandomize=_DERANDOMIZE)
+settings.register_profile(MANY, deadline=None, max_examples=200, derandomize=_DERANDOMIZE)
 
 
 # Tests of what is emitted run real programs, which takes minutes; those of a page run a browser.
@@ -43,8 +55,9 @@ EMITTED = (
     "unit/test_wheel",
     "hub/test_prefetch",
 )
-# Hostile inputs by the hundred, runs that are killed, strangers' files, answers that drip: what is odd, not daily.
+# Inputs by the hundred, runs that are killed, strangers' files, answers that drip: what is odd, not daily.
 HOSTILE = (
+    "choose/test_hundred",
     "fuzz/",
     "hub/test_bounds",
     "hub/test_complete",
@@ -59,7 +72,16 @@ HOSTILE = (
 
 
 # Whole folders of a marker of their own.
-ENGINE = ("engine/", "systemd/")
+ENGINE = ("engine/", "engines/llama_cpp/server/", "systemd/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many questions are asked of a property, before the modules with those tests are read."""
+    settings.load_profile(MANY if _asks_more(config) else FEW)
+
+
+def _asks_more(config: pytest.Config) -> bool:
+    return "hostile" in config.getoption("markexpr").replace("not hostile", "")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -71,13 +93,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if path is not None and path.as_posix().startswith(places) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep them out of the suite that is run at every change."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep them out of the suite that is run at every change; properties are in both."""
     for item in items:
         path = item.path.relative_to(ROOT / "tests").as_posix()
         if path.startswith(EMITTED) and item.get_closest_marker("engine") is None:
             item.add_marker(pytest.mark.emitted)
-        if path.startswith(HOSTILE):
+        is_property = isinstance(item, pytest.Function) and is_hypothesis_test(item.obj)
+        is_asked_more = is_property and not path.startswith(ENGINE) and _asks_more(config)
+        if path.startswith(HOSTILE) or is_asked_more:
             item.add_marker(pytest.mark.hostile)
 
 

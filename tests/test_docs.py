@@ -1,8 +1,9 @@
 """What README and docs/ show is real output: every `$ stackc …` is run, and must print what stands below it.
 
-A line of three dots stands for any number of lines; at the beginning, for the findings. The tutorial's commands are run
-in order in an empty folder (tests/docs/test_tutorial.py).
-`python -m tests.test_docs` puts into the pages and the picture what the commands print now.
+A line of three dots stands for any number of lines; at the beginning, for the findings. The commands of the tutorial,
+of the guide for users of Ollama and of that to own models are run in order in folders of their own
+(tests/docs/test_tutorial.py, test_ollama.py and test_own_models.py).
+`python -m tests.test_docs` puts into the pages and the pictures what commands print and imports say now.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from click.testing import CliRunner
 from compiler.cli.main import cli
 from compiler.diagnostics import CODES
 from tests.conftest import ROOT
-from tests.docs import tutorial
+from tests.docs import ollama, own_models, tutorial
 from tests.docs.blocks import Block, blocks, blocks_of, pages, rewritten
+from tools import draw_seam
 
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "team-96gb.svg"
-SHOWN = [block for block in blocks("console") if block.page != tutorial.PAGE]
+SHOWN = [block for block in blocks("console") if block.page not in (tutorial.PAGE, ollama.PAGE, own_models.PAGE)]
 
 
 def output_of(command: str, *, answer_alone: bool = False) -> str:
@@ -46,6 +48,7 @@ def matches(wanted: str, output: str) -> bool:
     return re.fullmatch(pattern, output.strip("\n")) is not None
 
 
+@pytest.mark.emitted
 @pytest.mark.parametrize("block", SHOWN, ids=lambda block: block.place)
 def test_a_page_shows_real_output(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
@@ -87,6 +90,8 @@ def test_codes_commands_and_options_that_the_pages_name_exist() -> None:
         for name, words in typed:
             command = cli.get_command(context, name)
             assert command is not None, (page, name)
+            if isinstance(command, click.Group):
+                command = command.commands.get(words.split()[0] if words.split() else "", command)
             known = {option for each in command.params for option in each.opts} | {"--help"}
             assert set(re.findall(r"(?<=\s)--[a-z-]+", words.partition("#")[0])) <= known, (page, name, words)
 
@@ -98,14 +103,36 @@ def rewrite() -> None:
     with tempfile.TemporaryDirectory() as folder:
         answers = iter(tutorial.played(Path(folder)))
         tutorial.PAGE.write_text(rewritten(tutorial.PAGE, lambda *_: next(answers)[1]))
+    rewrite_ollama()
+    rewrite_own_models()
     PICTURE.write_text(f"<svg{picture()}")
+    draw_seam.main()
+
+
+def rewrite_ollama() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        told = ollama.played(Path(folder))
+        text = rewritten(ollama.PAGE, lambda _, wanted: kept(wanted, next(told)))
+    ollama.PAGE.write_text(text)
+
+
+def rewrite_own_models() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        told = own_models.played(Path(folder))
+        text = rewritten(own_models.PAGE, lambda _, wanted: kept(wanted, next(told)[2]))
+    own_models.PAGE.write_text(text)
+
+
+def kept(wanted: str, output: str) -> str:
+    """The output, or what stands there where that leaves lines out."""
+    return wanted if "...\n" in wanted else output
 
 
 def present(command: str, wanted: str) -> str:
     """What stands below a command from now on."""
     if wanted.startswith("...\n"):  # in place of the findings
         return f"...\n{output_of(command, answer_alone=True).rstrip()}\n"
-    return wanted if "...\n" in wanted else f"{output_of(command).rstrip()}\n"
+    return kept(wanted, f"{output_of(command).rstrip()}\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tools.reference import codes, commands, gpus, programs, schemas
+from tools.reference import codes, commands, engines, gpus, programs, schemas
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / "mkdocs.yml"
@@ -26,12 +26,15 @@ PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 """Files of the root that are pages too."""
 
 _BLOCK = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+# A page of docs/ finds them in the root, where a repository is read, and here beside its own folder.
+_TO_ROOT = re.compile(r"\]\(\.\./\.\./(?=(?:" + "|".join(map(re.escape, PROJECT)) + r")[)#])")
 _LINK = re.compile(r"\]\(([^)\s#]+)")
 
 
 def reference() -> dict[str, str]:
     """The pages that are made, by their place below docs/."""
-    return {**commands.pages(), **schemas.pages(), **codes.pages(), **gpus.pages(), **programs.pages(ROOT)}
+    made = (each.pages() for each in (commands, schemas, codes, gpus, engines))
+    return {place: text for pages in (*made, programs.pages(ROOT)) for place, text in pages.items()}
 
 
 def assemble(folder: Path) -> None:
@@ -41,6 +44,8 @@ def assemble(folder: Path) -> None:
     (folder / "project").mkdir()
     for name in PROJECT:
         shutil.copy(ROOT / name, folder / "project")
+    for page in folder.rglob("*.md"):
+        page.write_text(_TO_ROOT.sub("](../project/", page.read_text(encoding="utf-8")), encoding="utf-8")
     for place, text in reference().items():
         (folder / place).write_text(text, encoding="utf-8")
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write which architectures a vLLM release serves to compiler/catalog/engines/vllm-VERSION/architectures.json.
+"""Write which architectures a vLLM release serves to compiler/engines/vllm/releases/VERSION/architectures.json.
 
 vLLM's files are read, not imported; transformers, whose classes a release falls back to, is. Run it with the Python of
 an engine that has vLLM's dependencies, and once more for a release of which only the Python files are there:
@@ -9,7 +9,7 @@ an engine that has vLLM's dependencies, and once more for a release of which onl
 
 A record is [name, module, class] and what differs from most: `draft` for speculative decoding only, `media` where the
 class takes images, sound or videos, `mrope` where it gives a token several positions, `unstaged` where it cannot be
-divided into pipeline stages.
+divided into pipeline stages. `adapters` has a record for each class that serves LoRA (tools/adapter_classes.py).
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOG = ROOT / "compiler/catalog/engines"
+sys.path.insert(0, str(ROOT))
+
+from tools.adapter_classes import ClassFacts  # noqa: E402
+
+CATALOG = ROOT / "compiler/engines/vllm/releases"
 REGISTRY = "model_executor/models/registry.py"
 CONFIGS = "transformers_utils/config.py"
 ALL, DRAFTS, MEDIA = "_VLLM_MODELS", "_SPECULATIVE_DECODING_MODELS", "_MULTIMODAL_MODELS"
@@ -39,9 +43,11 @@ Json = dict[str, Any]
 def main() -> int:
     """Write the table of one version, or with --check compare it."""
     arguments = _parse_arguments()
+    if arguments.source:  # packages that lie beside vLLM's files come before the installed ones
+        sys.path.insert(0, str(arguments.source.resolve()))
     package = arguments.source / "vllm" if arguments.source else installed("vllm")
     version = arguments.version or version_of(package)
-    output = arguments.output or CATALOG / f"vllm-{version}" / "architectures.json"
+    output = arguments.output or CATALOG / version / "architectures.json"
     text = render(extract(package, version))
     if arguments.check:
         return compare(output, text)
@@ -54,7 +60,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write the architectures that vLLM serves to the catalog.")
     parser.add_argument("--source", type=Path, help="a folder with vLLM's files, instead of the installed vLLM")
     parser.add_argument("--version", help="of these files, where they do not say it themselves")
-    parser.add_argument("--output", type=Path, help="the file to write (default: in compiler/catalog/engines)")
+    parser.add_argument("--output", type=Path, help="the file to write (default: in compiler/engines/vllm/releases)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file differs")
     return parser.parse_args()
 
@@ -88,6 +94,7 @@ def extract(package: Path, version: str) -> Json:
             _record(package, name, *entry, draft=name in registry[DRAFTS], media=name in registry[MEDIA])
             for name, entry in sorted(registry[ALL].items())
         ],
+        "adapters": dict(sorted(_adapters(package, registry[ALL].values()))),
         "removed": registry["_PREVIOUSLY_SUPPORTED_MODELS"],
         "plugins": registry["_OOT_SUPPORTED_MODELS"],
         "model_types": sorted({*types, *configs["_CONFIG_REGISTRY"]}),
@@ -142,13 +149,25 @@ def _taken_in(entry: ast.expr, known: dict[str, dict[str, Any]]) -> dict[str, An
 
 
 def _record(package: Path, name: str, module: str, class_name: str, *, draft: bool, media: bool) -> list[str]:
-    relative = module.removeprefix("vllm.") if module.startswith("vllm.") else f"model_executor.models.{module}"
+    relative = _relative(module)
     staged = _has_base(package, relative, class_name, "SupportsPP")
     # The registry's own list and the classes' own word differ: either is enough.
     media = media or _has_base(package, relative, class_name, "SupportsMultiModal")
     turned = _has_base(package, relative, class_name, "SupportsMRoPE")
     marks = {"draft": draft, "media": media, "mrope": turned, "unstaged": not staged}
     return [name, module, class_name, *(mark for mark, is_so in marks.items() if is_so)]
+
+
+def _adapters(package: Path, entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Json]]:
+    facts = ClassFacts(package, _origin)
+    for module, class_name in set(entries):
+        relative = _relative(module)
+        if _has_base(package, relative, class_name, "SupportsLoRA"):
+            yield class_name, facts.adapters(relative, class_name)
+
+
+def _relative(module: str) -> str:
+    return module.removeprefix("vllm.") if module.startswith("vllm.") else f"model_executor.models.{module}"
 
 
 def _has_base(package: Path, module: str, class_name: str, wanted: str, depth: int = _DEPTH) -> bool:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write every option of `vllm serve` to compiler/catalog/engines/vllm-VERSION/flags.json, as vLLM's own parser has it.
+"""Write every option of `vllm serve` to compiler/engines/vllm/releases/VERSION/flags.json, as vLLM's own parser has it.
 
 Run it with the Python of an engine that has vLLM's dependencies, and once more for a release of which only the Python
 files are there:
@@ -21,13 +21,13 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOG = ROOT / "compiler/catalog/engines"
-# Where make_arg_parser lives in 0.33.0 and in 0.32.0.
+CATALOG = ROOT / "compiler/engines/vllm/releases"
+# Where make_arg_parser lives in 0.33.0, and in 0.32.0 and earlier.
 PARSER_MODULES = ("vllm.entrypoints.common.cli_args", "vllm.entrypoints.launchers.cli_args")
 # By the name of the function that reads the word; the keys are vLLM's own names.
 KINDS = {
@@ -52,7 +52,7 @@ def main() -> int:
         sys.path.insert(0, str(arguments.source.resolve()))
     parser, _ = serve_parser()
     version = importlib.import_module("vllm").__version__
-    output = arguments.output or CATALOG / f"vllm-{version}" / "flags.json"
+    output = arguments.output or CATALOG / version / "flags.json"
     text = render(version, describe(parser))
     if arguments.check:
         return _compare(output, text)
@@ -64,7 +64,7 @@ def main() -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write the options of `vllm serve` to the catalog.")
     parser.add_argument("--source", type=Path, help="a folder with vLLM's files, instead of the installed vLLM")
-    parser.add_argument("--output", type=Path, help="the file to write (default: in compiler/catalog/engines)")
+    parser.add_argument("--output", type=Path, help="the file to write (default: in compiler/engines/vllm/releases)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file differs")
     return parser.parse_args()
 
@@ -73,19 +73,25 @@ def serve_parser() -> tuple[argparse.ArgumentParser, Callable[[argparse.Namespac
     """Build vLLM's real parser for `vllm serve`, with its check of the parsed arguments."""
     os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    module = _first_module(PARSER_MODULES)
+    module = first_module(*PARSER_MODULES)
     parser_class = importlib.import_module("vllm.utils.argparse_utils").FlexibleArgumentParser
     return module.make_arg_parser(parser_class(prog="vllm serve")), module.validate_parsed_serve_args
 
 
-def _first_module(names: Iterable[str]) -> Any:
+def first_module(*names: str) -> Any:
+    """The first of them that there is: releases have one thing in different places.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
     for name in names:
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name:
+            # Where a folder of the name is missing too, that is what the error names.
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise
-    raise ModuleNotFoundError(f"none of {', '.join(names)} exists: make_arg_parser has moved")
+    raise ModuleNotFoundError(f"none of {', '.join(names)} exists: what it held has moved")
 
 
 def describe(parser: argparse.ArgumentParser) -> list[Json]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write every metric that `vllm serve` exposes by itself to compiler/catalog/engines/vllm-VERSION/metrics.json.
+"""Write every metric that `vllm serve` exposes by itself to compiler/engines/vllm/releases/VERSION/metrics.json.
 
 vLLM's own logger registers its metrics for a server without options, and they are read from the registry that
 `/metrics` prints. Run it with the Python of an engine that has vLLM's dependencies, and once more for a release of
@@ -29,7 +29,7 @@ from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOG = ROOT / "compiler/catalog/engines"
+CATALOG = ROOT / "compiler/engines/vllm/releases"
 # Their values are the server's own.
 OWN_LABELS = {"model_name", "engine"}
 # How many tokens a request may have follows the model, and so do the bounds of these histograms.
@@ -45,7 +45,7 @@ def main() -> int:
     os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     version = importlib.import_module("vllm").__version__
-    output = arguments.output or CATALOG / f"vllm-{version}" / "metrics.json"
+    output = arguments.output or CATALOG / version / "metrics.json"
     text = render(version, describe(registered()))
     if arguments.check:
         return _compare(output, text)
@@ -57,7 +57,7 @@ def main() -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write the metrics of `vllm serve` to the catalog.")
     parser.add_argument("--source", type=Path, help="a folder with vLLM's files, instead of the installed vLLM")
-    parser.add_argument("--output", type=Path, help="the file to write (default: in compiler/catalog/engines)")
+    parser.add_argument("--output", type=Path, help="the file to write (default: in compiler/engines/vllm/releases)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file differs")
     return parser.parse_args()
 

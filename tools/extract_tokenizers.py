@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Write what a vLLM release makes of text without code of a repository to engines/vllm-VERSION/tokenizers.json.
+"""Write what a vLLM release makes of text to compiler/engines/vllm/releases/VERSION/tokenizers.json.
 
-vLLM's files are read, not imported; transformers, which makes most tokenizers, is. Run it with the Python of an engine
+What it makes without code of a repository. vLLM's files are read, not imported; transformers, which makes most
+tokenizers, is. Run it with the Python of an engine
 that has vLLM's dependencies, and once more for a release of which only the Python files are there:
 
     .engine/cpu/bin/python tools/extract_tokenizers.py
@@ -33,14 +34,18 @@ def main() -> int:
     """Write the table of one version, or with --check compare it."""
     parser = argparse.ArgumentParser(description="Write what vLLM makes of text to the catalog.")
     parser.add_argument("--source", type=Path, help="a folder with vLLM's files, instead of the installed vLLM")
+    parser.add_argument("--output", type=Path, help="the file to write (default: in compiler/engines/vllm/releases)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file differs")
     arguments = parser.parse_args()
+    if arguments.source:  # packages that lie beside vLLM's files come before the installed ones
+        sys.path.insert(0, str(arguments.source.resolve()))
     package = arguments.source / "vllm" if arguments.source else installed("vllm")
     version = version_of(package)
-    output = CATALOG / f"vllm-{version}" / "tokenizers.json"
+    output = arguments.output or CATALOG / version / "tokenizers.json"
     text = render(extract(package, version))
     if arguments.check:
         return compare(output, text)
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text)
     return 0
 

@@ -29,9 +29,11 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from compiler.catalog.packages import LITELLM_VERSION
+from compiler.engines.vllm.releases import RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent
 CATALOG = ROOT / "compiler/catalog"
+RELEASES_FOLDER = ROOT / "compiler/engines/vllm/releases"
 # The oldest and the newest C library of the distributions that run the units; wheels ask for one that is older.
 OLDEST_GLIBC, NEWEST_GLIBC = 34, 44
 MACHINES = ("x86_64", "aarch64")
@@ -58,7 +60,11 @@ class PackageSet:
 
 
 SETS = (
-    PackageSet(("vllm==0.33.0",), CATALOG / "engines/vllm-0.33.0/requirements.txt"),
+    *(
+        PackageSet((f"vllm=={release.version}",), RELEASES_FOLDER / release.version / "requirements.txt")
+        for release in RELEASES.values()
+        if release.build == "gpu"  # wheels of the CPU build are not on PyPI
+    ),
     PackageSet(
         # Without prisma LiteLLM answers 500 to a wrong key.
         (f"litellm[proxy]=={LITELLM_VERSION}", "prisma"),

@@ -3,62 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from compiler.calibration.speeds import speed_lines, speed_problem, speeds_of
 from compiler.diagnostics import Diagnostic, Help, Label, SourceText
+from compiler.engines.interface.calibration import Calibration
+from compiler.engines.registry import ENGINES
 from compiler.source.document import Document, Path, load_document
+from compiler.spec.engines import VLLM
 from compiler.units import ByteRange
 
-COMPONENTS = (
-    "activation_ratio",
-    "context_parallel",
-    "context_single",
-    "graphs",
-    "graphs_shared",
-    "non_torch_parallel",
-    "non_torch_pipeline",
-    "non_torch_single",
-)
-GRAPHS = ("graphs", "graphs_shared")
-"""Components in bytes for each captured size and each layer."""
-_UNITS = {"activation_ratio": "2^-20 of the formula"} | dict.fromkeys(GRAPHS, "bytes for each captured size and layer")
 _KEYS = ("low", "expected", "high", "count")
 LARGEST = 1 << 40
-_PLAIN = re.compile(r"[\w./-]+")
+_PLAIN = re.compile(r"[\w./ -]+")
 _KEY = re.compile(r"^(\w+):", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Measured components of one release on one card.
-
-    Attributes:
-        name: of the file, as the spec gives it.
-        gpu: catalog name.
-        components: interval and number of start-ups.
-    """
-
-    name: str
-    engine: str
-    gpu: str
-    components: Mapping[str, tuple[ByteRange, int]]
 
 
 def write_calibration(calibration: Calibration, models: tuple[str, ...]) -> str:
     """The file's text; the same for the same measurements."""
+    units = ENGINES[calibration.engine].start_ups.components
     lines = [
-        "# Measured start-ups; written by `stackc calibrate`.",
-        f"engine: {_scalar(calibration.engine)}",
+        f"# Measured {_what(calibration)}; written by `stackc calibrate`.",
+        f"engine: {{{calibration.engine}: {_scalar(calibration.release)}}}",
         f"gpu: {_scalar(calibration.gpu)}",
         f"models: [{', '.join(map(_scalar, models))}]",
-        "components:",
+        "components:" if calibration.components else "components: {}",
     ]
     for name, (size, count) in sorted(calibration.components.items()):
         figures = f"low: {size.low}, expected: {size.expected}, high: {size.high}, count: {count}"
-        lines.append(f"  {name}: {{{figures}}}  # {_UNITS.get(name, 'bytes')}")
+        lines.append(f"  {name}: {{{figures}}}  # {units[name]}")
+    lines += speed_lines(calibration.speeds)
     return "\n".join(lines) + "\n"
+
+
+def _what(calibration: Calibration) -> str:
+    kinds = {"start-ups": calibration.components, "speeds": calibration.speeds}
+    return " and ".join(name for name, found in kinds.items() if found)
 
 
 def _scalar(text: str) -> str:
@@ -90,12 +70,15 @@ def _problem(data: Any) -> tuple[Path, str] | None:
     """The first thing that is wrong, and where."""
     if not isinstance(data, dict) or not isinstance(data.get("components"), dict):
         return ("components",), "`components` must be a map"
-    for key in ("engine", "gpu"):
-        if not isinstance(data.get(key), str):
-            return (key,), f"`{key}` must be text"
+    release = _release(data.get("engine"))
+    if release is None:
+        return ("engine",), f"`engine` must be a map of one engine, {' or '.join(ENGINES)}, to its release"
+    if not isinstance(data.get("gpu"), str):
+        return ("gpu",), "`gpu` must be text"
+    known = ENGINES[release[0]].start_ups.components
     for name, figures in data["components"].items():
         where: Path = ("components", name)
-        if name not in COMPONENTS:
+        if name not in known:
             return where, f"`components` has the unknown key `{name[:40]}`"
         odd = [key for key in _KEYS if not isinstance(figures, dict) or not _is_size(figures.get(key))]
         if odd:
@@ -103,7 +86,16 @@ def _problem(data: Any) -> tuple[Path, str] | None:
             return (*where, odd[0]) if isinstance(figures, dict) else where, words
         if not figures["low"] <= figures["expected"] <= figures["high"] or not figures["count"]:
             return where, f"`components.{name}` is no interval"
-    return None
+    return speed_problem(data.get("speed"))
+
+
+def _release(engine: Any) -> tuple[str, str] | None:
+    """The engine and its release. Files of before there were several have the release alone, which is vLLM's."""
+    named = {VLLM: engine} if isinstance(engine, str) else engine
+    if not isinstance(named, dict) or len(named) != 1:
+        return None
+    ((name, release),) = named.items()
+    return (name, release) if name in ENGINES and isinstance(release, str) else None
 
 
 def _is_size(value: Any) -> bool:
@@ -116,4 +108,6 @@ def _calibration(name: str, document: Document) -> Calibration:
         key: (ByteRange(each["low"], each["expected"], each["high"]), each["count"])
         for key, each in data["components"].items()
     }
-    return Calibration(name, data["engine"], data["gpu"], components)
+    release = _release(data["engine"])
+    assert release is not None  # noqa: S101  _problem has said so
+    return Calibration(name, *release, data["gpu"], components, speeds_of(data.get("speed")))

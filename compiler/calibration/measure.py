@@ -1,4 +1,4 @@
-"""Components of the ledger as a start-up measured them, and what the arithmetic says of the same start-up."""
+"""Start-up logs of whichever engine, and measured speeds, to one calibration."""
 
 from __future__ import annotations
 
@@ -6,120 +6,75 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.calibration.file import GRAPHS
-from compiler.calibration.startup_log import LogError, StartupLog, unexplained
-from compiler.catalog.vllm.overheads import GpuOverheads
-from compiler.checkpoints.architecture import Architecture
-from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.kernels.attention import is_latent
-from compiler.engines.vllm.memory.activation import activation_peak, shared_workspace
-from compiler.engines.vllm.memory.attention.stages import profiled_attention
-from compiler.engines.vllm.memory.compiling import compile_peak
-from compiler.engines.vllm.memory.encoder_budget import tower_memory
-from compiler.engines.vllm.memory.graphs import capture_limit, capture_sizes
-from compiler.engines.vllm.memory.sampler import sampler_state
-from compiler.engines.vllm.memory.shape import ServerShape
-from compiler.units import GIB, MIB, ByteRange
-
-_MAX_UNEXPLAINED = GIB // 4
-_ROUNDING = 6 * MIB  # vLLM prints two decimals of a GiB
-_HIDDEN = "activation: the peak may be that of compiling the model; start once more with its cache, and read that log"
-RATIO_UNIT = MIB  # ratios are kept in parts of 2^20
+from compiler.calibration.bench import Benched
+from compiler.calibration.file import read_calibration, write_calibration
+from compiler.catalog.hardware.gpus import Gpu
+from compiler.diagnostics import SourceText
+from compiler.engines.interface.calibration import Calibration, LogError, Measurement
+from compiler.engines.registry import ENGINES
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """One start-up.
+class Start:
+    """What one start measured.
 
     Attributes:
-        values: bytes by component; `activation_ratio` in parts of 2^20, `graphs` for each size and layer.
-        skipped: components that the log has figures for, and why they are not used.
+        engine: whose it was, by its key in `engine` of a spec.
     """
 
-    model: str
-    values: Mapping[str, int]
-    skipped: tuple[str, ...]
+    engine: str
+    measurement: Measurement
 
 
-def measure(log: StartupLog, overheads: GpuOverheads, capability: tuple[int, int], config: Any) -> Measurement:
-    """What a log measured. `config` is the model's config.json, None where it is not at hand.
+def read_start(text: str, gpu: Gpu, config: Mapping[str, Any] | None) -> Start:
+    """What a log measured.
+
+    Args:
+        gpu: the card that it ran on.
+        config: the model's config.json; None where it is not at hand.
 
     Raises:
-        LogError: the log contradicts itself.
-        ConfigError, UnsupportedArchitectureError: the config cannot be read.
+        LogError: it is no engine's, holds no start-up of a release that is known, or contradicts itself.
+        ModelConfigError: the config cannot be read.
     """
-    rest = unexplained(log)
-    if rest is not None and abs(rest) > _MAX_UNEXPLAINED:
-        raise LogError(f"its figures leave {rest / GIB:.2f} GiB unexplained: did another process use the GPU?")
-    values: dict[str, int] = {}
-    single = log.tensor_parallel_size * log.pipeline_parallel_size == 1
-    if "context" in log.figures:
-        values["context_single" if single else "context_parallel"] = log.figures["context"]
-    if "non_torch" in log.figures:
-        values[_growth(log)] = max(0, log.figures["non_torch"])
-    if config is None:
-        return Measurement(log.model, values, ("activation and graphs: no config.json was given",))
-    skipped = _of_model(log, overheads, capability, read_architecture(config), values)
-    return Measurement(log.model, values, skipped)
+    for name, engine in ENGINES.items():
+        if engine.start_ups.wrote(text):
+            return Start(name, engine.start_ups.measured(text, gpu, config))
+    signs = ", ".join(f"no line `{engine.start_ups.sign}` of {engine.title}'s" for engine in ENGINES.values())
+    raise LogError(f"it is no engine's: {signs}")
 
 
-def _growth(log: StartupLog) -> str:
-    if log.tensor_parallel_size > 1:
-        return "non_torch_parallel"
-    return "non_torch_pipeline" if log.pipeline_parallel_size > 1 else "non_torch_single"
+def calibration_of(starts: Sequence[Start], gpu: Gpu, name: str, speeds: Sequence[Benched] = ()) -> Calibration:
+    """One calibration of start-ups and speeds on one card, at least one of either.
 
-
-def _of_model(
-    log: StartupLog,
-    overheads: GpuOverheads,
-    capability: tuple[int, int],
-    architecture: Architecture,
-    values: dict[str, int],
-) -> tuple[str, ...]:
-    if log.max_num_seqs is None or log.max_num_batched_tokens is None:
-        return ("activation and graphs: the log shows no max_num_seqs or no max_num_batched_tokens",)
-    if log.pipeline_parallel_size > 1:
-        return ("activation and graphs: pipeline stages differ",)
-    shape = ServerShape(
-        tensor_parallel_size=log.tensor_parallel_size,
-        max_model_len=log.max_model_len,
-        max_num_seqs=log.max_num_seqs,
-        max_num_batched_tokens=log.max_num_batched_tokens,
-        served_dtype=log.dtype if log.dtype in ("float16", "float32") else "bfloat16",
-        compute_capability=capability,
-        enforce_eager=log.enforce_eager,
+    Raises:
+        LogError: they are of several engines, releases or cards, or hold nothing that a calibration could use.
+    """
+    beside = " and speeds" if speeds else ""
+    engine = _only({start.engine for start in starts} | {each.engine for each in speeds}, "engines", beside)
+    release = _only(
+        {start.measurement.version for start in starts} | {each.release for each in speeds}, "releases", beside
     )
-    attention = profiled_attention(architecture, shape)
-    hidden = log.compiled and log.figures.get("activation", 0) <= compile_peak(architecture, shape).high
-    if "activation" in log.figures and not hidden:
-        towers = tower_memory(architecture, shape)
-        expected = activation_peak(overheads, architecture, shape, attention, encoder=towers).expected
-        values["activation_ratio"] = log.figures["activation"] * RATIO_UNIT // max(1, expected)
-    if "consumed" in log.figures and "non_torch" not in log.figures:
-        kept = sampler_state(overheads, architecture, shape) + shared_workspace(architecture, shape, attention)
-        beside = log.figures["consumed"] - log.figures["weights"] - kept
-        values[_growth(log)] = max(0, beside)
-    limit = capture_limit(architecture, capability)
-    sizes = capture_sizes(log.max_num_seqs, log.max_num_batched_tokens, limit=limit)
-    graphs = log.figures.get("graphs", log.figures.get("graphs_estimate"))
-    if graphs is not None and not log.enforce_eager:
-        name = "graphs" if shape.ranks == 1 and not is_latent(architecture) else "graphs_shared"
-        values[name] = max(0, graphs) // (len(sizes) * architecture.num_layers)
-    return (_HIDDEN,) if hidden and "activation" in log.figures else ()
+    for other in speeds:
+        if gpu.title != other.title:
+            raise LogError(f"the speed of {other.speed.service} is of {other.title}, and {gpu.name} is {gpu.title}")
+    components = ENGINES[engine].start_ups.ranges([start.measurement for start in starts])
+    if starts and not components:
+        raise LogError("the logs hold no figure that a calibration could use")
+    measured = tuple(each.speed for each in speeds)
+    calibration = Calibration(name, engine, release, gpu.name, components, measured)
+    if read_calibration(SourceText("", text_of(calibration, starts)))[0] is None:  # what is written must be of use
+        raise LogError("the logs hold figures that no card could have")
+    return calibration
 
 
-def component_ranges(measurements: Sequence[Measurement]) -> dict[str, tuple[ByteRange, int]]:
-    """Each component over all start-ups, with its count: from least to most, widened by what printing rounds off."""
-    found: dict[str, list[int]] = {}
-    for measurement in measurements:
-        for name, value in measurement.values.items():
-            found.setdefault(name, []).append(value)
-    return {name: (_range(name, sorted(values)), len(values)) for name, values in sorted(found.items())}
+def text_of(calibration: Calibration, starts: Sequence[Start]) -> str:
+    """Its file; the same for the same start-ups."""
+    models = {start.measurement.model for start in starts} | {one.served.model for one in calibration.speeds}
+    return write_calibration(calibration, tuple(sorted(models)))
 
 
-def _range(name: str, values: list[int]) -> ByteRange:
-    middle = values[len(values) // 2]
-    # A single start-up says nothing of how the next one differs: a tenth either way.
-    spread = middle // 10 if len(values) == 1 else middle // 50
-    spread += 0 if name in ("activation_ratio", *GRAPHS) else _ROUNDING
-    return ByteRange(max(0, values[0] - spread), middle, values[-1] + spread)
+def _only(found: set[str], what: str, beside: str) -> str:
+    if len(found) > 1:
+        raise LogError(f"the logs{beside} are of several {what}: {', '.join(sorted(found))}")
+    return found.pop()

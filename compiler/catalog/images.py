@@ -25,11 +25,8 @@ class CatalogImage:
     by: str | None = None
 
 
-VLLM_IMAGES = {
-    "0.33.0": CatalogImage("vllm/vllm-openai:v0.33.0"),
-    "0.32.0": CatalogImage("vllm/vllm-openai-cpu:v0.32.0"),
-}
-"""By release."""
+# Downloads models where the images of all engines have no Python: nothing of it is needed but the interpreter.
+PYTHON = "python:3.13-slim"
 
 GATEWAY_IMAGES = {
     # nginx's own image has njs; the slim and the alpine ones lack it, or bash.
@@ -47,9 +44,7 @@ MONITORING_IMAGES = {
 }
 """By the container's name."""
 
-CATALOG_IMAGES = {
-    image.reference: image for image in (*VLLM_IMAGES.values(), *GATEWAY_IMAGES.values(), *MONITORING_IMAGES.values())
-}
+CATALOG_IMAGES = {image.reference: image for image in (*GATEWAY_IMAGES.values(), *MONITORING_IMAGES.values())}
 
 
 def digest_of(reference: str) -> str | None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 LITELLM_VERSION = "1.106.2"
 """The release of LiteLLM whose configuration is emitted, and that the tests run."""
@@ -44,24 +45,23 @@ class Requirements:
 
 
 @cache
-def vllm_requirements(version: str) -> Requirements | None:
-    """Those of a vLLM release; None where its wheels are not on PyPI, so that nobody could list their hashes."""
-    return _read("engines", f"vllm-{version}", f"vllm=={version}")
-
-
-@cache
 def litellm_requirements() -> Requirements:
     """Those of LiteLLM's proxy."""
-    found = _read("gateways", f"litellm-{LITELLM_VERSION}", LITELLM_REQUIREMENT)
+    folder = files("compiler.catalog") / "gateways" / f"litellm-{LITELLM_VERSION}"
+    found = read_requirements(folder, LITELLM_REQUIREMENT)
     if found is None:
         raise RuntimeError(f"this copy of stackc lacks the packages of LiteLLM {LITELLM_VERSION}")
     return found
 
 
-def _read(room: str, folder: str, root: str) -> Requirements | None:
-    path = files("compiler.catalog") / room / folder / "requirements.txt"
+def read_requirements(folder: Traversable, root: str) -> Requirements | None:
+    """Those of a folder's requirements.txt; None where it has none.
+
+    Args:
+        root: what they were made for, as pip takes it.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = (folder / "requirements.txt").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     return Requirements(root, text, parse_requirements(text))

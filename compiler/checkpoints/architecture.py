@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import cast
 
 from compiler.checkpoints.pooled_cache import PooledKeyCache, RingCache
 from compiler.checkpoints.rotary_table import RotaryTable
@@ -348,14 +349,24 @@ class Architecture:
     whole_items: bool = False
     assumed: bool = False
     kinds: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
+    _hash: int | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Kinds of layers are told apart by identity, which costs less than comparing."""
         object.__setattr__(self, "kinds", tuple({id(layer): layer for layer in self.layers}.values()))
 
     def __hash__(self) -> int:
-        """Cheap: what is worked out for an architecture is kept by it, and its layers are long to go through."""
-        return hash((self.name, len(self.layers), self.hidden_size, self.vocab_size))
+        """What is worked out for an architecture is kept by it: cheap, and seldom the same for two that differ.
+
+        Variants differ in what is quantized, and are long to compare layer by layer.
+        """
+        if self._hash is None:
+            parts: tuple[Layer | Encoder, ...] = (*self.kinds, *self.encoders)
+            quantized = tuple(sum(getattr(module, "quantized", False) for module in part.modules) for part in parts)
+            built = tuple((each.most_items, each.stays) for each in self.encoders)
+            sizes = (len(self.layers), self.hidden_size, self.vocab_size, self.max_model_len, self.pooling)
+            object.__setattr__(self, "_hash", hash((self.name, sizes, quantized, built)))
+        return cast("int", self._hash)
 
     @property
     def num_layers(self) -> int:

@@ -8,21 +8,25 @@ from typing import Any
 
 from compiler.checkpoints.architecture import Architecture, HeadCache
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
-from compiler.checkpoints.families.dense.pooling import converted
+from compiler.checkpoints.families.dense.pooling import NO_CLASSES, converted
 from compiler.checkpoints.families.table import FAMILIES
 from compiler.checkpoints.state_cache import StateCache
 from compiler.checkpoints.whole_items import keeps_items_whole
 
 
-def read_architecture(config: Mapping[str, Any]) -> Architecture:
+def read_architecture(config: Mapping[str, Any], classes: Mapping[str, str] = NO_CLASSES) -> Architecture:
     """The architecture that a config.json describes.
+
+    Args:
+        config: config.json.
+        classes: of the release that serves it, by the names of architectures: one of its own is never converted.
 
     Raises:
         UnsupportedArchitectureError: none of FAMILIES.
         ConfigError: a key is missing, absurd or contradicts another.
     """
     name = architecture_name(config)
-    reader = FAMILIES.get(name) or converted(name, FAMILIES)
+    reader = FAMILIES.get(name) or converted(name, FAMILIES, classes)
     if reader is None:
         raise UnsupportedArchitectureError(name)
     file = Config(config)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from compiler.checks.entrance import adding_gateway
+from compiler.checks.replicas import all_servers
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import address_of, is_loopback
 from compiler.spec.load import SpecFile
@@ -12,7 +14,19 @@ from compiler.spec.operations import GatewaySpec, RolloutSpec
 from compiler.spec.rollouts import candidate_name
 
 # Keys of a service that say where a server runs, and nothing about what it answers.
-_PLACES = {"port", "host", "node", "gpus", "share", "rollout", "served_name", "task"}
+_PLACES = {
+    "port",
+    "host",
+    "node",
+    "gpus",
+    "share",
+    "rollout",
+    "served_name",
+    "task",
+    "sticky",
+    "sticky_header",
+    "replicas",
+}
 # Keys that both revisions share: clients must not notice which of them answers.
 _SHARED = ("served_name", "task", "rollout")
 
@@ -23,7 +37,6 @@ def check_gateway(file: SpecFile) -> Iterator[Diagnostic]:
     if gateway is None:
         yield from _check_unused_keys(file)
         return
-    yield from _check_nodes(file)
     yield from _check_litellm(file, gateway)
     yield from _check_host(file, gateway)
     yield from _check_keys(file, gateway)
@@ -38,27 +51,10 @@ def _check_unused_keys(file: SpecFile) -> Iterator[Diagnostic]:
     if file.spec.secrets.client_keys is not None:
         message = "`client_keys` are read by a gateway, and the stack has none"
         helps = (
-            Help("add a gateway", (Edit(("gateway", "port"), _free_port(file, 8080)),)),
+            adding_gateway(file, free_port(file, 8080)),
             Help("remove `client_keys`", (Edit(("secrets", "client_keys"), None),)),
         )
         yield Diagnostic("E0216", message, file.at("secrets", "client_keys"), helps=helps)
-
-
-def _check_nodes(file: SpecFile) -> Iterator[Diagnostic]:
-    if len(file.spec.nodes) > 1:
-        message = f"a gateway serves one node, and the stack has {len(file.spec.nodes)}"
-        notes = ("each node's tree is installed alone, and its servers listen on that machine only",)
-        edits = (Edit(("gateway",), None), *_without_rollouts(file), *_without_client_keys(file))
-        helps = (Help("remove the gateway, and put one of your own before the nodes", edits),)
-        yield Diagnostic("E0214", message, file.at_key("gateway"), notes, helps)
-
-
-def _without_rollouts(file: SpecFile) -> tuple[Edit, ...]:
-    return tuple(Edit(("services", name, "rollout"), None) for name, _ in _rollouts(file))
-
-
-def _without_client_keys(file: SpecFile) -> tuple[Edit, ...]:
-    return () if file.spec.secrets.client_keys is None else (Edit(("secrets", "client_keys"), None),)
 
 
 def _rollouts(file: SpecFile) -> Iterator[tuple[str, RolloutSpec]]:
@@ -72,6 +68,8 @@ _NOT_IN_LITELLM = {
     "requests_per_second": "its limits belong to keys that it keeps in a database",
     "burst": "its limits belong to keys that it keeps in a database",
     "max_body": "its limit of a body is part of its enterprise edition",
+    "tls": "it reads a certificate only as it starts, so that each renewal would end the requests that run",
+    "teams": "it keeps teams in a database",
 }
 
 
@@ -80,6 +78,8 @@ def _check_litellm(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]
     if gateway.kind != "litellm":
         return
     nginx = Help("write `kind: nginx`", (Edit(("gateway", "kind"), "nginx"),))
+    message = "LiteLLM takes some 20 ms of a processor for each request: from 40 a second on they wait in it"
+    yield Diagnostic("W0221", message, file.at("gateway", "kind"), helps=(nginx,))
     for key, reason in _NOT_IN_LITELLM.items():
         if key in gateway.model_fields_set:
             helps = (nginx, Help(f"remove `{key}`", (Edit(("gateway", key), None),)))
@@ -136,26 +136,31 @@ def _check_burst(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
 
 
 def _check_port(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
-    owner = _taken_ports(file).get(gateway.port)
+    owner = taken_ports(file).get(gateway.port)
     if owner is not None:
-        free = _free_port(file, gateway.port)
+        free = free_port(file, gateway.port)
         message = f"the gateway and {owner} both listen on port {gateway.port}"
         helps = (Help(f"write `port: {free}`", (Edit(("gateway", "port"), free),)),)
         yield Diagnostic("E0216", message, file.at("gateway", "port"), helps=helps)
 
 
-def _taken_ports(file: SpecFile) -> dict[int, str]:
+def taken_ports(file: SpecFile) -> dict[int, str]:
+    """Ports on which something of the gateway's node listens, with who does; the gateway's own are not among them."""
     taken: dict[int, str] = {}
     monitoring = file.spec.monitoring
     if monitoring is not None:
         taken[monitoring.port] = "Prometheus"
         taken |= {monitoring.grafana_port: "Grafana"} if monitoring.grafana else {}
         taken |= {monitoring.dcgm_port: "the DCGM exporter"} if monitoring.dcgm and file.spec.has_gpus else {}
-    return taken | {service.port: f"service `{name}`" for name, service in file.spec.services.items()}
+    own = file.spec.gateway.node if file.spec.gateway is not None else ()
+    servers = all_servers(file).spec.services
+    beside = {name: each for name, each in servers.items() if not own or each.node in (None, *own)}
+    return taken | {service.port: f"service `{name}`" for name, service in beside.items()}
 
 
-def _free_port(file: SpecFile, start: int) -> int:
-    taken = _taken_ports(file)
+def free_port(file: SpecFile, start: int) -> int:
+    """The first port from `start` on that nothing else takes."""
+    taken = taken_ports(file)
     free: int = next(port for port in (*range(start, 65536), *range(1024, 65536)) if port not in taken)
     return free
 
@@ -209,7 +214,7 @@ def check_rollouts(file: SpecFile) -> Iterator[Diagnostic]:
 def _without_gateway(file: SpecFile, name: str) -> Diagnostic:
     message = f"the rollout of `{name}` divides requests, and the stack has no gateway to do it"
     helps = (
-        Help("add a gateway", (Edit(("gateway", "port"), _free_port(file, 8080)),)),
+        adding_gateway(file, free_port(file, 8080)),
         _give_up(name),
     )
     return Diagnostic("E0215", message, file.at_key("services", name, "rollout"), helps=helps)
@@ -266,11 +271,7 @@ def _check_sticky(file: SpecFile, name: str, rollout: RolloutSpec) -> Iterator[D
     where = ("services", name, "rollout")
     if rollout.sticky == "client" and file.spec.secrets.client_keys is None:
         message = "`sticky: client` needs clients that the gateway can tell apart"
-        keys = Edit(("secrets", "client_keys"), "/etc/stackc/client-keys")
-        helps = (
-            Help("give them keys", (keys, *_gateway_for_keys(file))),
-            Help("write `sticky: none`", (Edit((*where, "sticky"), "none"),)),
-        )
+        helps = (_keys_for_clients(file), Help("write `sticky: none`", (Edit((*where, "sticky"), "none"),)))
         yield Diagnostic("E0215", message, file.at(*where, "sticky"), helps=helps)
     if rollout.sticky != "header" and "header" in rollout.model_fields_set:
         message = f"`header` is read with `sticky: header`, and here it is `{rollout.sticky}`"
@@ -281,6 +282,10 @@ def _check_sticky(file: SpecFile, name: str, rollout: RolloutSpec) -> Iterator[D
         yield Diagnostic("E0215", message, file.at(*where, "header"), helps=helps)
 
 
-def _gateway_for_keys(file: SpecFile) -> Iterable[Edit]:
+def _keys_for_clients(file: SpecFile) -> Help:
     """Keys without a gateway would be the next error."""
-    return () if file.spec.gateway is not None else (Edit(("gateway", "port"), _free_port(file, 8080)),)
+    text, keys = "give them keys", Edit(("secrets", "client_keys"), "/etc/stackc/client-keys")
+    if file.spec.gateway is not None:
+        return Help(text, (keys,))
+    gateway = adding_gateway(file, free_port(file, 8080))
+    return Help(text, (keys, *gateway.edits) if gateway.edits else ())

@@ -14,7 +14,7 @@ from compiler.catalog.hardware.gpus import GPUS
 from compiler.catalog.hardware.mig import MigProfile
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
-from compiler.spec.models import GpusSpec
+from compiler.spec.nodes.models import GpusSpec
 
 _ON_HOST = ("scripts", "systemd")
 
@@ -22,7 +22,7 @@ _ON_HOST = ("scripts", "systemd")
 def check_slices_on_host(file: SpecFile) -> Iterator[Diagnostic]:
     """Slices that only some machines can serve from; a UUID does not say which number its slice has."""
     wanted = [f"`{target}`" for target in file.spec.targets if target in _ON_HOST]
-    for name, node in file.spec.nodes.items():
+    for name, node in file.spec.written_nodes.items():
         gpus = node.gpus
         if wanted and gpus is not None and gpus.mig is not None and _is_told(gpus) and not _is_whole(gpus):
             yield _warning(file, name, gpus, " and ".join(wanted))

@@ -2,53 +2,74 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from compiler.catalog.vllm.metrics import load_metrics
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checks.patches.compose import monitoring_containers
+from compiler.checks.replicas import all_servers
 from compiler.diagnostics import Diagnostic, Edit, Help, Label
+from compiler.engines.interface.engine import Engines, LatencyHistogram
 from compiler.spec.load import SpecFile
-from compiler.spec.models import ServiceSpec
 from compiler.spec.operations import MonitoringSpec
 
-# Key of `monitoring`, the histogram that measures it, and vLLM's name for the family of its bounds.
-_OBJECTIVES = (
-    ("ttft_p95_seconds", "vllm:time_to_first_token_seconds", "time_to_first_token"),
-    ("inter_token_p95_seconds", "vllm:inter_token_latency_seconds", "inter_token_latency"),
-)
+# Keys of `monitoring` that say how fast servers are to be.
+_OBJECTIVES = ("ttft_p95_seconds", "inter_token_p95_seconds")
 
 
-def check_monitoring(file: SpecFile) -> Iterator[Diagnostic]:
+def check_monitoring(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """Everything that is wrong with the monitoring; nothing where the spec has none."""
     monitoring = file.spec.monitoring
     if monitoring is None:
         return
-    if file.spec.engine.vllm in RELEASES:
-        for key, histogram, family in _OBJECTIVES:
-            yield from _check_objective(file, key, getattr(monitoring, key), histogram, family)
-    yield from _check_statistics(file)
+    measured = _measured(file, engines)
+    for key in _OBJECTIVES:
+        own = {name: found[key] for name, found in measured.items() if key in found}
+        if own:
+            yield from _check_objective(file, key, own, engines)
+        elif measured and _is_written(file, key):
+            yield _unmeasured(file, key, engines)
+    yield from _check_statistics(file, engines)
     yield from _check_ports(file, monitoring)
     yield from _check_names(file)
 
 
-def _check_objective(file: SpecFile, key: str, objective: float, histogram: str, family: str) -> Iterator[Diagnostic]:
+def _measured(file: SpecFile, engines: Engines) -> Mapping[str, Mapping[str, LatencyHistogram]]:
+    """What each service measures, of those whose release is known."""
+    pinned = file.spec.engine.releases
+    services = ((name, service, engines[service.engine]) for name, service in file.spec.services.items())
+    return {
+        name: engine.latencies(service, release)
+        for name, service, engine in services
+        if (release := pinned.get(service.engine, "")) in engine.releases
+    }
+
+
+def _check_objective(
+    file: SpecFile, key: str, own: Mapping[str, LatencyHistogram], engines: Engines
+) -> Iterator[Diagnostic]:
     """Between two bounds Prometheus guesses, and beyond the last finite one it sees nothing."""
-    bounds = load_metrics(file.spec.engine.vllm).by_series[f"{histogram}_bucket"].buckets
-    own = {name: _own_bounds(service, family) or bounds for name, service in file.spec.services.items()}
-    usable = sorted(set.intersection(*(set(each[:-1]) for each in own.values())))
+    objective: float = getattr(file.spec.monitoring, key)
+    usable = sorted(set.intersection(*(set(each.bounds[:-1]) for each in own.values())))
     if objective in usable:
         return
-    other = next(name for name, each in own.items() if objective not in each[:-1])
-    notes: tuple[str, ...] = (f"bounds of {histogram} at `{other}`: {', '.join(f'{bound:g}' for bound in own[other])}",)
-    if objective == own[other][-1]:
+    other, found = next((name, each) for name, each in own.items() if objective not in each.bounds[:-1])
+    listed = ", ".join(f"{bound:g}" for bound in found.bounds)
+    notes: tuple[str, ...] = (f"bounds of {found.series} at `{other}`: {listed}",)
+    if objective == found.bounds[-1]:
         notes = (*notes, "beyond the last of them nothing is measured, so it cannot be exceeded")
-    message = f"{objective:g} s is no bound by which vLLM counts, so an alert on it would be a guess"
+    title = engines[file.spec.services[other].engine].title
+    message = f"{objective:g} s is no bound by which {title} counts, so an alert on it would be a guess"
     helps = tuple(_nearest(key, objective, usable)) or (Help("give the services bounds in common"),)
     yield Diagnostic("E0218", message, _label(file, key), notes, helps)
+
+
+def _unmeasured(file: SpecFile, key: str, engines: Engines) -> Diagnostic:
+    """Nobody would be told that an objective is missed, which the spec states in words of its own."""
+    titles = " and ".join(dict.fromkeys(engines[each.engine].title for each in file.spec.services.values()))
+    message = f"no server of this stack measures `{key}`, so no alert could be on it"
+    notes = (f"{titles} counts tokens and seconds, and has no histogram of them",)
+    help_ = Help(f"remove `{key}`", (Edit(("monitoring", key), None),))
+    return Diagnostic("E0218", message, _label(file, key), notes, (help_,))
 
 
 def _nearest(key: str, objective: float, bounds: Sequence[float]) -> Iterator[Help]:
@@ -59,41 +80,22 @@ def _nearest(key: str, objective: float, bounds: Sequence[float]) -> Iterator[He
 
 def _label(file: SpecFile, key: str) -> Label:
     """On the key's value, or on the whole monitoring where the spec leaves it to its default."""
-    is_written = key in (file.document.data.get("monitoring") or {})
-    return file.at("monitoring", key) if is_written else file.at_key("monitoring")
+    return file.at("monitoring", key) if _is_written(file, key) else file.at_key("monitoring")
+
+
+def _is_written(file: SpecFile, key: str) -> bool:
+    return key in (file.document.data.get("monitoring") or {})
 
 
 def _scalar(bound: float) -> int | float:
     return int(bound) if bound.is_integer() else bound
 
 
-def _own_bounds(service: ServiceSpec, family: str) -> tuple[float, ...]:
-    """Bounds that the service's arguments give for a family; nothing where they give none, or none that vLLM takes."""
-    given = _argument(service, "custom-histogram-buckets")
-    try:
-        families = json.loads(given) if isinstance(given, str) else given
-    except ValueError:
-        return ()
-    bounds = families.get(family) if isinstance(families, Mapping) else None
-    if not isinstance(bounds, list) or not all(isinstance(bound, int | float) for bound in bounds):
-        return ()
-    return tuple(map(float, bounds))
-
-
-def _argument(service: ServiceSpec, name: str) -> Any:
-    """The value of an engine argument, however it is spelt."""
-    return next((value for key, value in service.engine_args.items() if _spelt(key) == name), None)
-
-
-def _spelt(key: str) -> str:
-    return key.removeprefix("--").replace("_", "-")
-
-
-def _check_statistics(file: SpecFile) -> Iterator[Diagnostic]:
+def _check_statistics(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """A server without statistics exposes none of the metrics that the alerts are made of."""
     for name, service in file.spec.services.items():
-        key = next((key for key in service.engine_args if _spelt(key) == "disable-log-stats"), None)
-        if key is None or service.engine_args[key] is not True:
+        key = engines[service.engine].silenced_by(service)
+        if key is None:
             continue
         path = ("services", name, "engine_args", key)
         message = f"service `{name}` exposes no metrics with `{key}`, and `monitoring` needs them"
@@ -103,7 +105,7 @@ def _check_statistics(file: SpecFile) -> Iterator[Diagnostic]:
 
 def _check_ports(file: SpecFile, monitoring: MonitoringSpec) -> Iterator[Diagnostic]:
     """Prometheus, Grafana and the exporter share the machine with the servers, and with each other."""
-    taken = {service.port: f"service `{name}`" for name, service in file.spec.services.items()}
+    taken = {service.port: f"service `{name}`" for name, service in all_servers(file).spec.services.items()}
     # That the gateway has a port of its own is the gateway's matter (E0216); it is no free one all the same.
     gateway = {file.spec.gateway.port} if file.spec.gateway is not None else set()
     for key, title in _own_ports(file, monitoring):

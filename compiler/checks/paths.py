@@ -17,7 +17,7 @@ from compiler.spec.models import Spec
 ROOTS = {"install": "/opt/stackc", "state": "/var/lib/stackc"}
 """Below them each stack has a folder of its name."""
 
-_PROGRAMS = {"vllm": None, "nginx": "/usr/sbin/nginx", "litellm": "/opt/stackc/litellm/bin/litellm"}
+_PROGRAMS = {"vllm": None, "vllm_cpu": None, "nginx": "/usr/sbin/nginx", "litellm": "/opt/stackc/litellm/bin/litellm"}
 _SECRETS = {
     "hf_token": "/etc/stackc/hf-token",
     "api_key": "/etc/stackc/api-key",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText, has_errors
+from compiler.engines.interface.engine import Engines
 from compiler.source.document import MAX_BYTES
 from compiler.source.files import TooLargeError
 from compiler.source.text import decode_source, label_at, read_source
@@ -19,12 +20,15 @@ def lock_path(spec_path: Path) -> Path:
     return spec_path.with_name(spec_path.stem + LOCK_SUFFIX)
 
 
-def read_spec(path: Path, name: str, content: bytes | None = None) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
+def read_spec(
+    path: Path, name: str, engines: Engines, content: bytes | None = None
+) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
     """Load and check.
 
     Args:
         path: of the spec.
         name: what diagnostics call it.
+        engines: every one that a spec may name.
         content: what an editor holds, in place of the file's bytes.
 
     Raises:
@@ -38,8 +42,8 @@ def read_spec(path: Path, name: str, content: bytes | None = None) -> tuple[Spec
     source, problem = read
     if problem is not None:
         return None, (problem,)
-    file, problems = load_spec(source)
+    file, problems = load_spec(source, engines)
     if file is None:
         return None, problems
-    problems = check_spec(file)
+    problems = check_spec(file, engines)
     return (None if has_errors(problems) else file), problems

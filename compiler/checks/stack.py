@@ -1,39 +1,65 @@
-"""Rules across the fields of a spec. Each is a function from the file to diagnostics; CHECKS is all of them."""
+"""Rules across the fields of a spec. Each is a function from the file to diagnostics, some with the engines' help."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 
-from compiler.catalog.vllm.releases import RELEASES
+from compiler.checks.adapters import check_adapters
 from compiler.checks.cors import check_cors
+from compiler.checks.counted import check_counted
+from compiler.checks.devices import check_devices
 from compiler.checks.doors import check_doors
-from compiler.checks.engine_args import check_engine_args
+from compiler.checks.engines import (
+    check_engine_choice,
+    check_engine_keys,
+    check_engine_options,
+    check_host_memory,
+    check_model_files,
+)
+from compiler.checks.entrance import check_entrance
 from compiler.checks.gateway import check_gateway, check_rollouts
 from compiler.checks.gpus import check_gpus
+from compiler.checks.kubernetes import check_kubernetes
+from compiler.checks.machines import check_machines
 from compiler.checks.mig import check_slices_on_host
 from compiler.checks.monitoring import check_monitoring
+from compiler.checks.objectives import check_objectives
 from compiler.checks.patches.compose import check_compose_patch
 from compiler.checks.patches.quadlet import check_quadlet_patch
 from compiler.checks.patches.systemd import check_systemd_patches
 from compiler.checks.paths import check_paths
+from compiler.checks.releases import check_engine
+from compiler.checks.replicas import all_servers, check_replicas, free_ports
+from compiler.checks.slurm import check_slurm
+from compiler.checks.speculation import check_speculation
+from compiler.checks.sticky import check_sticky
 from compiler.checks.targets import check_targets
+from compiler.checks.tls import check_teams, check_tls
 from compiler.checks.unit_names import check_unit_names
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.engines.interface.engine import Engines
 from compiler.spec.load import SpecFile
 from compiler.spec.model_names import is_model, model_advice, model_message
 from compiler.spec.models import ServiceSpec
+from compiler.spec.nodes.parts import machine_of_part
 from compiler.spec.rollouts import written_edits
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 
 
-def check_spec(file: SpecFile) -> tuple[Diagnostic, ...]:
-    """Every finding of every check, in the order of CHECKS."""
-    found = (diagnostic for check in CHECKS for diagnostic in check(file))
-    return tuple(_as_written(file, diagnostic) for diagnostic in found)
+def check_spec(file: SpecFile, engines: Engines) -> tuple[Diagnostic, ...]:
+    """Every finding of every check.
+
+    Args:
+        file: of a spec that could be read.
+        engines: every one that a spec may name.
+    """
+    found = (diagnostic for check in _checks(engines) for diagnostic in check(file))
+    # What is wrong with an entry is so of each of its machines, and told once.
+    return tuple(dict.fromkeys(_as_written(file, diagnostic) for diagnostic in found))
 
 
 def _as_written(file: SpecFile, diagnostic: Diagnostic) -> Diagnostic:
@@ -50,62 +76,35 @@ def check_stack_name(file: SpecFile) -> Iterator[Diagnostic]:
         yield Diagnostic("E0210", message, file.at("stack"), helps=(help_,))
 
 
-def check_engine(file: SpecFile) -> Iterator[Diagnostic]:
-    """The release must be known, and be the build that serves this kind of node."""
-    version = file.spec.engine.vllm
-    release = RELEASES.get(version)
-    if release is None:
-        known = ", ".join(f"{r.version} ({r.build})" for r in RELEASES.values())
-        build = "cpu" if any(node.cpu for node in file.spec.nodes.values()) else "gpu"
-        yield _engine_error(file, f"stackc does not know vLLM {version}", (f"known: {known}",), build)
-        return
-    if len({node.cpu is None for node in file.spec.nodes.values()}) > 1:
-        yield _mixed_builds(file, version, release.build)
-        return
-    for name, node in file.spec.nodes.items():
-        build = "cpu" if node.cpu is not None else "gpu"
-        if release.build != build:
-            what = "CPUs" if build == "cpu" else "GPUs"
-            message = f"vLLM {version} is known to stackc as the {release.build} build, and node `{name}` has {what}"
-            yield _engine_error(file, message, (), build)
-
-
-def _engine_error(file: SpecFile, message: str, notes: tuple[str, ...], build: str) -> Diagnostic:
-    versions = [release.version for release in RELEASES.values() if release.build == build]
-    helps = tuple(Help(f"write `vllm: {version}`", (Edit(("engine", "vllm"), version),)) for version in versions)
-    return Diagnostic("E0208", message, file.at("engine", "vllm"), notes, helps)
-
-
-def _mixed_builds(file: SpecFile, version: str, build: str) -> Diagnostic:
-    """One release serves a whole stack, and it is one build."""
-    other = next(name for name, node in file.spec.nodes.items() if (node.cpu is None) == (build == "cpu"))
-    kind = "GPUs" if build == "cpu" else "CPUs"
-    message = f"vLLM {version} is known to stackc as the {build} build, and node `{other}` has {kind}"
-    notes = ("one release serves all nodes of a stack, and none is known to stackc as both builds",)
-    help_ = Help(f"move `{other}` and its services to a stack of their own, with a release for {kind}")
-    return Diagnostic("E0208", message, file.at_key("nodes", other), notes, (help_,))
-
-
-def check_nodes(file: SpecFile) -> Iterator[Diagnostic]:
+def check_nodes(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """Each node is GPUs or a CPU."""
-    for name, node in file.spec.nodes.items():
+    for name, node in file.spec.written_nodes.items():
         if (node.gpus is None) == (node.cpu is None):
-            message = f"node `{name}` needs either `gpus` or `cpu`"
-            help_ = Help("add `gpus: {model: CARD}`, with a CARD of `stackc gpus`, or `cpu: {memory: 16GiB}`")
-            yield Diagnostic("E0207", message, file.at_key("nodes", name), helps=(help_,))
-        if node.gpus is not None:
-            yield from check_gpus(file, name, node.gpus)
+            yield _neither_or_both(file, name)
+        yield from check_gpus(file, name, node, engines)
+
+
+def _neither_or_both(file: SpecFile, name: str) -> Diagnostic:
+    message, where = f"node `{name}` needs either `gpus` or `cpu`", ("nodes", name, "cpu")
+    if not file.spec.written_nodes[name].cards:
+        help_ = Help("add `gpus: {model: CARD}`, with a CARD of `stackc gpus`, or `cpu: {memory: 16GiB}`")
+        return Diagnostic("E0207", message, file.at_key("nodes", name), helps=(help_,))
+    notes = (
+        "beside GPUs, llama.cpp serves what has `gpu_layers: 0` from main memory, of which `memory` says how much",
+    )
+    help_ = Help("remove `cpu`", (Edit(where, None),))
+    return Diagnostic("E0207", f"{message}, and has both", file.at_key(*where), notes, (help_,))
 
 
 def check_places(file: SpecFile) -> Iterator[Diagnostic]:
     """A service names a node of the stack; GPUs are numbered on a node, so whoever names them names it too."""
-    nodes = list(file.spec.nodes)
+    nodes, known = list(file.spec.written_nodes), file.spec.members()
     for name, service in file.spec.services.items():
         where = ("services", name)
-        if service.node is not None and service.node not in nodes:
+        if service.node is not None and service.node not in known:
             message = f"service `{name}` is to run on node `{service.node}`, which the stack has not"
             yield Diagnostic("E0209", message, file.at(*where, "node"), (_listed(nodes),), tuple(_places(name, nodes)))
-        elif service.gpus and service.node is None and len(nodes) > 1:
+        elif service.gpus and service.node is None and len(file.spec.machines) > 1:
             message = f"service `{name}` names GPUs, and not the node that has them"
             yield Diagnostic("E0209", message, file.at(*where, "gpus"), (_listed(nodes),), tuple(_places(name, nodes)))
 
@@ -123,72 +122,42 @@ def _places(service: str, nodes: Iterable[str]) -> Iterator[Help]:
 
 
 def check_ports(file: SpecFile) -> Iterator[Diagnostic]:
-    """All services of a node share its ports. Services that name no node keep apart as far as there are nodes."""
+    """All servers of a node share its ports. Services that name no node keep apart as far as there are nodes."""
     sharing: dict[int, list[str]] = {}
+    said = set[str]()
+    file = all_servers(file)
+    members = file.spec.members()
     taken = {service.port for service in file.spec.services.values()}
     for name, service in file.spec.services.items():
         earlier = sharing.setdefault(service.port, [])
-        other = _neighbour(file, service, earlier)
+        other = _neighbour(file, members, service, earlier)
         earlier.append(name)
-        if other is None:
-            continue
-        free = next(port for port in (*range(service.port, 65536), *range(1024, 65536)) if port not in taken)
-        taken.add(free)
-        note = f"`{other}` has it at {file.at('services', other, 'port').span}"
-        help_ = Help(f"write `port: {free}`", (Edit(("services", name, "port"), free),))
-        message = f"services `{other}` and `{name}` both listen on port {service.port}"
-        yield Diagnostic("E0205", message, file.at("services", name, "port"), (note,), (help_,))
+        owner = file.spec.service_of(name)
+        if other is not None and owner not in said:
+            said.add(owner)
+            yield _shared_port(file, owner, (other, name), taken)
 
 
-def _neighbour(file: SpecFile, service: ServiceSpec, earlier: Sequence[str]) -> str | None:
+def _shared_port(file: SpecFile, owner: str, names: tuple[str, str], taken: set[int]) -> Diagnostic:
+    """Two servers on one port, the second of the service `owner`, with a port that has room for all of its servers."""
+    count, port = file.spec.servers_of(owner), file.spec.services[names[1]].port
+    free = free_ports(taken, port, count)
+    helps = () if free is None else (Help(f"write `port: {free}`", (Edit(("services", owner, "port"), free),)),)
+    taken.update(range(free, free + count) if free is not None else ())
+    note = f"`{names[0]}` has it at {file.at('services', names[0], 'port').span}"
+    message = f"services `{names[0]}` and `{names[1]}` both listen on port {port}"
+    return Diagnostic("E0205", message, file.at("services", owner, "port"), (note,), helps)
+
+
+def _neighbour(
+    file: SpecFile, members: Mapping[str, tuple[str, ...]], service: ServiceSpec, earlier: Sequence[str]
+) -> str | None:
     """One of the services with the same port that must be on the same node; None if they can keep apart."""
-    nodes = [file.spec.services[name].node for name in earlier]
-    if service.node is not None and service.node in nodes:
-        return earlier[nodes.index(service.node)]
-    return earlier[0] if len(earlier) >= len(file.spec.nodes) else None
-
-
-def check_devices(file: SpecFile) -> Iterator[Diagnostic]:
-    """Indices and degrees stay within the GPUs of one node: a server never spans nodes."""
-    counts = {name: node.gpus.count if node.gpus is not None else 0 for name, node in file.spec.nodes.items()}
-    for name, service in file.spec.services.items():
-        where = ("services", name)
-        count = counts.get(service.node or "", max(counts.values()))
-        outside = [index for index in service.gpus if index >= count]
-        if outside:
-            message = f"service `{name}` asks for GPU {outside[0]}, the node has {_numbered(count)}"
-            help_ = Help("remove `gpus` and let them be chosen", (Edit((*where, "gpus"), None),))
-            yield Diagnostic("E0211", message, file.at(*where, "gpus"), helps=(help_,))
-        if len(set(service.gpus)) != len(service.gpus):
-            yield Diagnostic("E0211", f"service `{name}` names a GPU twice", file.at(*where, "gpus"))
-        yield from _check_ranks(file, name, count)
-
-
-def _check_ranks(file: SpecFile, name: str, count: int) -> Iterator[Diagnostic]:
-    """The parallel sizes, multiplied, are GPUs that the node has and the service names."""
-    service, where = file.spec.services[name], ("services", name)
-    sizes = {key: getattr(service, key) for key in ("tensor_parallel_size", "pipeline_parallel_size")}
-    given = {key: size for key, size in sizes.items() if size is not None}
-    if not given:
-        return
-    key, ranks = next(iter(given)), math.prod(given.values())
-    helps = (Help(f"remove `{key}`", (Edit((*where, key), None),)),)
-    if ranks > max(count, 1):
-        several = service.node is None and len(file.spec.nodes) > 1
-        owner = "no node has more than" if several else "the node has"
-        notes = ("a server never spans nodes",) if several else ()
-        message = f"service `{name}` asks for {ranks} GPUs, {owner} {count}"
-        yield Diagnostic("E0211", message, file.at(*where, key), notes, helps)
-    # One size alone leaves the other to the number of GPUs.
-    open_size = len(given) == 1 and len(service.gpus) % ranks == 0
-    if service.gpus and ranks != len(service.gpus) and not open_size:
-        product = " × ".join(f"`{key}: {size}`" for key, size in given.items())
-        message = f"{product} and {len(service.gpus)} GPUs contradict each other"
-        yield Diagnostic("E0211", message, file.at(*where, key), helps=helps)
-
-
-def _numbered(count: int) -> str:
-    return "none" if count == 0 else f"0 to {count - 1}" if count > 1 else "only 0"
+    if service.node is not None:
+        there = [name for name in earlier if file.spec.services[name].node == service.node]
+        if len(there) >= len({machine_of_part(name) for name in members.get(service.node, ("",))}):
+            return there[0]
+    return earlier[0] if len(earlier) >= len(file.spec.machines) else None
 
 
 def check_limits(file: SpecFile) -> Iterator[Diagnostic]:
@@ -256,7 +225,7 @@ def check_model_names(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 # Names of units and containers that stacks have.
-_RESERVED = {"gateway", "prefetch", "target"}
+_RESERVED = {"gateway", "gateway-reload", "prefetch", "target"}
 
 
 def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:
@@ -267,28 +236,46 @@ def check_service_names(file: SpecFile) -> Iterator[Diagnostic]:
         yield Diagnostic("E0203", message, file.at_key("services", name), helps=(help_,))
 
 
-CHECKS: tuple[Check, ...] = (
-    check_stack_name,
-    check_engine,
-    check_nodes,
-    check_places,
-    check_ports,
-    check_devices,
-    check_limits,
-    check_features,
-    check_model_names,
-    check_service_names,
-    check_unit_names,
-    check_paths,
-    check_engine_args,
-    check_monitoring,
-    check_systemd_patches,
-    check_compose_patch,
-    check_quadlet_patch,
-    check_gateway,
-    check_cors,
-    check_doors,
-    check_rollouts,
-    check_targets,
-    check_slices_on_host,
-)
+def _checks(engines: Engines) -> tuple[Check, ...]:
+    """All of them, in the order in which they are told."""
+    return (
+        check_stack_name,
+        partial(check_engine, engines=engines),
+        partial(check_engine_choice, engines=engines),
+        partial(check_model_files, engines=engines),
+        partial(check_engine_keys, engines=engines),
+        check_counted,
+        partial(check_nodes, engines=engines),
+        partial(check_host_memory, engines=engines),
+        check_places,
+        check_replicas,
+        check_ports,
+        check_devices,
+        check_machines,
+        check_slurm,
+        check_limits,
+        check_features,
+        check_objectives,
+        check_model_names,
+        check_speculation,
+        check_adapters,
+        check_service_names,
+        check_unit_names,
+        check_paths,
+        partial(check_engine_options, engines=engines),
+        partial(check_monitoring, engines=engines),
+        partial(check_systemd_patches, engines=engines),
+        partial(check_compose_patch, engines=engines),
+        partial(check_quadlet_patch, engines=engines),
+        check_entrance,
+        check_gateway,
+        check_cors,
+        check_tls,
+        check_teams,
+        check_doors,
+        check_rollouts,
+        check_sticky,
+        partial(check_targets, engines=engines),
+        check_kubernetes,
+        check_slices_on_host,
+    )

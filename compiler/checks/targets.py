@@ -12,18 +12,21 @@ from collections.abc import Iterator, Sequence
 
 from compiler.checks.unit_names import QUADLET_NAMES
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.engine_options import HOST_FILE_OPTIONS
+from compiler.engines.interface.engine import Engines
+from compiler.spec.engines import LLAMA_CPP
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Spec
 
-CONTAINERS = ("compose", "quadlet")
+CONTAINERS = ("compose", "quadlet", "kubernetes")
+# Container engines of one machine, which publish ports on its addresses.
+_PUBLISHING = ("compose", "quadlet")
 # `scripts` stands for programs that are run by hand, with the plan's paths.
 _PATH_TARGETS = {
     "install": ("scripts", "systemd", "quadlet"),
-    "state": ("scripts", "systemd"),
-    "vllm": ("scripts", "systemd"),
-    "nginx": ("scripts", "systemd"),
-    "litellm": ("scripts", "systemd"),
+    "state": ("scripts", "systemd", "slurm"),
+    "vllm": ("scripts", "systemd", "slurm"),
+    "nginx": ("scripts", "systemd", "slurm"),
+    "litellm": ("scripts", "systemd", "slurm"),
 }
 _DEFAULT_TARGETS = ("scripts", "systemd")
 # A colon parts source and target of a volume in Podman's files, and a comma its options.
@@ -33,16 +36,17 @@ _QUADLET_PATH = re.compile(r"/[A-Za-z0-9._/+@-]*")
 _COMPOSE_NAMES = ("prepare",)
 
 
-def check_targets(file: SpecFile) -> Iterator[Diagnostic]:
+def check_targets(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """Everything that the chosen targets cannot say."""
     yield from _check_patches(file)
     yield from _check_images(file)
     yield from _check_paths(file)
     yield from _check_hosts(file)
-    yield from _check_files(file)
+    yield from _check_files(file, engines)
     yield from _check_monitoring(file)
     yield from _check_rollouts(file)
     yield from _check_names(file)
+    yield from _check_machines(file)
 
 
 def _check_patches(file: SpecFile) -> Iterator[Diagnostic]:
@@ -60,10 +64,12 @@ def _check_images(file: SpecFile) -> Iterator[Diagnostic]:
     if any(target in CONTAINERS for target in file.spec.targets):
         return
     gateway = file.spec.gateway.image if file.spec.gateway is not None else None
-    for section, image in (("engine", file.spec.engine.image), ("gateway", gateway)):
+    llama_cpp = file.spec.engine.llama_cpp.image if file.spec.engine.llama_cpp is not None else None
+    images = {("engine",): file.spec.engine.image, ("engine", LLAMA_CPP): llama_cpp, ("gateway",): gateway}
+    for section, image in images.items():
         if image is not None:
-            path = (section, "image")
-            message = f"`{section}.image` is of a container, and no target has containers"
+            path = (*section, "image")
+            message = f"`{'.'.join(path)}` is of a container, and no target has containers"
             helps = (Help("remove `image`", (Edit(path, None),)), *_adding(file.spec, "compose"))
             yield Diagnostic("E0214", message, file.at_key(*path), helps=helps)
 
@@ -80,7 +86,7 @@ def _check_paths(file: SpecFile) -> Iterator[Diagnostic]:
 
 def _check_hosts(file: SpecFile) -> Iterator[Diagnostic]:
     """Container engines publish ports on addresses, not on names. Behind a gateway only the gateway is published."""
-    wanted = [target for target in file.spec.targets if target in CONTAINERS]
+    wanted = [target for target in file.spec.targets if target in _PUBLISHING]
     if not wanted:
         return
     if file.spec.gateway is not None:
@@ -93,12 +99,12 @@ def _check_hosts(file: SpecFile) -> Iterator[Diagnostic]:
             yield Diagnostic("E0214", message, file.at(*path), helps=(help_,))
 
 
-def _check_files(file: SpecFile) -> Iterator[Diagnostic]:
+def _check_files(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """Files of the host that options name are mounted, which Podman's files cannot write for every path."""
     if "quadlet" not in file.spec.targets:
         return
     for name, service in file.spec.services.items():
-        for key, path in _host_files(service):
+        for key, path in _host_files(service, engines[service.engine].host_file_options):
             if _QUADLET_PATH.fullmatch(path) is None:
                 where = ("services", name, "engine_args", key)
                 message = f"Podman's files cannot name `{path}`: they have no quotes for it"
@@ -107,10 +113,10 @@ def _check_files(file: SpecFile) -> Iterator[Diagnostic]:
                 yield Diagnostic("E0214", message, file.at(*where), notes, helps)
 
 
-def _host_files(service: ServiceSpec) -> Iterator[tuple[str, str]]:
+def _host_files(service: ServiceSpec, options: Sequence[str]) -> Iterator[tuple[str, str]]:
     for key, value in service.engine_args.items():
         option = "--" + key.removeprefix("--").replace("_", "-")
-        if option in HOST_FILE_OPTIONS and isinstance(value, str) and value.startswith("/"):
+        if option in options and isinstance(value, str) and value.startswith("/"):
             yield key, value
 
 
@@ -150,6 +156,19 @@ def _check_names(file: SpecFile) -> Iterator[Diagnostic]:
                 message = f"`{target}` has something of its own that is called `{name}`"
                 helps = (Help(f"call the service `{name}-server`"), _dropping(file.spec, target))
                 yield Diagnostic("E0214", message, file.at_key("services", name), helps=helps)
+
+
+def _check_machines(file: SpecFile) -> Iterator[Diagnostic]:
+    """Ranks on several machines meet at addresses and random ports of the machines, which their containers have not."""
+    wanted = [target for target in file.spec.targets if target in _PUBLISHING]
+    for name, service in file.spec.services.items():
+        if service.machines > 1 and wanted:
+            message = (
+                f"{_named(wanted)} cannot run service `{name}`, which spans machines: its ranks meet at random ports"
+            )
+            left = tuple(each for each in file.spec.targets if each not in _PUBLISHING) or _DEFAULT_TARGETS
+            helps = (_retargeted(f"write `targets: [{', '.join(left)}]`", left),)
+            yield Diagnostic("E0214", message, file.at("services", name, "machines"), helps=helps)
 
 
 def _adding(spec: Spec, target: str) -> tuple[Help, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.catalog.systemd import system_unit
+from compiler.checks.replicas import all_servers
 from compiler.diagnostics import Diagnostic, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 
-STACK_UNITS = ("gateway", "prefetch")
+STACK_UNITS = ("gateway", "gateway-reload", "prefetch")
 QUADLET_NAMES = (
     "backend-network",
     "download-network",
@@ -17,6 +18,7 @@ QUADLET_NAMES = (
     "gateway-state-volume",
     "hf-cache-volume",
     "locks-volume",
+    "llama-cache-volume",
     "vllm-cache-volume",
 )
 """What Podman's generator makes units of beside the containers."""
@@ -26,7 +28,7 @@ _LONGEST = 41
 
 def check_unit_names(file: SpecFile) -> Iterator[Diagnostic]:
     """Neither the stack nor one of its services may be called so that a unit is one of the system's."""
-    spec = file.spec
+    spec = all_servers(file).spec
     for service, unit in _units(spec, spec.stack):
         taken = system_unit(unit)
         if taken is None:
@@ -53,7 +55,7 @@ def _units(spec: Spec, stack: str) -> Iterator[tuple[str | None, str]]:
 
 def _renamings(spec: Spec, service: str | None) -> Iterator[Help]:
     """Names with which nothing is taken; both stand in more than one place, so that no edit can give them."""
-    others = [] if service is None else [f"{service}-server"]
+    others = [] if service is None else [f"{spec.service_of(service)}-server"]
     for name in others:
         if name not in spec.services and system_unit(f"{spec.stack}-{name}.service") is None:
             yield Help(f"call the service `{name}`")

@@ -92,6 +92,17 @@ def models(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     return _beginning(incomplete, locked_models(Path("stacks"))) or [CompletionItem(incomplete, type="dir")]
 
 
+def known_models(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """Models of the registry, in any case, by their whole names or by what stands after the slash."""
+    from compiler.cli.run.models.known import known_models as read
+
+    wanted = incomplete.lower()
+    entries = list(read().models.values())
+    by_id = [entry for entry in entries if entry.id.lower().startswith(wanted)]
+    found = by_id or [entry for entry in entries if entry.short_name.lower().startswith(wanted)]
+    return [CompletionItem(entry.id, help=entry.kind) for entry in found]
+
+
 def locked_models(folder: Path) -> list[str]:
     """Models of which a lock in a folder has the facts, sorted."""
     from compiler.lock.file import read_lock

@@ -43,6 +43,8 @@ class ToldLooking(Looking):
 
     # Seconds until a line is worth it.
     _SOON, _LATE = 0.5, 2.0
+    # And at least between two of them.
+    _OFTEN = 0.1
 
     def __init__(
         self, trials: int = MAX_TRIALS, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -52,6 +54,7 @@ class ToldLooking(Looking):
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._since = 0.0
+        self._told_at = 0.0
         self._count = 0
         self._is_told = False
 
@@ -65,11 +68,19 @@ class ToldLooking(Looking):
             self._write("looking for changes that would fit; --no-help leaves it out\n")
         self._count += 1
 
+    def worked(self, what: str, done: int, count: int) -> None:
+        """Tell it on a terminal, now and then; elsewhere nothing is the matter while a fleet takes seconds."""
+        now = self._clock()
+        self._since = self._since or now
+        if self._is_terminal and now - self._since >= self._SOON and now - self._told_at >= self._OFTEN:
+            self._told_at = now
+            self._write(f"\r\x1b[K{what}: {done} of {count} nodes")
+
     def done(self) -> None:
         """Leave a terminal as it was; what is looked for next is told from its beginning."""
         if self._is_told and self._is_terminal:
             self._write("\r\x1b[K")
-        self._since, self._count = 0.0, 0
+        self._since, self._count, self._is_told = 0.0, 0, self._is_told and not self._is_terminal
 
     @property
     def _is_terminal(self) -> bool:

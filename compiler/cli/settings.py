@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def _yaml(text: str, name: str) -> Any:
     return None if is_spec else document.data
 
 
+@lru_cache(maxsize=1)  # all specs of a repository have the same
 def _toml(text: str, _: str) -> Any:
     if "stackc" not in text:  # as in most projects; reading it takes as long as a small spec
         return None

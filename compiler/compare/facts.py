@@ -36,7 +36,8 @@ _WORDS = {
 # Figures that follow from the others, and facts about facts: true, and not what a reader looks for first.
 _DERIVED = re.compile(
     r"devices/[^/]+/(servers/.*|slack_bytes|reserve_bytes|total_source|used_bytes/(low|high))"
-    r"|services/[^/]+/(gpu_memory_utilization|solved|host_needs/.*|timeouts/.*|tensor_parallel_size|revision"
+    r"|disk/.*|speed/.*"
+    r"|services/[^/]+/(compiled_bytes|gpu_memory_utilization|solved|replicas|replica_of|host_needs/.*|timeouts/.*|tensor_parallel_size|revision"
     r"|model/(requested|base_models|unconfirmed|files/.*|pinned)"
     r"|kv_cache/(num_blocks|bytes_per_block|block_size|capacity_tokens|max_concurrency)"
     r"|arguments/[^/]+/reason"

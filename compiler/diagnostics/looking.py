@@ -1,4 +1,4 @@
-"""How long changes that would help are looked for, and who is told meanwhile."""
+"""How long changes that would help are looked for, and who is told of that and of other long work meanwhile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_TRIALS = 40
 
 
 class Looking:
-    """Tells nobody. Who waits for an answer overrides the two methods."""
+    """Tells nobody. Who waits for an answer overrides the methods."""
 
     def __init__(self, trials: int = MAX_TRIALS) -> None:
         """Look for changes.
@@ -21,6 +21,13 @@ class Looking:
 
     def tried(self) -> None:
         """One more was."""
+
+    def worked(self, what: str, done: int, count: int) -> None:
+        """One more of many things is done.
+
+        Args:
+            what: is done with them, as `rendering`.
+        """
 
     def done(self) -> None:
         """No more are."""

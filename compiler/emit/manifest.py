@@ -9,12 +9,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from compiler.render.artifact import LIBRARY, Artifact
+from compiler.render.artifact import LIBRARY, Artifact, path_below
 from compiler.source.files import read_file
 
 NAME = PurePosixPath("SHA256SUMS")
-# A tree has some sixty files; nothing near this bound is a manifest of one.
-_MAX_BYTES = 1 << 20
+# A node has some sixty files of some hundred bytes here; nothing near this bound is a manifest, of thousands of nodes.
+_MAX_BYTES = 64 << 20
 _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<path>[^/].*)")
 
 
@@ -33,7 +33,7 @@ def _digest(text: str) -> str:
 def with_library_manifest(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
     """The artifacts of one machine's tree, with `lib/SHA256SUMS` if any of them belongs to the library."""
     listed = tuple(artifacts)
-    shared = [replace(one, path=one.path.relative_to(LIBRARY)) for one in listed if LIBRARY in one.path.parents]
+    shared = [replace(one, path=path) for one in listed if (path := path_below(one.path, LIBRARY)) is not None]
     return (*listed, replace(manifest_of(shared), path=LIBRARY / NAME)) if shared else listed
 
 

@@ -81,7 +81,7 @@ def _is_plan_of(stack: str, data: Any) -> bool:
     if not isinstance(data, dict) or not isinstance(data.get("schema"), int) or data.get("stack") != stack:
         return False
     engine, services = data.get("engine"), data.get("services")
-    return isinstance(engine, dict) and "vllm" in engine and isinstance(services, list)
+    return isinstance(engine, dict) and bool(engine) and isinstance(services, list)
 
 
 def written_paths(folder: Path) -> set[str]:

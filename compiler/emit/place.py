@@ -15,6 +15,7 @@ from pathlib import Path
 from compiler.emit.library import is_library, is_store
 from compiler.emit.owned import is_folder, is_own
 from compiler.render.environment import template_folder
+from compiler.source.user_file import SPECS
 
 # All compared with and never used, which is what S108 asks about.
 # Folders of the system, in which nothing is anybody's output, and those that hold what others have put there: an output
@@ -26,7 +27,6 @@ _SHARED = (
 )
 _WITHIN_SYSTEM = ("/dev/shm", "/usr/local", "/usr/src")  # noqa: S108
 _REPOSITORIES = (".git", ".hg", ".svn", ".jj", ".bzr")
-SPECS = "stacks"
 
 _LINKS = 40  # as many as the kernel follows
 
@@ -40,6 +40,7 @@ def refusal(output: Path, inputs: Iterable[Path]) -> str | None:
         inputs: files and folders that the run reads: specs, locks, calibrations, templates.
     """
     _identity.cache_clear()
+    _chain.cache_clear()
     real = _real(output)
     reasons = (*_of_inputs(real, tuple(inputs)), *_of_itself(real), *_of_the_machine(real))
     return reasons[0] if reasons else None
@@ -81,11 +82,12 @@ def _of_itself(output: Path) -> Iterator[str]:
 
 
 def _of_the_machine(output: Path) -> Iterator[str]:
-    for folder in map(_real, map(Path, (*_SHARED, *_SYSTEM))):
+    shared, system, open_ones = map(_real_folders, (_SHARED, _SYSTEM, _WITHIN_SYSTEM))
+    for folder in (*shared, *system):
         if _holds(output, folder):
             yield f"it is {folder}, a folder of the system, or holds it"
-    within = any(_holds(_real(Path(folder)), output) for folder in _WITHIN_SYSTEM)
-    for folder in map(_real, map(Path, _SYSTEM)):
+    within = any(_holds(folder, output) for folder in open_ones)
+    for folder in system:
         if not within and _holds(folder, output):
             yield f"it is in {folder}, a folder of the system"
     for home in _homes():
@@ -95,6 +97,11 @@ def _of_the_machine(output: Path) -> Iterator[str]:
         yield "it is a home folder"
     if os.path.ismount(output):
         yield "it is a mount point: a whole file system"
+
+
+@cache  # nobody moves the system's own folders while a program runs
+def _real_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(_real(Path(folder)) for folder in folders)
 
 
 def _homes() -> Iterator[Path]:
@@ -122,14 +129,23 @@ def _real(path: Path) -> Path:
 
 def _holds(folder: Path, path: Path) -> bool:
     """Whether `path` is `folder` or below it; neither is followed further."""
-    own = _identity(folder)
-    return any(each == folder or (own is not None and _identity(each) == own) for each in (path, *path.parents))
+    paths, identities = _chain(str(path))
+    return str(folder) in paths or _identity(str(folder)) in identities
 
 
 @cache  # of one refusal: every folder is compared with the output and all that it lies in
-def _identity(path: Path) -> _Identity | None:
+def _chain(path: str) -> tuple[tuple[str, ...], frozenset[_Identity]]:
+    """A path and all that it lies in: how they are spelled, and what they are, as far as they are there."""
+    above = os.path.dirname(path)  # noqa: PTH120 - a hundred paths are compared, and objects are slow to make
+    paths, identities = ((), frozenset[_Identity]()) if above == path else _chain(above)
+    own = _identity(path)
+    return (path, *paths), identities if own is None else identities | {own}
+
+
+@cache
+def _identity(path: str) -> _Identity | None:
     try:
-        found = path.stat()
+        found = Path(path).stat()
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from compiler.emit.disk import FOLDER_MODE, make_folders, mode_fault
@@ -20,7 +21,7 @@ from compiler.source.files import NoFileError, TooLargeError, kind, read_file
 from compiler.source.scan import existing_files, existing_folders
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what follows from it is worked out once
 class Tree:
     """A folder as it should be: the tree of a stack, or a library.
 
@@ -35,22 +36,22 @@ class Tree:
     libraries: Mapping[PurePosixPath, Tree] = field(default_factory=dict)
     is_library: bool = False
 
-    @property
-    def links(self) -> dict[str, str]:
+    @cached_property
+    def links(self) -> Mapping[str, str]:
         """What each link says, by its path."""
         return {str(place): link_text(place, library.root.name) for place, library in self.libraries.items()}
 
-    @property
+    @cached_property
     def paths(self) -> frozenset[str]:
         """Of all its own files, and of its links."""
         return frozenset({*(str(artifact.path) for artifact in self.artifacts), *self.links})
 
-    @property
+    @cached_property
     def known_paths(self) -> frozenset[str]:
         """Of all that stackc may have put into the folder: its own paths, and those of a copy that follows links."""
         return frozenset({*self.paths, *self.contents})
 
-    @property
+    @cached_property
     def copied(self) -> tuple[Artifact, ...]:
         """All that is in a copy that follows links: its own files, and those of its libraries."""
         shared = (
@@ -60,10 +61,29 @@ class Tree:
         )
         return (*self.artifacts, *shared)
 
-    @property
-    def contents(self) -> dict[str, bytes]:
+    @cached_property
+    def contents(self) -> Mapping[str, bytes]:
         """Of all these files, by path."""
-        return {str(artifact.path): artifact.text.encode() for artifact in self.copied}
+        return _Encoded({str(artifact.path): artifact.text for artifact in self.copied})
+
+
+class _Encoded(Mapping[str, bytes]):
+    """Texts as files hold them, each encoded when it is asked for: those of a fleet are large, and few are wanted."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, path: str) -> bytes:
+        return self._texts[path].encode()
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._texts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 def tree_of(root: Path, artifacts: Iterable[Artifact]) -> Tree:
@@ -75,15 +95,20 @@ def tree_of(root: Path, artifacts: Iterable[Artifact]) -> Tree:
     listed = tuple(sorted(artifacts, key=lambda artifact: str(artifact.path)))
     if len({artifact.path for artifact in listed}) != len(listed):
         raise ValueError("two artifacts have the same path")
-    places = library_places({str(artifact.path) for artifact in listed})
-    libraries = {place: _library_of(root.parent / STORE, place, listed) for place in places}
-    own = tuple(artifact for artifact in listed if not any(place in artifact.path.parents for place in places))
+    shared: dict[PurePosixPath, list[Artifact]] = {
+        place: [] for place in library_places({str(artifact.path) for artifact in listed})
+    }
+    own: list[Artifact] = []
+    for each in listed:
+        place = next((parent for parent in each.path.parents if parent in shared), None)
+        (own if place is None else shared[place]).append(each)
+    store = root.parent / STORE
+    libraries = {place: _library_of(store, place, of_place) for place, of_place in shared.items()}
     return Tree(root, (*own, manifest_of(listed)), libraries)
 
 
 def _library_of(store: Path, place: PurePosixPath, artifacts: Iterable[Artifact]) -> Tree:
-    below = (artifact for artifact in artifacts if place in artifact.path.parents)
-    shared = tuple(replace(artifact, path=artifact.path.relative_to(place)) for artifact in below)
+    shared = tuple(replace(one, path=one.path.relative_to(place)) for one in artifacts)
     manifest = next(artifact for artifact in shared if artifact.path == NAME)
     if manifest != manifest_of(artifact for artifact in shared if artifact.path != NAME):
         raise ValueError(f"{place / NAME} does not list the library")
@@ -134,8 +159,11 @@ def edits(tree: Tree, folder: Path | None = None) -> tuple[Edited, ...]:
     """
     folder = tree.root if folder is None else folder
     # A library's list is known from its name, also where the file is gone.
-    listed = {path: hashlib.sha256(content).hexdigest() for path, content in tree.contents.items() if path != str(NAME)}
-    return edited_files(folder, tree.contents, listed if tree.is_library else read_manifest(folder))
+    return edited_files(folder, tree.contents, _digests(tree) if tree.is_library else read_manifest(folder))
+
+
+def _digests(tree: Tree) -> dict[str, str]:
+    return {path: hashlib.sha256(content).hexdigest() for path, content in tree.contents.items() if path != str(NAME)}
 
 
 def is_same(path: Path, artifact: Artifact) -> bool:
@@ -180,11 +208,33 @@ def _is_current_file(path: Path, artifact: Artifact) -> bool:
 
 
 def write_staged(tree: Tree, folder: Path) -> None:
-    """Write a tree's files into a folder of staging, the manifest first; nothing is on disk for sure afterwards."""
+    """Write a tree's files into a folder of staging, the manifest first; nothing is on disk for sure afterwards.
+
+    A file that the present tree has as it should be is that file, so that only what differs is written.
+    """
     for artifact in sorted(tree.artifacts, key=lambda artifact: artifact.path != NAME):
-        _write_file(folder / artifact.path, artifact)
+        _put(tree.root / artifact.path, folder / artifact.path, artifact)
     for path, text in tree.links.items():
         _write_link(folder / path, text)
+
+
+def _put(present: Path, path: Path, artifact: Artifact) -> None:
+    if not _is_linked(present, path, artifact):
+        _write_file(path, artifact)
+
+
+def _is_linked(present: Path, path: Path, artifact: Artifact) -> bool:
+    """Whether a file of the present tree now has a second name; one that others own or have names of stays theirs."""
+    try:
+        status = present.lstat()
+        is_own = status.st_nlink == 1 and status.st_uid == os.geteuid()
+        if not is_own or not _is_current_file(present, artifact):
+            return False
+        make_folders(path.parent)
+        path.hardlink_to(present)
+    except OSError:  # it is not there, or the file system has no second names: it is written
+        return False
+    return True
 
 
 # What file systems without links answer: vfat the first, others one of the rest.

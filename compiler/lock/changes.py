@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from compiler.lock.models import Lock, ModelFacts
+from compiler.lock.models import Lock, ModelFacts, file_of
 from compiler.lock.quantization import quantization_method
 
 Value = str | int | None
@@ -60,6 +60,8 @@ def lock_changes(old: Lock, new: Lock) -> tuple[Change, ...]:
 
 def weight_bytes(facts: ModelFacts) -> int | None:
     """Bytes of all weights; None where the source did not say."""
+    if facts.gguf is not None:
+        return facts.gguf.tensor_bytes
     if facts.tensors is not None:
         return facts.tensors.total_bytes
     sizes = [file.size for file in facts.weights]
@@ -68,9 +70,10 @@ def weight_bytes(facts: ModelFacts) -> int | None:
 
 
 def _renamed(old: Mapping[str, ModelFacts], new: Mapping[str, ModelFacts]) -> dict[str, str]:
-    """New names to old ones, by a commit that only one of each has."""
-    gone = {facts.commit: name for name, facts in old.items() if name not in new and facts.is_pinned}
-    return {name: gone[facts.commit] for name, facts in new.items() if name not in old and facts.commit in gone}
+    """New names to old ones, by a commit and a file of it that only one of each has."""
+    gone = {(facts.commit, file_of(name)): name for name, facts in old.items() if name not in new and facts.is_pinned}
+    came = {name: (facts.commit, file_of(name)) for name, facts in new.items() if name not in old}
+    return {name: gone[place] for name, place in came.items() if place in gone}
 
 
 def _differing(old: ModelFacts, new: ModelFacts) -> tuple[FactChange, ...]:
@@ -80,6 +83,7 @@ def _differing(old: ModelFacts, new: ModelFacts) -> tuple[FactChange, ...]:
 
 def _compared(facts: ModelFacts) -> dict[str, Value]:
     dtype = facts.config.get("torch_dtype", facts.config.get("dtype"))
+    held = facts.gguf or facts.tensors
     return {
         "commit": facts.commit,
         "weights": weight_bytes(facts),
@@ -91,9 +95,16 @@ def _compared(facts: ModelFacts) -> dict[str, Value]:
         "sampling": ", ".join(f"{key} {value}" for key, value in sorted((facts.sampling or {}).items())) or None,
         "dtype": dtype if isinstance(dtype, str) else None,
         "quantization": quantization_method(facts),
-        "tensors": facts.tensors.digest if facts.tensors is not None else None,
-        "config": _digest(facts.config),
+        "tensors": held.digest if held is not None else None,
+        "config": _digest(facts.config if facts.gguf is None else facts.gguf.keys),
+        "projector": _projector(facts),
     }
+
+
+def _projector(facts: ModelFacts) -> str | None:
+    """The file with which it reads images, and what it holds."""
+    found = facts.gguf.projector if facts.gguf is not None else None
+    return None if found is None else f"{found.file.path} {_digest(found.model_dump())}"
 
 
 def _code(facts: ModelFacts) -> Iterator[str]:

@@ -81,7 +81,8 @@ def format_lock(lock: Lock) -> str:
 
 def _service(service: LockedService) -> dict[str, Any]:
     data = service.model_dump(exclude_defaults=True)
-    return {**data, "candidates": sorted(service.candidates)}
+    adapters = {"adapters": _sorted(service.adapters)} if service.adapters else {}
+    return {**data, "candidates": sorted(service.candidates), **adapters}
 
 
 def _model(facts: ModelFacts) -> dict[str, Any]:
@@ -91,9 +92,18 @@ def _model(facts: ModelFacts) -> dict[str, Any]:
         data["quantization"] = _sorted(facts.quantization)
     if "weights" in data:
         data["weights"] = sorted(data["weights"], key=lambda file: str(file["path"]))
+    if facts.gguf is not None:
+        data["gguf"] = _gguf(data["gguf"])
     if facts.tensors is not None:
         data["tensors"]["kinds"] = sorted(data["tensors"]["kinds"], key=_kind_order)
     return data
+
+
+def _gguf(data: dict[str, Any]) -> dict[str, Any]:
+    """Its tensors, which are many, come last, and so do those of its projector."""
+    projector = {"projector": _gguf(data["projector"])} if "projector" in data else {}
+    tensors = sorted(data.get("tensors", ()), key=lambda kind: (kind["name"], kind["type"], kind["shape"]))
+    return {**data, "keys": _sorted(data.get("keys", {})), **projector, "tensors": tensors}
 
 
 def _kind_order(kind: dict[str, Any]) -> tuple[str, str, tuple[int, ...]]:

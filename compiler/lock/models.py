@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from compiler.lock.gguf import GgufFacts
 from compiler.lock.names import BranchName, FileName, FilePath, Hash, ModelKey, RepositoryName, Text, publisher_of
+from compiler.lock.record import LockModel
 
 SCHEMA_VERSION: Final = 1
 
@@ -24,23 +26,32 @@ MAX_UNREAD: Final = 20
 
 Kind = Literal["model", "adapter", "gguf"]
 
+Format = Literal["safetensors", "gguf"]
+
 Unconfirmed = Literal["chat_template", "commit", "config", "files", "license", "tensors"]
 
 
-def lock_key(repository: str, branch: str | None) -> str:
-    """The name under which the lock keeps a repository's branch."""
-    return repository if branch is None else f"{repository}@{branch}"
+def lock_key(repository: str, branch: str | None, file: str | None = None) -> str:
+    """The name under which the lock keeps a repository's branch, or of it the model that begins with a GGUF file."""
+    name = repository if branch is None else f"{repository}@{branch}"
+    return name if file is None else f"{name}#{file}"
 
 
 def repository_of(key: str) -> str:
     """The repository, or the folder, that a key of the lock names."""
-    return key if key.startswith("/") else key.partition("@")[0]
+    name = key.partition("#")[0]
+    return name if name.startswith("/") else name.partition("@")[0]
 
 
-class LockModel(BaseModel):
-    """Base of all lock records: frozen, and unknown keys are refused."""
+def branch_of(key: str) -> str | None:
+    """The branch beside `main` that a key of the lock names."""
+    name = key.partition("#")[0]
+    return None if name.startswith("/") else name.partition("@")[2] or None
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+def file_of(key: str) -> str | None:
+    """The first file of the model, where a key of the lock names one of several in its repository or folder."""
+    return key.partition("#")[2] or None
 
 
 class TensorKind(LockModel):
@@ -92,11 +103,17 @@ class AdapterFacts(LockModel):
 
     Attributes:
         rank: `r`; None where it is not a positive integer.
+        largest_rank: of all modules, some of which `rank_pattern` may give another one; None where one is no number.
+        alpha: `lora_alpha`; None where it is no number.
+        features: what it has beyond plain LoRA, as `key` or `key: value`, sorted.
         target_modules: names or one regular expression, sorted.
         base_model: the model that it was trained on, as the adapter names it.
     """
 
     rank: int | None = Field(default=None, ge=1)
+    largest_rank: int | None = Field(default=None, ge=1)
+    alpha: float | None = None
+    features: tuple[Text, ...] = ()
     target_modules: tuple[Text, ...] = ()
     base_model: Text | None = None
 
@@ -149,16 +166,17 @@ class ModelFacts(LockModel):
     Attributes:
         source: where the facts were read: `https://huggingface.co`, another endpoint, `loopback` or `folder`.
         branch: a branch of the repository; None is `main`. The lock's key is then `publisher/model@branch`.
-        kind: what the repository holds; vLLM loads a `model`, and stackc refuses the others with what they are.
+        kind: what the repository holds; vLLM loads a `model` and each `adapter` of it, llama.cpp one of its `gguf`.
         adapter: set for the kind `adapter`.
+        gguf: of one model in GGUF files, by the key `publisher/model#file`; only for the kind `gguf`.
         commit: full hash; a shorter one, or None, where the source did not give it (then `commit` is unconfirmed).
         license: Hub licence identifier, or `license_name` where the identifier is `other`; None where not stated.
         gated: False, `auto` or `manual`, as the Hub has it.
         base_models: repositories that the card names as its base.
         base_relation: `quantized`, `finetune`, `adapter` or `merge`, where the Hub derived one.
         pipeline_tag: the Hub's task, such as `text-generation`.
-        chat_template: the file that holds the default one (`tokenizer_config.json`, `chat_template.jinja`); None if
-            there is none.
+        chat_template: the file that holds the default one (`tokenizer_config.json`, `chat_template.jinja`, a GGUF
+            file); None if there is none.
         named_templates: chat templates that a request may name, beside the default one.
         sampling: default sampling parameters of its generation_config.json, which the engine gives to requests that
             name none; None where there is no such file, or nobody has read it yet.
@@ -183,6 +201,7 @@ class ModelFacts(LockModel):
     commit: CommitHash | None = None
     kind: Kind = "model"
     adapter: AdapterFacts | None = None
+    gguf: GgufFacts | None = None
     license: Text | None = None
     gated: Literal[False, "auto", "manual"] = False
     base_models: tuple[Text, ...] = ()
@@ -203,15 +222,30 @@ class ModelFacts(LockModel):
     tensors: TensorFacts | None = None
     unconfirmed: tuple[Unconfirmed, ...] = ()
 
+    @model_validator(mode="after")
+    def _headers_are_of_their_kind(self) -> ModelFacts:
+        if self.gguf is not None and self.kind != "gguf":
+            raise ValueError(f"has headers of GGUF files, and is of the kind {self.kind}")
+        return self
+
     @property
     def in_own_format(self) -> bool:
         """Whether it is served in Mistral's own format, by params.json: weights of the other have no such names."""
         return any(file.path.startswith("consolidated") for file in self.weights)
 
+    def tensors_of(self) -> tuple[TensorKind, ...]:
+        """Its tensors; none where no header was read."""
+        return () if self.tensors is None else self.tensors.kinds
+
     @property
     def is_pinned(self) -> bool:
         """Whether `commit` is a full hash that the Hub resolves."""
         return self.commit is not None and FULL_COMMIT.fullmatch(self.commit) is not None
+
+
+def format_of(facts: ModelFacts) -> Format:
+    """In which a model's weights are."""
+    return "gguf" if facts.kind == "gguf" else "safetensors"
 
 
 class LockedService(LockModel):
@@ -227,6 +261,9 @@ class LockedService(LockModel):
         unreadable: repositories by trusted publishers that were asked for and could not be judged, with the reason; no
             more than MAX_UNREAD.
         renamed: the name by which the Hub answers for `model`, where it is another one.
+        adapters: keys of `Lock.models` of its adapters, by the models that the spec names for them.
+        draft: the model that drafts beside it, as the spec names it; None where none does.
+        draft_key: its key of `Lock.models`.
     """
 
     model: ModelKey
@@ -236,6 +273,15 @@ class LockedService(LockModel):
     unread: tuple[RepositoryName, ...] = ()
     unreadable: dict[ModelKey, Text] = Field(default_factory=dict)
     renamed: RepositoryName | None = None
+    adapters: dict[ModelKey, ModelKey] = Field(default_factory=dict)
+    draft: ModelKey | None = None
+    draft_key: ModelKey | None = None
+
+    @model_validator(mode="after")
+    def _draft_has_a_key(self) -> LockedService:
+        if (self.draft is None) != (self.draft_key is None):
+            raise ValueError("has a draft without its key, or a key without a draft")
+        return self
 
     @model_validator(mode="after")
     def _candidates_are_trusted(self) -> LockedService:
@@ -243,7 +289,7 @@ class LockedService(LockModel):
         own = {publisher_of(self.model), publisher_of(self.renamed or "")}
         trusted = own.union(publisher.lower() for publisher in self.publishers)
         for candidate in self.candidates:
-            if candidate == self.model:
+            if repository_of(candidate) == self.model:
                 continue
             if candidate.startswith("/") or self.model.startswith("/"):
                 raise ValueError(f"{candidate} is a candidate for {self.model}, and one of them is a folder")
@@ -288,9 +334,13 @@ class Lock(LockModel):
     @model_validator(mode="after")
     def _candidates_have_facts(self) -> Lock:
         for name, service in self.services.items():
-            for candidate in service.candidates:
+            drafts = () if service.draft_key is None else (service.draft_key,)
+            for candidate in (*service.candidates, *drafts):
                 if candidate not in self.models:
                     raise ValueError(f"service {name} has the candidate {candidate}, which is not among the models")
+            for adapter in service.adapters.values():
+                if adapter not in self.models or self.models[adapter].adapter is None:
+                    raise ValueError(f"service {name} has the adapter {adapter}, which is none of the models")
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ _LONGEST_REPOSITORY = 96
 _BRANCH = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,98}[A-Za-z0-9])?", re.ASCII)
 _FOLDER = re.compile(r"/[A-Za-z0-9._/-]{0,255}", re.ASCII)
 _LONGEST_FILE = 255
+_LONGEST_PATH = 1024
 
 
 def is_repository(name: str) -> bool:
@@ -48,10 +49,13 @@ def is_branch(name: str) -> bool:
 
 
 def is_model(key: str) -> bool:
-    """Whether a key of a lock's models has the form of one: a folder, a repository, or a branch of one."""
-    if key.startswith("/"):
-        return _FOLDER.fullmatch(key) is not None
-    name, at, branch = key.partition("@")
+    """Whether a key of a lock's models has the form of one: a folder, a repository, a branch of one, or a file."""
+    place, hash_sign, file = key.partition("#")
+    if hash_sign and not (len(file) <= _LONGEST_PATH and is_path(file)):
+        return False
+    if place.startswith("/"):
+        return _FOLDER.fullmatch(place) is not None
+    name, at, branch = place.partition("@")
     return is_repository(name) and (is_branch(branch) if at else True)
 
 
@@ -86,7 +90,10 @@ def _form(is_right: Callable[[str], bool], what: str) -> AfterValidator:
 
 
 RepositoryName = Annotated[str, _form(is_repository, "the name of a repository of the Hub, as `publisher/model`")]
-ModelKey = Annotated[str, _form(is_model, "the name of a repository, `publisher/model@branch` or an absolute path")]
+ModelKey = Annotated[
+    str,
+    _form(is_model, "the name of a repository, `publisher/model@branch`, `publisher/model#file` or an absolute path"),
+]
 BranchName = Annotated[str, _form(is_branch, "the name of a branch")]
 FileName = Annotated[str, _form(is_file, "the plain name of a file")]
 FilePath = Annotated[str, _form(is_path, "the path of a file inside its repository")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from compiler.gguf.file_types import method_name
 from compiler.lock.models import ModelFacts
 
 AWQ_FILE = "quant_config.json"
@@ -31,8 +32,21 @@ def checkpoint_format(facts: ModelFacts) -> str | None:
 _FORMAT_OF_FILE = {AWQ_FILE: "awq", GPTQ_FILE: "gptq", MODELOPT_FILE: "modelopt"}
 
 
+def whole_config(facts: ModelFacts) -> Mapping[str, Any]:
+    """The configuration as an engine has it: with the quantization block, wherever that stood, and its method.
+
+    How some parts of a model are built, such as towers and narrow projections, follows from what quantized the rest.
+    """
+    form = checkpoint_format(facts)
+    if form is None or facts.quantization is None:
+        return facts.config
+    return {**facts.config, "quantization_config": {**facts.quantization, "quant_method": form}}
+
+
 def quantization_method(facts: ModelFacts) -> str:
-    """The narrowest name a spec would use: `none`, `awq`, `gptq`, `int8`, `fp8`, `compressed-tensors`, or another."""
+    """The narrowest name a spec would use: `none`, `awq`, `gptq`, `int8`, `fp8`, `Q4_K_M`, or another."""
+    if facts.gguf is not None:
+        return facts.gguf.method
     form = checkpoint_format(facts)
     if form is None or facts.quantization is None:
         return "none"
@@ -47,11 +61,15 @@ def quantization_method(facts: ModelFacts) -> str:
 
 def quantization_names(facts: ModelFacts) -> frozenset[str]:
     """Every name under which a spec may ask for this checkpoint: an int8 GPTQ answers to `int8` and to `gptq`."""
+    if facts.gguf is not None:
+        return facts.gguf.methods
     return frozenset(name for name in (quantization_method(facts), checkpoint_format(facts)) if name is not None)
 
 
 def answers_quantization(facts: ModelFacts, asked: tuple[str, ...]) -> bool:
-    """Whether this checkpoint has one of the methods that a service asks for."""
+    """Whether this checkpoint has one of the methods that a service asks for; those of GGUF in any spelling."""
+    if facts.gguf is not None:
+        asked = tuple(method if method in ("auto", "none") else method_name(method) for method in asked)
     return "auto" in asked or not quantization_names(facts).isdisjoint(asked)
 
 

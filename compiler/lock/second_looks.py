@@ -1,4 +1,4 @@
-"""What a lock says of a repository that its reader may not expect: another name, or weights that are pickles. Pure."""
+"""What a lock says of a repository that its reader may not expect: another name, pickles, or wrong labels. Pure."""
 
 from __future__ import annotations
 
@@ -57,6 +57,28 @@ def pickle_warnings(models: Iterable[tuple[str, str, ModelFacts]], locate: Locat
             )
             helps = (Help("name a repository whose weights are safetensors"),)
             yield Diagnostic("W0303", message, _label(locate, ("services", service, "model")), notes, helps)
+
+
+def label_warnings(models: Iterable[tuple[str, str, ModelFacts]], locate: Locate) -> Iterator[Diagnostic]:
+    """Of a service, the name of a model and its facts: W0303 where a GGUF file's name and header disagree."""
+    for service, name, facts in models:
+        if facts.gguf is not None and facts.gguf.is_mislabelled:
+            said, found = facts.gguf.label, facts.gguf.file_type
+            message = f"`{name}` is called {said}, and its header says {found}"
+            notes = (
+                "what its header says counts: services that ask for that are given it",
+                f"8 × {facts.gguf.tensor_bytes} bytes / {facts.gguf.elements} weights = "
+                f"{facts.gguf.bits_per_weight:.2f} bits",
+            )
+            helps = (Help(f"ask for `{found}`, or name another repository"),)
+            yield Diagnostic("W0303", message, _label(locate, ("services", service, "model")), notes, helps)
+
+
+def surprises(models: Iterable[tuple[str, str, ModelFacts]], locate: Locate) -> Iterator[Diagnostic]:
+    """W0303 for what a model's files are, where its reader may not expect it."""
+    for each in models:
+        yield from pickle_warnings((each,), locate)
+        yield from label_warnings((each,), locate)
 
 
 def _label(locate: Locate, path: SpecPath) -> Label | None:

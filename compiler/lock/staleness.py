@@ -9,7 +9,7 @@ from typing import Literal
 from compiler.lock.models import Lock, LockedService
 from compiler.spec.models import ServiceSpec, Spec
 
-Field = Literal["model", "quantization", "publishers", "missing", "extra"]
+Field = Literal["model", "quantization", "publishers", "adapters", "draft", "missing", "extra"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,26 @@ def stale_services(spec: Spec, lock: Lock) -> tuple[Staleness, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a service asks the lock. Publishers matter only where variants are searched."""
+    """What a service asks the lock. Publishers matter only where variants are searched.
+
+    Attributes:
+        draft: the model that drafts beside it; None where none does.
+    """
 
     model: str
     quantization: tuple[str, ...]
     publishers: tuple[str, ...]
+    adapters: tuple[str, ...] = ()
+    draft: str | None = None
 
 
 def asked_of(service: ServiceSpec, publishers: tuple[str, ...]) -> Ask:
     """The part of a service that its lock entry depends on."""
     searched = service.quantization != ("none",)
-    return Ask(service.model, service.quantization, tuple(sorted(set(publishers))) if searched else ())
+    publishers = tuple(sorted(set(publishers))) if searched else ()
+    adapters = tuple(sorted({adapter.model for adapter in service.adapters}))
+    draft = service.speculate.model if service.speculate is not None else None
+    return Ask(service.model, service.quantization, publishers, adapters, draft)
 
 
 def differences(name: str, ask: Ask, locked: LockedService) -> Iterator[Staleness]:
@@ -66,6 +75,11 @@ def differences(name: str, ask: Ask, locked: LockedService) -> Iterator[Stalenes
         yield Staleness(name, "quantization", _words(ask.quantization), _words(locked.quantization))
     if ask.publishers != locked.publishers:
         yield Staleness(name, "publishers", _words(ask.publishers), _words(locked.publishers))
+    if set(ask.adapters) != set(locked.adapters):
+        yield Staleness(name, "adapters", _words(ask.adapters), _words(tuple(sorted(locked.adapters))))
+    # A draft that nobody asks for any more is in nobody's way.
+    if ask.draft is not None and ask.draft != locked.draft:
+        yield Staleness(name, "draft", ask.draft, locked.draft or "no draft")
 
 
 def _words(items: tuple[str, ...]) -> str:

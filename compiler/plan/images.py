@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS
-from compiler.catalog.images import CATALOG_IMAGES, CatalogImage, digest_of
+from compiler.catalog.images import CATALOG_IMAGES, PYTHON, CatalogImage, digest_of
 from compiler.lock.models import LockedImage
-from compiler.plan.ir import Image, Plan
+from compiler.plan.ir import CONTAINERS, Image, Plan
 
 Pins = Mapping[str, LockedImage]
 
 # A container of the user's may have any name.
 _PATCHED = "patches."
+PREFETCH = "prefetch"
 
 
 def image_of(part: str, reference: str, pins: Pins) -> Image:
@@ -36,8 +37,8 @@ def with_images(plan: Plan, pins: Pins) -> Plan:
     images = tuple(image_of(part, reference, pins) for part, reference in references(plan))
     by_part = {image.part: image.reference for image in images}
     plan = replace(plan, images=images)
-    if "vllm" in by_part:
-        plan = replace(plan, engine=replace(plan.engine, image=by_part["vllm"]))
+    engines = {name: replace(each, image=by_part.get(name, each.image)) for name, each in plan.engines.items()}
+    plan = replace(plan, engines=engines)
     if plan.gateway is not None and "gateway" in by_part:
         plan = replace(plan, gateway=replace(plan.gateway, image=by_part["gateway"]))
     if plan.monitoring is not None and PROMETHEUS in by_part:
@@ -52,11 +53,18 @@ def with_images(plan: Plan, pins: Pins) -> Plan:
     return replace(plan, patches=replace(plan.patches, compose=_with_patched(plan.patches.compose, patched)))
 
 
+def prefetch_image(plan: Plan) -> str:
+    """The image that downloads, where those of the engines have no Python for it."""
+    return next((image.reference for image in plan.images if image.part == PREFETCH), PYTHON)
+
+
 def references(plan: Plan) -> Iterator[tuple[str, str]]:
     """The part and the image of every container; of monitoring and of the user's own in the compose file alone."""
-    if not {"compose", "quadlet"} & set(plan.targets):
+    if not CONTAINERS & set(plan.targets):
         return
-    yield "vllm", plan.engine.image
+    yield from ((name, engine.image) for name, engine in plan.engines.items())
+    if not any(engine.host.container.has_python for engine in plan.engines.values()):
+        yield PREFETCH, PYTHON
     if plan.gateway is not None:
         yield "gateway", plan.gateway.image
     if "compose" not in plan.targets:

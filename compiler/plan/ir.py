@@ -6,28 +6,42 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compiler.catalog.packages import LITELLM_VERSION
+from compiler.engines.interface.group import Group, Member
+from compiler.engines.interface.host import HostFacts
+from compiler.engines.interface.launch import Argument, Figure, HostNeed, KvCache, Timeouts, Word
 from compiler.ledger import Basis, DeviceLedger, LedgerRow, RowKind, ServerLedger, Verdict
-from compiler.plan.operations import Gateway, Monitoring, Patches, Rollout, Route
+from compiler.plan.kubernetes import Kubernetes
+from compiler.plan.machines import Card, CpuNode, GpuNode
+from compiler.plan.operations import Entrance, Gateway, Monitoring, Patches, Rollout, Route, Slurm, Team, Tls, Upstream
+from compiler.plan.speed import ServiceSpeed
 
 __all__ = [
     "DEFAULT_LITELLM",
     "Argument",
     "Basis",
+    "Card",
     "CpuNode",
     "DeviceLedger",
+    "Draft",
     "Embedding",
     "Engine",
+    "Entrance",
     "Gateway",
     "GpuNode",
+    "Group",
     "HostNeed",
     "Image",
+    "Kubernetes",
     "KvCache",
     "LedgerRow",
+    "Member",
     "ModelFile",
     "Monitoring",
+    "Objectives",
     "Patches",
     "Paths",
     "Plan",
@@ -35,61 +49,46 @@ __all__ = [
     "Route",
     "RowKind",
     "Secrets",
+    "ServedAdapter",
     "ServedModel",
     "ServerLedger",
     "Service",
+    "Slurm",
+    "Team",
     "Timeouts",
+    "Tls",
+    "Upstream",
     "Verdict",
 ]
 
 SCHEMA_VERSION = 1
+
+CONTAINERS = frozenset(("compose", "quadlet", "kubernetes"))
+"""Targets whose servers run from images."""
 
 DEFAULT_LITELLM = f"/opt/stackc/litellm-{LITELLM_VERSION}/bin/litellm"
 """A virtual environment for each release, so that an upgrade does not change the one that serves."""
 
 
 @dataclass(frozen=True, slots=True)
-class GpuNode:
-    """A machine with GPUs of one model.
+class Engine:
+    """The release of an engine that runs here.
 
     Attributes:
-        title: the card's name for people.
-        product: the word of that name that the driver must know the card by, such as `L40S`; None for a card that
-            only the spec describes.
-        compute_capability: such as (12, 0).
-        uuids: full `GPU-…` or `MIG-…` identifiers by index; empty if the spec gives none.
-        mig: the profile, where each is a slice of a GPU.
-    """
-
-    name: str
-    title: str
-    count: int
-    memory: int
-    compute_capability: tuple[int, int]
-    uuids: tuple[str, ...] = ()
-    mig: str | None = None
-    product: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CpuNode:
-    """A machine that vLLM's CPU build serves from its main memory."""
-
-    name: str
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """The vLLM release that runs here. `image` is a reference for `docker pull`, by digest if the spec gives one.
-
-    `cuda` is the CUDA release that its build holds, and `minimum_driver` the oldest driver that runs it; None on CPUs.
+        image: a reference for `docker pull`, by digest if the spec gives one.
+        program: the executable, for servers without containers: an absolute path.
+        host: what is the same for all its servers.
     """
 
     version: str
     image: str
-    cuda: str | None = None
-    minimum_driver: str | None = None
+    program: str
+    host: HostFacts
+
+    @property
+    def release(self) -> str:
+        """For people: its title and version."""
+        return f"{self.host.title} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Image:
     """An image that containers of this stack run.
 
     Attributes:
-        part: what runs in it: `vllm`, `gateway`, or the name of a container.
+        part: what runs in it: an engine by its name, `gateway`, `prefetch`, or the name of a container.
         reference: as it is emitted, with the digest if one is known.
         digest: None where only the tag is known, which may be another image tomorrow.
         source: who named the digest: `spec`, `lock` or `catalogue`; None without one.
@@ -134,6 +133,7 @@ class ServedModel:
         requested: the model as the spec names it.
         repository: Hub id of the chosen variant; None for a local folder.
         folder: path on the server; None for a Hub model.
+        file: that the server is given, by its path below the snapshot or folder; None where it is given all of it.
         commit: full hash, a prefix that prefetch checks, or None where only `main` is known.
         is_pinned: whether `commit` is a full hash.
         quantization: method as the checkpoint states it, or `none`.
@@ -141,6 +141,7 @@ class ServedModel:
         files: the files of weights, by path; empty where the lock does not list them.
         unconfirmed: facts the lock marks as not exactly known.
         base_models: repositories that its card names as its base.
+        projector: likewise, of the file with which it reads images; None where it reads text alone.
     """
 
     requested: str
@@ -154,23 +155,46 @@ class ServedModel:
     unconfirmed: tuple[str, ...]
     files: tuple[ModelFile, ...] = ()
     base_models: tuple[str, ...] = ()
+    file: str | None = None
+    projector: str | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What lies on the machine already: its folder, or the files of it that are served; nothing of a Hub model."""
+        if self.folder is None or self.file is None:
+            return () if self.folder is None else (self.folder,)
+        return tuple(f"{self.folder}/{file.path}" for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
-class KvCache:
-    """The KV cache of one rank. `num_blocks` includes vLLM's null block; `bytes` = num_blocks × bytes_per_block."""
+class Draft:
+    """How tokens are guessed ahead of a service's model.
 
-    dtype: str
-    block_size: int
-    bytes_per_block: int
-    num_blocks: int
-    capacity_tokens: int
-    max_concurrency: float
+    Attributes:
+        method: `ngram`, `draft` or `eagle3`.
+        tokens: in each step.
+        model: that guesses them; None where they are looked up in the text itself.
+    """
 
-    @property
-    def bytes(self) -> int:
-        """Bytes given to `--kv-cache-memory-bytes`."""
-        return self.num_blocks * self.bytes_per_block
+    method: str
+    tokens: int
+    model: ServedModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedAdapter:
+    """A LoRA adapter that a server has beside its model.
+
+    Attributes:
+        name: by which clients ask for it.
+        rank: of its largest matrices.
+        base: the model that it names as its own; None where it names none.
+    """
+
+    name: str
+    model: ServedModel
+    rank: int
+    base: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,76 +206,57 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class HostNeed:
-    """Something that a server compiles as it starts, and for which a machine without containers needs a program.
+class Objectives:
+    """What requests of a service are to see. None where nothing is asked.
 
     Attributes:
-        tool: `c` or `c++`: such a compiler and Python's headers; `flashinfer`: its prebuilt kernels or a CUDA toolkit;
-            `nvcc`: a CUDA toolkit.
-        why: what is compiled, as a sentence.
-        unless: a variable of the server's environment with which it is not compiled.
+        ttft_p95: seconds to the first token, of 95 in 100.
+        tokens_per_second: of each request, after its first token.
     """
 
-    tool: str
-    why: str
-    unless: str | None = None
+    ttft_p95: float | None
+    tokens_per_second: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One option of `vllm serve`.
-
-    Attributes:
-        value: several words for an option that takes a list; None is a switch.
-        reason: who decided it (for the README).
-    """
-
-    flag: str
-    value: str | tuple[str, ...] | None
-    reason: str
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Its value as words."""
-        return () if self.value is None else (self.value,) if isinstance(self.value, str) else self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds. `ready` < `start`, and `drain` < `stop`, so that the inner deadline's message wins.
-
-    They are those of the server alone; waiting for a neighbour on the same device comes on top
-    (compiler/targets/deployment.py).
-    """
-
-    ready: int
-    start: int
-    drain: int
-    stop: int
+_OF_A_PLACE = ("--host", "--port", "--node-rank", "--headless")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One vLLM server.
+    """One server.
 
     Attributes:
+        engine: that serves it, by its name in the plan.
         task: `chat`, `completion`, `embed`, `score` or `classify`.
         features: what clients need beyond that: `tools`, `structured-output`, `reasoning`.
         embedding: of a service for embeddings.
         labels: that a service for scores (one) or labels gives for each text.
         devices: GPU indices on the node, one per rank, those of one pipeline stage together; (0,) on a CPU node.
         concurrency: requests of max_model_len tokens that the KV cache holds at once, as the spec promises them.
-        solved: keys of the spec whose values were found rather than given: `context`, `concurrency`.
+        solved: keys of the spec whose values were found rather than given: `context`, `concurrency`, `replicas`.
         start_after: services that must be ready before this one starts, because they share a device.
-        gpu_memory_utilization: in ten-thousandths of the device's total, rounded down.
-        arguments: after the model, in the order in which they are emitted; the model itself is `model`.
+        words: of the command between the program and its options, the model among them.
+        arguments: in the order in which they are emitted; the model itself is `model`.
         environment: variables the server needs, sorted by name; never a secret.
         candidate_of: the service that this one may replace; None outside a rollout.
+        replica_of: the service of which this is a further server; None for the first one, and for the only one.
+        replicas: servers of its service in the whole stack, this one among them.
         media_domains: hosts from which it fetches images, sound and videos; None if its model takes none of these.
         host_needs: what it compiles; nothing where only containers run.
+        notes: what else people should know of it, each a sentence without its end.
+        shared_memory: bytes of /dev/shm that its processes need; 0 for none.
+        uses_gpus: whether it may see any.
+        measures: it measures free memory as it starts, so that nobody else may take any of its devices meanwhile.
+        figures: what else is said of it, by its engine's own names.
+        speed: an estimate; None where nothing is known of it.
+        objectives: how fast it is to be.
+        group: the machines that it runs on together, of which this plan's node is one; None for one machine.
+        adapters: beside its model, in the order of the spec.
+        draft: how tokens are guessed ahead of it; None where none are.
     """
 
     name: str
+    engine: str
     task: str
     model: ServedModel
     served_name: str
@@ -259,46 +264,79 @@ class Service:
     port: int
     devices: tuple[int, ...]
     start_after: tuple[str, ...]
-    dtype: str
     max_model_len: int
     concurrency: int
     max_num_seqs: int
-    max_num_batched_tokens: int
-    gpu_memory_utilization: int
     kv_cache: KvCache
     timeouts: Timeouts
+    words: tuple[Word, ...]
     arguments: tuple[Argument, ...]
     environment: tuple[tuple[str, str], ...]
-    pipeline_parallel_size: int = 1
+    figures: Mapping[str, Figure]
     solved: tuple[str, ...] = ()
     candidate_of: str | None = None
+    replica_of: str | None = None
+    replicas: int = 1
     features: tuple[str, ...] = ()
     embedding: Embedding | None = None
     labels: int | None = None
     media_domains: tuple[str, ...] | None = None
     host_needs: tuple[HostNeed, ...] = ()
+    notes: tuple[str, ...] = ()
+    shared_memory: int = 0
+    uses_gpus: bool = True
+    measures: bool = True
+    speed: ServiceSpeed | None = None
+    objectives: Objectives | None = None
+    group: Group | None = None
+    adapters: tuple[ServedAdapter, ...] = ()
+    draft: Draft | None = None
 
     @property
-    def tensor_parallel_size(self) -> int:
-        """Ranks of one pipeline stage."""
-        return len(self.devices) // self.pipeline_parallel_size
+    def answers(self) -> bool:
+        """Whether clients ask it here; of a server over several machines one alone answers."""
+        return self.group is None or self.group.is_led_here
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        """All that it loads: its model, then its adapters, then the model that guesses tokens for it."""
+        draft = None if self.draft is None else self.draft.model
+        return (self.model, *(each.model for each in self.adapters), *(() if draft is None else (draft,)))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What of these lies on the machine already."""
+        return tuple(place for model in self.models for place in model.places)
+
+    @property
+    def of(self) -> str:
+        """The service of the spec that it is a server of."""
+        return self.replica_of or self.name
 
     @property
     def revision(self) -> str:
         """Changes with whatever changes the answers: the checkpoint and the flags, not where the server listens."""
         model = self.model
-        arguments = [(each.flag, each.value) for each in self.arguments if each.flag not in ("--host", "--port")]
-        parts = (model.repository, model.folder, model.commit, model.quantization, arguments, self.environment)
+        arguments = [(each.flag, each.value) for each in self.arguments if each.flag not in _OF_A_PLACE]
+        environment = self.environment
+        if self.group is not None:
+            own = (self.group.own.address, self.group.own.interface)
+            environment = tuple(each for each in environment if each[1].removeprefix("=") not in own)
+        file = tuple(each for each in (model.file, model.projector) if each is not None)
+        file += tuple(
+            f"{each.name} {each.model.repository or each.model.folder} {each.model.commit}" for each in self.adapters
+        )
+        file += () if self.draft is None or self.draft.model is None else (str(self.draft.model.commit),)
+        parts = (model.repository, model.folder, model.commit, model.quantization, arguments, environment, *file)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Absolute paths on the server: the stack's folder, state and caches, and the executables."""
+    """Absolute paths on the server: the stack's folder, state and caches, and the executables of the gateway."""
 
     install: str
     state: str
-    vllm: str
     nginx: str = "/usr/sbin/nginx"
     litellm: str = DEFAULT_LITELLM
 
@@ -328,13 +366,20 @@ class Plan:
     """What runs on one node, ready to be rendered. Services are in start order, devices by index.
 
     Attributes:
+        engines: that serve, by name, in the order in which the spec pins them.
         folder: of its tree, below that of the stack; empty where the stack has one node.
         templates: path and SHA-256 of each template that is not stackc's own.
         images: of all containers, by part; none without containers.
+        host: main memory beside GPUs; None where nothing of it is counted.
+        entrances: gateways of a stack on several nodes, which come to the servers here; none where servers have
+            clients on this machine alone, or no gateway.
+        kubernetes: what is so in the cluster, for that target.
+        neighbours: plans of the other nodes, whose servers the gateway here serves too; none on a node without it.
+        slurm: what its job asks for; None without one.
     """
 
     stack: str
-    engine: Engine
+    engines: Mapping[str, Engine]
     node: GpuNode | CpuNode
     devices: tuple[DeviceLedger, ...]
     services: tuple[Service, ...]
@@ -348,6 +393,21 @@ class Plan:
     patches: Patches = field(default_factory=Patches)
     templates: tuple[tuple[str, str], ...] = ()
     images: tuple[Image, ...] = ()
+    host: DeviceLedger | None = None
+    entrances: tuple[Entrance, ...] = ()
+    kubernetes: Kubernetes | None = None
+    neighbours: tuple[Plan, ...] = ()
+    slurm: Slurm | None = None
+
+    @property
+    def ledgers(self) -> tuple[DeviceLedger, ...]:
+        """Of its devices, and of main memory where it is counted."""
+        return (*self.devices, *((self.host,) if self.host is not None else ()))
+
+    @property
+    def answering(self) -> tuple[Service, ...]:
+        """Services that clients ask on this node."""
+        return tuple(service for service in self.services if service.answers)
 
     @property
     def tree(self) -> str:
@@ -355,10 +415,38 @@ class Plan:
         return f"{self.stack}/{self.folder}" if self.folder else self.stack
 
     @property
+    def engine(self) -> Engine:
+        """The first: what runs where no server decides it."""
+        return next(iter(self.engines.values()))
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Of all its engines, for people."""
+        return tuple(engine.host.title for engine in self.engines.values())
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """Likewise, with their versions."""
+        return tuple(engine.release for engine in self.engines.values())
+
+    def engine_of(self, service: Service) -> Engine:
+        """The one that serves a service, which may be a neighbour's."""
+        return self.home_of(service.name).engines[service.engine]
+
+    def home_of(self, service: str) -> Plan:
+        """The plan of the node where a service runs."""
+        return next((each for each in self.neighbours if any(one.name == service for one in each.answering)), self)
+
+    @property
+    def reached(self) -> tuple[Service, ...]:
+        """All servers that a gateway here serves: its own node's, then those of the others."""
+        return (*self.answering, *(service for each in self.neighbours for service in each.answering))
+
+    @property
     def runs_on_host(self) -> bool:
-        """Whether the machine's own vLLM runs, and not only that of an image."""
-        return "systemd" in self.targets or not {"compose", "quadlet"} & set(self.targets)
+        """Whether the machine's own engine runs, and not only that of an image."""
+        return bool({"systemd", "slurm"} & set(self.targets)) or not CONTAINERS & set(self.targets)
 
     def service(self, name: str) -> Service:
-        """The service of that name."""
-        return next(service for service in self.services if service.name == name)
+        """The service of that name, here or at a neighbour."""
+        return next(service for service in (*self.reached, *self.services) if service.name == name)

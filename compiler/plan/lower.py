@@ -1,196 +1,306 @@
-"""Solution → Plan: flags, timeouts, paths and names. Nothing is decided about memory here."""
+"""Solution → Plan: names, places and paths. How a server starts is its engine's answer; memory is decided before."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from compiler.catalog.hardware.gpus import GPUS
-from compiler.catalog.vllm.doors import MEDIA_DOMAINS, NO_DOMAIN, OF_ALL, OF_MEDIA, OF_RANKS
-from compiler.catalog.vllm.flags import load_flags, render
-from compiler.catalog.vllm.parsers import Role
-from compiler.catalog.vllm.releases import Release
 from compiler.checks.paths import default_folder
-from compiler.engines.vllm.answers.chats import AUTO, formats
-from compiler.engines.vllm.answers.media import is_text_only, takes_media
-from compiler.engines.vllm.answers.parsers import WANTS_TOOLS, parsers_of, wanted_roles
-from compiler.engines.vllm.answers.tasks import scoring_overrides
-from compiler.engines.vllm.judge.remote_code import code_needed
-from compiler.engines.vllm.judge.variants import Variant
-from compiler.engines.vllm.kernels.attention import CPU_LATENT_BACKEND, is_latent
-from compiler.engines.vllm.memory.attention.pooled_keys import TABLES_ON_GPU, has_ngram_tables
-from compiler.ledger import RowKind
+from compiler.engines.interface.candidate import Adapter
+from compiler.engines.interface.demand import Variant
+from compiler.engines.interface.host import HostFacts
+from compiler.engines.interface.launch import Seat
+from compiler.engines.interface.pinned import PinnedEngine, PinnedEngines, engine_of
+from compiler.ledger import DeviceLedger, Verdict
+from compiler.lock.gguf import GgufFile
 from compiler.lock.models import ModelFacts, repository_of
-from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format
-from compiler.plan.host_needs import HOST_TARGETS, Start, host_needs
+from compiler.lock.quantization import quantization_method
+from compiler.plan.groups import groups_on
 from compiler.plan.images import Pins, with_images
 from compiler.plan.ir import (
     DEFAULT_LITELLM,
-    Argument,
+    Card,
     CpuNode,
+    Draft,
     Embedding,
     Engine,
     GpuNode,
-    HostNeed,
-    KvCache,
+    Group,
     ModelFile,
+    Objectives,
     Paths,
     Plan,
     Secrets,
+    ServedAdapter,
     ServedModel,
     Service,
-    Timeouts,
 )
-from compiler.plan.lower_operations import lower_gateway, lower_monitoring, lower_patches
-from compiler.solve.attempt import devices_of
-from compiler.solve.budget import UTILIZATION_STEPS, Server, Solution
+from compiler.plan.kubernetes import lower_kubernetes
+from compiler.plan.lower_gateway import lower_gateway, on_node, with_entrance
+from compiler.plan.lower_operations import lower_monitoring, lower_patches, lower_slurm
+from compiler.plan.speed import estimator, service_speed
+from compiler.solve.attempt import gpu_device, machine_of
+from compiler.solve.budget import Server, Solution, is_on_devices, start_order, unused
 from compiler.spec.load import SpecFile
-from compiler.spec.models import NodeSpec, ServiceSpec, Spec
-from compiler.units import GIB
+from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.nodes.models import GpusSpec, NodeSpec
+from compiler.spec.nodes.parts import index_on_machine, machine_of_part, whole
 
-# A server is ready when its weights are read and its graphs are captured. Both are bounded generously: a deadline that
-# is too short kills a server that would have started.
-_START_SECONDS = 900
-_SECONDS_PER_GIB = 30  # a cold read from a network disk at 35 MiB/s
-# The engine's own clock starts once the server has imported what it needs, and it is to give up before its supervisor.
-_IMPORT_SECONDS = 120
-_DRAIN_SECONDS = 30
-# VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS (5) and vLLM's wait after SIGKILL (4), with a margin.
-_STOP_MARGIN_SECONDS = 30
+# Targets whose servers run from the machine's own packages.
+_ON_HOST = frozenset(("scripts", "systemd", "slurm"))
 
 
 def lower_stack(
-    file: SpecFile, solutions: Mapping[str, Solution], release: Release, pins: Pins | None = None
+    file: SpecFile, solutions: Mapping[str, Solution], engines: PinnedEngines, pins: Pins | None = None
 ) -> tuple[Plan, ...]:
     """The plan of each node that has services; with several nodes in the spec, each has a folder of its own.
 
     Args:
+        engines: that the spec pins.
         pins: digests of images that the lock holds.
     """
-    if len(file.spec.nodes) == 1:
-        plans = tuple(lower_plan(file, solution, release) for solution in solutions.values())
-    else:
-        plans = tuple(
-            replace(lower_plan(_on(file, name), solution, release), folder=name) for name, solution in solutions.items()
-        )
+    spec, parts = file.spec, _by_machine(file.spec)
+    used = dict.fromkeys(machine_of_part(name) for name in solutions)
+    machines = (_machine(_on(spec, parts[name], solutions), name, parts[name], solutions) for name in used)
+    together = {name: groups_on(name, solution, spec) for name, solution in solutions.items()}
+    plans = tuple(_lowered(machine, engines, together.get(machine.name, {})) for machine in machines)
+    if len(parts) > 1:
+        plans = with_entrance(spec, tuple(replace(plan, folder=plan.node.name) for plan in plans))
     return tuple(with_images(plan, pins or {}) for plan in plans)
 
 
-def _on(file: SpecFile, node: str) -> SpecFile:
-    return replace(file, spec=file.spec.on(node, file.spec.services))
+def _on(spec: Spec, parts: tuple[str, ...], solutions: Mapping[str, Solution]) -> Spec:
+    """The stack that one machine is."""
+    if len(spec.machines) == 1:
+        return spec
+    servers = (server for part in parts if part in solutions for server in solutions[part].servers)
+    return on_node(spec, machine_of_part(parts[0]), [server.demand.service for server in servers])
 
 
-def lower_plan(file: SpecFile, solution: Solution, release: Release) -> Plan:
+def _by_machine(spec: Spec) -> Mapping[str, tuple[str, ...]]:
+    """The nodes of the solver that each machine is."""
+    found: dict[str, list[str]] = {}
+    for name in spec.nodes:
+        found.setdefault(machine_of_part(name), []).append(name)
+    return {machine: tuple(names) for machine, names in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A server, where it is.
+
+    Attributes:
+        node: the solver's, which may be a part of the machine.
+        devices: on the machine.
+        is_alone: whether nothing else runs there.
+    """
+
+    server: Server
+    node: NodeSpec
+    devices: tuple[int, ...]
+    is_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """One machine, as it was solved.
+
+    Attributes:
+        spec: the stack that it is.
+        placed: in start order.
+    """
+
+    name: str
+    spec: Spec
+    placed: tuple[_Placed, ...]
+    ledgers: tuple[DeviceLedger, ...]
+    host: DeviceLedger | None
+    verdict: Verdict
+
+
+def _machine(spec: Spec, name: str, parts: tuple[str, ...], solutions: Mapping[str, Solution]) -> _Machine:
+    nodes = {part: spec.nodes[part] for part in parts}
+    solved = [(node, solutions.get(part) or unused(machine_of(node))) for part, node in nodes.items()]
+    placed = [each for node, solution in solved for each in _placed(node, solution)]
+    ledgers = [_on_machine(node, ledger) for node, solution in solved for ledger in solution.ledgers]
+    verdicts = [solution.verdict for _, solution in solved]
+    return _Machine(
+        name,
+        spec,
+        tuple(sorted(placed, key=lambda each: start_order(each.server)) if len(parts) > 1 else placed),
+        tuple(sorted(ledgers, key=lambda ledger: ledger.index)),
+        next((solution.host for _, solution in solved if solution.host is not None), None),
+        next((verdict for verdict in verdicts if verdict is not Verdict.FITS), Verdict.FITS),
+    )
+
+
+def _on_machine(node: NodeSpec, ledger: DeviceLedger) -> DeviceLedger:
+    return replace(ledger, index=index_on_machine(node, ledger.index))
+
+
+def _placed(node: NodeSpec, solution: Solution) -> Iterator[_Placed]:
+    for server in solution.servers:
+        held = server.devices if is_on_devices(server.demand) else ()
+        devices = tuple(index_on_machine(node, device) for device in held)
+        yield _Placed(server, node, devices, len(solution.servers) == 1)
+
+
+def lower_plan(file: SpecFile, solution: Solution, engines: PinnedEngines) -> Plan:
     """The plan of a spec's only node, which every target renders."""
-    spec = file.spec
-    name, node = next(iter(spec.nodes.items()))
-    services = tuple(_service(spec, s, solution, release) for s in solution.servers)
+    name = next(iter(file.spec.nodes))
+    return _lowered(_machine(file.spec, name, (name,), {name: solution}), engines)
+
+
+def _lowered(machine: _Machine, engines: PinnedEngines, groups: Mapping[str, Group] | None = None) -> Plan:
+    """The plan of a machine.
+
+    Args:
+        groups: of servers that span machines, by service.
+    """
+    spec = machine.spec
+    used = [engine_of(spec.services[each.server.demand.service], engines) for each in machine.placed]
+    pairs = zip(machine.placed, used, strict=True)
+    together = groups or {}
+    services = tuple(
+        _service(spec, placed, engine, together.get(placed.server.demand.service)) for placed, engine in pairs
+    )
+    answering = [service for service in services if service.answers]
+    # In the spec's order, whichever starts first: the first one's image also downloads the models.
+    planned = {each.name: _engine(spec, each) for each in engines.values() if each in used}
     return Plan(
         stack=spec.stack,
-        engine=Engine(release.version, spec.engine.image or release.image, release.cuda, release.minimum_driver),
-        node=_node(name, node),
-        devices=solution.ledgers,
+        engines=planned,
+        node=_node(machine.name, whole(next(iter(spec.nodes.values())))),
+        devices=machine.ledgers,
         services=services,
-        paths=_paths(spec, release),
+        paths=_paths(spec),
         secrets=Secrets(spec.secrets.hf_token, spec.secrets.api_key, spec.secrets.client_keys),
         targets=spec.targets,
-        verdict=solution.verdict,
-        gateway=lower_gateway(spec, services),
-        monitoring=lower_monitoring(spec),
+        verdict=machine.verdict,
+        gateway=lower_gateway(spec, answering) if answering else None,
+        monitoring=lower_monitoring(spec, [engine.host for engine in planned.values()]) if answering else None,
         patches=lower_patches(spec, services),
+        kubernetes=lower_kubernetes(spec, machine.name, next(iter(spec.nodes.values()))),
+        host=machine.host,
+        slurm=lower_slurm(spec),
     )
+
+
+def _engine(spec: Spec, engine: PinnedEngine) -> Engine:
+    host = engine.host(on_gpu=spec.has_gpus)
+    image = spec.engine.image_of(engine.name, on_cpu=not spec.has_gpus) or host.container.image
+    own: str | None = getattr(spec.paths, program_key(spec, host, on_cpu=not spec.has_gpus))
+    return Engine(engine.version, image, own or host.program.path, host)
+
+
+def program_key(spec: Spec, host: HostFacts, *, on_cpu: bool) -> str:
+    """The key of `paths` that names the executable of an engine on a kind of node."""
+    has_other = on_cpu and host.name in spec.engine.cpu_releases
+    return f"{host.program.key}_cpu" if has_other else host.program.key
 
 
 def _node(name: str, node: NodeSpec) -> GpuNode | CpuNode:
     if node.cpu is not None:
-        return CpuNode(name, node.cpu.memory)
+        return CpuNode(name, node.cpu.memory, node.address)
     assert node.gpus is not None  # noqa: S101  checks.py refuses a node that is neither
-    device = devices_of(node)[0]
-    known = GPUS.get(node.gpus.model) if node.gpus.model is not None else None
+    cards = tuple(_card(gpus, node.reserve) for gpus in node.cards for _ in range(gpus.count))
+    first = cards[0]
     return GpuNode(
         name=name,
-        title=device.title,
-        count=node.gpus.count,
-        memory=device.total,
-        compute_capability=device.capability or (0, 0),
-        uuids=node.gpus.uuids,
+        title=first.title,
+        count=len(cards),
+        memory=first.memory,
+        compute_capability=first.compute_capability,
+        uuids=tuple(uuid for gpus in node.cards for uuid in gpus.uuids),
         mig=node.gpus.mig,
-        product=known.product if known is not None else None,
+        product=first.product,
+        cards=cards if len(set(cards)) > 1 else (),
+        address=node.address,
     )
 
 
-def _paths(spec: Spec, release: Release) -> Paths:
-    """Defaults: the tree under /opt/stackc, state under /var/lib/stackc, a virtual environment for each release."""
+def _card(gpus: GpusSpec, reserve: int) -> Card:
+    device = gpu_device(gpus, reserve)
+    known = GPUS.get(gpus.model) if gpus.model is not None else None
+    product = known.product if known is not None else None
+    return Card(device.title, device.total, device.capability or (0, 0), product)
+
+
+def _paths(spec: Spec) -> Paths:
+    """Defaults: the tree under /opt/stackc, state under /var/lib/stackc."""
     return Paths(
         install=spec.paths.install or default_folder("install", spec.stack),
         state=spec.paths.state or default_folder("state", spec.stack),
-        vllm=spec.paths.vllm or f"/opt/stackc/vllm-{release.version}/bin/vllm",
         nginx=spec.paths.nginx or "/usr/sbin/nginx",
         litellm=spec.paths.litellm or DEFAULT_LITELLM,
     )
 
 
-def _service(stack: Spec, server: Server, solution: Solution, release: Release) -> Service:
-    demand, shape = server.demand, server.demand.shape
+def _service(stack: Spec, placed: _Placed, engine: PinnedEngine, group: Group | None) -> Service:
+    server, demand = placed.server, placed.server.demand
     spec = stack.services[demand.service]
-    layout = demand.layout
-    cache = KvCache(
-        dtype=layout.dtype,
-        block_size=layout.block_size,
-        bytes_per_block=layout.bytes_per_block,
-        num_blocks=server.blocks,
-        capacity_tokens=layout.capacity_tokens(server.blocks, shape.max_model_len),
-        max_concurrency=round(layout.max_concurrency(server.blocks, shape.max_model_len), 2),
-    )
-    rows = (row for stage in demand.stages for row in stage.rows if row.kind is RowKind.WEIGHTS)
-    timeouts = _timeouts(shape.tensor_parallel_size * sum(row.bytes.high for row in rows))
-    domains = spec.allowed_media_domains if takes_media(demand.variant.facts, release.version) else None
+    launch = engine.launch(replace(_seat(stack, placed), group=group))
+    found = estimator(engine, spec, placed.node, server, launch.max_num_seqs)
     return Service(
         name=demand.service,
+        engine=engine.name,
         task=spec.task,
         model=_model(spec, demand.variant),
         served_name=spec.served_name or demand.service,
         host=spec.host,
         port=spec.port,
-        devices=server.devices,
+        devices=placed.devices,
         start_after=server.start_after,
-        dtype=shape.served_dtype,
-        max_model_len=shape.max_model_len,
+        max_model_len=launch.max_model_len,
         concurrency=demand.terms.concurrency,
-        max_num_seqs=shape.max_num_seqs,
-        max_num_batched_tokens=shape.max_num_batched_tokens,
-        gpu_memory_utilization=server.utilization,
-        kv_cache=cache,
-        timeouts=timeouts,
-        arguments=tuple(_arguments(spec, server, cache, timeouts, release)),
-        environment=tuple(sorted((_environment(timeouts, release, solution) | _shut(domains)).items())),
-        pipeline_parallel_size=shape.pipeline_parallel_size,
-        solved=tuple(key for key in ("context", "concurrency") if getattr(spec, key).is_solved),
+        max_num_seqs=launch.max_num_seqs,
+        kv_cache=launch.kv_cache,
+        timeouts=launch.timeouts,
+        words=launch.words,
+        arguments=launch.arguments,
+        environment=launch.environment,
+        figures=launch.figures,
+        solved=tuple(key for key in ("context", "concurrency", "replicas") if getattr(spec, key).is_solved),
         candidate_of=stack.candidate_of(demand.service),
+        replica_of=stack.replica_of(demand.service),
+        replicas=stack.servers_of(stack.service_of(demand.service)),
         features=spec.features,
         embedding=_embedding(demand.variant),
         labels=demand.variant.labels,
-        media_domains=domains,
-        host_needs=_host_needs(stack, spec, server, cache),
+        media_domains=launch.media_domains,
+        host_needs=launch.host_needs,
+        shared_memory=launch.shared_memory,
+        notes=launch.notes,
+        uses_gpus=launch.uses_gpus,
+        measures=launch.measures,
+        speed=service_speed(found, demand.terms.concurrency),
+        objectives=_objectives(spec),
+        group=group,
+        adapters=tuple(map(_adapter, demand.variant.adapters)),
+        draft=_draft(spec, demand.variant),
     )
 
 
-def _host_needs(stack: Spec, spec: ServiceSpec, server: Server, cache: KvCache) -> tuple[HostNeed, ...]:
-    if not HOST_TARGETS & set(stack.targets):
-        return ()
-    demand = server.demand
-    node = next(iter(stack.nodes.values()))
-    start = Start(
-        capability=devices_of(node)[0].capability if node.gpus is not None else None,
+def _objectives(spec: ServiceSpec) -> Objectives | None:
+    asked = spec.objectives
+    return None if asked is None else Objectives(asked.ttft_p95, asked.tokens_per_second)
+
+
+def _seat(stack: Spec, placed: _Placed) -> Seat:
+    server, node = placed.server, placed.node
+    return Seat(
+        spec=stack.services[server.demand.service],
+        demand=server.demand,
+        devices=placed.devices,
+        units=server.units,
+        utilization=server.utilization,
+        capability=machine_of(node).devices[0].capability if node.gpus is not None else None,
         processors=_processors(node),
-        generates=not spec.pools,
-        is_eager=spec.enforce_eager,
-        kv_dtype=cache.dtype,
-        config=demand.variant.facts.config,
-        attention_backend=spec.attention_backend,
+        runs_on_host=bool(_ON_HOST & set(stack.targets)),
+        is_alone=placed.is_alone,
     )
-    return host_needs(start)
 
 
 def _processors(node: NodeSpec) -> int | None:
@@ -208,151 +318,48 @@ def _embedding(variant: Variant) -> Embedding | None:
     return Embedding(variant.dimension, None if facts is None else facts.normalized)
 
 
+def _draft(spec: ServiceSpec, variant: Variant) -> Draft | None:
+    drafting = variant.drafting
+    if drafting is None or drafting.name is None or drafting.facts is None:
+        return None if drafting is None else Draft(drafting.method, drafting.tokens)
+    named = spec.speculate.model if spec.speculate is not None else None
+    model = _served(named or drafting.name, drafting.name, drafting.facts, quantization_method(drafting.facts), None)
+    return Draft(drafting.method, drafting.tokens, model)
+
+
+def _adapter(adapter: Adapter) -> ServedAdapter:
+    facts = adapter.facts.adapter
+    assert facts is not None  # noqa: S101  the lock has adapters only of that kind
+    model = _served(adapter.spec.model, adapter.key, adapter.facts, "none", None)
+    return ServedAdapter(adapter.spec.name, model, facts.largest_rank or 1, facts.base_model)
+
+
 def _model(spec: ServiceSpec, variant: Variant) -> ServedModel:
-    facts = variant.facts
-    is_folder = facts.source == "folder"
-    sizes = [file.size for file in facts.weights]
+    return _served(spec.model, variant.name, variant.facts, variant.method, variant.projector)
+
+
+def _served(requested: str, key: str, facts: ModelFacts, method: str, projector: GgufFile | None) -> ServedModel:
+    place, is_folder = repository_of(key), facts.source == "folder"
+    weights = facts.weights if facts.gguf is None else (*facts.gguf.files, *((projector,) if projector else ()))
+    sizes = [file.size for file in weights]
     known = [size for size in sizes if size is not None]
     return ServedModel(
-        requested=spec.model,
-        repository=None if is_folder else repository_of(variant.name),
-        folder=variant.name if is_folder else None,
+        requested=requested,
+        repository=None if is_folder else place,
+        # A spec may name the file itself.
+        folder=None
+        if not is_folder
+        else str(PurePosixPath(place).parent)
+        if place.lower().endswith(".gguf")
+        else place,
         commit=facts.commit,
         is_pinned=facts.is_pinned,
         license=facts.license,
-        quantization=variant.method,
+        quantization=method,
         weights_bytes=sum(known) if sizes and len(known) == len(sizes) else None,
         unconfirmed=facts.unconfirmed,
-        files=tuple(ModelFile(file.path, file.size, file.sha256) for file in facts.weights),
+        files=tuple(ModelFile(file.path, file.size, file.sha256) for file in weights),
         base_models=facts.base_models,
+        file=None if facts.gguf is None else facts.gguf.path,
+        projector=None if projector is None else projector.path,
     )
-
-
-def _timeouts(weights_bytes: int) -> Timeouts:
-    ready = _START_SECONDS + _SECONDS_PER_GIB * -(-weights_bytes // GIB)
-    return Timeouts(ready=ready, start=ready + 120, drain=_DRAIN_SECONDS, stop=_DRAIN_SECONDS + _STOP_MARGIN_SECONDS)
-
-
-def _arguments(
-    spec: ServiceSpec, server: Server, cache: KvCache, timeouts: Timeouts, release: Release
-) -> Iterator[Argument]:
-    shape, facts = server.demand.shape, server.demand.variant.facts
-    yield Argument("--served-model-name", spec.served_name or server.demand.service, "spec")
-    yield Argument("--host", spec.host, "spec")
-    yield Argument("--port", str(spec.port), "spec")
-    yield Argument("--dtype", shape.served_dtype, "checkpoint and device")
-    if facts.quantization_file in (AWQ_FILE, GPTQ_FILE):
-        # vLLM looks for these files only when it is told the method; from config.json it finds it by itself.
-        yield Argument("--quantization", checkpoint_format(facts), f"checkpoint's {facts.quantization_file}")
-    yield Argument("--max-model-len", str(shape.max_model_len), _context_reason(spec))
-    yield Argument("--max-num-seqs", str(shape.max_num_seqs), "spec" if spec.max_num_seqs else "default")
-    yield Argument("--max-num-batched-tokens", str(shape.max_num_batched_tokens), "spec or device")
-    if release.build == "gpu":
-        yield Argument("--tensor-parallel-size", str(shape.tensor_parallel_size), "placement")
-        if shape.pipeline_parallel_size > 1:
-            yield Argument("--pipeline-parallel-size", str(shape.pipeline_parallel_size), "placement")
-        if spec.expert_parallel:
-            yield Argument("--enable-expert-parallel", None, "spec")
-        yield Argument("--gpu-memory-utilization", _decimal(server.utilization), "ledger")
-    elif is_latent(server.demand.variant.architecture):
-        yield Argument("--attention-backend", CPU_LATENT_BACKEND, "runs on every CPU, with and without AMX")
-    if cache.bytes:
-        yield Argument("--kv-cache-memory-bytes", str(cache.bytes), "ledger")
-    elif release.build == "cpu":
-        # Without a size the CPU build wants 92 % of the machine free (vllm/v1/worker/cpu_worker.py, 0.32.0).
-        yield Argument("--kv-cache-memory-bytes", "1", "nothing is cached")
-    yield from _ngram_arguments(server.demand.variant)
-    if spec.kv_cache_dtype != "auto":
-        yield Argument("--kv-cache-dtype", spec.kv_cache_dtype, "spec")
-    if code_needed(spec, facts, release) is not None:
-        # The policy allowed it, or there would be no plan; the code is the snapshot's own, at its commit.
-        yield Argument("--trust-remote-code", None, "policy")
-    yield Argument("--shutdown-timeout", str(timeouts.drain), "units' stop timeout")
-    yield from _media_arguments(spec, server.demand.variant, release)
-    yield from _task_arguments(spec, server.demand.variant)
-    yield from _parsers(spec, server.demand.variant, release)
-    pinned = _formats(spec, facts, release)
-    yield from (Argument(name, value, "the files that were proved") for name, value in pinned.items())
-    yield from _user_arguments(spec, release, pinned)
-
-
-def _media_arguments(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:
-    """What a prompt may hold, and what a client may have the server fetch. Media inside a request need no domain."""
-    is_reader = takes_media(variant.facts, release.version)
-    if is_reader and is_text_only(spec, variant.facts):
-        yield Argument("--language-model-only", None, "media")
-    elif is_reader and spec.media is not None:
-        yield Argument("--limit-mm-per-prompt", json.dumps(spec.media, sort_keys=True), "media")
-    if spec.allowed_media_domains:
-        yield Argument(MEDIA_DOMAINS, spec.allowed_media_domains, "spec")
-    elif is_reader:
-        # Also for text alone: whether a URL is fetched before its kind is refused is the engine's affair.
-        yield Argument(MEDIA_DOMAINS, NO_DOMAIN, "no domain in the spec: nothing is fetched")
-
-
-def _ngram_arguments(variant: Variant) -> Iterator[Argument]:
-    """By default vLLM pins such tables in memory of the machine, which no ledger proves."""
-    if has_ngram_tables(variant.architecture):
-        yield Argument("--engram-config", TABLES_ON_GPU, "n-gram tables lie where their bytes are counted")
-
-
-def _task_arguments(spec: ServiceSpec, variant: Variant) -> Iterator[Argument]:
-    if spec.pools:
-        yield Argument("--runner", "pooling", "task")
-    if variant.convert is not None:
-        yield Argument("--convert", variant.convert, "task")
-    if variant.score_tokens:
-        overrides = json.dumps(scoring_overrides(variant.score_tokens))
-        yield Argument("--hf-overrides", overrides, "score_tokens" if spec.score_tokens else "the model's card")
-
-
-def _parsers(spec: ServiceSpec, variant: Variant, release: Release) -> Iterator[Argument]:
-    """What `features` stand for, as far as the spec does not say it in `engine_args`."""
-    catalog = load_flags(release.version)
-    given = {flag.name for key in spec.engine_args if (flag := catalog.find(key)) is not None}
-    for role in wanted_roles(spec):
-        if role is Role.TOOLS and WANTS_TOOLS not in given:
-            yield Argument(WANTS_TOOLS, None, "features")
-        if role not in given:
-            names = parsers_of(variant.facts, role, catalog)
-            assert names  # noqa: S101  check_features refuses a service that has none
-            yield Argument(role, names[0], "features and the model's family")
-
-
-def _context_reason(spec: ServiceSpec) -> str:
-    return "the longest context that fits" if spec.context.is_solved else "context"
-
-
-def _decimal(utilization: int) -> str:
-    return f"{utilization / UTILIZATION_STEPS:.4f}"
-
-
-def _formats(spec: ServiceSpec, facts: ModelFacts, release: Release) -> dict[str, str]:
-    """Options that hold the server to the files of the plan, less those for which the user says more than `auto`."""
-    catalog = load_flags(release.version)
-    given = {flag.name for key, value in spec.engine_args.items() if value != AUTO and (flag := catalog.find(key))}
-    return {name: value for name, value in formats(spec, facts, release.version) if name not in given}
-
-
-def _user_arguments(spec: ServiceSpec, release: Release, pinned: Mapping[str, str]) -> Iterator[Argument]:
-    """Less an `auto` in whose place the plan has its own choice."""
-    catalog = load_flags(release.version)
-    for key in sorted(spec.engine_args):
-        flag = catalog.find(key)
-        assert flag is not None  # noqa: S101  engine_args.py refuses what the catalog lacks
-        name, value = render(flag, spec.engine_args[key])
-        if name not in pinned:
-            yield Argument(name, value, "engine_args")
-
-
-def _shut(domains: tuple[str, ...] | None) -> dict[str, str]:
-    """Variables that keep a server from opening more than the plan says, and its ranks on this machine."""
-    return {**OF_ALL, **OF_RANKS, **(OF_MEDIA if domains is not None else {})}
-
-
-def _environment(timeouts: Timeouts, release: Release, solution: Solution) -> dict[str, str]:
-    """Variables of a server; the launch script adds those that depend on where it runs."""
-    environment = {"VLLM_ENGINE_READY_TIMEOUT_S": str(timeouts.ready - _IMPORT_SECONDS)}
-    if release.build == "cpu" and len(solution.servers) > 1:
-        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # servers on one CPU would fight over the same cores
-    return environment

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from compiler.catalog.packages import vllm_requirements
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.plan.ir import CpuNode, Plan, ServedModel
+from compiler.plan.ir import CpuNode, Plan, ServedModel, Service
+from compiler.plan.lower import program_key
 from compiler.spec.load import SpecFile
 
 _SHOWN = 6
@@ -29,12 +29,23 @@ def _denied(warning: Diagnostic) -> Diagnostic:
 
 
 def _models(file: SpecFile, plans: Iterable[Plan]) -> Iterator[Diagnostic]:
-    for service in (service for plan in plans for service in plan.services):
-        facts = ", ".join(_facts(service.model))
-        if facts:
-            message = f"not confirmed for `{service.model.repository or service.model.folder}`: {facts}"
-            help_ = Help(f"`stackc lock {file.document.source.name}` reads them from the Hub")
-            yield Diagnostic("W0301", message, file.at("services", service.name, "model"), helps=(help_,))
+    servers = (service for plan in plans for service in plan.answering if service.replica_of is None)
+    for service in servers:
+        for model, key in _loaded(service):
+            facts = ", ".join(_facts(model))
+            if facts:
+                message = f"not confirmed for `{model.repository or model.folder}`: {facts}"
+                help_ = Help(f"`stackc lock {file.document.source.name}` reads them from the Hub")
+                yield Diagnostic("W0301", message, file.at("services", service.name, *key), helps=(help_,))
+
+
+def _loaded(service: Service) -> Iterator[tuple[ServedModel, tuple[str | int, ...]]]:
+    """All that a server loads, each with the key of the service that names it."""
+    yield service.model, ("model",)
+    for index, adapter in enumerate(service.adapters):
+        yield adapter.model, ("adapters", index, "model")
+    if service.draft is not None and service.draft.model is not None:
+        yield service.draft.model, ("speculate", "model")
 
 
 def _facts(model: ServedModel) -> tuple[str, ...]:
@@ -56,16 +67,20 @@ def _images(file: SpecFile, plans: Iterable[Plan]) -> Iterator[Diagnostic]:
 
 
 def _packages(file: SpecFile, plans: Iterable[Plan]) -> Iterator[Diagnostic]:
-    """Those of vLLM, where pip would install them without a list of hashes."""
-    if file.spec.paths.vllm is not None:
-        return
-    for plan in plans:
-        if plan.runs_on_host and (isinstance(plan.node, CpuNode) or vllm_requirements(plan.engine.version) is None):
-            message = f"no hashes are known for the packages of vLLM {plan.engine.version}'s CPU build"
-            note = "its wheels are not on PyPI: whoever installs them has to compare them with vLLM's release page"
-            helps = (
-                Help("run it in containers alone, whose image can be pinned: `targets: [compose]`"),
-                Help("install it in your own way, and name the program in `paths.vllm`"),
-            )
-            yield Diagnostic("W0305", message, file.at("engine", "vllm"), (note,), helps)
-            return
+    """Those of an engine, where pip would install them without a list of hashes; of each engine once."""
+    unlisted = {
+        host.name: (host, host.packages, program_key(file.spec, host, on_cpu=isinstance(plan.node, CpuNode)))
+        for plan in plans
+        if plan.runs_on_host
+        for host in (engine.host for engine in plan.engines.values())
+        if host.packages is not None and host.packages.requirements is None
+    }
+    for host, packages, key in unlisted.values():
+        if getattr(file.spec.paths, key) is not None:
+            continue
+        message = f"no hashes are known for {packages.what}"
+        helps = (
+            Help("run it in containers alone, whose image can be pinned: `targets: [compose]`"),
+            Help(f"install it in your own way, and name the program in `paths.{key}`"),
+        )
+        yield Diagnostic("W0305", message, file.at("engine", host.name), (packages.why,), helps)

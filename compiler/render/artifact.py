@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 EXECUTABLE, PLAIN = 0o755, 0o644
@@ -23,3 +24,9 @@ class Artifact:
             raise ValueError(f"{self.path} leaves the generated tree")
         if not self.text.endswith("\n"):
             raise ValueError(f"{self.path} does not end with a newline")
+
+
+@lru_cache(maxsize=1024)  # most paths are those of the library, which are the same in each tree
+def path_below(path: PurePosixPath, folder: PurePosixPath) -> PurePosixPath | None:
+    """A path as it is below a folder; None where it is not."""
+    return path.relative_to(folder) if folder in path.parents else None

@@ -33,14 +33,23 @@ class ShellVariable:
 
 
 @dataclass(frozen=True, slots=True)
+class ShellParts:
+    """A shell word of several parts, some of them variables."""
+
+    parts: tuple[str | ShellVariable, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MarkdownCode:
     """A text that Markdown shows as code, character by character."""
 
     text: str
 
 
-def quote_shell(word: str | ShellVariable) -> str:
+def quote_shell(word: str | ShellVariable | ShellParts) -> str:
     """A word that a POSIX shell reads back unchanged."""
+    if isinstance(word, ShellParts):
+        return "".join(map(quote_shell, word.parts))
     if isinstance(word, ShellVariable):
         return f'"${quote_shell_name(word.name)}"'
     _refuse_nul(word)

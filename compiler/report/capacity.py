@@ -1,4 +1,4 @@
-"""How many requests of which length a KV cache holds: the steps of vLLM's block arithmetic, and their curve."""
+"""How many requests of which length a KV cache holds: the steps of its engine's arithmetic, and their curve."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from compiler.engines.interface.terms import DEFAULT_MAX_NUM_SEQS
-from compiler.engines.vllm.kv_cache.blocks import KvLayout, largest
+from compiler.engines.interface.cache import CacheCapacity
 from compiler.plan.ir import Service
-from compiler.units import format_tokens
+from compiler.units import format_tokens, largest
 
 WIDTH, HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 44
 _MOST_TICKS = 8
+_COUNTED = 256  # a curve has a point for each number of requests up to here
 _SPARSE = 50  # a curve of more requests grows by a fiftieth from point to point
 
 
@@ -56,7 +56,7 @@ class Curve:
     source: str
 
 
-def capacity_steps(layout: KvLayout, service: Service) -> tuple[Step, ...]:
+def capacity_steps(layout: CacheCapacity, service: Service) -> tuple[Step, ...]:
     """From the most requests at once that the server runs to the fewest, each with the longest that they may be.
 
     Lengths end at what the server takes. None where the model keeps nothing of a request.
@@ -78,11 +78,11 @@ def _counts(most: int) -> Iterator[int]:
     count = 1
     while count < most:
         yield count
-        count += 1 if count < DEFAULT_MAX_NUM_SEQS[0] else -(-count // _SPARSE)
+        count += 1 if count < _COUNTED else -(-count // _SPARSE)
     yield most
 
 
-def requests_at_once(layout: KvLayout, service: Service, tokens: int) -> int:
+def requests_at_once(layout: CacheCapacity, service: Service, tokens: int) -> int:
     """Requests of that length which fit together, at most as many as the server runs."""
     blocks = service.kv_cache.num_blocks
     return largest(
@@ -109,7 +109,7 @@ class _Axes:
         return f"{HEIGHT - _BOTTOM - part * (HEIGHT - _TOP - _BOTTOM):.1f}"
 
 
-def capacity_curve(layout: KvLayout, service: Service) -> Curve | None:
+def capacity_curve(layout: CacheCapacity, service: Service) -> Curve | None:
     """The picture, or None where there is nothing to draw."""
     steps = capacity_steps(layout, service)
     if not steps:
@@ -130,14 +130,8 @@ def capacity_curve(layout: KvLayout, service: Service) -> Curve | None:
             (format_tokens(n), str(requests_at_once(layout, service, n)))
             for n in dict.fromkeys((*_powers(axes.shortest, axes.longest), axes.longest))
         ),
-        source=_source(service),
+        source=layout.source(service.kv_cache.num_blocks, service.max_num_seqs),
     )
-
-
-def _source(service: Service) -> str:
-    cache = service.kv_cache
-    blocks = f"{cache.num_blocks} blocks of {cache.block_size} tokens, of which vLLM keeps one for itself"
-    return f"{blocks} (vllm/v1/kv_cache_interface.py), and at most {service.max_num_seqs} requests (--max-num-seqs)"
 
 
 def _path(axes: _Axes, steps: tuple[Step, ...]) -> Iterator[str]:

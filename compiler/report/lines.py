@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
 
+from compiler.ledger import Basis
+from compiler.plan.disk import disk_of
 from compiler.plan.ir import CpuNode, Plan, Rollout, Service, Verdict
+from compiler.plan.replicas import Replicas, replicas_of
+from compiler.plan.speed import Measure
+from compiler.plan.where import is_on_cpu
 from compiler.report.bars import bar_lines, part_glyph
 from compiler.report.paint import Glyphs, Line, Piece, shortened, text_cells
 from compiler.report.table import Column, table_lines
 from compiler.report.usage import DeviceUse, PartKind, device_uses
-from compiler.units import format_gib, format_tokens
+from compiler.units import counted, format_gib, format_rate, format_seconds, format_tokens
 
 _COLORS = ("cyan", "green", "magenta", "yellow", "blue")
 
@@ -30,6 +35,15 @@ _FIGURES = (
     Column("other", is_right=True, rank=4),
     Column("expected", is_right=True, rank=1),
     Column("at most", is_right=True),
+)
+
+
+_SPEEDS = (
+    Column("estimated speed", least=8),
+    Column("at once", is_right=True),
+    Column("first token", is_right=True, rank=3),
+    Column("tokens/s each", is_right=True, rank=1),
+    Column("tokens/s in all", is_right=True, rank=2),
 )
 
 
@@ -53,6 +67,7 @@ def plan_lines(plan: Plan, width: int, glyphs: Glyphs) -> Iterator[Line]:
         yield ()
     rows = [_row(plan, service, glyphs) for service in plan.services]
     yield from table_lines(_SERVICES, rows, width, glyphs, tuple(colors.values()))
+    yield from _speeds(plan, colors, width, glyphs)
     for text in _around(plan):
         yield from ((Piece(part),) for part in wrap(text, width, subsequent_indent="  "))
     yield ()
@@ -86,8 +101,8 @@ def _heading(plan: Plan, width: int, glyphs: Glyphs) -> Line:
 
 def _machine(plan: Plan, glyphs: Glyphs) -> str:
     node = plan.node
-    what = "CPU" if isinstance(node, CpuNode) else f"{node.count} {glyphs.times} {node.title}"
-    return f"vLLM {plan.engine.version} on {node.name}: {what}"
+    what = "CPU" if isinstance(node, CpuNode) else node.described(glyphs.times)
+    return f"{' and '.join(plan.releases)} on {node.name}: {what}"
 
 
 def _figures(use: DeviceUse, colors: Mapping[str, str], width: int, glyphs: Glyphs) -> Iterator[Line]:
@@ -108,10 +123,29 @@ def _row(plan: Plan, service: Service, glyphs: Glyphs) -> tuple[str, ...]:
     return (
         service.name,
         model.repository or model.folder or model.requested,
-        "CPU" if isinstance(plan.node, CpuNode) else indices_text(service.devices),
+        "CPU" if is_on_cpu(plan, service) else indices_text(service.devices),
         f"{format_tokens(service.max_model_len)} {glyphs.times} {service.concurrency}",
         format_gib(service.kv_cache.bytes),
         str(service.port),
+    )
+
+
+def _speeds(plan: Plan, colors: Mapping[str, str], width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Under the load that is promised, of each service of which anything is known."""
+    known = [(service.name, service.speed.at_promise) for service in plan.services if service.speed is not None]
+    if known:
+        yield ()
+        rows = [(name, *_speed_cells(measure)) for name, measure in known]
+        yield from table_lines(_SPEEDS, rows, width, glyphs, [colors[name] for name, _ in known])
+
+
+def _speed_cells(measure: Measure) -> tuple[str, ...]:
+    speed = measure.speed
+    return (
+        str(measure.concurrency),
+        f"{format_seconds(speed.ttft.low)} to {format_seconds(speed.ttft.high)}",
+        f"{format_rate(speed.request_rate.low)} to {format_rate(speed.request_rate.high)}",
+        f"{format_rate(speed.output_rate.low)} to {format_rate(speed.output_rate.high)}",
     )
 
 
@@ -124,12 +158,26 @@ def indices_text(indices: tuple[int, ...]) -> str:
 
 
 def _around(plan: Plan) -> Iterator[str]:
+    disk = disk_of(plan)
+    if disk.downloads:
+        about = "" if disk.basis is Basis.EXACT else "about "
+        yield f"disk: {about}{format_gib(disk.to_download)} GiB to download, {format_gib(disk.total)} GiB in all"
     if len(plan.services) > 1:
         yield f"start order: {', '.join(service.name for service in plan.services)}"
+    yield from (f"replicas of {each.service}: {replicas_text(each)}" for each in replicas_of(plan))
     gateway = plan.gateway
     if gateway is not None:
         yield f"gateway: {gateway.kind} on {gateway.host}:{gateway.port}"
         yield from (f"rollout: {rollout_text(rollout)}" for rollout in gateway.rollouts)
+
+
+def replicas_text(replicas: Replicas) -> str:
+    """How many there are, and what those on a node take together."""
+    count = f"{replicas.count}, the most that fit" if replicas.is_solved else str(replicas.count)
+    names = f", here {', '.join(replicas.names)}" if len(replicas.names) < replicas.count else ""
+    together = " together" if len(replicas.names) > 1 else ""
+    requests = counted(replicas.concurrency, "request")
+    return f"{count}{names}; {requests} of full context at once{together}"
 
 
 def rollout_text(rollout: Rollout) -> str:

@@ -9,8 +9,9 @@ from compiler import __version__
 from compiler.pipeline import Explained
 from compiler.plan.ir import CpuNode, Plan, Verdict
 from compiler.report import capacity, traffic
+from compiler.report.costs import node_figure, token_figures
 from compiler.report.ledgers import DeviceView, device_view, look_of
-from compiler.report.notes import Notes
+from compiler.report.notes import Figure, Notes
 from compiler.report.picture import colors_of
 from compiler.report.services import ServiceRow, ServiceView, service_row, service_view
 from compiler.report.timeline import Timeline, timeline
@@ -31,6 +32,7 @@ class NodeView:
     id: str
     name: str
     machine: str
+    cost: Figure | None
     verdict: str
     fits: bool
     devices: tuple[DeviceView, ...]
@@ -107,22 +109,30 @@ def _stack(id_: str, name: str, explained: Explained, named: frozenset[str], not
         _node(f"{id_}n{index}", plan, explained, frozenset(described), notes)
         for index, plan in enumerate(explained.plans)
     )
-    return StackView(id_, name, f"vLLM {explained.plans[0].engine.version}", nodes, len(services) - len(described))
+    return StackView(id_, name, " and ".join(explained.plans[0].releases), nodes, len(services) - len(described))
 
 
 def _node(id_: str, plan: Plan, explained: Explained, described: frozenset[str], notes: Notes) -> NodeView:
     colors, uses = colors_of(plan), device_uses(plan)
     node = plan.node
+    cost, tokens = node_figure(plan, notes), token_figures(plan, notes)  # numbered as they are met on the page
     return NodeView(
         id=id_,
         name=node.name,
-        machine="CPU" if isinstance(node, CpuNode) else f"{node.count} × {node.title}",
+        machine="CPU" if isinstance(node, CpuNode) else node.described(),
+        cost=cost,
         verdict=plan.verdict.value,
         fits=plan.verdict is Verdict.FITS,
         devices=tuple(device_view(use, colors, notes) for use in uses[:_MOST_DEVICES]),
         devices_left_out=max(0, len(uses) - _MOST_DEVICES),
         services=tuple(
-            service_row(plan, each, colors[each.name], f"{id_}-{each.name}" if each.name in described else "", notes)
+            service_row(
+                plan,
+                each,
+                (colors[each.name], f"{id_}-{each.name}" if each.name in described else ""),
+                tokens[each.name],
+                notes,
+            )
             for each in plan.services[:MOST_ROWS]
         ),
         services_left_out=max(0, len(plan.services) - MOST_ROWS),

@@ -74,7 +74,7 @@ def ledger_picture(plans: Iterable[Plan]) -> Picture:
         heads.append(Text(str(_SIDE), y + _HEAD - 7, f"and {len(drawn) - MOST_BARS} more"))
         y += _HEAD
     verdicts = ", ".join(dict.fromkeys(plan.verdict.value for plan in all_plans))
-    summary = f"{all_plans[0].stack}: {verdicts}, vLLM {all_plans[0].engine.version}"
+    summary = f"{all_plans[0].stack}: {verdicts}, {' and '.join(all_plans[0].releases)}"
     keys, key_names = _legend(y)
     return Picture(
         width=WIDTH,

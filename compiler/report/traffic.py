@@ -101,10 +101,10 @@ def _ways(plan: Plan) -> Iterator[_Way]:
 def _of_route(route: Route) -> Iterator[_Way]:
     rollout = route.rollout
     if rollout is None:
-        yield _Way(route.name, route.service)
+        yield from (_Way(route.name, server) for server in route.servers)
         return
-    yield _Way(route.name, rollout.stable, 100 - rollout.weight)
-    yield _Way(route.name, rollout.candidate, rollout.weight, is_candidate=True)
+    yield from (_Way(route.name, server, 100 - rollout.weight) for server in route.servers)
+    yield from (_Way(route.name, server, rollout.weight, is_candidate=True) for server in rollout.servers)
 
 
 def _stop(plan: Plan, colors: dict[str, int], index: int, way: _Way, height: int) -> Stop:
@@ -117,7 +117,8 @@ def _stop(plan: Plan, colors: dict[str, int], index: int, way: _Way, height: int
     return Stop(
         name=shortened(way.service, _LETTERS_OF_SERVER, "…"),
         address=shortened(address, _LETTERS_OF_SERVER, "…"),
-        color=colors[way.service],
+        # A server of another node has its colour on the page of that node.
+        color=colors.get(way.service, 0),
         y=middle - _BOX // 2,
         middle=middle,
         path=f"M{start} {center}C{start + 30} {center} {bend - 30} {middle} {bend} {middle}H{_SERVERS}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from compiler.ledger import DeviceLedger, RowKind, ServerLedger
+from compiler.ledger import HOST, DeviceLedger, RowKind, ServerLedger
 from compiler.plan.ir import CpuNode, Plan
 
 
@@ -68,11 +68,17 @@ class DeviceUse:
     shares: tuple[Share, ...]
     ledger: DeviceLedger
 
+    def serves(self, service: str) -> bool:
+        """Whether a server takes any of it."""
+        return any(share.service == service for share in self.shares)
+
     @property
     def label(self) -> str:
         """As messages name devices: `gpu01:0`, and `gpu01:0-3` for several."""
         if self.is_cpu:
             return self.node
+        if self.indices == (HOST,):
+            return f"{self.node} memory"
         first, last = self.indices[0], self.indices[-1]
         return f"{self.node}:{first}" if first == last else f"{self.node}:{first}-{last}"
 
@@ -110,11 +116,11 @@ def _parts_of(share: Share) -> Iterator[Part]:
 
 def device_uses(plan: Plan) -> tuple[DeviceUse, ...]:
     """Of a node's devices, by index; neighbours that are used alike are one."""
-    return tuple(_use(plan, tuple(alike)) for _, alike in groupby(plan.devices, key=_content))
+    return tuple(_use(plan, tuple(alike)) for _, alike in groupby(plan.ledgers, key=_content))
 
 
 def _content(device: DeviceLedger) -> object:
-    return device.total, device.reserve, device.servers
+    return device.index == HOST, device.total, device.reserve, device.servers
 
 
 def _use(plan: Plan, alike: tuple[DeviceLedger, ...]) -> DeviceUse:

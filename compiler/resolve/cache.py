@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from compiler.lock.models import FULL_COMMIT, SCHEMA_VERSION, ModelFacts, lock_key
+from compiler.lock.models import FULL_COMMIT, SCHEMA_VERSION, ModelFacts, branch_of
 from compiler.resolve.answers import Repository
 from compiler.source.files import read_file
 
 # Raised whenever the same answers of a Hub are read as other facts.
-READING = 4
+READING = 5
 MAX_ENTRY = 16 << 20
 
 Listing = Literal["variants", "branches"]
@@ -43,21 +43,21 @@ class Cache:
         place = hashlib.sha256(endpoint.encode(errors="replace")).hexdigest()[:16]
         self._folder = None if folder is None else folder / version / place
 
-    def facts(self, repository: str, branch: str | None, commit: str | None) -> ModelFacts | None:
-        """Facts of a commit that was read before."""
+    def facts(self, key: str, commit: str | None) -> ModelFacts | None:
+        """Facts of a model, by its key of the lock, at a commit that was read before."""
         if commit is None or FULL_COMMIT.fullmatch(commit) is None:
             return None
-        data = self._read("commits", lock_key(repository, branch), commit)
+        data = self._read("commits", key, commit)
         with contextlib.suppress(ValidationError):
             facts = ModelFacts.model_validate(data)
-            return facts if (facts.commit, facts.branch) == (commit, branch) else None
+            return facts if (facts.commit, facts.branch) == (commit, branch_of(key)) else None
         return None
 
-    def keep_facts(self, repository: str, facts: ModelFacts) -> None:
-        """Remember facts, if they are those of a full commit."""
+    def keep_facts(self, key: str, facts: ModelFacts) -> None:
+        """Remember facts by their key of the lock, if they are those of a full commit."""
         if facts.is_pinned:
             data = facts.model_dump(mode="json", exclude_defaults=True)
-            self._write("commits", lock_key(repository, facts.branch), str(facts.commit), data)
+            self._write("commits", key, str(facts.commit), data)
 
     def head(self, key: str) -> Head | None:
         """Where a name led the last time; None where it was never asked for."""

@@ -37,6 +37,11 @@ MAX_INDEX = 32 << 20
 MAX_HEADER = 10 << 20
 # All other small files that are read: lists of modules, sampling parameters, a template.
 MAX_SMALL_FILE = 1 << 20
+# A GGUF file's header in pieces: of a vocabulary of 150,000 tokens and its merges it has some 6 MB.
+GGUF_PIECE = 1 << 20
+# By how much the next piece is larger, and the largest.
+GGUF_GROWTH = 4
+MAX_GGUF_PIECE = 8 << 20
 # What is read of an answer that is an error or a redirect.
 MAX_WORDS = 1 << 16
 
@@ -55,6 +60,8 @@ MAX_TENSORS = 400_000
 MAX_TENSOR_KINDS = 4096
 # Repositories and branches that are read as variants of one service's model.
 MAX_CANDIDATES = 64
+# Models in GGUF files of one repository that are read; publishers of them offer 25 to 40.
+MAX_SETS = 64
 # Branches of one repository that are read beside `main`.
 BRANCHES = 8
 # One page of a listing.
@@ -68,6 +75,8 @@ REQUESTS_AT_ONCE = 20
 REPOSITORIES_AT_ONCE = 12
 # Files of one repository that are read at once.
 FILES_AT_ONCE = 8
+# Headers of GGUF files that are read at once; each holds one piece.
+GGUF_HEADERS_AT_ONCE = 4
 # Bytes that a repository may take before it has to wait until no other one takes more than this.
 LIGHT = 2 << 20
 # Bytes that it may take in all: those of its small files, of their values, and of its headers.

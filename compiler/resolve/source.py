@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from compiler.lock.models import ModelFacts, lock_key, repository_of
+from compiler.gguf.sets import FileSet
+from compiler.lock.models import ModelFacts, branch_of, file_of, lock_key, repository_of
 from compiler.resolve.answers import (
     AccessError,
     ConfigError,
@@ -20,9 +23,11 @@ from compiler.resolve.answers import (
     plain,
 )
 from compiler.resolve.cache import Cache, Listing
+from compiler.resolve.limits import GGUF_HEADERS_AT_ONCE, MAX_GGUF_PIECE
 from compiler.resolve.parallel import by_name
 from compiler.resolve.reading.facts import read_facts
 from compiler.resolve.reading.folder import folder_facts, is_folder
+from compiler.resolve.reading.gguf import RepositorySets, folder_sets, is_gguf_file
 from compiler.resolve.transport.hub import Hub
 from compiler.resolve.transport.room import Room
 
@@ -31,6 +36,7 @@ _UNUSABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeE
 
 # A key of the lock with its facts, or why there are none.
 Found = tuple[str, ModelFacts] | SourceError
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +62,24 @@ class Source:
     told: dict[str, str] = field(default_factory=dict)
 
     def find(self, key: str) -> Found:
-        """Facts of one repository, `repository@branch` or folder."""
+        """Facts of one repository, `repository@branch`, folder, or of one model in GGUF files of these."""
+        return self.guarded(key, lambda: self._find(key))
+
+    def guarded(self, key: str, ask: Callable[[], _Answer]) -> _Answer | SourceError:
+        """An answer about a model, or why there is none."""
         try:
-            if is_folder(key):
-                return key, folder_facts(key, self.copies.get(key.rstrip("/")))
-            return self._offline(key) if self.hub.is_offline else self._on_hub(key)
+            return ask()
         except SourceError as error:
             return _alone(_told_with_lock(key, error, self.known.get(key)))
         except _UNUSABLE as error:
             # Whatever a stranger writes, it concerns the stranger's repository alone.
             note = f"{type(error).__name__}: {plain(error)}"
             return ConfigError(f"what `{plain(key)}` says of itself cannot be used", (note,))
+
+    def _find(self, key: str) -> tuple[str, ModelFacts]:
+        if is_folder(key) and not _is_set(key):
+            return key, folder_facts(key, self.copies.get(key.rstrip("/")))
+        return self._offline(key) if self.hub.is_offline and not is_folder(key) else self._online(key)
 
     def find_all(self, keys: Iterable[str]) -> dict[str, Found]:
         """Facts of several, each asked for once."""
@@ -105,36 +118,66 @@ class Source:
             raise _not_here(f"a newer commit of `{plain(key)}`")
         if key in self.known:
             return key, self.known[key]
-        head = self.cache.head(key)
+        head = self.cache.head(lock_key(repository_of(key), branch_of(key)))
         if head is None:
             raise _not_here(f"`{plain(key)}`")
         if head.name is None:
             raise UnknownNameError(f"the Hub had no model `{plain(key)}` when it was last asked")
-        branch = _branch_of(key)
-        facts = self.cache.facts(head.name, branch, head.commit)
+        found = lock_key(head.name, branch_of(key), file_of(key))
+        facts = self.cache.facts(found, head.commit)
         if facts is None:
             raise _not_here(f"`{plain(key)}` at commit {plain(head.commit)}")
-        return lock_key(head.name, branch), facts
+        return found, facts
 
-    def _on_hub(self, key: str) -> tuple[str, ModelFacts]:
+    def _online(self, key: str) -> tuple[str, ModelFacts]:
         known = self.known.get(key)
         if known is not None and self._is_sure(known) and not self.upgrade:
             return key, known
+        if _is_set(key):
+            with self.sets(key) as sets:
+                return sets.read(sets.named(key))
         repository = self._repository(key, known)
-        return lock_key(repository.name, repository.branch), self._facts(repository, known)
+        name = lock_key(repository.name, repository.branch)
+        return name, self._facts(name, repository, known)
+
+    @contextmanager
+    def sets(self, key: str) -> Iterator[Sets]:
+        """Models in GGUF files of a repository, a branch or a folder, which can be read until the block ends.
+
+        Raises:
+            SourceError: there is no such place, or none of them is in it.
+        """
+        if is_folder(key):
+            place = repository_of(key)
+            yield Sets(place, folder_sets(place, self.copies.get(place.rstrip("/"))), self)
+            return
+        if self.hub.is_offline:
+            raise _not_here(f"the list of models in `{plain(key)}`")
+        repository = self._repository(key, self._known_in(key))
+        with self.room.reading(repository.name) as allowance:
+            allowance.take(GGUF_HEADERS_AT_ONCE * MAX_GGUF_PIECE)
+            name = lock_key(repository.name, repository.branch)
+            yield Sets(name, RepositorySets(repository, self.hub.reader(repository, allowance)), self)
+
+    def _known_in(self, key: str) -> ModelFacts | None:
+        """The lock's facts of a model, or of another one in the same place: they are of one commit."""
+        place = lock_key(repository_of(key), branch_of(key))
+        others = (facts for name, facts in self.known.items() if name.startswith(f"{place}#"))
+        return self.known.get(key) or next(others, None)
 
     def _is_sure(self, known: ModelFacts) -> bool:
         return not known.unconfirmed and known.source == self.hub.source
 
     def _repository(self, key: str, known: ModelFacts | None) -> Repository:
         """What the Hub lists, at the commit of the lock unless that is to move."""
-        name, branch = repository_of(key), _branch_of(key)
+        name, branch = repository_of(key), branch_of(key)
+        place = lock_key(name, branch)
         pinned = known.commit if known is not None and known.is_pinned and not self.upgrade else None
         self._tell(key)
         try:
             repository = self.hub.repository(name, pinned or branch, branch=branch)
         except UnknownNameError:
-            self.cache.keep_head(key, None)
+            self.cache.keep_head(place, None)
             raise
         if pinned is not None and repository.commit not in (None, pinned):
             raise MalformedError(
@@ -143,7 +186,7 @@ class Source:
                 ("try again; if it persists, check HF_ENDPOINT",),
             )
         if pinned is None:
-            self.cache.keep_head(key, repository)
+            self.cache.keep_head(place, repository)
         return repository
 
     def _tell(self, key: str) -> None:
@@ -155,18 +198,65 @@ class Source:
         if not is_first or key != model:
             self.hub.progress.detail(f"reading {plain(key)}")
 
-    def _facts(self, repository: Repository, known: ModelFacts | None) -> ModelFacts:
-        if known is not None and self._is_sure(known) and known.commit == repository.commit:
-            facts: ModelFacts | None = known
-        else:
-            facts = self.cache.facts(repository.name, repository.branch, repository.commit)
+    def _facts(self, key: str, repository: Repository, known: ModelFacts | None) -> ModelFacts:
+        facts = self._told_before(key, repository, known)
         if facts is None:
             with self.room.reading(repository.name) as allowance:
                 facts = read_facts(repository, self.hub.reader(repository, allowance))
-                self.room.keep(lock_key(repository.name, repository.branch), facts)
-            self.cache.keep_facts(repository.name, facts)
+                self.room.keep(key, facts)
+            self.cache.keep_facts(key, facts)
         # All but the gate belongs to the commit.
         return facts.model_copy(update={"gated": repository.gated})
+
+    def facts_of_set(self, key: str, sets: RepositorySets, chosen: FileSet) -> ModelFacts:
+        """Facts of one model in GGUF files, which are read unless the lock or the cache has them."""
+        facts = self._told_before(key, sets.repository, self.known.get(key))
+        if facts is None:
+            facts = sets.read(chosen)
+            self.room.keep(key, facts)
+            self.cache.keep_facts(key, facts)
+        return facts.model_copy(update={"gated": sets.repository.gated})
+
+    def _told_before(self, key: str, repository: Repository, known: ModelFacts | None) -> ModelFacts | None:
+        """Facts of the lock or the cache, where they are of the commit that is listed now."""
+        if known is not None and self._is_sure(known) and known.commit == repository.commit:
+            return known
+        return self.cache.facts(key, repository.commit)
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Models in GGUF files of one place.
+
+    Attributes:
+        place: the repository, branch or folder, as keys of the lock begin; or the path of a file, which is a key.
+        found: what is listed there.
+    """
+
+    place: str
+    found: RepositorySets
+    source: Source
+
+    def key(self, chosen: FileSet) -> str:
+        """Under which the lock keeps one of them."""
+        return self.place if is_gguf_file(self.place) else f"{self.place}#{chosen.path}"
+
+    def named(self, key: str) -> FileSet:
+        """The one that a key of the lock names."""
+        return self.found.named(file_of(key) or key.rpartition("/")[2])
+
+    def read(self, chosen: FileSet) -> tuple[str, ModelFacts]:
+        """Facts of one of them, with its key.
+
+        Raises:
+            SourceError: it could not be read, or llama.cpp would not load it.
+        """
+        return self.key(chosen), self.source.facts_of_set(self.key(chosen), self.found, chosen)
+
+
+def _is_set(key: str) -> bool:
+    """Whether a key names a model in GGUF files."""
+    return file_of(key) is not None or is_gguf_file(key)
 
 
 def _alone(error: SourceError) -> SourceError:
@@ -194,10 +284,6 @@ def _told_with_lock(key: str, error: SourceError, known: ModelFacts | None) -> S
         note = "it was open to everybody when the lock was written"
         return AccessError(error.message, (*error.notes, note), error.helps)
     return error
-
-
-def _branch_of(key: str) -> str | None:
-    return key.partition("@")[2] or None
 
 
 def _not_here(what: str) -> UnavailableError:

@@ -1,9 +1,11 @@
-"""The four documents that have a schema."""
+"""The documents that have a schema."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
+from typing import cast
 
 from compiler.schemas.generator import Generator, JsonSchema, tidy
 
@@ -53,19 +55,31 @@ def calibration_schema() -> JsonSchema:
     return CalibrationFile.model_json_schema(schema_generator=Generator)
 
 
+def models_schema() -> JsonSchema:
+    """Of models.yaml as users write it: a row needs no more than its name, where what ships or a base says the rest."""
+    from compiler.schemas.own import OwnFile  # noqa: PLC0415
+
+    schema = OwnFile.model_json_schema(schema_generator=Generator)
+    schema["$defs"]["OwnModel"]["required"] = ["id"]
+    return schema
+
+
 SCHEMAS: dict[str, Callable[[], JsonSchema]] = {
     "spec": spec_schema,
     "lock": lock_schema,
     "plan": plan_schema,
     "calibration": calibration_schema,
+    "models": models_schema,
 }
 
 
 def schema_of(document: str) -> JsonSchema:
     """The schema of a document of SCHEMAS, with its dialect and a title."""
-    return {"$schema": Generator.schema_dialect, **tidy(SCHEMAS[document]()), "title": f"stackc {document}"}
+    return cast("JsonSchema", json.loads(schema_text(document)))
 
 
+@cache
 def schema_text(document: str) -> str:
     """The same as a file's text."""
-    return json.dumps(schema_of(document), indent=2, ensure_ascii=False) + "\n"
+    schema = {"$schema": Generator.schema_dialect, **tidy(SCHEMAS[document]()), "title": f"stackc {document}"}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -53,6 +53,26 @@ class Server(BaseModel):
     rows: list[Row]
 
 
+class Memory(BaseModel):
+    """Main memory beside GPUs, where it is counted.
+
+    Attributes:
+        total_bytes: as the spec has it.
+        total_source: where that figure comes from.
+        reserve_bytes: that the spec keeps free.
+        used_bytes: everything taken, the reserve included.
+        slack_bytes: left when every estimate is at its high end.
+        servers: in start order.
+    """
+
+    total_bytes: int
+    total_source: str
+    reserve_bytes: int
+    used_bytes: Size
+    slack_bytes: int
+    servers: list[Server]
+
+
 class Device(BaseModel):
     """One GPU, or the memory of a CPU node.
 

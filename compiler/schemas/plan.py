@@ -5,72 +5,13 @@ Keys that are written from a dataclass of the plan as it is have that dataclass 
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel
 
-from compiler.catalog.vllm.kernels import KernelWheel
-from compiler.ledger import Verdict
-from compiler.plan import ir
-from compiler.schemas.ledger import Device
-
-
-class GpuNode(BaseModel):
-    """A machine with GPUs of one model.
-
-    Attributes:
-        name: as the spec has it.
-        kind: what serves there.
-        gpu: the card's name for people.
-        product: the word of that name that the driver must know the card by; null for a card of the spec's own.
-        count: GPUs.
-        memory_bytes: of each, as CUDA reports them.
-        compute_capability: such as `12.0`.
-        uuids: by index; none if the spec gives none.
-        mig: the profile, where each is a slice of a GPU.
-    """
-
-    name: str
-    kind: Literal["gpu"]
-    gpu: str
-    product: str | None
-    count: int
-    memory_bytes: int
-    compute_capability: str
-    uuids: list[str]
-    mig: str | None
-
-
-class CpuNode(BaseModel):
-    """A machine that vLLM's CPU build serves from its main memory.
-
-    Attributes:
-        name: as the spec has it.
-        kind: what serves there.
-        memory_bytes: that the stack may use.
-    """
-
-    name: str
-    kind: Literal["cpu"]
-    memory_bytes: int
-
-
-class Engine(BaseModel):
-    """The vLLM release that runs.
-
-    Attributes:
-        vllm: its version.
-        image: of its container.
-        cuda: the release that its build holds; null on CPUs.
-        minimum_driver: the oldest driver that runs it.
-        kernels: packages of prebuilt kernels, for machines that cannot compile them.
-    """
-
-    vllm: str
-    image: str
-    cuda: str | None
-    minimum_driver: str | None
-    kernels: list[KernelWheel]
+from compiler.ledger import Basis, Verdict
+from compiler.plan import ir, kubernetes
+from compiler.schemas.ledger import Device, Memory
+from compiler.schemas.machines import CpuNode, Engine, GpuNode, ServingEngine
+from compiler.schemas.speed import Speed
 
 
 class Model(BaseModel):
@@ -80,6 +21,8 @@ class Model(BaseModel):
         requested: as the spec names it.
         repository: of the chosen variant on the Hub; null for a folder.
         folder: on the server; null for a model of the Hub.
+        file: that the server is given, by its path below the snapshot or folder; null where it is given all of it.
+        projector: likewise, of the file with which it reads images; missing where it reads text alone.
         commit: full hash, a prefix that prefetch checks, or null where only `main` is known.
         pinned: whether the commit is a full hash.
         license: null where none is stated.
@@ -93,6 +36,8 @@ class Model(BaseModel):
     requested: str
     repository: str | None
     folder: str | None
+    file: str | None
+    projector: str | None = None
     commit: str | None
     pinned: bool
     license: str | None
@@ -101,6 +46,20 @@ class Model(BaseModel):
     files: list[ir.ModelFile]
     base_models: list[str]
     unconfirmed: list[str]
+
+
+class Draft(BaseModel):
+    """How tokens are guessed ahead of a service's model.
+
+    Attributes:
+        method: `ngram`, `draft` or `eagle3`.
+        tokens: in each step.
+        model: that guesses them; null where they are looked up in the text itself.
+    """
+
+    method: str
+    tokens: int
+    model: Model | None
 
 
 class KvCache(BaseModel):
@@ -142,7 +101,7 @@ class Timeouts(BaseModel):
 
 
 class Argument(BaseModel):
-    """One option of `vllm serve`.
+    """One option of a server.
 
     Attributes:
         flag: with its dashes.
@@ -153,6 +112,22 @@ class Argument(BaseModel):
     flag: str
     value: str | list[str] | None
     reason: str
+
+
+class Adapter(BaseModel):
+    """A LoRA adapter that a server has beside its model.
+
+    Attributes:
+        name: by which clients ask for it.
+        rank: of its largest matrices.
+        base: the model that it names as its own; null where it names none.
+        model: its repository or folder, and its files.
+    """
+
+    name: str
+    rank: int
+    base: str | None
+    model: Model
 
 
 class Embedding(BaseModel):
@@ -167,66 +142,122 @@ class Embedding(BaseModel):
     normalized: bool | None
 
 
+class Objectives(BaseModel):
+    """What requests are to see. Null where nothing is asked.
+
+    Attributes:
+        ttft_p95_seconds: to the first token, of 95 in 100 requests at most.
+        tokens_per_second: that each request gets after it, at least.
+    """
+
+    ttft_p95_seconds: float | None
+    tokens_per_second: float | None
+
+
+class Group(BaseModel):
+    """The machines of one server, as one of them sees them.
+
+    Attributes:
+        rank: of this machine, from 0; the first of them answers clients.
+        members: all machines, by rank.
+        rendezvous_port: of the first machine, at which the engine's processes find each other.
+        watch_port: of the first machine, at which the others hold a connection, so that each knows of a lost one.
+        revision: the same on all machines where they have the same version of the tree.
+    """
+
+    rank: int
+    members: list[ir.Member]
+    rendezvous_port: int
+    watch_port: int
+    revision: str
+
+
 class Service(BaseModel):
-    """One vLLM server.
+    """One server. What only one engine has is there for its servers alone.
 
     Attributes:
         name: as the spec has it.
+        engine: that serves it, by its name in `engines`.
         task: what it answers.
         features: what clients need of it beyond that.
         embedding: of a service for embeddings.
         labels: that a service for scores (one) or labels gives for each text.
         model: what it loads.
+        adapters: that it loads beside that; absent without any.
+        draft: how tokens are guessed ahead of it; missing where none are.
         served_name: by which clients ask for it.
         candidate_of: the service that this one may replace; null outside a rollout.
+        replica_of: the service of which this is a further server; null for the first one, missing for the only one.
+        replicas: servers of its service in the whole stack; missing for one.
         host: where it listens.
         port: where it listens.
         devices: GPU indices on the node, one per rank; 0 on a CPU node.
         start_after: services that must be ready before this one starts.
-        dtype: of activations.
+        dtype: of activations; of vLLM.
         max_model_len: tokens of one request.
         concurrency: requests of that length that the spec promises.
         solved: keys of the spec whose values were found rather than given.
         max_num_seqs: requests that run at once.
-        max_num_batched_tokens: of one step.
-        tensor_parallel_size: ranks of one pipeline stage.
-        pipeline_parallel_size: stages.
-        gpu_memory_utilization: of the device's total, from 0 to 1.
+        max_num_batched_tokens: of one step; of vLLM.
+        tensor_parallel_size: ranks of one pipeline stage; of vLLM.
+        pipeline_parallel_size: stages; of vLLM.
+        gpu_memory_utilization: of the device's total, from 0 to 1; of vLLM.
+        gpu_layers: that lie on GPUs, the output among them; of llama.cpp.
+        layers: that there are; of llama.cpp.
+        cpu_moe: layers whose experts stay in main memory; of llama.cpp.
+        batch_size: tokens that are taken together; of llama.cpp.
+        ubatch_size: tokens of one step; of llama.cpp.
         kv_cache: of one rank.
         timeouts: for starting and stopping.
         arguments: after the model, in the order in which they are emitted.
         environment: variables that the server needs; never a secret.
         media_domains: hosts from which it fetches media; null if its model takes none.
         host_needs: what it compiles as it starts, where no container runs.
+        compiled_bytes: room on the disk for what it compiles, an assumption.
+        objectives: how fast it is to be; null where nobody says.
+        group: the machines that it runs on together, where they are several.
     """
 
     name: str
+    engine: str
     task: str
     features: list[str]
     embedding: Embedding | None
     labels: int | None
     model: Model
+    adapters: list[Adapter] | None = None
+    draft: Draft | None = None
     served_name: str
     candidate_of: str | None
+    replica_of: str | None = None
+    replicas: int = 1
     host: str
     port: int
     devices: list[int]
     start_after: list[str]
-    dtype: str
+    dtype: str | None = None
     max_model_len: int
     concurrency: int
     solved: list[str]
     max_num_seqs: int
-    max_num_batched_tokens: int
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    gpu_memory_utilization: float
+    max_num_batched_tokens: int | None = None
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    gpu_memory_utilization: float | None = None
+    gpu_layers: int | None = None
+    layers: int | None = None
+    cpu_moe: int | None = None
+    batch_size: int | None = None
+    ubatch_size: int | None = None
     kv_cache: KvCache
     timeouts: Timeouts
     arguments: list[Argument]
     environment: dict[str, str]
     media_domains: list[str] | None
     host_needs: list[ir.HostNeed]
+    compiled_bytes: int
+    objectives: Objectives | None
+    group: Group | None = None
 
 
 class Paths(BaseModel):
@@ -236,7 +267,8 @@ class Paths(BaseModel):
         install: the stack's folder.
         current: a link to the installed version of the tree.
         state: its state and caches.
-        vllm: the executable.
+        vllm: the executable, where it serves.
+        llama_server: likewise.
         nginx: the executable.
         litellm: the executable.
     """
@@ -244,7 +276,8 @@ class Paths(BaseModel):
     install: str
     current: str
     state: str
-    vllm: str
+    vllm: str | None = None
+    llama_server: str | None = None
     nginx: str
     litellm: str
 
@@ -253,7 +286,7 @@ class Image(BaseModel):
     """An image that containers of this stack run.
 
     Attributes:
-        part: what runs in it: `vllm`, `gateway`, or the name of a container.
+        part: what runs in it: an engine by its name, `gateway`, `prefetch`, or the name of a container.
         reference: as it is emitted.
         digest: null where only the tag is known.
         source: who named the digest.
@@ -277,12 +310,62 @@ class Route(BaseModel):
         service: that answers.
         read_timeout_seconds: the longest silence of the server that is not yet a failure.
         rollout: how requests are divided between two revisions; null for one.
+        upstreams: servers of the service, among which its requests are divided.
+        sticky: what keeps a session with one of them: `header`, `client` or `none`.
+        header: whose value names a session.
     """
 
     name: str
     service: str
     read_timeout_seconds: int
     rollout: ir.Rollout | None
+    upstreams: list[ir.Upstream]
+    sticky: str
+    header: str
+
+
+class NeighbourService(BaseModel):
+    """A server of another node, as the gateway knows it. Each key is that of a service.
+
+    Attributes:
+        name: as the spec has it.
+        engine: that serves it.
+        task: what it answers.
+        served_name: by which clients ask for it.
+        candidate_of: the service that this one may replace; null outside a rollout.
+        replica_of: the service of which this is a further server; null for the first one, missing for the only one.
+        replicas: servers of its service in the whole stack; missing for one.
+        features: what clients need of it beyond its task.
+        host: where it listens.
+        port: where it listens.
+        max_model_len: tokens of one request.
+    """
+
+    name: str
+    engine: str
+    task: str
+    served_name: str
+    candidate_of: str | None
+    replica_of: str | None = None
+    replicas: int = 1
+    features: list[str]
+    host: str
+    port: int
+    max_model_len: int
+
+
+class Neighbour(BaseModel):
+    """Another node, whose servers the gateway of this one serves.
+
+    Attributes:
+        node: its name.
+        address: at which it is reached.
+        services: that run there.
+    """
+
+    node: str
+    address: str | None
+    services: list[NeighbourService]
 
 
 class Gateway(BaseModel):
@@ -299,6 +382,8 @@ class Gateway(BaseModel):
         connections: open requests of one client.
         cors_origins: websites whose pages may ask.
         routes: by the model that a request names.
+        tls: encryption between clients and the gateway; missing where there is none.
+        teams: clients with limits of their own; missing where there are none.
     """
 
     kind: str
@@ -311,6 +396,86 @@ class Gateway(BaseModel):
     connections: int
     cors_origins: list[str]
     routes: list[Route]
+    tls: ir.Tls | None = None
+    teams: list[ir.Team] | None = None
+
+
+class Cluster(BaseModel):
+    """What is so in the cluster.
+
+    Attributes:
+        namespace: of all objects.
+        cluster_domain: of the names of Services.
+        secret: that holds the keys.
+        storage: where models lie.
+        gpu_resource: what a pod asks for to get a GPU.
+        has_claims: GPUs are claimed by DRA, and servers that share some are one pod.
+        device_class: of the claims.
+        checks_cards: whether labels of the cards decide on which nodes pods run.
+        node_selector: labels of the nodes on which pods run.
+        tolerations: taints that pods put up with.
+        topology: a label of nodes that one group has to itself; null for any nodes.
+        runtime_class: of pods with GPUs; null for the cluster's default.
+        priority_class: of the servers' pods; null for none.
+        pull_secrets: with which images are pulled.
+        monitoring_namespace: from which servers may be scraped.
+        monitoring_labels: of ServiceMonitors and rules.
+        route: from the cluster's own Gateway; null for none.
+        pool: who chooses among the servers of a model; null for none.
+    """
+
+    namespace: str
+    cluster_domain: str
+    secret: str
+    storage: kubernetes.Storage
+    gpu_resource: str
+    has_claims: bool
+    device_class: str
+    checks_cards: bool
+    node_selector: dict[str, str]
+    tolerations: list[kubernetes.Toleration]
+    topology: str | None
+    runtime_class: str | None
+    priority_class: str | None
+    pull_secrets: list[str]
+    monitoring_namespace: str
+    monitoring_labels: dict[str, str]
+    route: kubernetes.HttpRoute | None
+    pool: kubernetes.InferencePool | None
+
+
+class Download(BaseModel):
+    """A checkpoint of the Hub.
+
+    Attributes:
+        name: of its repository, with the file where it is one of several there.
+        services: that load it.
+        bytes: of its weights.
+        basis: `exact` by the sizes of its files, else `estimate` by the ledger.
+    """
+
+    name: str
+    services: list[str]
+    bytes: int
+    basis: Basis
+
+
+class Disk(BaseModel):
+    """What lies on the disk for the services; images and packages come beside it.
+
+    Attributes:
+        download_bytes: of all checkpoints, each once.
+        compiled_bytes: room for what servers compile, an assumption.
+        total_bytes: both.
+        basis: of the downloads.
+        downloads: each checkpoint.
+    """
+
+    download_bytes: int
+    compiled_bytes: int
+    total_bytes: int
+    basis: Basis
+    downloads: list[Download]
 
 
 class PlanFile(BaseModel):
@@ -320,9 +485,13 @@ class PlanFile(BaseModel):
         stack: its name.
         user: that the stack's files and services belong to on the server.
         verdict: what the ledger proves.
-        engine: what serves.
+        engine: the first of those that serve.
+        engines: those that serve, by name.
         node: where.
         devices: the ledger of each.
+        disk: what is downloaded, and kept there.
+        main_memory: the ledger of that beside GPUs; null where nothing of it is counted.
+        speed: estimates for each service of which anything is known.
         services: in start order.
         paths: on the server.
         secrets: files on the server that hold secrets; never what is in them.
@@ -331,14 +500,22 @@ class PlanFile(BaseModel):
         templates: SHA-256 of each template that is not stackc's own.
         gateway: in front of the servers; null without one.
         monitoring: null without it.
+        kubernetes: what is so in the cluster; missing without that target.
+        entrances: gateways that come to the servers here, in a stack of several nodes; missing where there are none.
+        neighbours: the other nodes, where the gateway of this one serves them; missing where it does not.
+        slurm: what its job asks for; missing where there is none.
     """
 
     stack: str
     user: str
     verdict: Verdict
     engine: Engine
+    engines: dict[str, ServingEngine]
     node: GpuNode | CpuNode
     devices: list[Device]
+    disk: Disk
+    main_memory: Memory | None
+    speed: list[Speed]
     services: list[Service]
     paths: Paths
     secrets: ir.Secrets
@@ -347,3 +524,7 @@ class PlanFile(BaseModel):
     templates: dict[str, str]
     gateway: Gateway | None
     monitoring: ir.Monitoring | None
+    kubernetes: Cluster | None = None
+    entrances: list[ir.Entrance] | None = None
+    neighbours: list[Neighbour] | None = None
+    slurm: ir.Slurm | None = None

@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-from compiler.catalog.vllm.releases import Release
 from compiler.diagnostics import Edit
+from compiler.engines.common.refusals import bits_refusal
+from compiler.engines.interface.candidate import Candidate, DraftModel, Refusal, adapters_of, refused_problems
+from compiler.engines.interface.demand import Division, Variant
+from compiler.engines.interface.device import Machine
+from compiler.engines.interface.pinned import Judge, PinnedEngines, engine_of
 from compiler.engines.interface.problem import Problem, Remedy
-from compiler.engines.vllm.demand import Device
-from compiler.engines.vllm.judge.refusals import Refusal, refused_problems
-from compiler.engines.vllm.judge.splits import Degrees, Rules
-from compiler.engines.vllm.judge.support import fp8_cache_refusal
-from compiler.engines.vllm.judge.variants import Variant, judge_candidates
-from compiler.lock.models import Lock
+from compiler.engines.interface.terms import Terms
+from compiler.lock.models import Lock, LockedService, ModelFacts
 from compiler.solve.place import Choice
 from compiler.solve.ranking import Asked, rank
-from compiler.spec.models import Spec
+from compiler.spec.models import PolicySpec, ServiceSpec, Spec
 
 # Combinations of variants that are tried in order of quality before all services are lowered together.
 MAX_COMBINATIONS = 64
@@ -36,37 +37,83 @@ class Field:
     refusals: Mapping[str, tuple[Refusal, ...]]
 
 
-def judge_field(spec: Spec, lock: Lock, release: Release, devices: tuple[Device, ...]) -> Field:
+def judge_field(spec: Spec, lock: Lock, engines: PinnedEngines, machine: Machine) -> Field:
     """Judge and rank the candidates of every service."""
-    node = next(iter(spec.nodes.values()))
-    mig = node.gpus.mig if node.gpus is not None else None
-    rules = Rules(spec.policy, release, devices[0].capability, len(devices), mig)
+    judges = {
+        id(engine): partial(_within_policy, engine.judging(spec.policy, machine), spec.policy, lock.models)
+        for engine in engines.values()
+    }
     variants: dict[str, tuple[Variant, ...]] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
+    judged: dict[tuple[object, ...], str] = {}
     for name, service in spec.services.items():
-        usable, refusals[name] = judge_candidates(name, service, lock, rules)
-        if service.kv_cache_dtype == "fp8":
-            usable = _with_fp8_cache(usable, devices[0])
-        variants[name] = rank(usable, Asked(service, spec.policy))
+        alike = judged.setdefault(_judged_by(service, lock.services[name]), name)
+        if alike != name and not refusals[alike]:  # a refusal names its service
+            variants[name], refusals[name] = variants[alike], ()
+            continue
+        judge = judges[id(engine_of(service, engines))]
+        usable, refusals[name] = judge_candidates(name, service, lock, judge)
+        variants[name] = rank(_without_objection(usable), Asked(service, spec.policy))
     return Field(variants, refusals)
 
 
-def _with_fp8_cache(usable: tuple[Variant, ...], device: Device) -> tuple[Variant, ...]:
-    """Variants that can have an fp8 KV cache; where none can, all of them, so that the problem is told."""
-    able = (variant for variant in usable if fp8_cache_refusal(device.capability, variant.architecture) is None)
-    return tuple(able) or usable
+def _judged_by(service: ServiceSpec, locked: LockedService) -> tuple[object, ...]:
+    """All on which it depends what may serve a service: where it listens and runs does not matter."""
+    asked = service.model_dump_json(exclude={"port", "host", "node", "served_name", "replicas"})
+    return (asked, locked.candidates, locked.draft_key, *locked.adapters.items())
 
 
-def field_problems(field: Field, spec: Spec, lock: Lock, device: Device) -> tuple[Problem, ...]:
+def _within_policy(
+    judge: Judge, policy: PolicySpec, locked: Mapping[str, ModelFacts], candidate: Candidate
+) -> Variant | Refusal:
+    """What an engine says of a candidate; before that whether it may be used, and then whether it has enough bits."""
+    beside = [(each.key, each.facts) for each in candidate.adapters]
+    beside += [] if candidate.draft is None else [(candidate.draft.name, candidate.draft.facts)]
+    asked = (candidate, *(replace(candidate, name=name, facts=facts) for name, facts in beside))
+    refusals = (_forbidden(each, locked, policy) for each in asked if policy.commercial)
+    found = next((each for each in refusals if each is not None), None) or judge(candidate)
+    if isinstance(found, Refusal):
+        return found
+    return bits_refusal(candidate, found.bits_per_weight, policy) or found
+
+
+def _forbidden(candidate: Candidate, locked: Mapping[str, ModelFacts], policy: PolicySpec) -> Refusal | None:
+    # The registry takes longer to read than most stacks to solve, and few ask for it.
+    from compiler.solve.commercial import commercial_refusal  # noqa: PLC0415
+
+    return commercial_refusal(candidate, locked, policy)
+
+
+def judge_candidates(
+    name: str, service: ServiceSpec, lock: Lock, judge: Judge
+) -> tuple[tuple[Variant, ...], tuple[Refusal, ...]]:
+    """Candidates that may serve, and the others with their reasons; the model that was asked for comes first."""
+    names = sorted(lock.services[name].candidates, key=lambda candidate: (candidate != service.model, candidate))
+    adapters = tuple(adapters_of(service, lock.services[name], lock.models))
+    key = lock.services[name].draft_key
+    draft = None if key is None or service.speculate is None else DraftModel(key, lock.models[key])
+    found = [judge(Candidate(name, service, candidate, lock.models[candidate], adapters, draft)) for candidate in names]
+    refusals = tuple(one for one in found if isinstance(one, Refusal))
+    return tuple(one for one in found if not isinstance(one, Refusal)), refusals
+
+
+def _without_objection(usable: tuple[Variant, ...]) -> tuple[Variant, ...]:
+    """Variants with which the spec's wishes can be met; where there are none, all, so that the problem is told."""
+    return tuple(variant for variant in usable if variant.objection is None) or usable
+
+
+def field_problems(field: Field, spec: Spec, lock: Lock) -> tuple[Problem, ...]:
     """What no choice among the candidates can help."""
     problems: list[Problem] = []
-    for name, service in spec.services.items():
+    for name in spec.services:
+        if spec.service_of(name) != name and spec.service_of(name) in spec.services:
+            continue  # alike, and told of the first
         usable = field.variants[name]
         if not usable:
             found = refused_problems(field.refusals[name], lock.services[name].unread)
             problems.extend(_with_siblings(problem, field.refusals[name], lock) for problem in found)
-        elif service.kv_cache_dtype == "fp8":
-            problems.extend(_cache_problems(name, usable[0], device))
+        elif usable[0].objection is not None:
+            problems.append(_cache_problem(name, usable[0].objection))
     return tuple(problems)
 
 
@@ -83,12 +130,10 @@ def _with_siblings(problem: Problem, refusals: tuple[Refusal, ...], lock: Lock) 
     return replace(problem, notes=(*problem.notes, *notes))
 
 
-def _cache_problems(name: str, variant: Variant, device: Device) -> Iterator[Problem]:
-    refusal = fp8_cache_refusal(device.capability, variant.architecture)
-    if refusal is not None:
-        edit = Edit(("services", name, "kv_cache_dtype"), None)
-        remedy = Remedy("remove `kv_cache_dtype`", (edit,), kind="kv_cache_dtype")
-        yield Problem("E0308", name, ("kv_cache_dtype",), refusal, remedies=(remedy,))
+def _cache_problem(name: str, objection: str) -> Problem:
+    edit = Edit(("services", name, "kv_cache_dtype"), None)
+    remedy = Remedy("remove `kv_cache_dtype`", (edit,), kind="kv_cache_dtype")
+    return Problem("E0308", name, ("kv_cache_dtype",), objection, remedies=(remedy,))
 
 
 def worth_trying(field: Field, least: Choice) -> dict[str, tuple[Variant, ...]]:
@@ -97,15 +142,25 @@ def worth_trying(field: Field, least: Choice) -> dict[str, tuple[Variant, ...]]:
     Args:
         least: the services in the setting in which each takes least.
     """
-    return {name: _smaller_and_smaller(name, variants, least) for name, variants in field.variants.items()}
+    found: dict[tuple[int, Terms], tuple[Variant, ...]] = {}
+    kept: dict[str, tuple[Variant, ...]] = {}
+    for name, variants in field.variants.items():
+        # The field is held, so that an identity stands for one tuple of variants.
+        key = (id(variants), least.services[name])
+        if key not in found:
+            found[key] = _smaller_and_smaller(name, variants, least)
+        kept[name] = found[key]
+    return kept
 
 
 def _smaller_and_smaller(name: str, variants: tuple[Variant, ...], least: Choice) -> tuple[Variant, ...]:
-    kept: list[tuple[Variant, dict[Degrees, int]]] = []
+    if len(variants) == 1:
+        return variants
+    kept: list[tuple[Variant, dict[Division, int]]] = []
     for variant in variants:
         choice = least.exchanged({name: variant})
-        sizes = {degrees: _high(choice, name, degrees) for degrees in variant.degrees}
-        if not any(all(better.get(degrees, size + 1) <= size for degrees, size in sizes.items()) for _, better in kept):
+        sizes = {division: _high(choice, name, division) for division in variant.divisions}
+        if not any(all(better.get(one, size + 1) <= size for one, size in sizes.items()) for _, better in kept):
             kept.append((variant, sizes))
     return tuple(variant for variant, _ in kept)
 
@@ -114,18 +169,20 @@ def smallest(variants: Mapping[str, tuple[Variant, ...]], least: Choice) -> Choi
     """Every service's last variant, if no other needs less on any number of GPUs: where these do not fit, none do."""
     for name, tried in variants.items():
         *others, last = (least.exchanged({name: variant}) for variant in tried)
-        allowed = {*last.variants[name].degrees, *last.variants[name].pipelines}
+        smallest = last.variants[name]
+        allowed = {*smallest.divisions, *smallest.fallbacks, *(smallest.offloads if last.offloads else ())}
         for other in others:
-            if not allowed.issuperset(other.variants[name].pipelines):
+            variant = other.variants[name]
+            if not allowed.issuperset((*variant.fallbacks, *(variant.offloads if other.offloads else ()))):
                 return None
-            for degrees in other.variants[name].degrees:
-                if degrees not in allowed or _high(other, name, degrees) < _high(last, name, degrees):
+            for division in variant.divisions:
+                if division not in allowed or _high(other, name, division) < _high(last, name, division):
                     return None
     return least.exchanged({name: tried[-1] for name, tried in variants.items()})
 
 
-def _high(choice: Choice, name: str, degrees: Degrees) -> int:
-    return choice.demand(name, degrees).required.high
+def _high(choice: Choice, name: str, division: Division) -> int:
+    return choice.demand(name, division).required.high
 
 
 def combinations(variants: Mapping[str, tuple[Variant, ...]]) -> Iterator[dict[str, Variant]]:

@@ -7,20 +7,25 @@ fits. Contexts grow next, concurrencies after them. Services grow together, each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from compiler.engines.interface.demand import Division
 from compiler.engines.interface.terms import Terms
-from compiler.engines.vllm.demand import most_sequences
-from compiler.engines.vllm.kv_cache.blocks import largest
-from compiler.solve.place import Assignment, Choice, place, stay
+from compiler.solve.exact import find_place
+from compiler.solve.place import Assignment, Choice, room, stay, staying
+from compiler.solve.search import most_with_room
+from compiler.solve.settle import holding
 from compiler.spec.models import ServiceSpec
+from compiler.units import largest
 
 Key = Literal["context", "concurrency"]
 
 # How finely services grow together.
 _STEPS = 256
+# What memory of requests is counted in, mostly: blocks of tokens, and requests.
+_GRAIN: Mapping[Key, int] = {"context": 16, "concurrency": 1}
 # Services whose growth may move everybody to other devices; beyond that they grow where they are.
 _MOST_MOVED = 64
 
@@ -55,10 +60,42 @@ def grow(services: Mapping[str, ServiceSpec], choice: Choice, assignments: tuple
     for key in keys:
         values = list(_open_values(services, choice, key))
         if values:
-            grown = _together(grown, values)
-            for value in sorted(values, key=lambda value: -value.share):
-                grown = _alone(grown, value, moves=len(values) <= _MOST_MOVED)
+            # One alone goes as far by itself.
+            grown = _together(grown, values) if len(services) > 1 else grown
+            grown = _one_by_one(grown, values)
     return grown
+
+
+def grow_on(services: Mapping[str, ServiceSpec], grown: Grown, elsewhere: tuple[Assignment, ...]) -> Grown | None:
+    """Each value by itself from what it has, where services came to be divided otherwise than they grew with.
+
+    Args:
+        elsewhere: where they are then, with as many requests at once as may be.
+
+    Returns:
+        None where they are divided as they were, so that nothing is to be had.
+    """
+    if _divisions(elsewhere) == _divisions(grown.assignments):
+        return None
+    stayed = stay(grown.choice, elsewhere)
+    if stayed is None:
+        return None
+    further = Grown(grown.choice, stayed)
+    keys: tuple[Key, ...] = ("context", "concurrency")
+    for key in keys:
+        further = _one_by_one(further, list(_open_values(services, grown.choice, key)))
+    return further
+
+
+def _one_by_one(grown: Grown, values: list[_Open]) -> Grown:
+    """Each as far as it goes, the largest share first."""
+    for value in sorted(values, key=lambda value: -value.share):
+        grown = _alone(grown, value, moves=len(values) <= _MOST_MOVED)
+    return grown
+
+
+def _divisions(assignments: tuple[Assignment, ...]) -> dict[str, Division]:
+    return {each.demand.service: each.demand.division for each in assignments}
 
 
 def _open_values(services: Mapping[str, ServiceSpec], choice: Choice, key: Key) -> Iterator[_Open]:
@@ -67,9 +104,9 @@ def _open_values(services: Mapping[str, ServiceSpec], choice: Choice, key: Key) 
         if not asked.is_solved:
             continue
         if key == "context":
-            limit = choice.variants[name].architecture.max_model_len
+            limit = choice.variants[name].max_context
         else:
-            limit = most_sequences(choice.services[name], choice.setting)
+            limit = choice.variants[name].most_seats(choice.services[name])
         most = limit if asked.max is None else min(asked.max, limit)
         least = min(asked.least, most)
         yield _Open(name, key, service.share, least, most)
@@ -82,11 +119,14 @@ def _with(grown: Grown, value: _Open, number: int) -> Terms:
 def _together(grown: Grown, values: list[_Open]) -> Grown:
     """All of them by the same step, as far as that goes."""
     largest_share = max(1, *(value.share for value in values), 1)
+    moving = holding(grown.choice, grown.assignments, besides=tuple(value.name for value in values))
     tries: dict[int, Grown] = {0: grown}
 
     def holds(step: int) -> bool:
         asked = {value.name: _with(grown, value, value.at(step, largest_share)) for value in values}
-        return _remember(tries, step, replace(grown.choice, services={**grown.choice.services, **asked}), grown)
+        choice = replace(grown.choice, services={**grown.choice.services, **asked})
+        assignments = stay(choice, grown.assignments) or _moved(replace(choice, most=moving.most))
+        return _remember(tries, step, choice, assignments)
 
     return tries[largest(_STEPS, holds)]
 
@@ -94,39 +134,45 @@ def _together(grown: Grown, values: list[_Open]) -> Grown:
 def _alone(grown: Grown, value: _Open, *, moves: bool) -> Grown:
     """One of them: where it is, then, if it could be more elsewhere, with everything placed anew."""
     present = getattr(grown.choice.services[value.name], value.key)
-    found = _furthest(grown, value, present, _stayed)
+    found = _furthest_there(grown, value, present)
     reached = getattr(found.choice.services[value.name], value.key)
-    if not moves or reached >= value.most or len(grown.choice.setting.devices) == 1:
+    if not moves or reached >= value.most or len(grown.choice.machine.devices) == 1:
         return found
-    further = found.choice.asking(value.name, _with(found, value, reached + 1))
-    return _furthest(found, value, reached, _moved) if isinstance(place(further), tuple) else found
+    moving = holding(found.choice, found.assignments, besides=(value.name,))
+    further = moving.asking(value.name, _with(found, value, reached + 1))
+    return _furthest_elsewhere(found, moving, value, reached) if _moved(further) is not None else found
 
 
-_Fit = Callable[[Choice, Grown], "tuple[Assignment, ...] | None"]
+def _furthest_there(grown: Grown, value: _Open, present: int) -> Grown:
+    """Where it is."""
+    tries: dict[int, Grown] = {present: grown}
+
+    def left(number: int) -> int:
+        choice = grown.choice.asking(value.name, _with(grown, value, number))
+        tries[number] = Grown(choice, staying(choice, grown.assignments))
+        return room(choice, tries[number].assignments)
+
+    first = room(grown.choice, grown.assignments)
+    return tries[most_with_room(present, value.most, first, left, grain=_GRAIN[value.key])]
 
 
-def _furthest(grown: Grown, value: _Open, present: int, fit: _Fit) -> Grown:
+def _furthest_elsewhere(grown: Grown, moving: Choice, value: _Open, present: int) -> Grown:
     tries: dict[int, Grown] = {0: grown}
 
     def holds(more: int) -> bool:
         choice = grown.choice.asking(value.name, _with(grown, value, present + more))
-        return _remember(tries, more, choice, grown, fit)
+        return _remember(tries, more, choice, _moved(replace(choice, most=moving.most)))
 
     return tries[largest(value.most - present, holds)]
 
 
-def _remember(tries: dict[int, Grown], step: int, choice: Choice, before: Grown, fit: _Fit | None = None) -> bool:
-    assignments = fit(choice, before) if fit is not None else _stayed(choice, before) or _moved(choice, before)
+def _remember(tries: dict[int, Grown], step: int, choice: Choice, assignments: tuple[Assignment, ...] | None) -> bool:
     if assignments is None:
         return False
     tries[step] = Grown(choice, assignments)
     return True
 
 
-def _stayed(choice: Choice, before: Grown) -> tuple[Assignment, ...] | None:
-    return stay(choice, before.assignments)
-
-
-def _moved(choice: Choice, _: Grown) -> tuple[Assignment, ...] | None:
-    placed = place(choice)
+def _moved(choice: Choice) -> tuple[Assignment, ...] | None:
+    placed = find_place(choice)
     return placed if isinstance(placed, tuple) else None

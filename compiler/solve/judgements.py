@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from compiler.catalog.vllm.releases import Release
-from compiler.engines.interface.terms import least_terms
-from compiler.engines.vllm.judge.support import is_weight_only
-from compiler.engines.vllm.judge.variants import Variant
+from compiler.engines.interface.demand import Variant
+from compiler.engines.interface.pinned import PinnedEngines
 from compiler.ledger import Verdict
 from compiler.lock.models import Lock
-from compiler.lock.quantization import checkpoint_format
-from compiler.solve.attempt import devices_of, expected, high, least_setting
+from compiler.solve.attempt import expected, high, least_terms, machine_of_stack
 from compiler.solve.budget import Solution
+from compiler.solve.exact import find_place
 from compiler.solve.field import Field, judge_field, worth_trying
-from compiler.solve.place import Choice, Shortfall, place
-from compiler.solve.ranking import Asked, bits_of, why_after
+from compiler.solve.place import Choice, Shortfall
+from compiler.solve.ranking import Asked, why_after
 from compiler.solve.stack import seats_of
 from compiler.spec.models import Spec
 from compiler.units import format_gib
@@ -54,7 +52,7 @@ class Judgement:
 
 
 def judge_stack(
-    spec: Spec, lock: Lock, release: Release, solutions: Mapping[str, Solution]
+    spec: Spec, lock: Lock, engines: PinnedEngines, solutions: Mapping[str, Solution]
 ) -> dict[str, tuple[Judgement, ...]]:
     """Every service's candidates: the chosen one, the others that may serve in order, the refused, the unread.
 
@@ -63,17 +61,17 @@ def judge_stack(
     """
     rows: dict[str, tuple[Judgement, ...]] = {}
     for node, here in seats_of(spec, solutions).items():
-        rows |= _judge_node(spec.on(node, here), lock, release, solutions.get(node))
+        rows |= _judge_node(spec.on(node, here), lock, engines, solutions.get(node))
     return {name: rows[name] for name in spec.services}
 
 
 def _judge_node(
-    spec: Spec, lock: Lock, release: Release, solution: Solution | None
+    spec: Spec, lock: Lock, engines: PinnedEngines, solution: Solution | None
 ) -> dict[str, tuple[Judgement, ...]]:
     """The same for a stack of one node, as it was solved."""
-    devices = devices_of(next(iter(spec.nodes.values())))
-    field = judge_field(spec, lock, release, devices)
-    table = _Table(spec, release, field, solution, _reference(spec, release, field, solution))
+    machine = machine_of_stack(spec)
+    field = judge_field(spec, lock, engines, machine)
+    table = _Table(spec, field, solution, _reference(spec, engines, field, solution))
     return {name: tuple(_rows(name, lock, table)) for name in spec.services}
 
 
@@ -82,31 +80,30 @@ class _Table:
     """What rows are made from. `reference` is the choice in which one service's variant at a time is exchanged."""
 
     spec: Spec
-    release: Release
     field: Field
     solution: Solution | None
     reference: Choice
 
 
-def _reference(spec: Spec, release: Release, field: Field, solution: Solution | None) -> Choice:
+def _reference(spec: Spec, engines: PinnedEngines, field: Field, solution: Solution | None) -> Choice:
     """The stack as solved; where it could not be, every service that can be served, at its smallest."""
-    devices = devices_of(next(iter(spec.nodes.values())))
-    setting = least_setting(release, devices)
-    terms = {name: least_terms(service) for name, service in spec.services.items()}
+    machine = machine_of_stack(spec)
+    terms = least_terms(spec.services, engines)
     if solution is not None:
         chosen = {server.demand.service: server.demand.variant for server in solution.servers}
         measure = expected if solution.verdict is Verdict.MARGIN else high
-        return Choice(terms, chosen, setting, measure)
-    least = Choice(terms, {}, setting, high)
+        is_offloaded = any(server.demand.division in server.demand.variant.offloads for server in solution.servers)
+        return Choice(terms, chosen, machine, measure, is_offloaded)
+    least = Choice(terms, {}, machine, high)
     smallest = {name: tried[-1] for name, tried in worth_trying(field, least).items() if tried}
-    return Choice({name: terms[name] for name in smallest}, smallest, setting, high)
+    return Choice({name: terms[name] for name in smallest}, smallest, machine, high)
 
 
 def _rows(name: str, lock: Lock, table: _Table) -> Iterator[Judgement]:
     variants, served = table.field.variants[name], table.solution is not None
     chosen = table.reference.variants.get(name) if served else None
     if chosen is not None:
-        yield _row(chosen, Standing.CHOSEN, _why_chosen(chosen, variants, table))
+        yield _row(chosen, Standing.CHOSEN, _why_chosen(chosen, variants))
     for variant in variants:
         if variant is not chosen and (chosen is None or variant.name != chosen.name):
             yield _passed_over(name, variant, chosen, table)
@@ -124,14 +121,10 @@ def _row(variant: Variant, standing: Standing, reason: str) -> Judgement:
     return Judgement(variant.name, variant.method, standing, reason)
 
 
-def _why_chosen(variant: Variant, variants: tuple[Variant, ...], table: _Table) -> str:
+def _why_chosen(variant: Variant, variants: tuple[Variant, ...]) -> str:
     first = "the only one that may be served" if len(variants) == 1 else "the best of those that may be served"
     reason = first if variant.name == variants[0].name else "the best that fits"
-    block, form = variant.facts.quantization, checkpoint_format(variant.facts)
-    capability = table.reference.setting.devices[0].capability
-    if is_weight_only(form, block, release=table.release, capability=capability):
-        return f"{reason}; {bits_of(variant)}-bit weights are unpacked here, activations keep 16 bits"
-    return reason
+    return reason if variant.remark is None else f"{reason}; {variant.remark}"
 
 
 def _passed_over(name: str, variant: Variant, chosen: Variant | None, table: _Table) -> Judgement:
@@ -140,9 +133,10 @@ def _passed_over(name: str, variant: Variant, chosen: Variant | None, table: _Ta
     if chosen is not None and names.index(variant.name) > names.index(chosen.name):
         return _row(variant, Standing.PASSED_OVER, why_after(variant, chosen, asked))
     choice = table.reference.exchanged({**table.reference.variants, name: variant})
-    found = place(choice)
+    found = find_place(choice)
     if not isinstance(found, Shortfall):
-        return _row(variant, Standing.PASSED_OVER, "it may be served, and the stack fails for another reason")
+        reason = "it may be served, and the stack fails for another reason"
+        return _row(variant, Standing.PASSED_OVER, reason if chosen is None else "more of it would lie in main memory")
     return _too_large(name, variant, found, choice)
 
 

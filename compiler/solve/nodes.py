@@ -1,4 +1,4 @@
-"""Which services run on which node. A server never spans nodes: its ranks exchange every layer's output.
+"""Which services run on which node. Servers that span nodes have theirs already (see groups.py).
 
 The search is for a node for every service; then each node is solved as the stack that it would be alone, with ledgers
 of its own. The heaviest service goes first, to the node where it takes fewest GPUs, among those to the one that then
@@ -7,28 +7,24 @@ has most left: the rule by which a node's GPUs are chosen. What finds no place t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from compiler.catalog.vllm.releases import Release
+from compiler.engines.interface.demand import Variant
+from compiler.engines.interface.device import Machine
+from compiler.engines.interface.pinned import PinnedEngines
 from compiler.engines.interface.problem import Problem
-from compiler.engines.interface.terms import least_terms
-from compiler.engines.vllm.demand import Demand, Device
-from compiler.engines.vllm.judge.splits import Degrees
-from compiler.engines.vllm.judge.variants import Variant
 from compiler.lock.models import Lock
-from compiler.solve.attempt import devices_of, expected, high, least_setting
+from compiler.solve.attempt import high, least_terms, machine_of
 from compiler.solve.field import Field, combinations, field_problems, judge_field, smallest, worth_trying
 from compiler.solve.place import Assignment, Choice, Measure, Shortfall, place
-from compiler.spec.models import NodeSpec, Spec
+from compiler.spec.alike import alike
+from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.nodes.models import NodeSpec
+from compiler.spec.nodes.parts import index_in_part, machine_of_part
 
 # Which services run on each node, by its name.
 Seats = Mapping[str, tuple[str, ...]]
-
-# Ways to go back to, beyond one for each service on each node, before a search is given up.
-_MOST_TRIALS = 1024
-# The same where it is only asked whether a change would help: one that is so hard to place is not worth offering.
-_MOST_OF_A_TRIAL = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +32,15 @@ class Node:
     """A node, and what could run there.
 
     Attributes:
-        spec: nodes with the same one are alike.
+        kind: the same number for nodes that are alike, and for all of which services may ask alike.
         variants: of each service that may run here, best first.
         least: these services at their least, without variants.
         problems: why a service cannot run here, whatever else does.
     """
 
     name: str
-    spec: NodeSpec
-    devices: tuple[Device, ...]
+    kind: int
+    machine: Machine
     variants: Mapping[str, tuple[Variant, ...]]
     least: Choice
     problems: Mapping[str, tuple[Problem, ...]]
@@ -64,160 +60,92 @@ class Node:
         return found
 
 
-def judge_nodes(spec: Spec, lock: Lock, release: Release) -> tuple[Node, ...]:
+def judge_nodes(spec: Spec, lock: Lock, engines: PinnedEngines) -> tuple[Node, ...]:
     """Every node with the services that could run there. Nodes that are alike are judged once."""
-    kinds: dict[NodeSpec, Node] = {}
+    judged: dict[NodeSpec, Node] = {}
+    kinds: dict[tuple[NodeSpec, str | None], int] = {}
+    places = _Places(spec)
     nodes = []
     for name, node in spec.nodes.items():
-        anonymous = _anonymous(node)
-        if anonymous not in kinds:
-            kinds[anonymous] = _judge_node(name, spec, lock, release)
-        nodes.append(_for_its_own(name, kinds[anonymous], spec))
+        anonymous = alike(node)
+        if anonymous not in judged:
+            judged[anonymous] = _judge_node(name, spec, lock, engines)
+        kind = kinds.setdefault((anonymous, places.entry(name)), len(kinds))
+        nodes.append(places.for_its_own(name, replace(judged[anonymous], kind=kind)))
     return tuple(nodes)
 
 
-def _anonymous(node: NodeSpec) -> NodeSpec:
-    """Without what only tells its GPUs from those of other nodes."""
-    return node if node.gpus is None else node.model_copy(update={"gpus": node.gpus.model_copy(update={"uuids": ()})})
-
-
-def _judge_node(name: str, spec: Spec, lock: Lock, release: Release) -> Node:
+def _judge_node(name: str, spec: Spec, lock: Lock, engines: PinnedEngines) -> Node:
     """As if the spec named no service's node."""
-    devices = devices_of(spec.nodes[name])
+    machine = machine_of(spec.nodes[name])
     problems: dict[str, tuple[Problem, ...]] = {}
     for other, service in spec.services.items():
-        if service.ranks > len(devices):
-            message = f"service `{other}` asks for {service.ranks} GPUs, its node has {len(devices)}"
+        message = _why_not_there(other, service, spec.nodes[name], machine)
+        if message is not None:
             problems[other] = (Problem("E0404", other, (), message),)
     part = spec.on(name, (other for other in spec.services if other not in problems))
-    field = judge_field(part, lock, release, devices)
-    for problem in field_problems(field, part, lock, devices[0]):
+    field = judge_field(part, lock, engines, machine)
+    for problem in field_problems(field, part, lock):
         problems[problem.service] = (*problems.get(problem.service, ()), problem)
     able = [other for other in part.services if other not in problems]
-    terms = {other: least_terms(spec.services[other]) for other in able}
-    least = Choice(terms, {}, least_setting(release, devices), high)
+    least = Choice(least_terms({other: part.services[other] for other in able}, engines), {}, machine, high)
     variants = worth_trying(Field({other: field.variants[other] for other in able}, {}), least)
-    return Node(name, _anonymous(spec.nodes[name]), devices, variants, least, problems)
+    return Node(name, 0, machine, variants, least, problems)
 
 
-def _for_its_own(name: str, node: Node, spec: Spec) -> Node:
-    """The node under its own name, without services that the spec has on others."""
-    asking = {other for other, service in spec.services.items() if service.node in {None, name}}
-    variants = {other: found for other, found in node.variants.items() if other in asking}
-    problems = {other: found for other, found in node.problems.items() if other in asking}
-    return replace(node, name=name, variants=variants, problems=problems)
+def _why_not_there(name: str, service: ServiceSpec, node: NodeSpec, machine: Machine) -> str | None:
+    """Whether a service asks for devices that are not there."""
+    is_cpu, count = machine.devices[0].capability is None, len(machine.devices)
+    if service.device == "cpu" and not is_cpu:
+        return f"service `{name}` runs on CPUs"
+    if service.device == "gpu" and is_cpu:
+        return f"service `{name}` runs on GPUs"
+    away = [index for index in service.gpus if index_in_part(node, index) is None]
+    if away:
+        return f"service `{name}` asks for GPU {away[0]}, which is of another model"
+    if service.ranks > count:
+        return f"service `{name}` asks for {service.ranks} GPUs, its node has {count}"
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A search for seats.
+class _Places:
+    """Where services may run: on nodes that the spec names, which may be those of an entry with a count."""
 
-    Attributes:
-        rank: of the variants; services are lowered together, one step at a time, until all have a seat.
-        is_spread: whether the emptiest node comes first, or the fullest.
-        most: ways to go back to before it is given up.
-    """
+    def __init__(self, spec: Spec) -> None:
+        self._words: dict[str, list[str]] = {}
+        for name, service in spec.services.items():
+            if service.node is not None:
+                self._words.setdefault(service.node, []).append(name)
+        members = spec.members()
+        self._named: dict[str, list[str]] = {}
+        for word in self._words:
+            for node in members[word]:
+                self._named.setdefault(node, []).append(word)
+        self._entries = {node: word for word in self._words if len(members[word]) > 1 for node in members[word]}
+        self._own: dict[tuple[int, frozenset[str]], Node] = {}
 
-    nodes: tuple[Node, ...]
-    spec: Spec
-    measure: Measure
-    rank: int
-    is_spread: bool = True
-    most: int = _MOST_TRIALS
+    def entry(self, node: str) -> str | None:
+        """The entry of a node that some service names; nodes of others are not alike, whatever they have."""
+        return self._entries.get(node)
 
-    @property
-    def order(self) -> tuple[str, ...]:
-        """Services whose node is to be found, heaviest first."""
-        free = (name for name, service in self.spec.services.items() if service.node is None)
-        return tuple(sorted(free, key=lambda name: (-self._weight(name), name)))
+    def for_its_own(self, name: str, node: Node) -> Node:
+        """The node under its own name, without services that the spec has on others."""
+        away = frozenset(self._words.keys() - self._named.get(name, ()))
+        if (node.kind, away) not in self._own:
+            self._own[node.kind, away] = self._without(node, away)
+        return replace(self._own[node.kind, away], name=name)
 
-    def _weight(self, name: str) -> int:
-        node = next(node for node in self.nodes if name in node.variants)
-        return self.measure(self.demand(name, node).required)
-
-    def demand(self, name: str, node: Node) -> Demand:
-        """Of a service on one GPU of a node."""
-        variant = node.variants[name][min(self.rank, len(node.variants[name]) - 1)]
-        return node.least.exchanged({name: variant}).demand(name, Degrees())
-
-    @property
-    def pinned(self) -> Seats:
-        """The services whose node the spec names."""
-        named = {name: service.node for name, service in self.spec.services.items()}
-        return {node.name: tuple(name for name in named if named[name] == node.name) for node in self.nodes}
-
-    def run(self) -> Seats | None:
-        """Seats for all services, or None."""
-        seats, order = self.pinned, self.order
-        if any(isinstance(node.place(seats[node.name], self.rank, self.measure), Shortfall) for node in self.nodes):
-            return None
-        if not order:
-            return seats
-        # Each level is what may come of one service, given those before it.
-        levels = [self.options(order[0], seats)]
-        for _ in range(len(order) + self.most):
-            following = next(levels[-1], None)
-            if following is None:
-                levels.pop()
-                if not levels:
-                    return None
-            elif len(levels) == len(order):
-                return following
-            else:
-                levels.append(self.options(order[len(levels)], following))
-        return None
-
-    def options(self, name: str, seats: Seats) -> Iterator[Seats]:
-        """The seats with one service more, wherever it fits."""
-        found: list[tuple[int, int, int, Seats]] = []
-        for position, node in enumerate(self._different(seats)):
-            here = (*seats[node.name], name)
-            if name not in node.variants or clash(name, node, seats, self.spec) is not None:
-                continue
-            placed = node.place(here, self.rank, self.measure)
-            if isinstance(placed, tuple):
-                gpus, left = _left(name, node, placed, self.measure)
-                found.append((gpus, -left if self.is_spread else left, position, {**seats, node.name: here}))
-        yield from (seats for *_, seats in sorted(found, key=lambda option: option[:3]))
-
-    def _different(self, seats: Seats) -> Iterator[Node]:
-        """Without empty nodes that are like another empty one."""
-        empty: list[NodeSpec] = []
-        for node in self.nodes:
-            if seats[node.name] or node.spec not in empty:
-                yield node
-            if not seats[node.name]:
-                empty.append(node.spec)
+    def _without(self, node: Node, words: frozenset[str]) -> Node:
+        elsewhere = {service for word in words for service in self._words[word]}
+        if not elsewhere:
+            return node
+        variants = {other: found for other, found in node.variants.items() if other not in elsewhere}
+        problems = {other: found for other, found in node.problems.items() if other not in elsewhere}
+        return replace(node, variants=variants, problems=problems)
 
 
 def clash(name: str, node: Node, seats: Seats, spec: Spec) -> str | None:
-    """The service on that node that has the port already."""
-    port = spec.services[name].port
-    return next((other for other in seats[node.name] if spec.services[other].port == port), None)
-
-
-def _left(name: str, node: Node, placed: tuple[Assignment, ...], measure: Measure) -> tuple[int, int]:
-    """How many GPUs a service takes, and the bytes that are left on the fullest of them."""
-    free = [device.usable for device in node.devices]
-    for assignment in placed:
-        for index in assignment.devices:
-            free[index] -= measure(assignment.demand.required)
-    devices = next(assignment.devices for assignment in placed if assignment.demand.service == name)
-    return len(devices), min(free[index] for index in devices)
-
-
-def find_seats(nodes: tuple[Node, ...], spec: Spec, *, is_trial: bool = False) -> Seats | None:
-    """Seats where all services are proven to fit; else where they are expected to.
-
-    Args:
-        is_trial: only what compiles is of interest, which within the margin is so where the policy says so.
-    """
-    most = _MOST_OF_A_TRIAL if is_trial else _MOST_TRIALS
-    ranks = range(max(len(variants) for node in nodes for variants in node.variants.values()))
-    for measure in (high,) if is_trial and spec.policy.margin != "allow" else (high, expected):
-        for rank in ranks:
-            for is_spread in (True, False):
-                seats = Search(nodes, spec, measure, rank, is_spread, most).run()
-                if seats is not None:
-                    return seats
-    return None
+    """The service on that machine that has the port already."""
+    port, machine = spec.services[name].port, machine_of_part(node.name)
+    there = (other for key, names in seats.items() if machine_of_part(key) == machine for other in names)
+    return next((other for other in there if spec.services[other].port == port), None)

@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from compiler.engines.vllm.judge.variants import Variant
+from compiler.engines.interface.demand import Variant
 from compiler.lock.models import repository_of
-from compiler.lock.quantization import quantization_names
 from compiler.spec.models import PolicySpec, ServiceSpec
-
-_UNQUANTIZED_BITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +39,26 @@ def rank(variants: Iterable[Variant], asked: Asked) -> tuple[Variant, ...]:
     return tuple(sorted(variants, key=lambda variant: tuple(rule.key(variant, asked) for rule in RANKING)))
 
 
+def offloading(variants: Iterable[Variant], asked: Asked) -> tuple[Variant, ...]:
+    """In the order in which they are tried with parts in main memory, which takes the longer the more lies there.
+
+    While 4 bits are kept the smallest goes first, below that the largest. A spec that names methods has its own order.
+    """
+    ranked = rank(variants, asked)
+    if asked.service.quantization != ("auto",):
+        return ranked
+    enough = [variant for variant in ranked if variant.bits_per_weight >= ENOUGH_BITS]
+    return (*reversed(enough), *(variant for variant in ranked if variant.bits_per_weight < ENOUGH_BITS))
+
+
+ENOUGH_BITS = 4
+"""Per weight: below that each bit costs more than the one before (llama.cpp, tools/quantize/README.md, b10435)."""
+
+
 def why_after(variant: Variant, better: Variant, asked: Asked) -> str:
     """The first rule that puts `variant` after `better`, in words."""
     rule = next((rule for rule in RANKING if rule.key(variant, asked) != rule.key(better, asked)), RANKING[-1])
     return rule.why(variant, better)
-
-
-def bits_of(variant: Variant) -> int:
-    """Bits per weight of the quantized layers."""
-    return variant.quantization.bits if variant.quantization is not None else _UNQUANTIZED_BITS
 
 
 def publisher_of(variant: Variant) -> str:
@@ -58,23 +66,25 @@ def publisher_of(variant: Variant) -> str:
     return repository_of(variant.name).rpartition("/")[0].lower()
 
 
-# At equal bits. FP8 keeps the spread of values that integers cut off, activation-aware rounding (compressed-tensors'
-# recipes, AWQ) loses less than GPTQ's.
-_METHODS = ("none", "fp8", "int8", "compressed-tensors", "awq", "gptq")
-
-
 def _preference(variant: Variant, asked: Asked) -> int:
-    names = quantization_names(variant.facts)
+    names = variant.names
     wanted = asked.service.quantization
     return next((place for place, name in enumerate(wanted) if name == "auto" or name in names), len(wanted))
 
 
 def _bits(variant: Variant, _: Asked) -> int:
-    return -bits_of(variant)
+    return -variant.bits
 
 
 def _method(variant: Variant, _: Asked) -> int:
-    return _METHODS.index(variant.method) if variant.method in _METHODS else len(_METHODS)
+    return variant.place_of_method
+
+
+def _why_by_method(variant: Variant, better: Variant) -> str:
+    own, other = variant.bits_per_weight, better.bits_per_weight
+    if own != other:
+        return f"{own:.2f} bits a weight, the chosen one has {other:.2f}"
+    return f"{better.method} comes before {variant.method} at {better.bits} bits"
 
 
 def _maker(variant: Variant, asked: Asked) -> int:
@@ -93,8 +103,8 @@ RANKING = (
     # The order in which the spec names methods is the user's own judgement of quality.
     Rule(_preference, lambda variant, better: f"the spec asks for {better.method} before {variant.method}"),
     # Quality: more bits lose less.
-    Rule(_bits, lambda variant, better: f"{bits_of(variant)} bits, the chosen one has {bits_of(better)}"),
-    Rule(_method, lambda variant, better: f"{better.method} comes before {variant.method} at {bits_of(better)} bits"),
+    Rule(_bits, lambda variant, better: f"{variant.bits} bits, the chosen one has {better.bits}"),
+    Rule(_method, _why_by_method),
     # Who made it: the model's own publisher, then policy.publishers in order.
     Rule(_maker, lambda variant, better: f"{publisher_of(better)} comes before {publisher_of(variant)}"),
     # Anything, as long as it is the same tomorrow. `main` comes before a repository's other branches.

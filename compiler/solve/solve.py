@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from compiler.catalog.vllm.releases import Release
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.diagnostics.looking import LOOKING, Looking
+from compiler.engines.interface.pinned import PinnedEngines, engine_of
 from compiler.engines.interface.problem import Problem, Remedy
-from compiler.engines.vllm.kv_cache.blocks import largest
 from compiler.lock.models import Lock
 from compiler.lock.staleness import stale_services
-from compiler.solve.budget import Solution
-from compiler.solve.stack import attempt_stack, compiles
+from compiler.solve.replicas.alike import Solved
+from compiler.solve.replicas.counts import attempt_servers, servers_compile
+from compiler.solve.replicas.fewer import with_fewer
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 from compiler.spec.rollouts import written_edits
-from compiler.units import counted
+from compiler.units import counted, largest
 
 MAX_HELPS = 6
 
 
 def solve(
-    file: SpecFile, lock: Lock, release: Release, *, looking: Looking = LOOKING
-) -> tuple[Mapping[str, Solution] | None, tuple[Diagnostic, ...]]:
+    file: SpecFile, lock: Lock, engines: PinnedEngines, *, looking: Looking = LOOKING
+) -> tuple[Solved | None, tuple[Diagnostic, ...]]:
     """Place the stack and size every KV cache, node by node, or say why not."""
-    found = attempt_stack(file.spec, lock, release)
-    if isinstance(found, dict):
+    found = attempt_servers(file.spec, lock, engines, looking)
+    if isinstance(found, Solved):
         return found, ()
     if not looking.trials:
         return None, tuple(_located(problem, file) for problem in found)
     try:
-        return None, tuple(_diagnostic(problem, file, lock, release, looking) for problem in found)
+        return None, tuple(_diagnostic(problem, file, lock, engines, looking) for problem in found)
     finally:
         looking.done()
 
 
-def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, release: Release, looking: Looking) -> Diagnostic:
-    checked, untried = _checked_helps(problem, file, lock, release, looking)
+def _diagnostic(problem: Problem, file: SpecFile, lock: Lock, engines: PinnedEngines, looking: Looking) -> Diagnostic:
+    problem = with_fewer(problem, file.spec, lock, engines, tried=looking.tried)
+    checked, untried = _checked_helps(problem, file, lock, engines, looking)
     located = _located(problem, file)
-    helps = (*checked, *_assuming(problem, file, lock, release))
+    helps = (*checked, *_assuming(problem, file, lock, engines))
     return replace(located, notes=(*located.notes, *untried), helps=helps)
 
 
@@ -53,16 +54,19 @@ def _located(problem: Problem, file: SpecFile) -> Diagnostic:
     return Diagnostic(problem.code, problem.message, label, problem.notes)
 
 
-def _assuming(problem: Problem, file: SpecFile, lock: Lock, release: Release) -> Iterable[Help]:
+def _assuming(problem: Problem, file: SpecFile, lock: Lock, engines: PinnedEngines) -> Iterable[Help]:
     """A flag is no change to the spec; it is offered only where the stack then compiles."""
-    if problem.code != "E0307" or release.assumes_full:
+    if problem.code != "E0307":
         return
-    if compiles(file.spec, lock, replace(release, assumes_full=True)):
+    able = {word: engine.assuming_full() for word, engine in engines.items()}
+    assuming = {word: able[word] or engine for word, engine in engines.items()}
+    service = file.spec.services[problem.service]
+    if engine_of(service, engines) is not engine_of(service, assuming) and servers_compile(file.spec, lock, assuming):
         yield Help("`--assume full` counts it as full attention in every layer, an upper bound of what it takes")
 
 
 def _checked_helps(
-    problem: Problem, file: SpecFile, lock: Lock, release: Release, looking: Looking
+    problem: Problem, file: SpecFile, lock: Lock, engines: PinnedEngines, looking: Looking
 ) -> tuple[list[Help], list[str]]:
     """Remedies that compile, one of each kind: the mildest, because milder ones come first; and what was not tried."""
     trials = 0
@@ -74,7 +78,7 @@ def _checked_helps(
         changed = edited_spec(file.document.data, remedy.edits)
         if changed is None or stale_services(changed, lock):
             return False
-        return compiles(changed, lock, release)
+        return servers_compile(_keeping(file.spec, changed), lock, engines)
 
     helps: list[Help] = []
     kinds = _by_kind(problem.remedies)
@@ -87,6 +91,14 @@ def _checked_helps(
         if found is not None:
             helps.append(Help(found.text, written_edits(file.document.data, found.edits)))
     return helps, []
+
+
+def _keeping(spec: Spec, changed: Spec) -> Spec:
+    """A changed spec, with the objects of what stayed the same: what was judged of them is known by who they are."""
+    kept = {name: spec.services.get(name) for name in changed.services}
+    services = {name: old if (old := kept[name]) == new else new for name, new in changed.services.items()}
+    policy = spec.policy if spec.policy == changed.policy else changed.policy
+    return changed.model_copy(update={"services": services, "policy": policy})
 
 
 def _untried(trials: int, kinds: list[list[Remedy]]) -> str:

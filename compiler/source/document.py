@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -34,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML file: plain `data`, and a `Place` for every path in it."""
+    """A YAML file: plain `data`, and a `Place` for every path in it. Nobody changes either: readers share them."""
 
     source: SourceText
     data: Any
@@ -61,6 +62,8 @@ class Document:
         return self.places[path]
 
 
+# An editor asks about one text again and again: what it has, what a fix would make of it, and what else would.
+@lru_cache(maxsize=32)
 def load_document(source: SourceText) -> tuple[Document | None, tuple[Diagnostic, ...]]:
     """Parse YAML 1.2. Syntax errors, duplicate keys, anchors and tags come back as diagnostics, all in one run."""
     if len(source.text.encode(errors="surrogatepass")) > MAX_BYTES:
@@ -68,7 +71,7 @@ def load_document(source: SourceText) -> tuple[Document | None, tuple[Diagnostic
         return None, (Diagnostic("E0101", message, Label(_span(source, 0, 0, 0, 1))),)
     try:
         check_nesting(source.text)
-        root = YAML(typ="safe", pure=True).compose(source.text)
+        root = plain_yaml().compose(source.text)
     except YAMLError as error:
         return None, (_syntax_error(source, error),)
     except RecursionError:
@@ -80,6 +83,17 @@ def load_document(source: SourceText) -> tuple[Document | None, tuple[Diagnostic
     if walk.problems:
         return None, tuple(walk.problems)
     return Document(source, data, walk.places), ()
+
+
+def plain_yaml() -> YAML:
+    """A reader of plain YAML 1.2."""
+    return _Yaml(typ="safe", pure=True)
+
+
+class _Yaml(YAML):
+    def official_plug_ins(self) -> list[str]:
+        """None: looking for them on the disk takes as long as reading a spec."""
+        return []
 
 
 def _syntax_error(source: SourceText, error: Exception) -> Diagnostic:
@@ -108,7 +122,8 @@ class _Walk:
         self.source = source
         self.places: dict[Path, Place] = {}
         self.problems: list[Diagnostic] = []
-        self._constructor = YAML(typ="safe", pure=True).constructor
+        self._lines = source.text.split("\n")  # once: asking the source for each is quadratic in its length
+        self._constructor = plain_yaml().constructor
         self._seen: set[int] = set()
 
     def convert(self, node: Node, path: Path, key: Span | None = None) -> Any:
@@ -139,7 +154,7 @@ class _Walk:
         start, end = node.start_mark, node.end_mark
         # A block collection ends where the next key begins; its first line is what people call its place.
         if end.line > start.line and not isinstance(node, ScalarNode):
-            end_column = len(self.source.line(start.line + 1).rstrip())
+            end_column = len(self._lines[start.line].rstrip()) if start.line < len(self._lines) else 0
             return _span(self.source, start.line, start.column, start.line, max(end_column, start.column + 1))
         return _span(self.source, start.line, start.column, end.line, max(end.column, start.column))
 

@@ -43,6 +43,9 @@ AbsolutePath = Annotated[
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./][A-Za-z0-9._/-]{0,255}$")]
 GpuUuid = Annotated[str, StringConstraints(pattern=r"^(?:GPU|MIG)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Publisher = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+# A name of Linux's has 15 bytes (IFNAMSIZ with its end).
+Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
 ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]{0,255}$")]
 
 

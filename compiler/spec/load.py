@@ -11,11 +11,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from compiler.catalog.vllm.flags import FlagCatalog, load_flags
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help, Label, SourceText
 from compiler.source.document import Document, Path, load_document
-from compiler.spec.foreign_keys import Foreign, foreign_key
+from compiler.spec.engine_advice import Advisors, Foreign, adviser_of, release_of
+from compiler.spec.foreign_keys import foreign_key
 from compiler.spec.models import Spec
 from compiler.spec.rollouts import written_path
 from compiler.spec.wrong_values import wrong_value
@@ -37,29 +36,43 @@ class SpecFile:
         return Label(self.document.key(written_path(self.document.data, path)), text)
 
 
-def load_spec(source: SourceText) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
-    """Read a spec; every problem of syntax, keys, types and units comes back, each with its place."""
+def load_spec(source: SourceText, engines: Advisors) -> tuple[SpecFile | None, tuple[Diagnostic, ...]]:
+    """Read a spec; every problem of syntax, keys, types and units comes back, each with its place.
+
+    Args:
+        source: the file's text.
+        engines: those that there are, at least one, by the key of `engine`: each says what to write in place of words
+            that it does not have.
+    """
     document, problems = load_document(source)
     if document is None:
         return None, problems
     try:
-        return SpecFile(Spec.model_validate(document.data), document), ()
+        return SpecFile(Spec.model_validate(document.data, context=engines), document), ()
     except ValidationError as error:
         # One number stands for both ends of a range, and is wrong once.
-        return None, tuple(dict.fromkeys(_findings(document, error.errors())))
+        return None, tuple(dict.fromkeys(_findings(_Read(document, engines), error.errors())))
 
 
-def _findings(document: Document, errors: Sequence[ErrorDetails]) -> Iterator[Diagnostic]:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A document that is no spec, and whom to ask about it."""
+
+    document: Document
+    engines: Advisors
+
+
+def _findings(read: _Read, errors: Sequence[ErrorDetails]) -> Iterator[Diagnostic]:
     """Each fault once: not also what follows of it."""
     said = {document_path(details) for details in errors}
-    meant = set(filter(None, (_meant(document, details) for details in errors)))
+    meant = set(filter(None, (_meant(read, details) for details in errors)))
     for details in errors:
         path = document_path(details)
         # pydantic counts what is left of a list without the entries that are wrong, which are told themselves.
         is_left_over = details["type"] == "too_short" and any(path == other[: len(path)] != other for other in said)
         # A key under another name is not missing beside it.
         if not is_left_over and not (details["type"] == "missing" and path in meant):
-            yield _diagnostic(document, details)
+            yield _diagnostic(read, details)
 
 
 def document_path(details: ErrorDetails) -> Path:
@@ -67,44 +80,46 @@ def document_path(details: ErrorDetails) -> Path:
     return tuple(part for part in details["loc"] if part != "[key]")
 
 
-def _meant(document: Document, details: ErrorDetails) -> Path | None:
+def _meant(read: _Read, details: ErrorDetails) -> Path | None:
     """The path of the key that an unknown one stands for."""
     if details["type"] != "extra_forbidden":
         return None
     path = document_path(details)
-    foreign, nearest = _known_as(document, path)
+    foreign, nearest = _known_as(read, path)
     key = foreign.key if foreign is not None else nearest
     return None if key is None else (*path[:-1], key)
 
 
-def _known_as(document: Document, path: Path) -> tuple[Foreign | None, str | None]:
+def _known_as(read: _Read, path: Path) -> tuple[Foreign | None, str | None]:
     """What other tools mean by an unknown key, else the known one that is spelled nearly so."""
     record = _record_at(path[:-1])
     if record is None:
         return None, None
-    foreign = foreign_key(record, str(path[-1]), _catalog(document))
-    nearest = difflib.get_close_matches(str(path[-1]), sorted(record.model_fields), n=1)
+    data = read.document.data
+    name, engine = adviser_of(data, path, read.engines)
+    foreign = foreign_key(record, str(path[-1]), engine, release_of(data, name))
+    nearest = difflib.get_close_matches(str(path[-1]), keys_of(record), n=1)
     return foreign, next(iter(nearest), None)
 
 
-def _catalog(document: Document) -> FlagCatalog | None:
-    """Options of the release that the spec pins, where it pins one that is known."""
-    engine = document.data.get("engine") if isinstance(document.data, dict) else None
-    version = engine.get("vllm") if isinstance(engine, dict) else None
-    return load_flags(version) if isinstance(version, str) and version in RELEASES else None
+def keys_of(record: type[BaseModel]) -> list[str]:
+    """Keys that a record has in a file, sorted."""
+    return sorted(field.alias or name for name, field in record.model_fields.items())
 
 
-def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
-    found = document_path(details)
+def _diagnostic(read: _Read, details: ErrorDetails) -> Diagnostic:
+    document, found = read.document, document_path(details)
     path = written_path(document.data, found)
     if details["type"] == "extra_forbidden":
-        return _unknown_key(document, path, found)
+        return _unknown_key(read, path, found)
     if details["type"] == "missing":
         return _missing_key(document, path)
     path = _written(document, path)
+    if details["type"] == "no_engine":
+        return _no_engine(document, path)
     if details["type"] == "unit":
         return _unit(document, path, details.get("ctx", {}))
-    return wrong_value(document, path, details)
+    return wrong_value(document, path, details, read.engines)
 
 
 def _written(document: Document, path: Path) -> Path:
@@ -119,21 +134,21 @@ def _written(document: Document, path: Path) -> Path:
     return path
 
 
-def _unknown_key(document: Document, path: Path, found: Path) -> Diagnostic:
-    name = str(path[-1])
-    foreign, nearest = _known_as(document, found)
+def _unknown_key(read: _Read, path: Path, found: Path) -> Diagnostic:
+    document, name = read.document, str(path[-1])
+    foreign, nearest = _known_as(read, found)
     message, label = f"unknown key `{name}`", Label(document.key(path))
     if foreign is not None:
-        notes, helps = _of_other_tool(document, path, foreign)
+        notes, helps = _of_other_tool(read, path, foreign)
         return Diagnostic("E0201", message, label, notes, helps)
     helps = (Help(f"did you mean `{nearest}`?", _renaming(document, path, nearest)),) if nearest else ()
     record = _record_at(found[:-1])
-    known = sorted(record.model_fields) if record is not None else []
+    known = keys_of(record) if record is not None else []
     return Diagnostic("E0201", message, label, (f"known keys here: {', '.join(known)}",), helps)
 
 
-def _of_other_tool(document: Document, path: Path, foreign: Foreign) -> tuple[tuple[str, ...], tuple[Help, ...]]:
-    name, parent = str(path[-1]), _at(document, path[:-1])
+def _of_other_tool(read: _Read, path: Path, foreign: Foreign) -> tuple[tuple[str, ...], tuple[Help, ...]]:
+    document, name, parent = read.document, str(path[-1]), _at(read.document, path[:-1])
     if foreign.inside is not None:
         value = parent[name]
         moved = (Edit(path, None), Edit((*path[:-1], foreign.inside, name), value))
@@ -144,19 +159,19 @@ def _of_other_tool(document: Document, path: Path, foreign: Foreign) -> tuple[tu
     if foreign.key in parent:
         return (f"`{foreign.key}` says it: {foreign.why}",), (Help(f"remove `{name}`", (Edit(path, None),)),)
     edits = _renaming(document, path, foreign.key)
-    edits = edits if edits and _is_taken(document, path, foreign.key) else ()
+    edits = edits if edits and _is_taken(read, path, foreign.key) else ()
     return (), (Help(f"write `{foreign.key}`: {foreign.why}", edits),)
 
 
-def _is_taken(document: Document, path: Path, key: str) -> bool:
+def _is_taken(read: _Read, path: Path, key: str) -> bool:
     """Whether the key that is meant takes the value as it is."""
-    data = copy.deepcopy(document.data)
+    data = copy.deepcopy(read.document.data)
     parent = data
     for part in path[:-1]:
         parent = parent[part]
     parent[key] = parent.pop(path[-1])
     try:
-        Spec.model_validate(data)
+        Spec.model_validate(data, context=read.engines)
     except ValidationError as error:
         wanted = (*path[:-1], key)
         return all(document_path(details)[: len(wanted)] != wanted for details in error.errors())
@@ -183,6 +198,11 @@ def _missing_key(document: Document, path: Path) -> Diagnostic:
     return Diagnostic("E0202", f"{where} has no `{path[-1]}`", Label(document.key(path[:-1])), helps=helps)
 
 
+def _no_engine(document: Document, path: Path) -> Diagnostic:
+    helps = (Help(f"add `vllm: {EXAMPLES['vllm']}`"),)
+    return Diagnostic("E0202", "`engine` has no `vllm`", Label(document.key(path)), helps=helps)
+
+
 EXAMPLES = {
     "context": "16K",
     "engine": "{vllm: 0.33.0}",
@@ -190,6 +210,7 @@ EXAMPLES = {
     "model": "Qwen/Qwen2.5-7B-Instruct",
     "nodes": "{NAME: {gpus: {model: CARD}}}`, with a CARD of `stackc gpus",
     "port": "8000",
+    "release": "b10434",
     "services": "{chat: {model: Qwen/Qwen2.5-7B-Instruct, context: 16K, port: 8000}}",
     "stack": "my-stack",
     "vllm": "0.33.0",
@@ -206,9 +227,9 @@ def _record_at(path: Path) -> type[BaseModel] | None:
     """The record at `path`, following maps and optional records."""
     model: type[BaseModel] | None = Spec
     for part in path:
-        if model is not None and str(part) in model.model_fields:
-            annotation = model.model_fields[str(part)].annotation
-            model = _inner_model(annotation)
+        fields = {field.alias or name: field for name, field in model.model_fields.items()} if model is not None else {}
+        if (field := fields.get(str(part))) is not None:
+            model = _inner_model(field.annotation)
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from compiler.catalog.ollama import hub_name
 from compiler.diagnostics import Edit, Help
 
 Path = tuple[str | int, ...]
@@ -13,8 +14,9 @@ _HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mir
 _HUB_SCHEME = re.compile(r"(?:hf|huggingface)://(?:models/)?", re.IGNORECASE)
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+")
 _PATH = re.compile(r"/[A-Za-z0-9._/-]+")
-# `model:tag`, which is Ollama's; the Hub's names have no colon.
+# `model:tag`, which is Ollama's; the Hub's names have no colon. With its scheme the tag may be left out.
 _OLLAMA = re.compile(r"([a-z][A-Za-z0-9._-]*):([A-Za-z0-9._-]+)")
+_OLLAMA_SCHEME = re.compile(r"ollama:(?://)?(?:library/)?([A-Za-z0-9][A-Za-z0-9._/-]*?)(?::([A-Za-z0-9._-]*))?")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _STORES = ("s3://", "gs://", "gcs://", "az://", "oci://", "docker://", "modelscope://", "http://", "https://")
 
@@ -31,6 +33,8 @@ def model_message(name: str) -> str:
 
 def model_advice(name: str, path: Path) -> Advice:
     """Notes and helps for what somebody wrote as the model at `path`."""
+    if ollama := _OLLAMA_SCHEME.fullmatch(name):
+        return _of_ollama(name, ollama[1], ollama[2] or "")
     if (hub_id := _hub_id(name)) is not None:
         return (), (Help(f"write `{hub_id}`", (Edit(path, hub_id),)),)
     if name.startswith("file://") and _PATH.fullmatch(name.removeprefix("file://")):
@@ -43,9 +47,23 @@ def model_advice(name: str, path: Path) -> Advice:
         note = "models come from the Hub, or from a folder of the server"
         return (note,), (Help("bring its files to the server, and write the path that their folder has there"),)
     if ollama := _OLLAMA.fullmatch(name):
-        note = f"`{name}` is a name of Ollama's library: the Hub's has its organisation before it, as `Qwen/Qwen3-8B`"
-        return (note,), (Help(f"write the id that https://huggingface.co/models?search={ollama[1]}+{ollama[2]} shows"),)
+        return _of_ollama(name, ollama[1], ollama[2])
     return (), (Help("write the id as the Hub shows it, or the path that the folder has on the server"),)
+
+
+def _of_ollama(name: str, model: str, tag: str) -> Advice:
+    notes = (
+        f"`{name}` is a name of Ollama's library: the Hub's has its organisation before it, as `Qwen/Qwen3-8B`",
+        "Ollama serves GGUF files, mostly `Q4_K_M`: with `engine: llama.cpp` a repository of such files is served, "
+        "as `Qwen/Qwen3-8B-GGUF` with `quantization: Q4_K_M`",
+    )
+    words = "+".join(word for word in (*model.split("/"), tag) if word)
+    search = f"https://huggingface.co/models?search={words}"
+    known = hub_name(name)
+    if known is not None:
+        gguf = f"https://huggingface.co/models?search={known.rpartition('/')[2]}&library=gguf"
+        return notes, (Help(f"write `{known}`, which that is, or for llama.cpp a repository that {gguf} shows"),)
+    return notes, (Help(f"write the id that {search} shows, or for llama.cpp one of {search}&library=gguf"),)
 
 
 def _hub_id(name: str) -> str | None:

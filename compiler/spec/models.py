@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from compiler.spec.base import (
     AbsolutePath,
-    Bytes,
-    GpuUuid,
-    ImageReference,
+    Host,
     ModelName,
     Name,
     Publisher,
@@ -19,16 +18,48 @@ from compiler.spec.base import (
     SpecModel,
     as_list,
 )
-from compiler.spec.operations import GatewaySpec, MonitoringSpec, PatchesSpec, RolloutSpec
-from compiler.spec.ranges import Concurrency, ConcurrencyRange, Context, Tokens
+from compiler.spec.engines import VLLM, CacheWord, EngineName, EngineSpec, QuantizationWord, with_engines
+from compiler.spec.kubernetes import KubernetesSpec
+from compiler.spec.nodes.counted import with_counted
+from compiler.spec.nodes.devices import DeviceWord, with_devices
+from compiler.spec.nodes.models import NodeSpec
+from compiler.spec.nodes.parts import entry_of_part, index_in_part, machine_of_part, whole, with_parts
+from compiler.spec.objectives import ObjectivesSpec
+from compiler.spec.operations import (
+    SESSION_HEADER,
+    GatewaySpec,
+    HeaderName,
+    MonitoringSpec,
+    PatchesSpec,
+    RolloutSpec,
+)
+from compiler.spec.ranges import Concurrency, ConcurrencyRange, Context, Replicas, ReplicasRange, Tokens
 from compiler.spec.rollouts import SUFFIX, with_candidates
+from compiler.spec.slurm import SlurmSpec
+from compiler.spec.speculation import SpeculateSpec
 
-QuantizationMethod = Literal["auto", "none", "awq", "gptq", "fp8", "int8", "compressed-tensors"]
-Target = Literal["scripts", "systemd", "compose", "quadlet"]
+Target = Literal["scripts", "systemd", "compose", "quadlet", "kubernetes", "slurm"]
 Task = Literal["chat", "completion", "embed", "score", "classify"]
 Media = Literal["image", "video", "audio"]
 Feature = Literal["tools", "structured-output", "reasoning"]
 
+_MOST_LAYERS = 4096
+
+
+def _as_layers(*words: str) -> BeforeValidator:
+    """Takes one of the words or a number of layers."""
+
+    def read(value: object) -> object:
+        is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_LAYERS
+        if is_count or (isinstance(value, str) and value in words):
+            return value
+        message = "must be {words}, or a number of layers up to {most}"
+        raise PydanticCustomError("layers", message, {"words": " or ".join(words), "most": _MOST_LAYERS})
+
+    return BeforeValidator(read)
+
+
+_Layers = Annotated[int, Field(ge=0, le=_MOST_LAYERS)]
 _Words = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 POOLING: frozenset[Task] = frozenset(("embed", "score", "classify"))
@@ -39,95 +70,82 @@ MOST_MEDIA = 999
 """Of one kind in a prompt: vLLM's own limit (vllm/config/multimodal.py:get_limit_per_prompt, 0.33.0)."""
 
 
-class EngineSpec(SpecModel):
-    """Which vLLM runs.
-
-    Attributes:
-        vllm: its release: 0.33.0 for GPUs, 0.32.0 for CPUs.
-        image: of its container, instead of the default one, best as `repository@sha256:…`.
-        calibration: a file of `stackc calibrate`, relative to the spec, in place of the catalogue's estimates.
-    """
-
-    vllm: str
-    image: ImageReference | None = None
-    calibration: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
+def _without_default(schema: dict[str, Any]) -> None:
+    """The default follows from what the spec pins, which a schema cannot say."""
+    del schema["default"]
 
 
-class GpusSpec(SpecModel):
-    """GPUs of one node: a catalog name, or a card's own figures.
-
-    Attributes:
-        model: a name of the catalogue (`stackc gpus`), or any with the two figures of the card.
-        mig: each of them is a slice of that profile, such as `3g.40gb`; outside containers vLLM finds only some of
-            them (W0204).
-        memory: as CUDA reports it, not the number on the box; wins over the catalogue's.
-        compute_capability: of a card that is not in the catalogue, such as "8.9".
-        count: how many of them.
-        uuids: full `GPU-…` or `MIG-…` identifiers by index, to pin cards; with `mig` they are the slices'.
-    """
-
-    model: str | None = None
-    mig: Annotated[str, StringConstraints(pattern=r"^[1-7]g\.[0-9]{1,3}gb$")] | None = None
-    memory: Bytes | None = None
-    compute_capability: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]$")] | None = None
-    count: Annotated[int, Field(ge=1, le=1024)] = 1
-    uuids: tuple[GpuUuid, ...] = Field(default=(), strict=False)
+def _machines(nodes: dict[str, NodeSpec]) -> dict[str, NodeSpec]:
+    """Every machine by itself, and of one with cards of several models each of them."""
+    return with_parts(with_counted(nodes))
 
 
-class CpuSpec(SpecModel):
-    """A node without GPUs.
-
-    Attributes:
-        memory: how much of its main memory the stack may use.
-    """
-
-    memory: Bytes
-
-
-class NodeSpec(SpecModel):
-    """One machine: either `gpus` or `cpu`.
-
-    Attributes:
-        gpus: of one model.
-        cpu: for vLLM's CPU build.
-        reserve: kept free on each GPU (or of the CPU memory) for whatever else lives there. Where CPU and GPU share
-            one memory, 17 % stay free at least (W0203).
-    """
-
-    gpus: GpusSpec | None = None
-    cpu: CpuSpec | None = None
-    reserve: Bytes = 0
-
-
-class ServiceSpec(SpecModel):
-    """One vLLM server.
+class AdapterSpec(SpecModel):
+    """A LoRA adapter beside a service's model: clients ask for it by its name.
 
     Attributes:
         model: a repository of the Hub, `publisher/name`, or the path of a folder on the server.
+        name: by which clients ask for it; no two of a stack are alike, and none is a model's.
+        base: the model that its adapter_config.json names, where that is another name of the service's model; you
+            answer for it. The sizes are compared in any case.
+    """
+
+    model: ModelName
+    name: ServedName
+    base: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+
+
+MOST_ADAPTERS = 256
+"""Of one service: each is loaded before the server is ready, and kept in main memory by each of its processes."""
+
+ADAPTERS_AT_ONCE = 4
+"""Slots where the spec does not say how many adapters may run in one batch: each takes memory of every GPU."""
+
+
+class ServiceSpec(SpecModel):
+    """One server.
+
+    Attributes:
+        model: a repository of the Hub, `publisher/name`, or the path of a folder on the server; for llama.cpp a
+            repository or folder of GGUF files, or the path of one file.
+        engine: which of the engines that the spec pins runs it; by default llama.cpp for a model whose name ends in
+            GGUF, if it is pinned, else the first.
         task: what it answers: chats and completions (which needs a chat template), completions only, embeddings, how
             well texts fit a query (rerankers: `/v1/rerank`, `/v1/score`), or labels of a text (`/classify`).
         score_tokens: words whose probability a generating model scores by: one, or the one against and the one for,
             such as `[no, yes]`; known for the rerankers that vLLM names (Qwen3-Reranker, mxbai-rerank-v2,
             bge-reranker-v2-gemma).
         features: what clients need of it beyond that; flags and the smoke test follow.
-        quantization: methods that may be served, in order of preference; `auto` for the best quality that fits.
+        quantization: methods that may be served, in order of preference; `auto` for the best quality that fits. With
+            llama.cpp they are file types, such as `Q4_K_M`.
         context: tokens of one request, prompt and answer together (`--max-model-len`): 16384, 16K (which is the same;
             16k is refused, because vLLM reads it as 16000), or, for the longest that fits, `max` or {min: …, max: …}.
         concurrency: requests of full context that must fit in the KV cache at once: a number (1 by default), or, for
             the most that fit, `max` or {min: …, max: …}.
+        replicas: servers that answer for it, each with a GPU memory of its own, at `port` and those after it: a number,
+            or, for as many as fit, `max` (up to one for each GPU) or {min: …, max: …}. `concurrency` is of all of them
+            together, every other key of each.
         port: where it listens.
         host: where it listens; an address that others reach needs `secrets.api_key`, or a gateway, behind which only
-            the gateway has one.
+            the gateway has one. Behind a gateway on another node it listens at its node's `address`.
         served_name: by which clients ask for it; the service's own name by default.
-        kv_cache_dtype: `fp8` halves the KV cache.
-        node: where it runs; None lets the solver choose among the stack's nodes.
-        gpus: their indices on that node, to pin them; several nodes need `node` too.
+        kv_cache_dtype: `fp8` halves the KV cache; with llama.cpp a type such as `q8_0`.
+        gpu_layers: with llama.cpp, layers that lie on GPUs: `all`, a number, or as many as fit.
+        cpu_moe: with llama.cpp, the first layers whose experts stay in main memory: a number, or as many as must.
+        node: where it runs: a node, or any of those that one entry with a `count` stands for; by default any of the
+            stack's.
+        device: `cpu` runs it on a node without GPUs of a stack that has both, where it is otherwise on GPUs unless
+            `node` names such a node.
+        gpus: their indices on that node, to pin them; several nodes need `node` too. With `machines`, on each of them.
+        machines: over how many nodes that are alike the one server runs, which has them to itself; the first has the
+            port. Layers are split inside a machine, and divided into stages over the machines.
         tensor_parallel_size: GPUs over which each layer is split; chosen by default.
         pipeline_parallel_size: stages into which the layers are divided; chosen by default.
+        split_over_network: allows a `tensor_parallel_size` that spans machines: each layer then waits for the network.
         share: weight with which this service gets memory that is left over on its GPU, as KV cache; with 0 it gets what
             `context` and `concurrency` ask for.
         media: most images, videos and sounds of one prompt, by kind; `none` for text alone, and the tower takes no
-            memory. As many as fit by default.
+            memory. As many as fit by default; with llama.cpp text alone by default, and `{image: 1}` serves images.
         allowed_media_domains: hosts from which clients may have it fetch images, sound and videos, such as
             `[images.example.org]`; none by default: media then come inside the request (`data:` URLs). Redirects are
             never followed.
@@ -137,10 +155,20 @@ class ServiceSpec(SpecModel):
         engine_args: further options of `vllm serve`, as `enable_prefix_caching: true`, checked against the release.
             Those that the ledger decides, that open a door or that nobody has looked at are refused. `moe-backend` and
             `attention-backend` are taken where the ledger knows what they make of the model on the card.
+        sticky: what keeps requests of one session with one of its replicas, whose prefix cache they then find: the
+            value of `sticky_header`, the client's key, or nothing. A replica that is lost moves its own sessions alone.
+        sticky_header: whose value names a session, for `sticky: header`.
+        adapters: LoRA adapters of its model, such as `[{model: publisher/name, name: sql}]`, each locked to its commit.
+        adapters_at_once: adapters that may run in one batch, others wait; all of them by default, up to 4. Each has
+            room on every GPU, as large as the largest rank of all.
+        speculate: tokens are guessed ahead of the model, which checks several in one step: faster where guesses are
+            right, for memory that the ledger counts.
+        objectives: how fast it is to be; checked against an estimate.
         rollout: a second revision beside this one.
     """
 
     model: ModelName
+    engine: EngineName = Field(default=VLLM, json_schema_extra=_without_default)
     task: Task = "chat"
     score_tokens: Annotated[
         tuple[_Words, ...],
@@ -149,23 +177,29 @@ class ServiceSpec(SpecModel):
     ] = ()
     features: Annotated[tuple[Feature, ...], Field(strict=False)] = ()
     quantization: Annotated[
-        tuple[QuantizationMethod, ...],
+        tuple[QuantizationWord, ...],
         BeforeValidator(
             as_list,
-            json_schema_input_type=QuantizationMethod | Annotated[tuple[QuantizationMethod, ...], Field(min_length=1)],
+            json_schema_input_type=QuantizationWord | Annotated[tuple[QuantizationWord, ...], Field(min_length=1)],
         ),
         Field(min_length=1, strict=False),
     ] = ("auto",)
     context: Context
     concurrency: Concurrency = ConcurrencyRange(min=1, max=1)
+    replicas: Replicas = ReplicasRange(min=1, max=1)
     port: Annotated[int, Field(ge=1, le=65535)]
-    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     served_name: ServedName | None = None
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    kv_cache_dtype: CacheWord = "auto"
+    gpu_layers: Annotated[_Layers | Literal["auto", "all"], _as_layers("auto", "all")] = "auto"
+    cpu_moe: Annotated[_Layers | Literal["auto"], _as_layers("auto")] = "auto"
     node: Name | None = None
+    device: DeviceWord | None = None
     gpus: Annotated[tuple[Annotated[int, Field(ge=0, le=1023)], ...], Field(strict=False)] = ()
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
     pipeline_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    machines: Annotated[int, Field(ge=1, le=64)] = 1
+    split_over_network: bool = False
     expert_parallel: bool = False
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = None
     max_num_batched_tokens: Tokens | None = None
@@ -175,12 +209,23 @@ class ServiceSpec(SpecModel):
         tuple[Annotated[str, StringConstraints(min_length=1, max_length=253)], ...], Field(strict=False)
     ] = ()
     engine_args: dict[str, Any] = Field(default_factory=dict)
+    sticky: Literal["header", "client", "none"] = "none"
+    sticky_header: HeaderName = SESSION_HEADER
+    adapters: Annotated[tuple[AdapterSpec, ...], Field(max_length=MOST_ADAPTERS, strict=False)] = ()
+    adapters_at_once: Annotated[int, Field(ge=1, le=MOST_ADAPTERS)] | None = None
+    speculate: SpeculateSpec | None = None
+    objectives: ObjectivesSpec | None = None
     rollout: RolloutSpec | None = None
 
     @property
     def pools(self) -> bool:
         """Whether vLLM's pooling runner serves it, which generates nothing."""
         return self.task in POOLING
+
+    @property
+    def adapter_slots(self) -> int:
+        """Adapters that may run in one batch; 0 without adapters."""
+        return min(len(self.adapters), self.adapters_at_once or ADAPTERS_AT_ONCE)
 
     def media_limit(self, kind: str) -> int:
         """How many items of a kind of media one prompt may hold."""
@@ -191,8 +236,9 @@ class ServiceSpec(SpecModel):
 
     @property
     def ranks(self) -> int:
-        """GPUs that it asks for at least."""
-        return max(1, len(self.gpus), (self.tensor_parallel_size or 1) * (self.pipeline_parallel_size or 1))
+        """GPUs of one machine that it asks for at least."""
+        asked = max(1, len(self.gpus), (self.tensor_parallel_size or 1) * (self.pipeline_parallel_size or 1))
+        return asked if self.machines == 1 else max(len(self.gpus), -(-asked // self.machines))
 
     @property
     def brings_chat_template(self) -> bool:
@@ -242,6 +288,14 @@ class ServiceSpec(SpecModel):
         return next((bool(self.engine_args[key]) for key in keys if key in self.engine_args), None)
 
 
+def on_part(service: ServiceSpec, node: NodeSpec) -> ServiceSpec:
+    """A service as a part of a machine sees it, where the cards that the spec names have other numbers."""
+    indices = tuple(index_in_part(node, index) for index in service.gpus)
+    if indices == service.gpus:
+        return service
+    return service.model_copy(update={"gpus": tuple(index for index in indices if index is not None)})
+
+
 class PolicySpec(SpecModel):
     """What may be served.
 
@@ -253,6 +307,10 @@ class PolicySpec(SpecModel):
         margin: plans that fit only at the expected values, and not at the high end of every estimate.
         unconfirmed: what is not known exactly, such as a commit, a hash, or the digest of an image; denied, it is an
             error and no warning.
+        minimum_bits: per weight, over all weights where files mix types, such as 4; models with fewer are not served.
+        commercial: what is served is used commercially: models whose licence forbids that, or is not known to allow
+            it, are not served, nor those that were made from such a one.
+        licensed: repositories whose licence you answer for: you read it, or have an agreement of your own.
     """
 
     licenses: tuple[str, ...] = Field(default=(), strict=False)
@@ -261,6 +319,9 @@ class PolicySpec(SpecModel):
     trust_remote_code: Literal["deny", "allow"] = "deny"
     margin: Literal["deny", "allow"] = "deny"
     unconfirmed: Literal["deny", "allow"] = "allow"
+    minimum_bits: Annotated[float, Field(gt=0, le=32)] | None = None
+    commercial: bool = False
+    licensed: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class SecretsSpec(SpecModel):
@@ -284,6 +345,8 @@ class PathsSpec(SpecModel):
         install: the stack's own folder; /opt/stackc/NAME by default.
         state: its state and caches, a folder of its own too; /var/lib/stackc/NAME by default.
         vllm: the executable, for servers without containers; /opt/stackc/vllm-VERSION/bin/vllm by default.
+        vllm_cpu: the same of its build for CPUs, where a stack has both.
+        llama_server: the same of llama.cpp; /opt/stackc/llama.cpp-BUILD/llama-server by default.
         nginx: the executable; /usr/sbin/nginx by default.
         litellm: the executable; /opt/stackc/litellm-VERSION/bin/litellm by default.
     """
@@ -291,6 +354,8 @@ class PathsSpec(SpecModel):
     install: AbsolutePath | None = None
     state: AbsolutePath | None = None
     vllm: AbsolutePath | None = None
+    vllm_cpu: AbsolutePath | None = None
+    llama_server: AbsolutePath | None = None
     nginx: AbsolutePath | None = None
     litellm: AbsolutePath | None = None
 
@@ -300,21 +365,24 @@ class Spec(SpecModel):
 
     Attributes:
         stack: its name, which is also that of the file.
-        engine: which vLLM runs.
-        nodes: machines, by name.
+        engine: which engines run, each in one release.
+        nodes: machines, by name; here each by itself, and of one with cards of several models each of these.
         services: servers, by name.
         policy: what may be served.
         secrets: files on the server that hold secrets.
         paths: where things lie on the server.
-        targets: what is emitted: programs to run by hand (always), systemd units, a compose file, Podman's quadlets.
+        targets: what is emitted: programs to run by hand (always), systemd units, a compose file, Podman's quadlets,
+            documents for Kubernetes, batch jobs of Slurm.
+        slurm: what the target of that name must know of the cluster.
         gateway: one port in front of all servers; None for none.
         monitoring: what Prometheus scrapes; None for none.
         patches: keys to add to what is emitted.
+        kubernetes: what clusters differ in, for that target.
     """
 
     stack: Name
     engine: EngineSpec
-    nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
+    nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1), AfterValidator(_machines)]
     services: Annotated[dict[Name, ServiceSpec], Field(min_length=1)]
     policy: PolicySpec = PolicySpec()
     secrets: SecretsSpec = SecretsSpec()
@@ -323,23 +391,75 @@ class Spec(SpecModel):
     gateway: GatewaySpec | None = None
     monitoring: MonitoringSpec | None = None
     patches: PatchesSpec = PatchesSpec()
+    kubernetes: KubernetesSpec | None = None
+    slurm: SlurmSpec | None = None
+
+    _replica_of: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _servers: Mapping[str, int] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _expand_rollouts(cls, data: Any) -> Any:
-        return with_candidates(data)
+    def _expand(cls, data: Any) -> Any:
+        return with_engines(with_devices(with_candidates(data)))
 
     @property
     def has_gpus(self) -> bool:
         """Whether its nodes have GPUs; all of them have, or none."""
         return any(node.gpus is not None for node in self.nodes.values())
 
+    @property
+    def written_nodes(self) -> Mapping[str, NodeSpec]:
+        """The nodes as a file has them: of those that one entry stands for the first, by the entry's name."""
+        found: dict[str, NodeSpec] = {}
+        for name, node in self.nodes.items():
+            found.setdefault(entry_of_part(name, node), whole(node))
+        return found
+
+    @property
+    def machines(self) -> dict[str, NodeSpec]:
+        """Every machine, whole, by its name."""
+        return {machine_of_part(name): whole(node) for name, node in self.nodes.items()}
+
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """What `node` of a service may name: every machine, and every entry with a count, with their nodes."""
+        found: dict[str, list[str]] = {}
+        for name, node in self.nodes.items():
+            for word in {machine_of_part(name), entry_of_part(name, node)}:
+                found.setdefault(word, []).append(name)
+        return {word: tuple(names) for word, names in found.items()}
+
     def candidate_of(self, service: str) -> str | None:
         """The service that this one may replace; None outside a rollout."""
+        service = self._replica_of.get(service, service)
         base = self.services.get(service.removesuffix(SUFFIX)) if service.endswith(SUFFIX) else None
         return service.removesuffix(SUFFIX) if base is not None and base.rollout is not None else None
 
+    def replica_of(self, service: str) -> str | None:
+        """The service of which this is a further server; None for the first one, which has the service's own name."""
+        return self._replica_of.get(service)
+
+    def service_of(self, server: str) -> str:
+        """The service, as the file has it, that a server is of."""
+        return self._replica_of.get(server, server)
+
+    def servers_of(self, service: str) -> int:
+        """How many servers a service has in the whole stack."""
+        return self._servers.get(service, 1)
+
+    def counted(
+        self, services: dict[str, ServiceSpec], replica_of: Mapping[str, str], servers: Mapping[str, int]
+    ) -> Spec:
+        """The same with these servers: which of them are further ones of a service, and how many each has."""
+        found = self.model_copy(update={"services": services})
+        found._replica_of, found._servers = replica_of, servers  # noqa: SLF001  of its own class
+        return found
+
+    def of_machine(self, machine: str) -> Spec:
+        """The stack that one machine is, with all services."""
+        parts = {name: node for name, node in self.nodes.items() if machine_of_part(name) == machine}
+        return self.model_copy(update={"nodes": parts})
+
     def on(self, node: str, services: Iterable[str]) -> Spec:
         """The stack that one node is, with those of the services that run there."""
-        chosen = {name: self.services[name] for name in services}
+        chosen = {name: on_part(self.services[name], self.nodes[node]) for name in services}
         return self.model_copy(update={"nodes": {node: self.nodes[node]}, "services": chosen})

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from compiler.spec.base import Bytes, ImageReference, Name, SpecModel
+from compiler.spec.base import Bytes, Host, ImageReference, Name, SpecModel, as_list
+from compiler.spec.tls import TeamSpec, TlsSpec
 from compiler.units import GIB, KIB, MIB
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+
+SESSION_HEADER = "X-Session-Id"
+"""Of a client's requests, by which it names the session that they belong to, where it has agreed on no other."""
+
+
+_OneOrTwo = Annotated[tuple[Name, ...], Field(min_length=1, max_length=2)]
 
 
 class CorsSpec(SpecModel):
@@ -28,6 +35,8 @@ class GatewaySpec(SpecModel):
 
     Attributes:
         kind: nginx, or LiteLLM.
+        node: where it runs, in a stack of several nodes, each with its `address`; of two names each runs one, and what
+            divides clients between the two is yours.
         host: where it listens; an address that others reach needs `secrets.client_keys`.
         port: where it listens.
         max_body: largest request body; images travel in it, and nginx holds it in memory.
@@ -35,9 +44,16 @@ class GatewaySpec(SpecModel):
         burst: requests of one client that may come at once beyond that rate.
         image: of its container, instead of the default one.
         cors: websites whose pages may ask from browsers; None for none.
+        tls: encryption between clients and the gateway; None for none.
+        teams: limits of those whose keys have this name in `secrets.client_keys`; other clients have the gateway's own.
     """
 
     kind: Literal["nginx", "litellm"] = "nginx"
+    node: Annotated[
+        _OneOrTwo,
+        BeforeValidator(as_list, json_schema_input_type=Name | _OneOrTwo),
+        Field(strict=False),
+    ] = ()
     host: Host = "127.0.0.1"
     port: Port
     max_body: Annotated[Bytes, Field(ge=64 * KIB, le=GIB)] = 32 * MIB
@@ -45,6 +61,8 @@ class GatewaySpec(SpecModel):
     burst: Annotated[int, Field(ge=0, le=100_000)] = 20
     image: ImageReference | None = None
     cors: CorsSpec | None = None
+    tls: TlsSpec | None = None
+    teams: dict[Name, TeamSpec] = Field(default_factory=dict)
 
 
 class RolloutSpec(SpecModel):
@@ -62,7 +80,7 @@ class RolloutSpec(SpecModel):
     strategy: Literal["canary", "blue-green"]
     weight: Annotated[int, Field(ge=0, le=100)] | None = None
     sticky: Literal["header", "client", "none"] = "none"
-    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] = "X-Session-Id"
+    header: HeaderName = SESSION_HEADER
     candidate: dict[str, Any] = Field(min_length=1)
 
 
@@ -71,7 +89,7 @@ class MonitoringSpec(SpecModel):
 
     Attributes:
         ttft_p95_seconds: the slowest time to first token that 95 of 100 requests may see; a bound of a bucket of vLLM's
-            histogram, as the next key too.
+            histogram, as the next key too. Servers of llama.cpp have none.
         inter_token_p95_seconds: the slowest time from one token to the next, likewise. The default is the pace of
             silent reading: 238 words a minute (Brysbaert 2019) at 4/3 tokens a word.
         scrape_seconds: between two readings. Prometheus forgets a series after five minutes.

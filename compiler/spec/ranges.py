@@ -33,6 +33,7 @@ _TokenInput = _TokenCount | Annotated[str, StringConstraints(pattern=TOKENS_PATT
 
 Tokens = Annotated[_TokenCount, BeforeValidator(_as_tokens, json_schema_input_type=_TokenInput)]
 Count = Annotated[int, Field(ge=1, le=65536)]
+ReplicaCount = Annotated[int, Field(ge=1, le=1000)]
 
 
 class _Range(BaseModel):
@@ -94,6 +95,28 @@ class ConcurrencyRange(_Range):
         return self.min is None or self.min != self.max
 
 
+class ReplicasRange(_Range):
+    """Servers of one service.
+
+    Attributes:
+        min: how many must fit.
+        max: how many are tried; without it as many as there are GPUs for.
+    """
+
+    min: ReplicaCount | None = None
+    max: ReplicaCount | None = None
+
+    @property
+    def least(self) -> int:
+        """How many must fit, whatever else does."""
+        return self.min if self.min is not None else 1
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the solver decides."""
+        return self.min is None or self.min != self.max
+
+
 def _as_range(value: object) -> object:
     if isinstance(value, _Range) or (isinstance(value, dict) and value):
         return value
@@ -107,6 +130,8 @@ def _as_range(value: object) -> object:
 # An empty map is neither `max` nor a range, which only a schema must be told: `_as_range` sees it.
 _ContextInput = _TokenInput | Literal["max"] | Annotated[ContextRange, Field(json_schema_extra={"minProperties": 1})]
 _ConcurrencyInput = Count | Literal["max"] | Annotated[ConcurrencyRange, Field(json_schema_extra={"minProperties": 1})]
+_ReplicasInput = ReplicaCount | Literal["max"] | Annotated[ReplicasRange, Field(json_schema_extra={"minProperties": 1})]
 
 Context = Annotated[ContextRange, BeforeValidator(_as_range, json_schema_input_type=_ContextInput)]
 Concurrency = Annotated[ConcurrencyRange, BeforeValidator(_as_range, json_schema_input_type=_ConcurrencyInput)]
+Replicas = Annotated[ReplicasRange, BeforeValidator(_as_range, json_schema_input_type=_ReplicasInput)]

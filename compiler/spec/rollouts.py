@@ -1,6 +1,7 @@
 """A rollout's candidate is a service of its own: everything downstream sees two services with one served name.
 
-The spec's file has it below `services.NAME.rollout.candidate`, so paths of places and of edits are translated here.
+The spec's file has it below `services.NAME.rollout.candidate`, so paths of places and of edits are translated here;
+those of replicas and of counted nodes too, which the file has as one service and one node.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from compiler.diagnostics import Edit
+from compiler.spec.nodes.written import written_node_path
+from compiler.spec.replicas import numbered
 
 Path = tuple[str | int, ...]
 
@@ -44,10 +47,11 @@ def _changes(service: Any) -> Mapping[str, Any] | None:
 
 
 def written_path(data: Any, path: Path) -> Path:
-    """Where the file says what is at `path`: in the candidate's own keys, or in those that it inherits."""
+    """Where the file says what is at `path`: in a candidate's own keys or those that it inherits; in a node's entry."""
+    path = _of_service(data, path)
     base = _base(data, path)
     if base is None:
-        return path
+        return written_node_path(data, path)
     own = ("services", base, "rollout", "candidate")
     key = path[2:3]
     changes = _changes(data["services"][base]) or {}
@@ -57,12 +61,25 @@ def written_path(data: Any, path: Path) -> Path:
 
 def written_edits(data: Any, edits: Iterable[Edit]) -> tuple[Edit, ...]:
     """Edits as the file takes them: a candidate is changed in its own keys, never in those of the other revision."""
-    return tuple(Edit(_edited_path(data, edit.path), edit.value) for edit in edits)
+    return tuple(dict.fromkeys(Edit(_edited_path(data, edit.path), edit.value) for edit in edits))
 
 
 def _edited_path(data: Any, path: Path) -> Path:
+    path = _of_service(data, path)
     base = _base(data, path)
-    return path if base is None else ("services", base, "rollout", "candidate", *path[2:])
+    return written_node_path(data, path) if base is None else ("services", base, "rollout", "candidate", *path[2:])
+
+
+def _of_service(data: Any, path: Path) -> Path:
+    """The same path in the service whose replica it is about."""
+    services = data.get("services") if isinstance(data, Mapping) else None
+    if len(path) < 2 or path[0] != "services" or not isinstance(services, Mapping) or path[1] in services:  # noqa: PLR2004
+        return path
+    service = numbered(str(path[1]))
+    if service is None:
+        return path
+    of_service = ("services", service, *path[2:])
+    return of_service if service in services or _base(data, of_service) is not None else path
 
 
 def _base(data: Any, path: Path) -> str | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic_core import ErrorDetails
 
 from compiler.catalog.hardware.gpus import same_gpus
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.source.document import Document, Path
-from compiler.spec.foreign_values import Advice, value_advice
+from compiler.spec.engine_advice import Advisors, adviser_of
+from compiler.spec.engines import ENGINE_NAMES
+from compiler.spec.foreign_values import Advice, advice, value_advice
 from compiler.spec.model_names import model_advice, model_message
 
 _WORDS = {
@@ -26,7 +27,7 @@ _WORDS = {
 }
 
 
-def wrong_value(document: Document, path: Path, details: ErrorDetails) -> Diagnostic:
+def wrong_value(document: Document, path: Path, details: ErrorDetails, engines: Advisors) -> Diagnostic:
     """The finding about what stands at `path`."""
     name = next((part for part in reversed(path) if isinstance(part, str)), "spec")
     given = _shown(details["input"])
@@ -34,12 +35,23 @@ def wrong_value(document: Document, path: Path, details: ErrorDetails) -> Diagno
     if _is_model(path) and details["type"] == "string_pattern_mismatch":
         notes, helps = model_advice(details["input"], path)
         return Diagnostic("E0203", model_message(details["input"]), label, notes, helps)
-    notes, helps = _advice(document, name, path, details)
+    if details["type"] == "engine_word":
+        words = adviser_of(document.data, path, engines)[1].words[name]
+        notes, helps = advice(details["input"], path, words)
+        notes = (*((f"given: {given}",) if given else ()), *notes)
+        return Diagnostic("E0203", f"`{name}` must be one of {_alternatives(words.known)}", label, notes, helps)
+    notes, helps = _advice(document, name, path, details, engines)
     notes = (*((f"given: {given}",) if given else ()), *notes)
-    return Diagnostic("E0203", f"`{name}` {_words(details)}", label, notes, helps)
+    return Diagnostic("E0203", f"`{name}` {value_words(details)}", label, notes, helps)
 
 
-def _words(details: ErrorDetails) -> str:
+def _alternatives(words: Sequence[str]) -> str:
+    *others, last = map(repr, words)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def value_words(details: ErrorDetails) -> str:
+    """What a value must be, behind the name of its key."""
     context, kind = details.get("ctx", {}), details["type"]
     if kind == "literal_error":
         return f"must be one of {context['expected']}"
@@ -56,13 +68,13 @@ def _is_model(path: Path) -> bool:
     return path[:1] == ("services",) and path[-1] == "model"
 
 
-def _advice(document: Document, name: str, path: Path, details: ErrorDetails) -> Advice:
+def _advice(document: Document, name: str, path: Path, details: ErrorDetails, engines: Advisors) -> Advice:
     """What to write instead, where that can be told from what was written."""
     kind, given = details["type"], details["input"]
     if kind == "literal_error":
         return value_advice(name, given, path, re.findall(r"'([^']*)'", details["ctx"]["expected"]))
     if kind == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
-        return (), tuple(_as_text(document, path))
+        return (), tuple(_as_text(document, path, engines))
     if kind == "int_type" and isinstance(given, str) and _DECIMAL.fullmatch(given):
         return (), (Help(f"write `{int(given)}`, without quotes", (Edit(path, int(given)),)),)
     if kind == "tuple_type" and isinstance(given, str | int):
@@ -75,12 +87,13 @@ def _advice(document: Document, name: str, path: Path, details: ErrorDetails) ->
 _DECIMAL = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
-def _as_text(document: Document, path: Path) -> Iterator[Help]:
+def _as_text(document: Document, path: Path, engines: Advisors) -> Iterator[Help]:
     """What YAML reads as a number, as the file has it: `8.0` and `8.00` are one number and two texts."""
     text = document.text(path)
     meant: tuple[str, ...] = ()
-    if path[-1] == "vllm":  # 0.33 for 0.33.0
-        meant = tuple(version for version in RELEASES if version.startswith(f"{text}."))
+    if path[:1] == ("engine",) and path[-1] in ENGINE_NAMES:  # 0.33 for 0.33.0, 10434 for b10434
+        releases = engines[str(path[-1])].releases if path[-1] in engines else ()
+        meant = tuple(each for each in releases if each.startswith(f"{text}.") or each == f"b{text}")
     elif path[:1] == ("nodes",) and path[-1] == "model":  # 4090
         meant = same_gpus(text)
     elif _is_model(path):

@@ -19,6 +19,7 @@ from compiler.targets.containers import (
     Container,
     Volume,
     gateway_container,
+    is_published,
     prefetch_container,
     server_container,
 )
@@ -156,7 +157,9 @@ def _stack_services(plan: Plan) -> Iterator[ComposeService]:
 def _server(plan: Plan, service: Service) -> ComposeService:
     container = server_container(plan, service)
     after = tuple(Dependency(name, _HEALTHY) for name in container.start_after)
-    return _service(plan, container, networks=(BACKEND,), depends_on=after)
+    # An internal network publishes nothing.
+    networks = (BACKEND, EDGE) if is_published(plan, service) else (BACKEND,)
+    return _service(plan, container, networks=networks, depends_on=after)
 
 
 def _service(

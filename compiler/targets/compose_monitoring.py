@@ -12,6 +12,8 @@ PROFILE = "monitoring"
 
 # The users that the images have for this; the exporter's figures of processes and errors need no capability.
 _PROMETHEUS_USER, _GRAFANA_USER, _DCGM_USER = "65534:65534", "472:0", "1000:1000"
+# Group 0 reads the files of secrets.
+_KEY_READER = "65534:0"
 # On which the images listen.
 _GRAFANA_PORT, _PROMETHEUS_PORT, _DCGM_PORT = 3000, 9090, 9400
 
@@ -37,21 +39,25 @@ def monitoring_containers(plan: Plan) -> tuple[MonitoringContainer, ...]:
     monitoring = plan.monitoring
     if monitoring is None:
         return ()
-    found = [_prometheus(monitoring)]
+    found = [_prometheus(plan, monitoring)]
     if monitoring.has_grafana:
         found.append(_grafana(monitoring))
     if monitoring.has_dcgm and isinstance(plan.node, GpuNode):
-        found.append(_dcgm(plan.node, monitoring))
+        found.append(_dcgm(plan, plan.node, monitoring))
     return tuple(found)
 
 
-def _prometheus(monitoring: Monitoring) -> MonitoringContainer:
+def _prometheus(plan: Plan, monitoring: Monitoring) -> MonitoringContainer:
+    shows_key = plan.secrets.api_key is not None and any(
+        plan.engine_of(service).host.guards_metrics for service in plan.reached
+    )
     container = Container(
         name=PROMETHEUS,
         image=monitoring.prometheus_image,
-        user=_PROMETHEUS_USER,
+        user=_KEY_READER if shows_key else _PROMETHEUS_USER,
         entrypoint=("/bin/prometheus",),
         environment=(),
+        secrets=("api-key",) if shows_key else (),
         volumes=(Volume("prometheus-data", "/prometheus", _PROMETHEUS_USER),),
         is_read_only=True,
         ports=(Port("127.0.0.1", monitoring.port),),
@@ -96,14 +102,16 @@ def _grafana(monitoring: Monitoring) -> MonitoringContainer:
     return MonitoringContainer(container, (), folders, _GRAFANA_PORT)
 
 
-def _dcgm(node: GpuNode, monitoring: Monitoring) -> MonitoringContainer:
+def _dcgm(plan: Plan, node: GpuNode, monitoring: Monitoring) -> MonitoringContainer:
+    # Prometheus runs where the gateway does.
+    address = node.address if plan.entrances and plan.gateway is None else None
     container = Container(
         name=DCGM,
         image=monitoring.dcgm_image,
         user=_DCGM_USER,
         entrypoint=("/usr/bin/dcgm-exporter-entrypoint.sh",),
         environment=(),
-        ports=(Port("127.0.0.1", monitoring.dcgm_port),),
+        ports=(Port(address or "127.0.0.1", monitoring.dcgm_port),),
         # It reads whole cards, which a slice's UUID does not name.
         devices=() if node.mig is not None else all_devices(node),
     )

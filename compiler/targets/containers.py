@@ -2,29 +2,32 @@
 
 Users and writable places follow from the images. vllm/vllm-openai is prepared to run as its user `vllm`, 2000:0
 (docs/deployment/docker.md and docker/Dockerfile of vllm-project/vllm); the CPU image has no such user, and needs none:
-its interpreter is readable for all, and USER and HOME are given. nginx has the user 101 (docker-nginx).
+its interpreter is readable for all, and USER and HOME are given. llama.cpp's images are made for root, and need no user
+either: /app is readable for all (.devops/ of ggml-org/llama.cpp). nginx has the user 101 (docker-nginx).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from compiler.plan.ir import CpuNode, Gateway, GpuNode, Plan, Service
-from compiler.spec.engine_options import HOST_FILE_OPTIONS
+from compiler.hosts import is_loopback
+from compiler.plan import images
+from compiler.plan.ir import Engine, Gateway, GpuNode, Plan, Service
 from compiler.targets.deployment import (
     cache_environment,
     gateway_stop_seconds,
     ready_seconds,
     shared_devices,
-    shared_memory_mib,
     supervised,
     supervised_gateway,
 )
+from compiler.units import MIB
 
 TREE = "/opt/stackc"
 STATE = "/var/lib/stackc"
 SECRETS = "/run/secrets"
-PREFETCH, GATEWAY = "prefetch", "gateway"
+GATEWAY = "gateway"
 
 # Group 0 is root's: whoever has it can read a secret file of root's group, and nobody on the host has it but root.
 SERVER_USER, NGINX_USER, ROOT = "2000:0", "101:0", "0:0"
@@ -120,7 +123,6 @@ _PROGRAMS = ("bin", "lib", "plan.json")
 
 # Kept apart so that a cache of kernels can be thrown away without downloading the models again.
 _HF = Volume("hf-cache", f"{STATE}/hf", SERVER_USER)
-_KERNELS = Volume("vllm-cache", f"{STATE}/cache", SERVER_USER)
 _LOCKS = Volume("locks", _RUNTIME, SERVER_USER)
 
 _SERVER_LIMITS = (Limit("memlock", -1), Limit("stack", 64 * 2**20), Limit("core", 0), Limit("nofile", 2**20))
@@ -132,47 +134,51 @@ _SCRATCH = Tmpfs("/tmp", SERVER_USER, runs=True)  # noqa: S108
 
 
 def server_container(plan: Plan, service: Service) -> Container:
-    """A vLLM server: its launch script, with everything around it."""
+    """A server: its launch script, with everything around it."""
+    engine = plan.engine_of(service)
     return Container(
         name=service.name,
-        image=plan.engine.image,
+        image=engine.image,
         user=SERVER_USER,
         entrypoint=("/bin/bash", *supervised(TREE, service)),
-        environment=_server_environment(plan),
+        environment=_server_environment(plan, engine),
         tree=_PROGRAMS,
         secrets=_secrets(("api-key", plan.secrets.api_key)),
-        volumes=(_HF, _KERNELS, *([_LOCKS] if shared_devices(plan, service) else [])),
-        binds=host_files(service),
+        volumes=(_HF, _kernels(engine), *([_LOCKS] if shared_devices(plan, service) else [])),
+        binds=host_files(service, engine),
         tmpfs=(_SCRATCH,),
         is_read_only=True,
-        capabilities=("SYS_NICE",) if _binds_memory(plan, service) else (),
+        capabilities=("SYS_NICE",) if binds_memory(engine, service) else (),
         devices=_devices(plan, service),
-        shared_memory_mib=_SHARED_MEMORY_FACTOR * shared_memory_mib(service),
+        shared_memory_mib=_SHARED_MEMORY_FACTOR * service.shared_memory // MIB,
         limits=_SERVER_LIMITS,
-        # Behind a gateway nobody else reaches a server.
-        ports=() if plan.gateway is not None else (Port(publish_address(service.host), service.port),),
+        ports=(Port(publish_address(service.host), service.port),) if is_published(plan, service) else (),
         start_after=service.start_after,
-        health=Health(
-            ("python3", "-I", "-c", _health_program(service.port)), start_period=ready_seconds(plan, service)
-        ),
+        health=Health(_health(engine, service.port), start_period=ready_seconds(plan, service)),
         stop_seconds=service.timeouts.stop,
     )
+
+
+def is_published(plan: Plan, service: Service) -> bool:
+    """Whether others than a gateway of the same machine reach a server: behind one, only a gateway of another node."""
+    return plan.gateway is None or not is_loopback(service.host)
 
 
 def prefetch_container(plan: Plan) -> Container:
     """The download, the only one that sees the Hub's token."""
     secrets = _secrets(("hf-token", plan.secrets.hf_token))
-    folders = (service.model.folder for service in plan.services)
+    paths = (path for service in plan.services for path in service.places)
+    engine = next((each for each in plan.engines.values() if each.host.container.has_python), plan.engine)
     return Container(
-        name=PREFETCH,
-        image=plan.engine.image,
+        name=images.PREFETCH,
+        image=engine.image if engine.host.container.has_python else images.prefetch_image(plan),
         user=SERVER_USER,
         entrypoint=("python3", "-I", f"{TREE}/bin/prefetch"),
-        environment=(*_secret_files(secrets), *_CACHES),
+        environment=(*_secret_files(secrets), *_caches(engine)),
         tree=_PROGRAMS,
         secrets=secrets,
-        volumes=(_HF, _KERNELS),
-        binds=tuple(dict.fromkeys(folder for folder in folders if folder is not None)),
+        volumes=(_HF, _kernels(engine)),
+        binds=tuple(dict.fromkeys(paths)),
         tmpfs=(_SCRATCH,),
         is_read_only=True,
     )
@@ -185,6 +191,8 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
     user = NGINX_USER if is_nginx else ROOT
     state = Volume("gateway-state", f"{STATE}/gateway", user)
     secrets = _secrets(("client-keys", plan.secrets.client_keys), ("api-key", plan.secrets.api_key))
+    http_port = None if gateway.tls is None else gateway.tls.http_port
+    published = (gateway.port, *(() if http_port is None else (http_port,)))
     program = ("/bin/bash", f"{TREE}/bin/gateway")
     return Container(
         name=GATEWAY,
@@ -200,20 +208,30 @@ def gateway_container(plan: Plan, gateway: Gateway) -> Container:
         tree=("bin", "lib", "gateway"),
         secrets=secrets,
         volumes=(state,),
+        binds=_tls_folders(gateway),
         # The image's own /var/cache/nginx is root's.
         tmpfs=tuple(Tmpfs(path, user) for path in (_RUNTIME, *(["/var/cache/nginx", "/tmp"] if is_nginx else []))),  # noqa: S108
         is_read_only=is_nginx,
-        ports=(Port(publish_address(gateway.host), gateway.port),),
+        ports=tuple(Port(publish_address(gateway.host), port) for port in published),
         health=Health((*program, "wait", "--once"), start_period=60, interval=10, timeout=5, retries=3),
         stop_seconds=gateway_stop_seconds(gateway),
     )
 
 
-def host_files(service: Service) -> tuple[str, ...]:
-    """What a server reads outside the tree and the caches: its model's folder, and files that its options name."""
-    given = (word for each in service.arguments if each.flag in HOST_FILE_OPTIONS for word in each.words)
-    paths = (service.model.folder, *given)
-    return tuple(dict.fromkeys(path for path in paths if path is not None and path.startswith("/")))
+def _tls_folders(gateway: Gateway) -> tuple[str, ...]:
+    """Folders, not files: a file that is replaced stays in a container what it was."""
+    tls = gateway.tls
+    if tls is None:
+        return ()
+    folders = [str(PurePosixPath(path).parent) for path in (tls.certificate, tls.key)]
+    return tuple(dict.fromkeys((*folders, *((tls.challenges,) if tls.challenges is not None else ()))))
+
+
+def host_files(service: Service, engine: Engine) -> tuple[str, ...]:
+    """What a server reads outside the tree and the caches: folders of its models, and files that its options name."""
+    given = (word for each in service.arguments if each.flag in engine.host.file_options for word in each.words)
+    paths = (*service.places, *given)
+    return tuple(dict.fromkeys(path for path in paths if path.startswith("/")))
 
 
 def publish_address(host: str) -> str:
@@ -226,33 +244,44 @@ def all_devices(node: GpuNode) -> tuple[str, ...]:
     return node.uuids or tuple(map(str, range(node.count)))
 
 
-_CACHES = tuple(
-    (
-        dict(cache_environment(STATE))
+def _kernels(engine: Engine) -> Volume:
+    return Volume(engine.host.container.cache, f"{STATE}/cache", SERVER_USER)
+
+
+def _caches(engine: Engine) -> tuple[tuple[str, str], ...]:
+    login = engine.host.container.login
+    variables = (
+        dict(cache_environment(STATE, (engine,)))
         # HOME itself must lie in a volume too, or what lands there is lost with the container.
         | {"HOME": f"{STATE}/cache"}
         # Whoever asks for the user's name finds none in an image without that user.
-        | {"USER": "vllm", "LOGNAME": "vllm"}
-    ).items()
-)
+        | {"USER": login, "LOGNAME": login}
+    )
+    return tuple(variables.items())
 
 
-def _server_environment(plan: Plan) -> tuple[tuple[str, str], ...]:
+def _server_environment(plan: Plan, engine: Engine) -> tuple[tuple[str, str], ...]:
     return (
         ("STACKC_CONTAINER", "1"),
         ("STACKC_HOST", "0.0.0.0"),  # noqa: S104 (of the container's own network)
         ("STACKC_LOCK_DIR", _RUNTIME),
+        *_program(engine),
         *_secret_files(_secrets(("api-key", plan.secrets.api_key))),
-        *_CACHES,
+        *_caches(engine),
     )
 
 
-def _binds_memory(plan: Plan, service: Service) -> bool:
-    """Whether it chooses a NUMA node for its memory, as the CPU build always does.
+def _program(engine: Engine) -> tuple[tuple[str, str], ...]:
+    path = engine.host.container.program
+    return ((engine.host.program.variable, path),) if path is not None else ()
+
+
+def binds_memory(engine: Engine, service: Service) -> bool:
+    """Whether it chooses a NUMA node for its memory, as vLLM's CPU build always does.
 
     The seccomp profiles of Docker and Podman allow set_mempolicy and mbind to containers with CAP_SYS_NICE only.
     """
-    return isinstance(plan.node, CpuNode) or any(each.flag.startswith("--numa-bind") for each in service.arguments)
+    return engine.host.container.binds_memory or any(each.flag.startswith("--numa-bind") for each in service.arguments)
 
 
 def _secrets(*wanted: tuple[str, str | None]) -> tuple[str, ...]:
@@ -264,13 +293,16 @@ def _secret_files(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _devices(plan: Plan, service: Service) -> tuple[str, ...]:
-    if not isinstance(plan.node, GpuNode):
+    if not isinstance(plan.node, GpuNode) or not service.uses_gpus:
         return ()
     names = all_devices(plan.node)
     return tuple(names[device] for device in service.devices)
 
 
-def _health_program(port: int) -> str:
-    # Python is certainly in the image, curl is not. A proxy of the environment must not answer for the server.
+def _health(engine: Engine, port: int) -> tuple[str, ...]:
+    """A proxy of the environment must not answer for the server; the image's own check, of its own port, goes."""
+    url = f"http://127.0.0.1:{port}/health"
+    if not engine.host.container.has_python:
+        return ("curl", "--fail", "--silent", "--output", "/dev/null", "--noproxy", "*", "--max-time", "8", url)
     opener = "urllib.request.build_opener(urllib.request.ProxyHandler({}))"
-    return f"import urllib.request; {opener}.open('http://127.0.0.1:{port}/health', timeout=8)"
+    return ("python3", "-I", "-c", f"import urllib.request; {opener}.open('{url}', timeout=8)")

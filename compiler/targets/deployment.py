@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from compiler.plan.ir import Gateway, GpuNode, Plan, Rollout, Service
+from compiler.plan.ir import Engine, Gateway, GpuNode, Plan, Rollout, Service
 
 # Without its own folder on PATH, an engine that compiles kernels does not find the `ninja` installed beside it.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,7 +47,8 @@ class Deadlines:
 
     Attributes:
         restart: between a failure and the next start.
-        burst: starts within `interval` after which there is none any more; even the slowest ones reach it.
+        burst: starts within `interval` after which there is none any more; even the slowest ones reach it. No limit
+            where `interval` is 0.
     """
 
     poll: int
@@ -59,9 +61,9 @@ class Deadlines:
     interval: int
 
 
-def search_path(plan: Plan) -> str:
+def search_path(engine: Engine) -> str:
     """PATH of what runs on the machine itself."""
-    return f"{PurePosixPath(plan.paths.vllm).parent}:{_SYSTEM_PATH}"
+    return f"{PurePosixPath(engine.program).parent}:{_SYSTEM_PATH}"
 
 
 def user_of(stack: str) -> str:
@@ -78,7 +80,7 @@ def user_of(stack: str) -> str:
 
 
 def deadlines(plan: Plan, service: Service) -> Deadlines:
-    """The whole chain of one server; plan/lower.py decides what the server alone needs."""
+    """The whole chain of one server; its engine decides what the server alone needs."""
     start, stop = start_seconds(plan, service), service.timeouts.stop
     once = start + stop + RESTART_SECONDS
     return Deadlines(
@@ -89,7 +91,8 @@ def deadlines(plan: Plan, service: Service) -> Deadlines:
         stop=stop,
         restart=RESTART_SECONDS,
         burst=START_BURST,
-        interval=(START_BURST + 1) * once,
+        # Whether all machines of a group are there is no fault of this one, so it tries again without end.
+        interval=(START_BURST + 1) * once if service.group is None else 0,
     )
 
 
@@ -107,7 +110,9 @@ def gateway_stop_seconds(gateway: Gateway) -> int:
 def supervised(tree: str, service: Service) -> tuple[str, ...]:
     """The command that runs a server of the tree in the folder `tree`, and bounds its end."""
     options = ("--name", service.name, "--port", str(service.port), "--seconds", str(cut_seconds(service)))
-    return (f"{tree}/lib/supervise", *options, "--", f"{tree}/bin/launch-{service.name}")
+    # The part of a server that spans machines runs only as long as all others do.
+    joined = () if service.group is None else (f"{tree}/bin/join-group", service.name, "--")
+    return (f"{tree}/lib/supervise", *options, "--", *joined, f"{tree}/bin/launch-{service.name}")
 
 
 def supervised_gateway(tree: str, gateway: Gateway) -> tuple[str, ...]:
@@ -119,15 +124,18 @@ def supervised_gateway(tree: str, gateway: Gateway) -> tuple[str, ...]:
 
 
 def shared_devices(plan: Plan, service: Service) -> tuple[int, ...]:
-    """Devices of a service on which another one runs too, ascending: every launcher takes its locks in this order.
+    """Devices of a service whose start locks it takes, ascending: every launcher takes its locks in this order.
 
-    None on a CPU: there vLLM gets its KV cache in bytes and measures nothing that a neighbour could spoil; it only asks
-    whether so many bytes are available (vLLM 0.32.0, v1/worker/cpu_worker.py:determine_available_memory).
+    They are those on which another one runs too, and one of all there measures what is free.
     """
     if not isinstance(plan.node, GpuNode):
         return ()
-    others = {device for other in plan.services if other.name != service.name for device in other.devices}
-    return tuple(sorted(set(service.devices) & others))
+    return tuple(device for device in sorted(service.devices) if _is_measured(plan, device))
+
+
+def _is_measured(plan: Plan, device: int) -> bool:
+    there = [service for service in plan.services if device in service.devices]
+    return len(there) > 1 and any(service.measures for service in there)
 
 
 def lock_wait(plan: Plan, service: Service) -> int:
@@ -157,32 +165,22 @@ def ready_seconds(plan: Plan, service: Service) -> int:
     return lock_wait(plan, service) + service.timeouts.ready
 
 
-def cache_environment(root: str) -> tuple[tuple[str, str], ...]:
-    """Variables that send every cache below one writable folder."""
+def cache_environment(root: str, engines: Iterable[Engine]) -> tuple[tuple[str, str], ...]:
+    """Variables that send every cache of these engines below one writable folder."""
+    caches = dict(each for engine in engines for each in engine.host.caches)
     return (
         ("HOME", root),
         ("HF_HOME", f"{root}/hf"),
         ("XDG_CACHE_HOME", f"{root}/cache"),
-        ("VLLM_CACHE_ROOT", f"{root}/cache/vllm"),
-        ("TRITON_CACHE_DIR", f"{root}/cache/triton"),
-        ("TORCHINDUCTOR_CACHE_DIR", f"{root}/cache/inductor"),
+        *((variable, f"{root}/cache/{folder}") for variable, folder in caches.items()),
     )
-
-
-def shared_memory_mib(service: Service) -> int:
-    """What /dev/shm must hold for vLLM's queues between `workers` processes; 0 for a single one.
-
-    vLLM 0.33.0 wants 160 MiB for the broadcast queue and 240 MiB for each reply queue
-    (vllm/distributed/device_communicators/shm_broadcast.py).
-    """
-    workers = len(service.devices)
-    return 160 + 240 * workers if workers > 1 else 0
 
 
 def rollout_fingerprint(plan: Plan, rollout: Rollout) -> str:
     """What a share of the requests was decided for: the engine, both revisions, and the share that the spec gives."""
-    revisions = [plan.service(name).revision for name in (rollout.stable, rollout.candidate)]
-    parts = (plan.engine.version, *revisions, rollout.strategy, str(rollout.weight))
+    stable, candidate = plan.service(rollout.stable), plan.service(rollout.candidate)
+    revisions = (stable.revision, candidate.revision)
+    parts = (plan.engine_of(stable).version, *revisions, rollout.strategy, str(rollout.weight))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from compiler.diagnostics import Diagnostic, Help
-from compiler.plan.ir import Plan
+from compiler.plan.ir import Gateway, Plan
 from compiler.render.artifact import Artifact
 from compiler.render.overrides import Overrides
 from compiler.render.quoting import quote_systemd_raw
@@ -30,6 +30,8 @@ from compiler.targets.facts import (
 )
 from compiler.targets.library import BIN
 from compiler.targets.plan_json import plan_object
+
+_Unit = systemd.ServiceUnit | systemd.GatewayUnit | systemd.ReloadUnit | systemd.PrefetchUnit
 
 
 class UnfaithfulError(AssertionError):
@@ -152,6 +154,8 @@ def _unit_facts(plan: Plan) -> Iterator[Expected]:
     if plan.gateway is not None:
         gateway = systemd.gateway_unit(plan, plan.gateway)
         yield Expected(systemd.SYSTEMD / systemd.unit_name(plan, "gateway"), tuple(_gateway_unit_facts(gateway)))
+        if systemd.watches_secrets(plan):
+            yield from _reload_facts(plan, plan.gateway)
 
 
 def _service_unit_facts(unit: systemd.ServiceUnit) -> Iterator[Fact]:
@@ -162,7 +166,8 @@ def _service_unit_facts(unit: systemd.ServiceUnit) -> Iterator[Fact]:
     yield Directive("Unit", "StartLimitBurst", str(unit.deadlines.burst))
     yield Command("ExecStartPre", unit.preflight)
     yield Command("ExecStart", unit.launch)
-    yield Command("ExecStartPost", unit.wait_ready)
+    if unit.wait_ready:
+        yield Command("ExecStartPost", unit.wait_ready)
     yield Directive("Service", "TimeoutStartSec", str(unit.deadlines.start))
     yield Directive("Service", "TimeoutStopSec", str(unit.deadlines.stop))
     yield Directive("Service", "RestartSec", str(unit.deadlines.restart))
@@ -186,13 +191,22 @@ def _gateway_unit_facts(unit: systemd.GatewayUnit) -> Iterator[Fact]:
     yield from _patch_facts(unit.patched)
 
 
+def _reload_facts(plan: Plan, gateway: Gateway) -> Iterator[Expected]:
+    unit = systemd.reload_unit(plan, gateway)
+    facts = (Command("ExecStart", unit.reload), *_sandbox_facts(unit))
+    yield Expected(systemd.SYSTEMD / systemd.unit_name(plan, systemd.RELOAD), facts)
+    watched = systemd.reload_path_unit(plan, gateway).watched
+    paths = tuple(Directive("Path", "PathChanged", path, is_listed=True) for path in watched)
+    yield Expected(systemd.SYSTEMD / f"{plan.stack}-{systemd.RELOAD}.path", paths)
+
+
 def _patch_facts(patched: systemd.Patched) -> Iterator[Fact]:
     for section, lines in (("Unit", patched.unit), ("Service", patched.service)):
         for key, value in lines:
             yield Directive(section, key, read_systemd_value(quote_systemd_raw(value)), is_listed=True)
 
 
-def _sandbox_facts(unit: systemd.ServiceUnit | systemd.GatewayUnit | systemd.PrefetchUnit) -> Iterator[Fact]:
+def _sandbox_facts(unit: _Unit) -> Iterator[Fact]:
     sandbox = unit.sandbox
     yield Directive("Service", "User", sandbox.user)
     yield Directive("Service", "WorkingDirectory", sandbox.state)
@@ -200,6 +214,7 @@ def _sandbox_facts(unit: systemd.ServiceUnit | systemd.GatewayUnit | systemd.Pre
         yield Directive("Service", "StateDirectory", sandbox.state_directory)
     yield from (Directive("Service", "ReadWritePaths", path, is_listed=True) for path in sandbox.writable)
     yield Directive("Service", "RuntimeDirectory", sandbox.runtime_directory)
+    yield from (Directive("Service", "InaccessiblePaths", f"-{path}", is_listed=True) for path in sandbox.hidden)
     for key, addresses in (("IPAddressDeny", sandbox.network.deny), ("IPAddressAllow", sandbox.network.allow)):
         if addresses:
             yield Directive("Service", key, " ".join(addresses), is_listed=True)
@@ -217,19 +232,35 @@ def _script_facts(plan: Plan) -> Iterator[Expected]:
 
 def _assigned(script: scripts.LaunchScript) -> Iterator[Fact]:
     yield from (Assigned(name, value) for name, value in (*script.environment, *script.fixed))
+    yield Assigned("key_variable", script.key_variable)
+    yield Assigned("program_variable", script.program.variable)
     yield Assigned("listen_host", script.host)
     if script.snapshot is not None:
         yield Assigned("cache", f"/hub/{script.snapshot.folder}", is_suffix=True)
         if script.snapshot.commit is not None:
             yield Assigned("commit" if script.snapshot.is_pinned else "expected", script.snapshot.commit)
-    if script.folder is not None:
-        yield Assigned("model", script.folder)
+        if script.snapshot.file is not None:
+            yield Assigned("model", f"/{script.snapshot.file}", is_suffix=True)
+        if script.snapshot.projector is not None:
+            yield Assigned("projector", f"/{script.snapshot.projector}", is_suffix=True)
+    if script.model is not None:
+        yield Assigned("model", script.model)
+    if script.projector is not None:
+        yield Assigned("projector", script.projector)
+    yield from map(_place_of, script.adapters)
     if script.visible_devices is not None:
         yield Assigned("CUDA_VISIBLE_DEVICES", script.visible_devices)
     if script.api_key_file is not None:
         yield Assigned("key_file", script.api_key_file)
     if script.lock is not None:
         yield Assigned("lock_directory", script.lock.default_directory, is_suffix=True)
+
+
+def _place_of(adapter: scripts.LaunchedAdapter) -> Fact:
+    if adapter.snapshot is None:
+        return Assigned(adapter.variable, str(adapter.folder))
+    commit = str(adapter.snapshot.commit) if adapter.snapshot.is_pinned else f"${adapter.variable}"
+    return Assigned(adapter.variable, f"/{adapter.snapshot.folder}/snapshots/{commit}", is_suffix=True)
 
 
 FACTS: tuple[Callable[[Plan], Iterator[Expected]], ...] = (_unit_facts, _script_facts)

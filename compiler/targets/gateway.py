@@ -6,6 +6,7 @@ machine knows (keys, weights, where servers are) `bin/gateway` adds when it star
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,31 +16,10 @@ from compiler.plan.ir import Gateway, Plan, Rollout, Route, Service
 from compiler.render.artifact import EXECUTABLE, Artifact
 from compiler.render.environment import read_verbatim, render
 from compiler.targets.deployment import WRONG_KEYS_PER_SECOND, address_connections, rollout_fingerprint
+from compiler.targets.gateway_clients import NginxLimit, NginxTls, nginx_limits, nginx_tls
 from compiler.targets.library import BIN, emit_program
 
 GATEWAY = PurePosixPath("gateway")
-
-# What vLLM 0.33.0 and 0.32.0 serve for a generating model under /v1 with the model's name in a JSON body, and without
-# keeping anything (vllm/entrypoints/openai/*/api_router.py, vllm/entrypoints/anthropic/api_router.py). Stored responses
-# are off by default (VLLM_ENABLE_RESPONSES_API_STORE), so a response belongs to no revision. Left out: `render` and
-# `batch`, adapters, and everything outside /v1, which the API key does not guard.
-_COMPLETION_PATHS = ("/v1/completions",)
-_CHAT_PATHS = (
-    "/v1/chat/completions",
-    *_COMPLETION_PATHS,
-    "/v1/responses",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-)
-# Of the pooling runner's paths (vllm/entrypoints/pooling/*/api_router.py), those of the task. Some are outside /v1,
-# where the servers ask for no key: the gateway asks its clients for theirs on every path.
-TASK_PATHS = {
-    "chat": _CHAT_PATHS,
-    "completion": _COMPLETION_PATHS,
-    "embed": ("/v1/embeddings",),
-    "score": ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
-    "classify": ("/classify",),
-}
 
 # Parsing a body holds a worker up, 10 ms for a megabyte; more of them than a few serve no purpose before one node.
 _WORKERS = 4
@@ -64,13 +44,36 @@ class NginxHeader:
 
 @dataclass(frozen=True, slots=True)
 class NginxRoute:
-    """An internal location: requests for the model `name`. `split` is the variable that a rollout decides, or None."""
+    """An internal location: requests for the model `name`.
+
+    Attributes:
+        split: the variable that a rollout decides, or None.
+        is_balanced: whether several servers answer, so that a request may go to another one.
+    """
 
     location: str
     name: str
     service: str
     split: str | None
     read_timeout: int
+    is_balanced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NginxSession:
+    """A variable that holds what a session is known by; `header` is nginx's variable of the client's header."""
+
+    variable: str
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
+class NginxReplica:
+    """One of the servers of a revision. `session` is the variable that keeps a session with one of them, or empty."""
+
+    revision: str
+    server: str
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class NginxConfig:
     Attributes:
         connections: requests of one client at once; `address_connections` of one address.
         origins: websites whose pages may ask, from browsers.
+        limits: rates of teams, and of all others where teams have some; `has_own_limit` without these, of each client.
     """
 
     stack: str
@@ -125,7 +129,25 @@ class NginxConfig:
     paths: tuple[str, ...]
     routes: tuple[NginxRoute, ...]
     rollouts: tuple[NginxRollout, ...]
+    sessions: tuple[NginxSession, ...]
     errors: tuple[NginxError, ...]
+    tls: NginxTls | None
+    limits: tuple[NginxLimit, ...]
+
+    @property
+    def unencrypted(self) -> dict[str, Any]:
+        """What a client is told that sends a request without encryption, whose key others may have read."""
+        return _error_body(400, "this gateway speaks TLS: ask by https, with a new key if one was sent", "tls_required")
+
+    @property
+    def has_own_limit(self) -> bool:
+        """Whether each client has the same rate."""
+        return self.requests_per_second is not None and all(each.key != "stackc_others" for each in self.limits)
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether any model has several servers."""
+        return any(route.is_balanced for route in self.routes)
 
     @property
     def allows_any_origin(self) -> bool:
@@ -143,11 +165,17 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A server as the gateway finds it. `variable` tells LiteLLM its address."""
+    """A server as the gateway finds it.
+
+    Attributes:
+        inside: its host for a gateway in a container.
+        variable: tells LiteLLM its address.
+    """
 
     name: str
     host: str
     port: int
+    inside: str
     variable: str
 
 
@@ -163,7 +191,11 @@ class GatewayScript:
     state_dir: str
     client_keys: str | None
     api_key: str | None
+    certificate: str | None
+    certificate_key: str | None
+    http_port: int | None
     services: tuple[Backend, ...]
+    replicas: tuple[NginxReplica, ...]
     rollouts: tuple[NginxRollout, ...]
     cors_origins: tuple[str, ...]
 
@@ -192,18 +224,23 @@ class LitellmConfig:
     has_client_keys: bool
 
 
-def emit_gateway(plan: Plan) -> tuple[Artifact, ...]:
-    """The gateway's configuration and programs; nothing where the plan has no gateway."""
+def emit_gateway(plan: Plan, domain: str | None = None) -> tuple[Artifact, ...]:
+    """The gateway's configuration and programs; nothing where the plan has no gateway.
+
+    Args:
+        domain: below which servers of all nodes have their names, for a gateway in a container; None where they are
+            found by their names alone.
+    """
     gateway = plan.gateway
     if gateway is None:
         return ()
     if gateway.kind == "litellm":
-        return _emit_litellm(plan, gateway)
-    return _emit_nginx(plan, gateway)
+        return _emit_litellm(plan, gateway, domain)
+    return _emit_nginx(plan, gateway, domain)
 
 
-def _emit_nginx(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
-    script = render("gateway/gateway_nginx.j2", script=gateway_script(plan, gateway))
+def _emit_nginx(plan: Plan, gateway: Gateway, domain: str | None) -> tuple[Artifact, ...]:
+    script = render("gateway/gateway_nginx.j2", script=gateway_script(plan, gateway, domain))
     return (
         Artifact(GATEWAY / "nginx.conf", render("gateway/nginx.conf.j2", config=nginx_config(plan, gateway))),
         Artifact(GATEWAY / "route.js", read_verbatim("gateway/route.js")),
@@ -213,8 +250,8 @@ def _emit_nginx(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
     )
 
 
-def _emit_litellm(plan: Plan, gateway: Gateway) -> tuple[Artifact, ...]:
-    script = render("gateway/gateway_litellm.j2", script=gateway_script(plan, gateway))
+def _emit_litellm(plan: Plan, gateway: Gateway, domain: str | None) -> tuple[Artifact, ...]:
+    script = render("gateway/gateway_litellm.j2", script=gateway_script(plan, gateway, domain))
     config = render("gateway/litellm.yaml.j2", config=litellm_config(plan, gateway))
     return (Artifact(GATEWAY / "litellm.yaml", config), Artifact(BIN / "gateway", script, EXECUTABLE))
 
@@ -237,7 +274,10 @@ def nginx_config(plan: Plan, gateway: Gateway) -> NginxConfig:
         paths=tuple(dict.fromkeys(path for route in gateway.routes for path in _paths(plan, route))),
         routes=tuple(_route(index, route) for index, route in enumerate(gateway.routes)),
         rollouts=_rollouts(plan, gateway),
+        sessions=tuple(_sessions(gateway)),
         errors=tuple(NginxError(status, _error_body(status, *words)) for status, words in _ERRORS.items()),
+        tls=nginx_tls(gateway),
+        limits=nginx_limits(gateway),
     )
 
 
@@ -247,7 +287,9 @@ def _header(name: str) -> NginxHeader:
 
 
 def _paths(plan: Plan, route: Route) -> tuple[str, ...]:
-    return TASK_PATHS[plan.service(route.service).task]
+    """Those that every revision of a route serves."""
+    offered = [plan.engine_of(each).host.client_paths[each.task] for each in _servers(plan, route)]
+    return tuple(path for path in offered[0] if all(path in each for each in offered))
 
 
 def _location(index: int) -> str:
@@ -260,7 +302,34 @@ def _split(index: int) -> str:
 
 def _route(index: int, route: Route) -> NginxRoute:
     split = None if route.rollout is None else _split(index)
-    return NginxRoute(_location(index), route.name, route.service, split, route.read_timeout)
+    is_balanced = any(len(names) > 1 for _, names in _revisions(route))
+    return NginxRoute(_location(index), route.name, route.service, split, route.read_timeout, is_balanced)
+
+
+def _sessions(gateway: Gateway) -> Iterator[NginxSession]:
+    for index, route in enumerate(gateway.routes):
+        if route.sticky == "header" and any(len(names) > 1 for _, names in _revisions(route)):
+            yield NginxSession(_session(index), _variable_of(route.header))
+
+
+def _session(index: int) -> str:
+    return f"stackc_replica_session_{index}"
+
+
+def _variable_of(header: str) -> str:
+    return "http_" + header.lower().replace("-", "_")
+
+
+def _replicas(gateway: Gateway) -> Iterator[NginxReplica]:
+    """Servers of all revisions that have more than one; several routes may lead to the same."""
+    found: dict[str, tuple[tuple[str, ...], str]] = {}
+    for index, route in enumerate(gateway.routes):
+        session = {"header": _session(index), "client": "stackc_client", "none": ""}[route.sticky]
+        for revision, names in _revisions(route):
+            found.setdefault(revision, (names, session))
+    for revision, (names, session) in found.items():
+        if len(names) > 1:
+            yield from (NginxReplica(revision, name, session) for name in names)
 
 
 def _rollouts(plan: Plan, gateway: Gateway) -> tuple[NginxRollout, ...]:
@@ -275,7 +344,7 @@ def _rollout(plan: Plan, index: int, rollout: Rollout) -> NginxRollout:
     return NginxRollout(
         stable=rollout.stable,
         candidate=rollout.candidate,
-        header="http_" + rollout.header.lower().replace("-", "_") if by_header else None,
+        header=_variable_of(rollout.header) if by_header else None,
         source=sources[rollout.sticky],
         split=_split(index),
         weight=rollout.weight,
@@ -284,22 +353,32 @@ def _rollout(plan: Plan, index: int, rollout: Rollout) -> NginxRollout:
 
 
 def routing(plan: Plan, gateway: Gateway) -> Routing:
-    """Models and paths as data for route.js. A model's length is that of the shorter of two revisions."""
-    models: dict[str, dict[str, int]] = {}
+    """Models and paths as data for route.js. A model's length is that of the server that takes the shortest."""
+    models: dict[str, dict[str, int | str]] = {}
     paths: dict[str, dict[str, str]] = {}
     for index, route in enumerate(gateway.routes):
-        models[route.name] = {"max_model_len": min(service.max_model_len for service in _revisions(plan, route))}
+        servers = _servers(plan, route)
+        models[route.name] = {
+            "max_model_len": min(service.max_model_len for service in servers),
+            "owned_by": plan.engine_of(servers[0]).host.name,
+        }
         for path in _paths(plan, route):
             paths.setdefault(path, {})[route.name] = _location(index)
-    return Routing(plan.stack, {"models": models, "paths": paths})
+    teams = {team.name: list(team.models) for team in gateway.teams if team.models}
+    return Routing(plan.stack, {"models": models, "paths": paths} | ({"teams": teams} if teams else {}))
 
 
-def _revisions(plan: Plan, route: Route) -> tuple[Service, ...]:
-    stable = plan.service(route.service)
-    return (stable,) if route.rollout is None else (stable, plan.service(route.rollout.candidate))
+def _revisions(route: Route) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The stable revision and the candidate of a route, each with the names of its servers."""
+    stable, rollout = (route.service, route.servers), route.rollout
+    return (stable,) if rollout is None else (stable, (rollout.candidate, rollout.servers))
 
 
-def gateway_script(plan: Plan, gateway: Gateway) -> GatewayScript:
+def _servers(plan: Plan, route: Route) -> tuple[Service, ...]:
+    return tuple(plan.service(name) for _, names in _revisions(route) for name in names)
+
+
+def gateway_script(plan: Plan, gateway: Gateway, domain: str | None = None) -> GatewayScript:
     """`bin/gateway` as a document."""
     return GatewayScript(
         stack=plan.stack,
@@ -310,14 +389,29 @@ def gateway_script(plan: Plan, gateway: Gateway) -> GatewayScript:
         state_dir=plan.paths.state,
         client_keys=plan.secrets.client_keys,
         api_key=plan.secrets.api_key,
-        services=tuple(_backend(service) for service in plan.services),
+        certificate=None if gateway.tls is None else gateway.tls.certificate,
+        certificate_key=None if gateway.tls is None else gateway.tls.key,
+        http_port=None if gateway.tls is None else gateway.tls.http_port,
+        services=tuple(_backends(plan, domain)),
+        replicas=tuple(_replicas(gateway)),
         rollouts=_rollouts(plan, gateway),
         cors_origins=gateway.cors_origins,
     )
 
 
-def _backend(service: Service) -> Backend:
-    return Backend(service.name, _numeric(service.host), service.port, _variable(service))
+def _backends(plan: Plan, domain: str | None) -> Iterator[Backend]:
+    """Servers here by their names; those of other nodes where the machine finds them, too."""
+    if domain is not None:
+        answering = (service for service in plan.reached if service.answers)
+        yield from (_backend(service, f"{service.name}.{domain}") for service in answering)
+        return
+    yield from (_backend(service, service.name) for service in plan.answering)
+    for neighbour in plan.neighbours:
+        yield from (_backend(service, service.host) for service in neighbour.answering)
+
+
+def _backend(service: Service, inside: str) -> Backend:
+    return Backend(service.name, _numeric(service.host), service.port, inside, _variable(service))
 
 
 def _variable(service: Service) -> str:
@@ -337,22 +431,30 @@ def litellm_config(plan: Plan, gateway: Gateway) -> LitellmConfig:
 
 
 def _litellm_models(plan: Plan, route: Route) -> tuple[LitellmModel, ...]:
+    """Each server with its part of its revision's share, in whole numbers that are divided as the shares are."""
     percent = 0 if route.rollout is None else route.rollout.weight
-    weights = (100 - percent, percent)
+    (_, stable), (_, candidates) = (*_revisions(route), ("", ()))[:2]
+    shares = {name: (100 - percent) * max(1, len(candidates)) for name in stable}
+    shares |= {name: percent * len(stable) for name in candidates}
     return tuple(
         LitellmModel(
             name=route.name,
             # The provider's prefix goes no further: the server is asked for the name after it.
-            engine_model=f"hosted_vllm/{service.served_name}",
+            engine_model=f"{_provider(plan, service)}/{route.name}",
             service=service.name,
             url=f"os.environ/{_variable(service)}",
             timeout=route.read_timeout,
             weight=weight,
             max_model_len=service.max_model_len,
         )
-        for service, weight in zip(_revisions(plan, route), weights, strict=False)
-        if weight
+        for service in _servers(plan, route)
+        if (weight := shares[service.name])
     )
+
+
+def _provider(plan: Plan, service: Service) -> str:
+    host = plan.engine_of(service).host
+    return host.ranking_provider if service.task == "score" else host.provider
 
 
 _ERRORS = {

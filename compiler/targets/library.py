@@ -32,6 +32,7 @@ _MODULES = {
     "rollback": "install.rollback",
     "uninstall": "install.uninstall",
     "rollout": "rollout",
+    "join-group": "group",
 }
 
 

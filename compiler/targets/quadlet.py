@@ -13,16 +13,17 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from compiler.hosts import is_loopback, is_wildcard
+from compiler.plan.images import PREFETCH
 from compiler.plan.ir import Gateway, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.containers import (
     GATEWAY,
-    PREFETCH,
     TREE,
     Container,
     Volume,
     gateway_container,
+    is_published,
     prefetch_container,
     server_container,
 )
@@ -141,13 +142,13 @@ def container_units(plan: Plan) -> tuple[ContainerUnit, ...]:
 
 
 def _server_unit(plan: Plan, service: Service) -> ContainerUnit:
-    container = server_container(plan, service)
+    container, title = server_container(plan, service), plan.engine_of(service).host.title
     return _unit(
         plan,
         container,
-        description=f"vLLM server {service.name} of stack {plan.stack}: {service.served_name}",
+        description=f"{title} server {service.name} of stack {plan.stack}: {service.served_name}",
         gpu_units=("nvidia-persistenced.service", "nvidia-cdi-refresh.service"),
-        networks=(_BACKEND,),
+        networks=(_BACKEND, _EDGE) if is_published(plan, service) else (_BACKEND,),
         start_seconds=start_seconds(plan, service),
     )
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
-from compiler.catalog.packages import LITELLM_VERSION, Requirements, litellm_requirements, vllm_requirements
-from compiler.catalog.vllm.releases import RELEASES
-from compiler.plan.ir import CpuNode, Plan
+from compiler.catalog.packages import LITELLM_VERSION, Requirements, litellm_requirements
+from compiler.engines.interface.host import Packages
+from compiler.plan.ir import Plan
 from compiler.render.artifact import LIBRARY, Artifact
 
 FOLDER = LIBRARY / "requirements"
 
 
-def emit_requirements() -> tuple[Artifact, ...]:
-    """A file for each virtual environment that any stack may have: all stacks share one library."""
-    engines = ((version, vllm_requirements(version)) for version in RELEASES)
-    files = {_of_engine(version): found for version, found in engines if found is not None}
+def emit_requirements(engines: Iterable[Packages]) -> tuple[Artifact, ...]:
+    """A file for each virtual environment that any stack may have: all stacks share one library.
+
+    Args:
+        engines: the packages of every release of every engine.
+    """
+    files = {file_of(each): each.requirements for each in engines if each.requirements is not None}
     files |= {_LITELLM: litellm_requirements()}
     return tuple(Artifact(path, requirements.text) for path, requirements in files.items())
 
@@ -27,10 +30,10 @@ def requirement_files(plan: Plan) -> dict[PurePosixPath, Requirements]:
 
 
 def _files(plan: Plan) -> Iterator[tuple[PurePosixPath, Requirements]]:
-    # The wheels of the CPU build are not on PyPI.
-    engine = None if isinstance(plan.node, CpuNode) else vllm_requirements(plan.engine.version)
-    if engine is not None:
-        yield _of_engine(plan.engine.version), engine
+    for engine in plan.engines.values():
+        packages = engine.host.packages
+        if packages is not None and packages.requirements is not None:
+            yield file_of(packages), packages.requirements
     if plan.gateway is not None and plan.gateway.kind == "litellm":
         yield _LITELLM, litellm_requirements()
 
@@ -38,5 +41,6 @@ def _files(plan: Plan) -> Iterator[tuple[PurePosixPath, Requirements]]:
 _LITELLM = FOLDER / f"litellm-{LITELLM_VERSION}.txt"
 
 
-def _of_engine(version: str) -> PurePosixPath:
-    return FOLDER / f"vllm-{version}.txt"
+def file_of(packages: Packages) -> PurePosixPath:
+    """Where the list of an engine's packages lies in the tree."""
+    return FOLDER / f"{packages.name}.txt"

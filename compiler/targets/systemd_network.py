@@ -6,10 +6,10 @@ server whose clients are other machines cannot deny their networks, which no spe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler.hosts import address_of, host_of, is_loopback
-from compiler.plan.ir import GpuNode, Plan, Service
+from compiler.plan.ir import Gateway, GpuNode, Group, Plan, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +35,49 @@ _DOWNLOADS_KERNELS = 10
 _NEVER_BUT_CLIENTS = ("169.254.169.254", *_NEVER[1:])
 
 _ALONE = Network(("any",), ("localhost",), "Its clients are on this machine, and it needs nobody else.")
+_OF_GATEWAY = "Its client is the gateway of these nodes, and it needs nobody else."
 
 
 def server_network(plan: Plan, service: Service) -> Network:
     """What one server needs: its clients, and what it fetches."""
     outside = _outside(plan, service)
-    if not is_loopback(service.host):
+    is_near = is_loopback(service.host)
+    if service.answers and not is_near and not plan.entrances:
         return _for_clients(service.host)
+    if service.group is not None:
+        return _in_group(plan, service.group, outside)
+    clients = _ALONE if is_near else Network(("any",), ("localhost", *_entrances(plan)), _OF_GATEWAY)
     if outside is None:
-        return _ALONE
+        return clients
     why, private = outside
-    denied = _NEVER if private else (*_NEVER, *_PRIVATE)
-    return Network(denied, ("localhost",), why)
+    return replace(clients, deny=_NEVER if private else (*_NEVER, *_PRIVATE), why=why)
 
 
-def gateway_network(host: str) -> Network:
-    """The gateway's: its clients, and the servers on this machine."""
-    return _ALONE if is_loopback(host) else _for_clients(host)
+def _in_group(plan: Plan, group: Group, outside: tuple[str, bool] | None) -> Network:
+    """Loopback and the other machines, which it finds at random ports; what may be outside stays what it was."""
+    members = (member.address for member in group.members)
+    allow = ("localhost", *dict.fromkeys((*members, *_entrances(plan))))
+    if outside is None:
+        return Network(("any",), allow, "Its clients are on this machine, its other parts on those of its group.")
+    why, private = outside
+    return Network(_NEVER if private else (*_NEVER, *_PRIVATE), allow, f"{why} Its other parts are on other machines.")
+
+
+def _entrances(plan: Plan) -> tuple[str, ...]:
+    """From where a server is asked: the machine itself comes from its own address there."""
+    addresses = (plan.node.address, *(each.address for each in plan.entrances))
+    return tuple(dict.fromkeys(address for address in addresses if address is not None))
+
+
+def gateway_network(plan: Plan, gateway: Gateway) -> Network:
+    """The gateway's: its clients, and the servers, of which some may be on other nodes."""
+    if not is_loopback(gateway.host):
+        return _for_clients(gateway.host)
+    if not plan.neighbours:
+        return _ALONE
+    nodes = (each.node.address for each in (plan, *plan.neighbours))
+    servers = tuple(dict.fromkeys(address for address in nodes if address is not None))
+    return Network(("any",), ("localhost", *servers), "Its clients are on this machine, its servers on these nodes.")
 
 
 def prefetch_network() -> Network:
@@ -71,9 +97,17 @@ def _outside(plan: Plan, service: Service) -> tuple[str, bool] | None:
         return "It sends traces to the endpoint of its options.", True
     if service.media_domains:
         return "It fetches media from the hosts of its options, which are public.", False
-    if isinstance(plan.node, GpuNode) and plan.node.compute_capability[0] == _DOWNLOADS_KERNELS:
+    if _DOWNLOADS_KERNELS in _capabilities(plan, service):
         return "FlashInfer downloads kernels for this GPU.", False
     return None
+
+
+def _capabilities(plan: Plan, service: Service) -> set[int]:
+    """Major compute capabilities of the GPUs of a service."""
+    node = plan.node
+    return (
+        {node.card(device).compute_capability[0] for device in service.devices} if isinstance(node, GpuNode) else set()
+    )
 
 
 def _traces_leave(service: Service) -> bool:

@@ -28,6 +28,7 @@ class Sandbox:
         uses_gpu: its driver needs device files and calls that a tighter sandbox would take away.
         binds_privileged: it listens on a port below 1024, for which it keeps one capability.
         network: the addresses with which it may exchange packets.
+        hidden: paths that it is not to read, whether or not they are there.
     """
 
     user: str
@@ -41,6 +42,7 @@ class Sandbox:
     uses_gpu: bool
     binds_privileged: bool
     network: Network
+    hidden: tuple[str, ...] = ()
 
 
 def sandbox(plan: Plan, *, network: Network, uses_gpu: bool, port: int | None = None, umask: str = "0027") -> Sandbox:
@@ -68,7 +70,10 @@ def runtime_directory(plan: Plan) -> str:
 
 
 def _uses(plan: Plan, roots: tuple[PurePosixPath, ...]) -> bool:
-    folders = [service.model.folder for service in plan.services if service.model.folder is not None]
-    programs = (plan.paths.vllm,) if plan.gateway is None else (plan.paths.vllm, plan.paths.nginx, plan.paths.litellm)
+    models = [model for service in plan.services for model in service.models]
+    folders = [model.folder for model in models if model.folder is not None]
+    programs = [engine.program for engine in plan.engines.values()]
+    if plan.gateway is not None:
+        programs += [plan.paths.nginx, plan.paths.litellm]
     used = [PurePosixPath(path).parts for path in (plan.paths.install, plan.paths.state, *programs, *folders)]
     return any(parts[: len(root.parts)] == root.parts for parts in used for root in roots)

@@ -95,6 +95,11 @@ function route(r) {
         refuse(r, 400, 'the body names no model: set "model" to one that /v1/models lists', 'model_required');
         return;
     }
+    if (!isAllowed(r, model)) {
+        const team = r.variables.stackc_client;
+        refuse(r, 403, 'the keys of ' + team + ' are not for the model ' + shortened(model), 'model_not_allowed');
+        return;
+    }
     const location = own(stack.paths[r.uri], model);
     if (location !== undefined) {
         r.internalRedirect(location);
@@ -105,37 +110,85 @@ function route(r) {
     }
 }
 
+// Whether the key's team may ask for it; a name that nobody has is told as such to everybody.
+function isAllowed(r, model) {
+    const models = own(stack.teams || {}, r.variables.stackc_client);
+    return models === undefined || models.indexOf(model) >= 0 || own(stack.models, model) === undefined;
+}
+
+function shortened(model) {
+    return JSON.stringify(model.length > 100 ? model.substring(0, 100) + '…' : model);
+}
+
 function unknown(r, model) {
-    const shown = model.length > 100 ? model.substring(0, 100) + '…' : model;
-    refuse(r, 404, 'there is no model ' + JSON.stringify(shown) + ': /v1/models lists those there are', 'model_not_found');
+    refuse(r, 404, 'there is no model ' + shortened(model) + ': /v1/models lists those there are', 'model_not_found');
 }
 
 function card(name) {
     const model = stack.models[name];
     const created = Math.floor(Date.now() / 1000);
-    return { id: name, object: 'model', created: created, owned_by: 'vllm', max_model_len: model.max_model_len };
+    return { id: name, object: 'model', created: created, owned_by: model.owned_by, max_model_len: model.max_model_len };
+}
+
+function names(r) {
+    return Object.keys(stack.models).filter(function (name) {
+        return isAllowed(r, name);
+    });
 }
 
 function models(r) {
-    answer(r, 200, { object: 'list', data: Object.keys(stack.models).map(card) });
+    answer(r, 200, { object: 'list', data: names(r).map(card) });
 }
 
 function model(r) {
     const name = r.uri.substring('/v1/models/'.length);
-    if (own(stack.models, name) !== undefined) {
+    if (names(r).indexOf(name) >= 0) {
         answer(r, 200, card(name));
     } else {
         unknown(r, name);
     }
 }
 
+// The last of what nginx lists for each server that it asked.
+function last(list) {
+    return String(list).split(/(?:,| :) /).pop();
+}
+
+// How many servers are asked in place of one, beside those that nginx itself tries.
+const MOST_AGAIN = 3;
+
+// Where a model has several servers, and none has begun with the request, another one is asked. True if so.
+function again(r) {
+    const members = String(r.variables.stackc_members || '').split(' ');
+    const asked = r.variables.stackc_asked ? r.variables.stackc_asked.split(' ') : [];
+    const tried = asked.concat(String(r.variables.upstream_addr).split(/(?:,| :) /));
+    const left = members.filter(function (member) {
+        return member !== '' && tried.indexOf(member) < 0;
+    });
+    if (left.length === 0 || asked.length >= MOST_AGAIN) {
+        return false;
+    }
+    const next = left[Math.floor(Math.random() * left.length)];
+    r.variables.stackc_asked = asked.concat(next).join(' ');
+    r.variables.stackc_again = next;
+    r.internalRedirect('@again');
+    return true;
+}
+
 // The server gave no answer, or none that is meant for a client.
 function unanswered(r) {
     const name = r.variables.stackc_service;
-    const status = String(r.variables.upstream_status);
-    if (status === '401') {
+    const status = last(r.variables.upstream_status);
+    const isReached = /[0-9]/.test(last(r.variables.upstream_connect_time));
+    // 503 is a server's word that it takes nothing now: it loads, or is about to end.
+    if ((!isReached || status === '503') && again(r)) {
+        return;
+    }
+    if (status === '503') {
+        refuse(r, 503, 'no server of ' + name + ' takes requests now', 'server_unavailable');
+    } else if (status === '401') {
         refuse(r, 502, 'the server ' + name + ' refuses the key of the gateway: both must have the same', 'gateway_key_refused');
-    } else if (!/[0-9]/.test(String(r.variables.upstream_connect_time))) {
+    } else if (!isReached) {
         refuse(r, 503, 'the server ' + name + ' is not reachable: it is starting, or it has stopped', 'server_unavailable');
     } else if (status === '504') {
         refuse(r, 504, 'the server ' + name + ' was silent for too long', 'server_timeout');

@@ -44,7 +44,7 @@ is_ok() {
 
 is_port_taken() {
   # shellcheck disable=SC2016 # The inner shell puts in its own arguments.
-  timeout 5 "$BASH" -c 'exec 3<>"/dev/tcp/$1/$2"' ask "$probe_host" "$port" 2>/dev/null
+  timeout 5 "$BASH" -c 'exec 3<>"/dev/tcp/$1/$2"' ask "$probe_host" "${1:-$port}" 2>/dev/null
 }
 
 # Where a secret lies: as the caller says, else as systemd hands it over, else as planned.

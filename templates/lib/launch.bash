@@ -1,9 +1,11 @@
 # What a launch script does with what it says: sourced by bin/launch-SERVICE, which has the plan's side of it.
 # Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Needs bash, coreutils and flock.
 #
-# From the launch script: stack, service, tree, command and model; for a model of the Hub also cache, commit and, where
-# the plan knows only the beginning of the commit, expected; environment, fixed and devices as NAME=VALUE;
-# lock_directory, lock_devices and lock_seconds; key_file, empty where the stack has no key.
+# From the launch script, adapters and draft (the folder of a model that guesses tokens) only where a server has some:
+# stack, service, tree, command and model; engine, for people; program_variable and key_variable, by which its program is
+# named and gets its key; projector of a server that reads images; for a model of the Hub also
+# cache, commit and, where the plan knows only the beginning of the commit, expected; environment, fixed and devices as NAME=VALUE; closed, with which variables
+# of other options begin; lock_directory, lock_devices and lock_seconds; key_file, empty where the stack has no key.
 #
 # Braces around every variable would hide the ones that matter; what is not assigned here is the launch script's:
 # shellcheck shell=bash disable=SC2250,SC2154
@@ -11,6 +13,9 @@
 umask 077
 
 usage() {
+  local options=
+  ((${#closed[@]} == 0)) ||
+    options=" No variable ${closed[0]}…"$'\n'"is taken: it would be an option that nobody planned."
   printf '%s\n' \
     "usage: ${0##*/} [--print-command | --json | --help]" \
     '' \
@@ -19,10 +24,10 @@ usage() {
     '  --json            print command line, environment and locks as JSON; secrets by name only' \
     '' \
     'A variable that is already set wins over the planned one, but for those that keep the server shut and its' \
-    'processes on this machine: the plan alone decides them. STACKC_VLLM names the vllm executable,' \
-    'STACKC_API_KEY_FILE the file of the API key, STACKC_LOCK_DIR the folder of the start locks.' \
+    "processes on this machine: the plan alone decides them. $program_variable names the executable of $engine," \
+    "STACKC_API_KEY_FILE the file of the API key, STACKC_LOCK_DIR the folder of the start locks.$options" \
     '' \
-    'Exit codes before the server runs: 2 usage, 4 no library, 15 model not here, 16 no vLLM, 17 API key,' \
+    "Exit codes before the server runs: 2 usage, 4 no library, 15 model not here, 16 no $engine, 17 API key," \
     '18 start lock.'
 }
 
@@ -51,15 +56,26 @@ check_snapshot() {
   local remedy="run $tree/bin/prefetch $service"
   [[ -r $cache/refs/main || $commit != main ]] || fail 15 "$cache/refs/main does not exist: $remedy"
   [[ $commit == "$expected"* ]] || fail 15 "the cache holds $commit, the plan is for $expected: $remedy"
-  [[ -d $model ]] || fail 15 "$model does not exist: $remedy"
+  [[ -d $model || -f $model ]] || fail 15 "$model does not exist: $remedy"
 }
 
 if [[ -n $cache ]]; then
   : "${HF_HOME:-${HOME:?set HF_HOME or HOME}}"
   [[ $mode != run ]] || check_snapshot
-elif [[ $mode == run && ! -d $model ]]; then
+elif [[ $mode == run && ! -d $model && ! -f $model ]]; then
   fail 15 "$model does not exist: copy it here; $tree/bin/prefetch $service checks it"
 fi
+[[ $mode != run || -z ${draft-} || -d $draft ]] ||
+  fail 15 "$draft does not exist: $tree/bin/prefetch $service brings or checks it"
+[[ $mode != run || " ${command[*]} " != *" --mmproj "* || -f $projector ]] ||
+  fail 15 "$projector does not exist: $tree/bin/prefetch $service brings or checks it"
+
+for adapter in "${adapters[@]+"${adapters[@]}"}"; do
+  # It stands in JSON on the command line.
+  [[ $adapter != *[\"\\]* ]] || fail 15 "$adapter has a quote or a backslash in its path: set HF_HOME to another folder"
+  [[ $mode != run || -r $adapter/adapter_config.json ]] ||
+    fail 15 "$adapter/adapter_config.json does not exist: $tree/bin/prefetch $service brings or checks it"
+done
 
 if [[ $mode == print ]]; then
   printf '%q\n' "${command[@]}"
@@ -68,6 +84,13 @@ fi
 
 # --- the environment ---
 
+unset_option() {
+  # An image sets where to listen; the command says that too.
+  [[ ${STACKC_CONTAINER:-} == 1 && ${!1} == "$listen_host" ]] ||
+    printf '%s: %s=%q is not taken: the plan gives every option\n' "${0##*/}" "$1" "${!1}" >&2
+  unset -v "$1"
+}
+
 names=()
 for assignment in "${fixed[@]}"; do
   name=${assignment%%=*} value=${assignment#*=}
@@ -75,6 +98,11 @@ for assignment in "${fixed[@]}"; do
     printf '%s: %s=%q is not taken: the plan says %s\n' "${0##*/}" "$name" "${!name}" "$value" >&2
   export "$name=$value"
   names+=("$name")
+done
+for prefix in "${closed[@]}"; do
+  for name in $(compgen -A export -- "$prefix"); do
+    [[ " ${names[*]} " == *" $name "* ]] || unset_option "$name"
+  done
 done
 for assignment in "${environment[@]}"; do
   name=${assignment%%=*}
@@ -136,7 +164,7 @@ json_environment() {
 
 if [[ $mode == json ]]; then
   secrets=()
-  [[ -z $key_file ]] || secrets=(VLLM_API_KEY)
+  [[ -z $key_file ]] || secrets=("$key_variable")
   printf '{\n  "stack": '
   json_string "$stack"
   printf ',\n  "service": '
@@ -155,15 +183,16 @@ fi
 
 # --- the start ---
 
-vllm=$(command -v -- "${command[0]}") || fail 16 "there is no ${command[0]}: install vLLM, or set STACKC_VLLM to where it is"
-[[ -x $vllm ]] || fail 16 "$vllm is no program"
+program=$(command -v -- "${command[0]}") ||
+  fail 16 "there is no ${command[0]}: install $engine, or set $program_variable to where it is"
+[[ -x $program ]] || fail 16 "$program is no program"
 
 # The key goes through the environment: everyone on the machine can read a command line.
 take_key() {
-  unset -v VLLM_API_KEY
+  unset -v "$key_variable"
   read_one_key "$key_file"
   [[ -z $key_problem ]] || fail 17 "$key_file: $key_problem"
-  VLLM_API_KEY=$key
+  printf -v "$key_variable" '%s' "$key"
   unset -v key
 }
 
@@ -173,11 +202,23 @@ if [[ -n $key_file ]]; then
   [[ -z ${CREDENTIALS_DIRECTORY:-} ]] || key_file=$CREDENTIALS_DIRECTORY/api-key
   [[ -z ${STACKC_API_KEY_FILE:-} ]] || key_file=$STACKC_API_KEY_FILE
   hidden take_key
-  export VLLM_API_KEY
+  export "${key_variable?}"
 else
   # The plan has no API key: one that leaks in from the caller would lock every client out.
-  unset VLLM_API_KEY
+  unset -v "$key_variable"
 fi
+
+wait_until_ready() {
+  local index port=
+  ! command -v python3 || exec "$tree/bin/wait-ready" "$service" --pid "$$"
+  # An image without Python has curl.
+  for index in "${!command[@]}"; do
+    [[ ${command[index]} != --port ]] || port=${command[index + 1]}
+  done
+  while kill -0 "$$" && ! curl --fail --max-time 5 --noproxy '*' "http://127.0.0.1:$port/health"; do
+    sleep 0.5
+  done
+}
 
 # Two servers that size their memory on one GPU at the same time spoil each other's figures, also when
 # one of them restarts after a crash. So the GPU's lock is held from here until this server is ready.
@@ -193,7 +234,7 @@ hold_locks() {
   done
   # It inherits the locks and lets go of them when it ends. Its parent ends at once, so that init
   # reaps it and the server, which knows nothing of it, keeps no zombie.
-  ("$tree/bin/wait-ready" "$service" --pid "$$" </dev/null >/dev/null 2>&1 &)
+  (wait_until_ready </dev/null >/dev/null 2>&1 &)
   for lock in "${held[@]}"; do
     exec {lock}>&-
   done

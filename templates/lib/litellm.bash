@@ -67,13 +67,11 @@ prepare() {
 
 # Where each server is, as litellm.yaml refers to it.
 export_addresses() {
-  local index
+  local index host
   for ((index = 0; index < ${#services[@]}; index += 4)); do
-    if [[ ${STACKC_CONTAINER:-} == 1 ]]; then
-      export "${services[index + 3]}=http://${services[index]}:${services[index + 2]}/v1"
-    else
-      export "${services[index + 3]}=http://$(bracketed "${services[index + 1]}"):${services[index + 2]}/v1"
-    fi
+    host=${services[index]}
+    [[ ${STACKC_CONTAINER:-} != 1 ]] || host=${services[index + 2]}
+    export "${services[index + 3]}=http://$(bracketed "$host"):${services[index + 1]}/v1"
   done
 }
 

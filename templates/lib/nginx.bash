@@ -1,5 +1,5 @@
 # The gateway on nginx: what bin/gateway does with what it says, which sources this.
-# Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Needs bash, coreutils, flock
+# Written by `stackc compile`. DO NOT EDIT: change the spec and compile again. Needs bash, coreutils, grep, flock
 # and nginx with njs.
 #
 # No braces where none are needed; `set -e` and masked statuses are minded; what is not assigned here is bin/gateway's:
@@ -8,9 +8,12 @@
 # shellcheck source=/dev/null
 source "$tree/lib/gateway.bash"
 state_dir=${STACKC_STATE_DIR:-$state_dir} only_tries=
+# For which one of several servers gets nothing after it did not answer.
+away_seconds=5
 # The plan's path is that of the machine; an image has its own.
 [[ ${STACKC_CONTAINER:-} != 1 ]] || nginx=nginx
 nginx=${STACKC_NGINX:-$nginx}
+: "${planned_certificate:=}" "${planned_certificate_key:=}" "${http_port:=}"
 
 usage() {
   cat <<EOF
@@ -25,12 +28,14 @@ usage: $me COMMAND
   weight SERVICE PERCENT|plan
                             keep the candidate's share of the requests, for the next reload; \`plan\`: as compiled
   probe SERVICE             whether the gateway reaches the server and it is ready
+  drain SERVICE             give one of several servers of a model no new request from the next reload on
+  undrain SERVICE           give it requests again
 
 Variables: STACKC_NGINX, STACKC_NJS_MODULE, STACKC_GATEWAY_DIR (runtime files), STACKC_STATE_DIR (weights),
-STACKC_CLIENT_KEYS_FILE, STACKC_API_KEY_FILE, STACKC_CONTAINER=1 (servers are found by their names), STACKC_RESOLVER (instead of /etc/resolv.conf's name servers).
+STACKC_CLIENT_KEYS_FILE, STACKC_API_KEY_FILE, STACKC_TLS_CERTIFICATE_FILE, STACKC_TLS_KEY_FILE, STACKC_CONTAINER=1 (servers are found by their names), STACKC_RESOLVER (instead of /etc/resolv.conf's name servers).
 
-Exit codes: 0 fine, 2 usage, 3 no answer, 4 something is missing here, 14 port taken, 17 API key file, 19 client keys,
-20 configuration refused or reload failed: what ran before still runs.
+Exit codes: 0 fine, 2 usage, 3 no answer, 4 something is missing here, 14 port taken, 17 API key file, 19 client keys
+or certificate, 20 configuration refused or reload failed: what ran before still runs.
 EOF
 }
 
@@ -51,8 +56,9 @@ njs_module() {
   fail 4 "nginx's JavaScript module is not installed: libnginx-mod-http-js on Debian, nginx-module-njs from nginx.org"
 }
 
+# PORT [OPTION]
 print_listen() {
-  printf 'listen %s:%s%s;\n' "$(bracketed "$host")" "$port" "$([[ $host != :: ]] || printf ' ipv6only=off')"
+  printf 'listen %s:%s%s%s;\n' "$(bracketed "$host")" "$1" "${2:+ $2}" "$([[ $host != :: ]] || printf ' ipv6only=off')"
 }
 
 # The hashes of the keys: whoever reads the file has no key, and a lookup takes as long for a near miss as for a far one.
@@ -88,15 +94,92 @@ print_addresses() {
   local index address
   if [[ ${STACKC_CONTAINER:-} == 1 ]]; then print_resolver; fi
   printf 'map $stackc_service $stackc_address {\n    default "";\n'
-  for ((index = 0; index < ${#services[@]}; index += 3)); do
-    address=$(server_host "${services[@]:index:2}")
-    printf '    "%s" "%s:%s";\n' "${services[index]}" "$(bracketed "$address")" "${services[index + 2]}"
+  for ((index = 0; index < ${#services[@]}; index += 4)); do
+    if is_replicated "${services[index]}"; then
+      address=replicas-of-${services[index]}
+    else
+      address=$(address_of "${services[index]}")
+    fi
+    printf '    "%s" "%s";\n' "${services[index]}" "$address"
   done
   printf '}\n'
 }
 
+# Whether several servers answer for a revision.
+is_replicated() {
+  local index
+  for ((index = 0; index < ${#replicas[@]}; index += 3)); do
+    [[ ${replicas[index]} != "$1" ]] || return 0
+  done
+  return 1
+}
+
+# HOST:PORT of a server, as the gateway finds it.
+address_of() {
+  local index host
+  for ((index = 0; index < ${#services[@]}; index += 4)); do
+    [[ ${services[index]} == "$1" ]] || continue
+    host=$(server_host "$index")
+    printf '%s:%s' "$(bracketed "$host")" "${services[index + 2]}"
+    return
+  done
+}
+
 server_host() {
-  if [[ ${STACKC_CONTAINER:-} == 1 ]]; then printf '%s' "$1"; else printf '%s' "$2"; fi
+  if [[ ${STACKC_CONTAINER:-} == 1 ]]; then
+    printf '%s' "${services[$1 + 3]}"
+  else
+    printf '%s' "${services[$1 + 1]}"
+  fi
+}
+
+# The servers of each revision that has several: a request goes to the one with the fewest open requests, or to that of
+# its session. One that did not answer is left out for a while; the loss of one moves its own sessions alone.
+print_upstreams() {
+  local index revision='' session
+  for ((index = 0; index < ${#replicas[@]}; index += 3)); do
+    session=${replicas[index + 2]}
+    if [[ ${replicas[index]} != "$revision" ]]; then
+      [[ -z $revision ]] || printf '}\n'
+      revision=${replicas[index]}
+      printf 'upstream replicas-of-%s {\n    zone replicas-of-%s 256k;\n' "$revision" "$revision"
+      if [[ -n $session ]]; then printf '    hash $%s consistent;\n' "$session"; else printf '    least_conn;\n'; fi
+    fi
+    print_server "${replicas[index + 1]}"
+  done
+  [[ -z $revision ]] || printf '}\n'
+}
+
+# In a container a name is looked up as the gateway runs, for which nginx 1.27.3 or later is needed.
+print_server() {
+  local address options="max_fails=1 fail_timeout=${away_seconds}s"
+  address=$(address_of "$1")
+  [[ ${STACKC_CONTAINER:-} != 1 || $address =~ ^(\[|[0-9.]+:) ]] || options+=' resolve'
+  if is_drained "$1"; then options+=' down'; fi
+  printf '    server %s %s;\n' "$address" "$options"
+}
+
+# For route.js: the servers that may answer in place of one that has not begun to.
+# shellcheck disable=SC2016 # The variables are nginx's.
+print_members() {
+  local index revision='' separator=''
+  printf 'map $stackc_service $stackc_members {\n    default "";\n'
+  for ((index = 0; index < ${#replicas[@]}; index += 3)); do
+    if [[ ${replicas[index]} != "$revision" ]]; then
+      [[ -z $revision ]] || printf '";\n'
+      revision=${replicas[index]} separator=''
+      printf '    "%s" "' "$revision"
+    fi
+    if is_drained "${replicas[index + 1]}"; then continue; fi
+    printf '%s%s' "$separator" "$(address_of "${replicas[index + 1]}")"
+    separator=' '
+  done
+  [[ -z $revision ]] || printf '";\n'
+  printf '}\n'
+}
+
+is_drained() {
+  [[ -e $state_dir/drained/$1 ]]
 }
 
 print_resolver() {
@@ -166,6 +249,43 @@ read_secrets() {
   fi
 }
 
+# Reads the files of the certificate, as secrets are read, or leaves those that are in use.
+read_certificate() {
+  certificate_file='' certificate_key_file='' kept_certificate=''
+  [[ -n $planned_certificate ]] || return 0
+  certificate_file=$(newest_file STACKC_TLS_CERTIFICATE_FILE tls-certificate "$planned_certificate")
+  certificate_key_file=$(newest_file STACKC_TLS_KEY_FILE tls-key "$planned_certificate_key")
+  if is_withheld "$certificate_key_file" || is_withheld "$certificate_file"; then
+    kept_certificate=yes
+    return
+  fi
+  need_pem "$certificate_file" CERTIFICATE
+  need_pem "$certificate_key_file" 'PRIVATE KEY'
+}
+
+# VARIABLE CREDENTIAL PLANNED: a file that the gateway's own user may read is never older than systemd's copy of it.
+newest_file() {
+  if [[ -z ${!1:-} && -r $3 ]]; then printf '%s' "$3"; else secret_file "$@"; fi
+}
+
+# FILE WORDS: nginx's own message does not say which of the two it is.
+need_pem() {
+  [[ -f $1 && -r $1 ]] || fail 19 "$1: cannot read it"
+  grep -q -e "^-----BEGIN .*$2-----" -- "$1" || fail 19 "$1: it holds no $2 in PEM"
+  if grep -q -e '^-----BEGIN ENCRYPTED' -e '^Proc-Type: 4,ENCRYPTED' -- "$1"; then
+    fail 19 "$1: it has a passphrase, which nobody is there to type"
+  fi
+}
+
+# FOLDER: copies, so that a file that is half replaced when nginx starts anew does no harm.
+install_certificate() {
+  [[ -n $planned_certificate ]] || return 0
+  local certificate=$certificate_file key=$certificate_key_file
+  [[ -z $kept_certificate ]] || certificate=$gateway_dir/conf/certificate.pem key=$gateway_dir/conf/certificate.key
+  cat -- "$certificate" >"$1/certificate.pem"
+  cat -- "$key" >"$1/certificate.key"
+}
+
 # systemd 252 shows the credentials of a unit with a sandbox to its ExecStart alone: a reload keeps what was read then.
 is_withheld() {
   [[ -n ${CREDENTIALS_DIRECTORY:-} && $1 == "$CREDENTIALS_DIRECTORY"/* && ! -r $1 && -d $gateway_dir/conf ]]
@@ -180,17 +300,24 @@ keep_or_print() {
 prepare() {
   local folder=$1
   read_secrets
+  read_certificate
   rm -rf -- "$folder"
   mkdir -- "$folder"
   cp -- "$tree/gateway/nginx.conf" "$tree/gateway/route.js" "$tree/gateway/stack.js" "$folder/"
   local module
   module=$(njs_module)
   printf 'load_module "%s";\n' "$module" >"$folder/modules.conf"
-  print_listen >"$folder/listen.conf"
+  print_listen "$port" ${planned_certificate:+ssl} >"$folder/listen.conf"
+  [[ -z $http_port ]] || print_listen "$http_port" >"$folder/listen_http.conf"
+  install_certificate "$folder"
   keep_or_print "$kept_clients" clients.conf print_clients "$folder"
   keep_or_print "$kept_backend" backend.conf print_backend "$folder"
   forget_keys
   print_addresses >"$folder/addresses.conf"
+  {
+    print_upstreams
+    print_members
+  } >"$folder/upstreams.conf"
   print_weights >"$folder/weights"
   print_splits >"$folder/splits.conf"
   # shellcheck disable=SC2016 # The variables are nginx's.
@@ -262,7 +389,10 @@ command_run() {
   new=$(new_name)
   prepare "$gateway_dir/$new"
   is_accepted "$gateway_dir/$new" || fail 20 "nginx refuses its configuration"
-  if is_port_taken; then fail 14 "something else listens on $(bracketed "$host"):$port already"; fi
+  local taken
+  for taken in "$port" ${http_port:+"$http_port"}; do
+    if is_port_taken "$taken"; then fail 14 "something else listens on $(bracketed "$host"):$taken already"; fi
+  done
   install_conf "$new"
   remove_old_confs
   # Each request takes two descriptors.
@@ -373,12 +503,45 @@ command_weight() {
   fail 2 "service $service has no rollout"
 }
 
+command_drain() {
+  local service=${1:-} folder=$state_dir/drained
+  (($# == 1)) || fail 2 "usage: $me drain SERVICE"
+  need_replica "$service"
+  umask 022
+  # As for shares of a rollout: no link of the servers' user is followed.
+  [[ ! -L $folder ]] || fail 4 "$folder is a link: remove it"
+  mkdir -p -- "$folder" || fail 4 "cannot create $folder: set STACKC_STATE_DIR"
+  rm -f -- "$folder/$service"
+  (set -C && : >"$folder/$service") || fail 4 "cannot write to $folder"
+  printf '%s: %s gets no request from the next reload on\n' "$me" "$service"
+}
+
+command_undrain() {
+  (($# == 1)) || fail 2 "usage: $me undrain SERVICE"
+  need_replica "$1"
+  rm -f -- "$state_dir/drained/$1"
+}
+
+# What is no replica has nobody to stand in for it; and one of several must be left.
+need_replica() {
+  local index revision='' left=0
+  for ((index = 0; index < ${#replicas[@]}; index += 3)); do
+    [[ ${replicas[index + 1]} != "$1" ]] || revision=${replicas[index]}
+  done
+  [[ -n $revision ]] || fail 2 "service $1 is not one of several servers of a model"
+  for ((index = 0; index < ${#replicas[@]}; index += 3)); do
+    [[ ${replicas[index]} == "$revision" && ${replicas[index + 1]} != "$1" ]] || continue
+    if ! is_drained "${replicas[index + 1]}"; then left=$((left + 1)); fi
+  done
+  ((left > 0)) || fail 2 "no other server of $revision would be left"
+}
+
 command_probe() {
   local service=${1:-} index address
   (($# == 1)) || fail 2 "usage: $me probe SERVICE"
-  for ((index = 0; index < ${#services[@]}; index += 3)); do
+  for ((index = 0; index < ${#services[@]}; index += 4)); do
     [[ ${services[index]} == "$service" ]] || continue
-    address=$(server_host "${services[@]:index:2}")
+    address=$(server_host "$index")
     is_ok "$address" "${services[index + 2]}" /health || fail 3 "$service does not answer on $address:${services[index + 2]}"
     return
   done
@@ -392,7 +555,7 @@ case $command in
     (($# == 0)) || fail 2 "unknown option $1: see $me --help"
     "command_$command"
     ;;
-  wait | status | weight | probe) "command_$command" "$@" ;;
+  wait | status | weight | probe | drain | undrain) "command_$command" "$@" ;;
   --help | -h) usage ;;
-  *) fail 2 "usage: $me run|reload|wait|check|status|weight|probe (see $me --help)" ;;
+  *) fail 2 "usage: $me run|reload|wait|check|status|weight|probe|drain|undrain (see $me --help)" ;;
 esac

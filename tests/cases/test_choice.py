@@ -53,13 +53,13 @@ def plan(folder: Path, hub: LoopbackHub, gpus: dict[str, Any], **service: Any) -
 def test_auto_serves_16_bits_where_they_fit(tmp_path: Path, hub: LoopbackHub) -> None:
     service = plan(tmp_path, hub, {"model": "a10"}, quantization="auto").services[0]
     assert service.model.repository == "Qwen/Qwen2.5-7B-Instruct"
-    assert service.dtype == "bfloat16"
+    assert service.figures["dtype"] == "bfloat16"
 
 
 def test_auto_serves_4_bits_where_16_do_not_fit(tmp_path: Path, hub: LoopbackHub) -> None:
     service = plan(tmp_path, hub, {"model": "t4"}, quantization="auto").services[0]
     assert service.model.repository == "Qwen/Qwen2.5-7B-Instruct-AWQ"
-    assert service.dtype == "float16", "Turing has no bfloat16"
+    assert service.figures["dtype"] == "float16", "Turing has no bfloat16"
 
 
 def test_a_list_is_an_order_of_preference(tmp_path: Path, hub: LoopbackHub) -> None:

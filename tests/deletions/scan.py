@@ -21,6 +21,9 @@ _OF_OS = frozenset({"remove", "renames", "replace", "link"})
 # Programs that an argument list may name.
 _PROGRAMS = frozenset({"rm", "rmdir", "mv", "cp", "ln", "unlink", "shred", "truncate", "userdel", "chown"})
 _WRITING = re.compile(r"[wax+]")
+# Most files have nothing like it, and need not be read as Python.
+_NAMES, _WORDS = ("|".join(sorted(names)) for names in (_ALWAYS | _OF_OS | {"O_TRUNC"}, _PROGRAMS))
+_LIKELY = re.compile(rf"\.\s*(?:{_NAMES})\b|open\s*\(|['\"](?:{_WORDS})['\"]")
 
 _COMMAND = re.compile(
     r"""(?<![\w./$-])(?:rm|rmdir|mv|cp|ln|unlink|shred|truncate|userdel|chown|dd)(?=\s+[-"'$\w/*])|\bfind\b.*-delete"""
@@ -56,7 +59,8 @@ def scan(root: Path) -> Counter[Place]:
 
 def scan_python(text: str) -> Iterator[tuple[str, str]]:
     """The function and the call as written, for everything that removes, replaces or truncates."""
-    yield from _walk(ast.parse(text), "")
+    if _LIKELY.search(text):
+        yield from _walk(ast.parse(text), "")
 
 
 def _walk(node: ast.AST, function: str) -> Iterator[tuple[str, str]]:

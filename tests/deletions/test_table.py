@@ -6,15 +6,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.deletions.scan import Place, scan, scan_python, scan_shell
+from tests.plain_yaml import read_yaml
 
 TABLE = Path(__file__).with_name("table.yaml")
 
 
 def rows() -> dict[Place, dict[str, object]]:
-    data = YAML(typ="safe").load(TABLE.read_text())
+    data = read_yaml(TABLE.read_text())
     return {
         Place(file, function, call): row
         for file, functions in data.items()

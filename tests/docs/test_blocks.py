@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import subprocess
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from ruamel.yaml import YAML
 from compiler.checks.stack import check_spec
 from compiler.cli.settings import levels_for
 from compiler.diagnostics import Severity, SourceText
+from compiler.engines.registry import ENGINES
+from compiler.prices.user import read_user_prices
 from compiler.source.document import load_document
 from compiler.spec.load import load_spec
 from compiler.spec.models import Spec
@@ -67,9 +70,9 @@ def test_a_spec_or_a_part_of_one_is_taken(block: Block) -> None:
     given = (document.data if document is not None else None) or {}
     assert given.keys() <= Spec.model_fields.keys(), "name the file in the first line, if it is no spec"
     text = block.text if given.keys() >= WHOLE else as_yaml(AROUND | dict(given))
-    file, problems = load_spec(SourceText(f"{given.get('stack', 'fragment')}.yaml", text))
+    file, problems = load_spec(SourceText(f"{given.get('stack', 'fragment')}.yaml", text), ENGINES)
     assert file is not None, problems
-    assert [each for each in check_spec(file) if each.severity is Severity.ERROR] == []
+    assert [each for each in check_spec(file, ENGINES) if each.severity is Severity.ERROR] == []
 
 
 def as_yaml(data: Mapping[str, Any]) -> str:
@@ -89,7 +92,14 @@ def of_pre_commit(data: Any, folder: Path) -> None:
     assert {hook["id"] for hook in repository["hooks"]} <= known
 
 
-OTHERS = {"stackc.yaml": of_stackc_yaml, ".pre-commit-config.yaml": of_pre_commit}
+def of_models_yaml(data: Any, _: Path) -> None:
+    prices, problems = read_user_prices(SourceText("models.yaml", as_yaml(data)), dt.date(2026, 11, 30))
+    assert problems == ()
+    assert len(prices.rentals) == len(data.get("prices", ()))
+    assert len(prices.owned) == len(data.get("hardware", ()))
+
+
+OTHERS = {"stackc.yaml": of_stackc_yaml, "models.yaml": of_models_yaml, ".pre-commit-config.yaml": of_pre_commit}
 
 
 @pytest.mark.parametrize("block", [each for each in DOCUMENTS if other_file(each)], ids=lambda block: block.place)

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.docs.blocks import pages
 from tools.reference.programs import programs
 
-TREES = [tree for tree in (ROOT / "generated").iterdir() if (tree / "bin").is_dir()]
+TREES = [path.parent for path in (ROOT / "generated").glob("**/plan.json")]
 PAGES = [page for page in pages() if page.name != "CONTRIBUTING.md"]
 
 
@@ -66,10 +66,10 @@ def test_the_table_of_what_is_emitted_is_whole() -> None:
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
     tops = {path.name + ("/" if path.is_dir() else "") for tree in TREES for path in tree.iterdir()}
     told = {name.split("/")[0] + ("/" if "/" in name else "") for name in named}
-    # Quadlets are of no shipped stack; `bin/` has a row for each program.
-    assert "quadlet" in TARGETS
+    # Quadlets and jobs are of no shipped stack; `bin/` has a row for each program.
+    assert {"quadlet", "slurm"} <= TARGETS.keys()
     assert tops <= told
-    assert told - tops <= {"quadlet/"}
+    assert told - tops <= {"quadlet/", "slurm/"}
     emitted = {f"bin/{name}" for tree in TREES for name in programs(tree)}
     assert {name for name in named if name.startswith("bin/")} == emitted
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from compiler import __version__
 from tests.conftest import ROOT
+from tests.schema_checker import checked
 
 FOLDER = ROOT / ".github" / "ISSUE_TEMPLATE"
 CONFIG = FOLDER / "config.yml"
@@ -54,9 +53,8 @@ def test_every_module_that_contributing_runs_is_there() -> None:
     [("issue-forms", [path for path in FORMS if path != CONFIG]), ("issue-config", [CONFIG])],
 )
 def test_the_forms_are_what_github_takes(schema: str, files: list[Path]) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.github-{schema}"]
-    done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    result = checked("--builtin-schema", f"vendor.github-{schema}", *files)
+    assert result.exit_code == 0, result.output
 
 
 def test_a_bug_s_form_asks_for_what_reproduces_it() -> None:

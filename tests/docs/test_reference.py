@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from compiler.catalog.hardware.gpus import GPUS
 from compiler.cli.main import COMMANDS, cli
 from compiler.diagnostics import CODES
+from compiler.engines.interface.engine import Engine
+from compiler.engines.registry import ENGINES
 from compiler.schemas.documents import SCHEMAS
 from tests.conftest import ROOT
 from tools.build_docs import reference
@@ -117,6 +119,18 @@ def test_a_code_s_block_is_not_taken_for_headings(made: dict[str, str]) -> None:
 def test_every_gpu_has_a_row_and_its_sources(made: dict[str, str]) -> None:
     text = made["reference/gpus.md"]
     assert all(text.count(f"\n| `{name}` |") == 2 for name in GPUS)
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: str(engine.name))
+def test_what_an_engine_has_is_there(made: dict[str, str], engine: Engine) -> None:
+    text = made["reference/engines.md"]
+    (section,) = re.findall(rf"^## {re.escape(engine.title)} \{{.*?(?=^## )", text, re.M | re.S)
+    told = set(re.findall(r"`([^`]+)`", section))
+    assert told >= {*engine.releases, *engine.keys, *(word for words in engine.words.values() for word in words.known)}
+    for version, release in engine.releases.items():
+        host = engine.pin(version, None, assumes_full=False).host(on_gpu=release.build != "cpu")
+        assert told >= {host.container.image, *host.metrics.metrics, *(name for name, _ in engine.options(version))}
+        assert all(f"`{series}`" in text for series in host.signals.values())
 
 
 def test_every_emitted_program_is_there(made: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 from tools.build_docs import faults
 
 
+@pytest.mark.emitted
 def test_the_site_is_built_and_read_without_a_network_or_a_server(tmp_path: Path) -> None:
     """One test, because building takes seconds."""
     words = [sys.executable, "-m", "tools.build_docs", str(tmp_path)]

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compiler.engines.vllm.releases import RELEASES
+
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / ".engine"
 # Releases of which only the Python files are there; they run on the packages of the CPU build.
-PLAIN_RELEASES = ("0.33.0",)
-CPU_RELEASE = "0.32.0"
+PLAIN_RELEASES = tuple(release.version for release in RELEASES.values() if release.build == "gpu")
+GPU_RELEASE = PLAIN_RELEASES[0]
+CPU_RELEASE = next(release.version for release in RELEASES.values() if release.build == "cpu")
 STOP_SECONDS = 60.0
 
 

@@ -20,6 +20,8 @@ os.environ |= {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "VLLM_TARGE
 
 import torch
 
+from tools.extract_flags import PARSER_MODULES, first_module
+
 # What vLLM asks its kernels about the card while it configures itself.
 SUPPORTED = (
     "cutlass_scaled_mm_supports_fp8",
@@ -99,7 +101,7 @@ def answer_for_kernels() -> None:
 def engine_config(folder: str, arguments: list[str]) -> Any:
     """The configuration that `vllm serve` would make of these arguments."""
     parser_class = importlib.import_module("vllm.utils.argparse_utils").FlexibleArgumentParser
-    parser = importlib.import_module("vllm.entrypoints.common.cli_args").make_arg_parser(parser_class())
+    parser = first_module(*PARSER_MODULES).make_arg_parser(parser_class())
     parsed = parser.parse_args(arguments)
     parsed.model, parsed.load_format, parsed.skip_tokenizer_init = folder, "dummy", True
     parsed.enforce_eager = True
@@ -136,6 +138,30 @@ def build_model(config: Any, group: Any) -> Any:
         return load(vllm_config=config)
 
 
+def build_draft(config: Any) -> Any:
+    """The model that guesses tokens, as rank 0 loads it; None where none does."""
+    asked = config.speculative_config
+    if asked is None or asked.draft_model_config is config.model_config:
+        return None
+    load = importlib.import_module("vllm.model_executor.model_loader.utils").initialize_model
+    dtype = importlib.import_module("vllm.utils.torch_utils").set_default_torch_dtype
+    with dtype(config.model_config.dtype), torch.device("meta"):
+        if not asked.uses_draft_model():
+            return load(vllm_config=config, model_config=asked.draft_model_config)
+        # vllm/v1/worker/gpu/spec_decode/standalone_ar/speculator.py: load_draft_model
+        changed = {"model_config": asked.draft_model_config, "quant_config": None}
+        own = importlib.import_module("vllm.config").replace(
+            config, **changed, parallel_config=asked.draft_parallel_config
+        )
+        return load(vllm_config=own, prefix="draft_model")
+
+
+def bytes_of(model: Any) -> int:
+    """Of all parameters; 0 for no model."""
+    named = () if model is None else model.named_parameters(remove_duplicate=True)
+    return sum(each.numel() * each.element_size() for _, each in named)
+
+
 def kv_blocks(config: Any) -> tuple[int, int]:
     """Blocks that vLLM plans with the bytes it was given, and tokens in one."""
     layer = importlib.import_module("vllm.model_executor.layers.attention_layer_base").AttentionLayerBase
@@ -143,10 +169,12 @@ def kv_blocks(config: Any) -> tuple[int, int]:
     specs = {name: spec for name, found in layers.items() if (spec := found.get_kv_cache_spec(config))}
     if not specs:
         return 0, 0
-    planning = importlib.import_module("vllm.v1.core.kv_cache_planning")
+    planning = first_module("vllm.v1.core.kv_cache_planning", "vllm.v1.core.kv_cache_utils")
     config.cache_config.kv_cache_layout = "LBHNC"
-    groups = planning.get_global_kv_cache_groups(config, [specs])
-    (plan,) = planning.get_kv_cache_configs(config, [specs], [config.cache_config.kv_cache_memory_bytes], groups)
+    asked = [config, [specs], [config.cache_config.kv_cache_memory_bytes]]
+    if hasattr(planning, "get_global_kv_cache_groups"):  # earlier releases group within
+        asked.append(planning.get_global_kv_cache_groups(config, [specs]))
+    (plan,) = planning.get_kv_cache_configs(*asked)
     return plan.num_blocks, plan.kv_cache_groups[0].kv_cache_spec.block_size
 
 
@@ -162,9 +190,11 @@ def answer(question: dict[str, Any], group: list[Any]) -> dict[str, Any]:
             answer_for_kernels()
             group.append(initialize_ranks())
         model = build_model(config, group[0])
+        draft = build_draft(config)
         blocks, block_size = kv_blocks(config)
     return {
-        "weight_bytes": sum(p.numel() * p.element_size() for _, p in model.named_parameters(remove_duplicate=True)),
+        "weight_bytes": bytes_of(model),
+        "draft_bytes": bytes_of(draft),
         "num_blocks": blocks,
         "block_size": block_size,
         "max_model_len": config.model_config.max_model_len,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.render.syntax import read_systemd_words, read_unit
-from tests.engine.engine_process import ENGINE, Server, free_port, run_server
+from tests.engine.engine_process import CPU_RELEASE, ENGINE, Server, free_port, run_server
 
 STACKC = str(Path(sys.executable).with_name("stackc"))
 KEY = "sk-for-this-test-only"
@@ -101,7 +101,7 @@ def compile_services(folder: Path, services: Mapping[str, Mapping[str, Any]], *,
     given = {"context": 256, "concurrency": 4}
     data = {
         "stack": "tiny",
-        "engine": {"vllm": "0.32.0"},
+        "engine": {"vllm": CPU_RELEASE},
         "nodes": {"here": {"cpu": {"memory": "12GiB"}}},
         "services": {name: given | {"port": ports[name]} | service for name, service in services.items()},
     }

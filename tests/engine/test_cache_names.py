@@ -15,11 +15,11 @@ from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kernels.backend import Device
 from compiler.engines.vllm.kernels.kept import cache_flag
 from compiler.engines.vllm.memory.attention.latent import picked_kernel_bytes
-from tests.engine.engine_process import ENGINE
+from tests.engine.engine_process import ENGINE, GPU_RELEASE
 from tests.unit.test_memory_latent import V32
 
 pytestmark = pytest.mark.engine
-_VLLM = ENGINE / "vllm-0.33.0" / "vllm"
+_VLLM = ENGINE / f"vllm-{GPU_RELEASE}" / "vllm"
 _BACKENDS = _VLLM / "v1/attention/backends/mla"
 
 

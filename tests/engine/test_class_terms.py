@@ -11,7 +11,7 @@ import pytest
 
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.read import read_architecture
-from tests.engine.engine_process import engine_python, parser_environment
+from tests.engine.engine_process import GPU_RELEASE, engine_python, parser_environment
 from tests.unit.test_class_terms import dense
 
 pytestmark = pytest.mark.engine
@@ -88,7 +88,7 @@ def test_vllm_refuses_and_builds_the_same(engine: Path, tmp_path: Path) -> None:
     assert engine
     found = subprocess.run(
         [engine_python(), Path(__file__).with_name("class_oracle.py")],
-        input=json.dumps(asked), env=parser_environment("0.33.0") | {"VLLM_CACHE_ROOT": str(tmp_path / "cache")},
+        input=json.dumps(asked), env=parser_environment(GPU_RELEASE) | {"VLLM_CACHE_ROOT": str(tmp_path / "cache")},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-4000:]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.engine_process import CPU_RELEASE
 from tests.engine.stack import KEY, Stack, compile_stack
 
 pytestmark = pytest.mark.engine
@@ -60,7 +61,7 @@ def test_a_baseline_a_like_run_and_a_slowed_server(running: Stack, tmp_path: Pat
     assert first.returncode == 0, first.stdout + first.stderr
     (path,) = (tmp_path / "baselines/tiny").glob("*.json")
     baseline = json.loads(path.read_text())
-    assert baseline["release"]["vllm"] == "0.32.0"
+    assert baseline["release"]["vllm"] == CPU_RELEASE
     assert all(figure["median"] > 0 for figure in baseline["metrics"].values())
     assert len(baseline["metrics"]) == 9
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.doors import FIXED_VARIABLES, NO_DOMAIN
-from compiler.plan.lower import _shut
+from compiler.engines.vllm.host.doors import FIXED_VARIABLES, NO_DOMAIN, OF_STAGES_ON_CPU
+from compiler.engines.vllm.launch import _shut
 from tests.engine.engine_process import CPU_RELEASE, PLAIN_RELEASES, engine_python, parser_environment
 
 pytestmark = pytest.mark.engine
@@ -91,7 +91,7 @@ def answers(version: str, environment: dict[str, str], *questions: dict[str, Any
 @pytest.mark.parametrize("version", [CPU_RELEASE, *PLAIN_RELEASES])
 def test_a_server_fetches_what_the_spec_names_and_nothing_else(version: str, pictures: Pictures) -> None:
     environment = _shut(())
-    assert environment.keys() == FIXED_VARIABLES
+    assert environment.keys() == FIXED_VARIABLES - OF_STAGES_ON_CPU.keys()
     inside = "data:image/png;base64," + base64.b64encode(PNG).decode()
     away, here = pictures.url("/away"), pictures.url("/picture")
     shut, data, upper, named, redirected, other = answers(

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.flags import Flag, Kind, check_value, load_flags, render
-from compiler.checks.engine_args import _REQUIRES
-from compiler.spec.engine_options import decided
-from compiler.spec.engine_values import RANGES, check_limits
+from compiler.engines.common.options import Flag, Kind, check_value, render
+from compiler.engines.vllm.options.catalog import load_flags
+from compiler.engines.vllm.options.check import _REQUIRES
+from compiler.engines.vllm.options.decided import decided
+from compiler.engines.vllm.options.values import RANGES, check_limits
+from tests.engine.engine_process import GPU_RELEASE
 from tests.engine.test_planner import QWEN3, answers
 
 pytestmark = pytest.mark.engine
 
-RELEASE = "0.33.0"
+RELEASE = GPU_RELEASE
 # Values of options whose catalog lists none.
 VALUES: dict[str, tuple[Any, ...]] = {
     "--custom-histogram-buckets": ({"request_latency": [0.5, 2]}, {"request_latency": [2, 1]}, {"latency": [1]}),

@@ -11,13 +11,20 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.flags import Flag, Kind, check_value, load_flags, render
+from compiler.engines.common.options import Flag, Kind, check_value, render
+from compiler.engines.vllm.options.catalog import load_flags
+from compiler.engines.vllm.releases import RELEASES
 from tests.engine.engine_process import ROOT, ParserOracle
 
 pytestmark = pytest.mark.engine
 
-LAUNCHERS = sorted((ROOT / "generated").glob("*/bin/launch-*"))
-VERSIONS = ("0.32.0", "0.33.0")
+LAUNCHERS = [
+    path.parent / "bin" / f"launch-{service['name']}"
+    for path in sorted((ROOT / "generated").glob("*/plan.json"))
+    for service in json.loads(path.read_text())["services"]
+    if service["engine"] == "vllm"
+]
+VERSIONS = tuple(RELEASES)
 
 Oracle = Callable[[str], ParserOracle]
 JsonObject = dict[str, Any]
@@ -82,6 +89,8 @@ def value_of(argument: JsonObject) -> object:
     """What an argument of the plan means: a switch is on or off, and numbers and mappings are JSON."""
     if argument["value"] is None:
         return not argument["flag"].startswith("--no-")
+    if isinstance(argument["value"], list):
+        return argument["value"]
     try:
         return json.loads(argument["value"])
     except ValueError:
@@ -102,6 +111,12 @@ def test_vllm_reads_the_values_of_the_plan(launcher: Path, oracle: Oracle) -> No
             assert values[name] == field(service), name
     on_gpu = ON_GPU if plan["node"]["kind"] == "gpu" else set()
     assert MUST_BE_GIVEN | on_gpu <= values.keys()
+    adapters = [(each["name"], each["model"]) for each in service.get("adapters", ())]
+    loaded = values.pop("lora_modules", [])
+    assert len(loaded) == len(adapters)
+    for words_of, (name, model) in zip(map(str, loaded), adapters, strict=True):
+        assert name in words_of
+        assert model_path(model) in words_of
     # Whatever else differs from vLLM's defaults is an argument of the plan.
     wanted = {read["options"][each["flag"]]: value_of(each) for each in service["arguments"]}
     assert values.keys() <= wanted.keys()

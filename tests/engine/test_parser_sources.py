@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.catalog.vllm.parsers import FAMILIES
+from compiler.engines.vllm.answers.parser_table import FAMILIES
 from tests.engine.engine_process import ENGINE, PLAIN_RELEASES
 
 pytestmark = pytest.mark.engine

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import SourceText
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.pipeline import render_plan
 from compiler.plan.lower import lower_plan
@@ -21,23 +22,35 @@ from compiler.solve.budget import Solution
 from compiler.source.document import Document, load_document
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
-from tests.engine.engine_process import ROOT, engine_python, parser_environment
+from tests.engine.engine_process import GPU_RELEASE, ROOT, engine_python, parser_environment
 
 pytestmark = pytest.mark.engine
 
 
 def gpu_services() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Plan and service of every server on GPUs."""
+    """Plan and service of every server of vLLM on GPUs."""
     plans = [json.loads(path.read_text()) for path in sorted((ROOT / "generated").glob("*/plan.json"))]
-    return [(plan, service) for plan in plans if plan["node"]["kind"] == "gpu" for service in plan["services"]]
+    on_gpus = [(plan, each) for plan in plans if plan["node"]["kind"] == "gpu" for each in plan["services"]]
+    return [(plan, service) for plan, service in on_gpus if service["engine"] == "vllm"]
 
 
 def question(plan: dict[str, Any], service: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The server's own command line, on a config.json made from the lock's facts."""
     lock = YAML(typ="safe").load((ROOT / "stacks" / f"{plan['stack']}.lock.yaml").read_text())
-    facts = lock["models"][service["model"]["repository"]]
-    config = facts["config"] | ({"quantization_config": facts["quantization"]} if "quantization" in facts else {})
-    return question_about(plan, service, config, ROOT / "generated" / plan["stack"], folder)
+    config = whole_config(lock["models"][service["model"]["repository"]])
+    asked = question_about(plan, service, config, ROOT / "generated" / plan["stack"], folder)
+    draft = service.get("draft", {}).get("model")
+    if draft is not None:
+        (folder / "draft").mkdir()
+        (folder / "draft/config.json").write_text(json.dumps(whole_config(lock["models"][draft["repository"]])))
+        words = asked["arguments"]
+        words[words.index("--spec-model") + 1] = str(folder / "draft")
+    return asked
+
+
+def whole_config(facts: dict[str, Any]) -> dict[str, Any]:
+    """A config.json of the lock's facts."""
+    return facts["config"] | ({"quantization_config": facts["quantization"]} if "quantization" in facts else {})
 
 
 def question_about(
@@ -63,19 +76,20 @@ def question_about(
     }
 
 
-def test_vllm_plans_the_same_bytes_and_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", sorted({plan["engine"]["vllm"] for plan, _ in gpu_services()}))
+def test_vllm_plans_the_same_bytes_and_blocks(version: str, tmp_path: Path) -> None:
     """Every shipped server: weights to the byte, KV cache to the block, limits and dtype as emitted."""
-    services = gpu_services()
+    services = [(plan, service) for plan, service in gpu_services() if plan["engine"]["vllm"] == version]
     questions = [question(plan, service, tmp_path / str(number)) for number, (plan, service) in enumerate(services)]
-    for (plan, service), answer in zip(services, answers(questions, tmp_path), strict=True):
+    for (plan, service), answer in zip(services, answers(questions, tmp_path, version), strict=True):
         assert answer == planned(plan, service), f"{plan['stack']}: {service['name']}"
 
 
-def answers(questions: list[dict[str, Any]], tmp_path: Path) -> list[dict[str, Any]]:
-    """What vLLM says."""
+def answers(questions: list[dict[str, Any]], tmp_path: Path, version: str = GPU_RELEASE) -> list[dict[str, Any]]:
+    """What that release says."""
     asked = subprocess.run(
         [engine_python(), Path(__file__).with_name("planner_oracle.py")],
-        input=json.dumps(questions), env=parser_environment("0.33.0") | {"VLLM_CACHE_ROOT": str(tmp_path / "cache")},
+        input=json.dumps(questions), env=parser_environment(version) | {"VLLM_CACHE_ROOT": str(tmp_path / "cache")},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert asked.returncode == 0, asked.stderr[-4000:]
@@ -87,9 +101,10 @@ def planned(plan: dict[str, Any], service: dict[str, Any]) -> dict[str, Any]:
     """What the plan says."""
     device = plan["devices"][service["devices"][0]]
     (server,) = [each for each in device["servers"] if each["service"] == service["name"]]
-    (weights,) = [row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "weights"]
+    weights, *drafts = [row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "weights"]
     return {
         "weight_bytes": weights,
+        "draft_bytes": sum(drafts),
         "num_blocks": service["kv_cache"]["num_blocks"],
         "block_size": service["kv_cache"]["block_size"],
         **{key: service[key] for key in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "dtype")},
@@ -131,16 +146,16 @@ def test_vllm_plans_the_same_for_embeddings(tmp_path: Path) -> None:
         for index, name in enumerate(EMBEDDERS)
     }
     card = {"gpus": {"model": "h100-80gb"}}
-    spec = {"stack": "embedders", "engine": {"vllm": "0.33.0"}, "nodes": {"gpu01": card}, "services": services}
+    spec = {"stack": "embedders", "engine": {"vllm": GPU_RELEASE}, "nodes": {"gpu01": card}, "services": services}
     names = {name: f"acme/{name}" for name in EMBEDDERS}
     locked = {
         name: LockedService(model=model, quantization=("auto",), candidates=(model,)) for name, model in names.items()
     }
     models = {names[name]: ModelFacts(source=HUB, config=config) for name, config in EMBEDDERS.items()}
     file = SpecFile(Spec.model_validate(spec), document_of("stack: embedders"))
-    solution = attempt(file.spec, Lock(schema=1, services=locked, models=models), RELEASES["0.33.0"])
+    solution = attempt(file.spec, Lock(schema=1, services=locked, models=models), pinned(RELEASES[GPU_RELEASE]))
     assert isinstance(solution, Solution), solution
-    for artifact in render_plan(lower_plan(file, solution, RELEASES["0.33.0"])):
+    for artifact in render_plan(lower_plan(file, solution, pinned(RELEASES[GPU_RELEASE]))):
         path = tmp_path / "tree" / artifact.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(artifact.text)

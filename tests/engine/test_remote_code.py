@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.architectures import why_code_is_needed
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.engines.vllm.answers.chats import formats
 from compiler.engines.vllm.judge.remote_code import code_needed
+from compiler.engines.vllm.releases import RELEASES
+from compiler.engines.vllm.releases.architectures import why_code_is_needed
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
 from compiler.spec.models import ServiceSpec
 from tests.engine.engine_process import (

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from compiler.checkpoints.read import read_architecture
-from tests.engine.engine_process import engine_python, parser_environment
+from tests.engine.engine_process import GPU_RELEASE, engine_python, parser_environment
 
 pytestmark = pytest.mark.engine
 
@@ -93,7 +93,7 @@ def _answers(configs: list[dict[str, Any]]) -> list[list[list[Any]]]:
         asked = subprocess.run(
             [engine_python(), Path(__file__).with_name("rotary_oracle.py")],
             input=json.dumps([str(folder) for folder in folders]),
-            env=parser_environment("0.33.0") | {"VLLM_CACHE_ROOT": f"{path}/cache"},
+            env=parser_environment(GPU_RELEASE) | {"VLLM_CACHE_ROOT": f"{path}/cache"},
             capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
     assert asked.returncode == 0, asked.stderr[-4000:]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from compiler.catalog.vllm.architectures import load_registry
 from compiler.checkpoints.families.table import VISION_MODELS
 from compiler.checkpoints.media_limits import ALWAYS_BUILT
+from compiler.engines.vllm.releases.architectures import load_registry
 from tests.engine.engine_process import ENGINE, PLAIN_RELEASES
 
 pytestmark = pytest.mark.engine

@@ -6,18 +6,25 @@ artifacts in `shows` must then change, and hold the value where the locator says
 
 from __future__ import annotations
 
+from compiler.engines.interface.launch import Placeholder
 from compiler.plan.ir import Verdict
 from tests.faithfulness.knobs_around import AROUND
+from tests.faithfulness.knobs_clients import OF_CLIENTS
+from tests.faithfulness.knobs_cluster import OF_CLUSTER
+from tests.faithfulness.knobs_engine import OF_ENGINE, OF_HOST
+from tests.faithfulness.knobs_groups import OF_GROUP, OF_SLURM
 from tests.faithfulness.knobs_ledger import OF_LEDGER
-from tests.faithfulness.samples import with_parts
+from tests.faithfulness.knobs_model import OF_ADAPTERS, OF_MODEL, OF_PARTS
+from tests.faithfulness.knobs_speed import OF_SPEED
 from tests.faithfulness.table import CHECKED, FIGURE, OPTION, PEOPLE, SCRIPT, TARGET, Knob, in_plan_only
-from tests.unit.plan_samples import COMMIT, UUIDS, one_on_cpu, one_on_two_gpus
+from tests.unit.other_engine import with_another_engine
+from tests.unit.plan_samples import UUIDS, one_beside_other_cards, one_on_cpu, one_on_two_gpus
 
 NODE, SERVICE, MODEL = ("node",), ("services", 0), ("services", 0, "model")
+CARD, CARD_1 = (*NODE, "cards", 1), "node.cards.1"
 CACHE, ARGUMENT, TIMEOUTS = (*SERVICE, "kv_cache"), (*SERVICE, "arguments", 3), (*SERVICE, "timeouts")
 UNIT = "duo-coder.service"
 GPUS_OF_BIG = "services.big.deploy.resources.reservations.devices.0.device_ids"
-HUB = "/nonexistent/.cache/huggingface/hub"
 ALL = "all kinds show it"
 
 OF_STACK = (
@@ -46,21 +53,9 @@ OF_STACK = (
         {"plan.json": {"templates": {"systemd/service.j2": "0"}}},
         PEOPLE,
     ),
-    in_plan_only("Engine.cuda", ("engine", "cuda"), "99.9", "engine.cuda", CHECKED),
-    in_plan_only("Engine.minimum_driver", ("engine", "minimum_driver"), "999", "engine.minimum_driver", CHECKED),
     in_plan_only("GpuNode.product", (*NODE, "product"), "X1", "node.product", CHECKED),
-    in_plan_only("Engine.version", ("engine", "version"), "9.9.9", "engine.vllm", CHECKED),
-    Knob(
-        "Engine.image",
-        ("engine", "image"),
-        "vllm:x",
-        {
-            "plan.json": {"engine.image": "vllm:x"},
-            "compose": {"services.coder.image": "vllm:x", "services.prefetch.image": "vllm:x"},
-        },
-        "units run the vLLM of `paths.vllm`",
-    ),
     in_plan_only("GpuNode.name", (*NODE, "name"), "gpu99", "node.name", PEOPLE),
+    in_plan_only("GpuNode.address", (*NODE, "address"), "10.0.0.9", "node.address", PEOPLE),
     in_plan_only("GpuNode.title", (*NODE, "title"), "H100", "node.gpu", CHECKED),
     in_plan_only("GpuNode.count", (*NODE, "count"), 2, "node.count", CHECKED),
     in_plan_only("GpuNode.memory", (*NODE, "memory"), 5, "node.memory_bytes", CHECKED),
@@ -84,7 +79,19 @@ OF_STACK = (
         SCRIPT,
         one_on_two_gpus,
     ),
+    in_plan_only("Card.title", (*CARD, "title"), "T4", "node.cards.1.gpu", CHECKED, sample=one_beside_other_cards),
+    in_plan_only("Card.memory", (*CARD, "memory"), 5, f"{CARD_1}.memory_bytes", CHECKED, sample=one_beside_other_cards),
+    in_plan_only("Card.product", (*CARD, "product"), "T4", f"{CARD_1}.product", CHECKED, sample=one_beside_other_cards),
+    Knob(
+        "Card.compute_capability",
+        (*CARD, "compute_capability"),
+        (7, 5),
+        {"plan.json": {"node.cards.1.compute_capability": "7.5"}},
+        CHECKED,
+        one_beside_other_cards,
+    ),
     in_plan_only("CpuNode.name", (*NODE, "name"), "box2", "node.name", PEOPLE, sample=one_on_cpu),
+    in_plan_only("CpuNode.address", (*NODE, "address"), "10.0.0.9", "node.address", PEOPLE, sample=one_on_cpu),
     in_plan_only("CpuNode.memory", (*NODE, "memory"), 5, "node.memory_bytes", CHECKED, sample=one_on_cpu),
     Knob(
         "Paths.install",
@@ -103,16 +110,6 @@ OF_STACK = (
             "systemd": {f"{UNIT} Service StateDirectory": "x", f"{UNIT} Service Environment": "HF_HOME=/var/lib/x/hf"},
         },
         "containers keep their state in volumes",
-    ),
-    Knob(
-        "Paths.vllm",
-        ("paths", "vllm"),
-        "/opt/v/bin/vllm",
-        {
-            "plan.json": {"paths.vllm": "/opt/v/bin/vllm"},
-            "systemd": {f"{UNIT} Service Environment": "STACKC_VLLM=/opt/v/bin/vllm"},
-        },
-        "the launch script takes it from its environment, and an image has its own",
     ),
     Knob(
         "Secrets.hf_token",
@@ -206,23 +203,55 @@ OF_SERVICE = (
         {"plan.json": {"services.1.start_after": []}, "systemd": {}, "compose": {}},
         "an order between servers is no matter of one of them",
     ),
-    in_plan_only("Service.dtype", (*SERVICE, "dtype"), "float16", "services.0.dtype", OPTION),
     in_plan_only("Service.max_model_len", (*SERVICE, "max_model_len"), 77, "services.0.max_model_len", OPTION),
     in_plan_only("Service.concurrency", (*SERVICE, "concurrency"), 77, "services.0.concurrency", FIGURE),
     in_plan_only("Service.max_num_seqs", (*SERVICE, "max_num_seqs"), 77, "services.0.max_num_seqs", OPTION),
-    in_plan_only(
-        "Service.max_num_batched_tokens",
-        (*SERVICE, "max_num_batched_tokens"),
-        77,
-        "services.0.max_num_batched_tokens",
+    Knob(
+        "Service.figures",
+        (*SERVICE, "figures"),
+        {"gpu_memory_utilization": 0.1234, "n_gpu_layers": 7},
+        {"plan.json": {"services.0.gpu_memory_utilization": 0.1234, "services.0.n_gpu_layers": 7}},
         OPTION,
     ),
     Knob(
-        "Service.gpu_memory_utilization",
-        (*SERVICE, "gpu_memory_utilization"),
-        1234,
-        {"plan.json": {"services.0.gpu_memory_utilization": 0.1234}},
-        OPTION,
+        "Service.engine",
+        ("services", 1, "engine"),
+        "other",
+        {
+            "plan.json": {"services.1.engine": "other"},
+            "launch": {},
+            "systemd": {"duo-general.service Service Environment": "STACKC_OTHER=/opt/other/bin/other-server"},
+            "compose": {"services.general.image": "other:1"},
+        },
+        TARGET,
+        with_another_engine,
+    ),
+    Knob("Service.words", (*SERVICE, "words"), ("run", Placeholder.MODEL), {"launch": {"coder argv": "run"}}, SCRIPT),
+    Knob(
+        "Service.shared_memory",
+        (*SERVICE, "shared_memory"),
+        64 << 20,
+        {"compose": {"services.coder.shm_size": "128m"}},
+        "the machine's own is as large as it is; preflight looks",
+    ),
+    Knob(
+        "Service.uses_gpus",
+        (*SERVICE, "uses_gpus"),
+        False,
+        {
+            "launch": {},
+            "systemd": {"duo-coder.service Service PrivateDevices": "yes"},
+            "compose": {},
+        },
+        TARGET,
+    ),
+    Knob("Service.notes", (*SERVICE, "notes"), ("x",), {}, "`stackc explain` says them, and no program reads them"),
+    Knob(
+        "Service.measures",
+        (*SERVICE, "measures"),
+        False,
+        {},
+        "one of two that share a GPU measures still, so that both hold its lock",
     ),
     Knob(
         "Service.environment",
@@ -230,14 +259,6 @@ OF_SERVICE = (
         (("VLLM_X", "a b"),),
         {"plan.json": {"services.0.environment": {"VLLM_X": "a b"}}, "launch": {"coder $VLLM_X": "a b"}},
         SCRIPT,
-    ),
-    Knob(
-        "Service.pipeline_parallel_size",
-        (*SERVICE, "pipeline_parallel_size"),
-        2,
-        {"plan.json": {"services.0.pipeline_parallel_size": 2, "services.0.tensor_parallel_size": 1}},
-        OPTION,
-        one_on_two_gpus,
     ),
     Knob(
         "Service.media_domains",
@@ -315,84 +336,19 @@ OF_SERVICE = (
     ),
 )
 
-OF_MODEL = (
-    in_plan_only("ServedModel.requested", (*MODEL, "requested"), "org/x", "services.0.model.requested", PEOPLE),
-    Knob(
-        "ServedModel.repository",
-        (*MODEL, "repository"),
-        "org/x",
-        {
-            "plan.json": {"services.0.model.repository": "org/x"},
-            "launch": {"coder argv": f"{HUB}/models--org--x/snapshots/{COMMIT}"},
-        },
-        SCRIPT,
-    ),
-    Knob(
-        "ServedModel.folder",
-        (*MODEL, "folder"),
-        "/srv/x",
-        {"plan.json": {"services.0.model.folder": "/srv/x"}, "launch": {"tiny argv": "/srv/x"}, "compose": {}},
-        "the unit sees the whole machine, as far as its sandbox goes",
-        one_on_cpu,
-    ),
-    Knob(
-        "ServedModel.commit",
-        (*MODEL, "commit"),
-        "f" * 40,
-        {
-            "plan.json": {"services.0.model.commit": "f" * 40},
-            "launch": {"coder argv": f"{HUB}/models--org--coder-awq/snapshots/{'f' * 40}"},
-        },
-        SCRIPT,
-    ),
-    Knob(
-        "ServedModel.is_pinned",
-        (*MODEL, "is_pinned"),
-        False,
-        {"plan.json": {"services.0.model.pinned": False}, "launch": {"coder $expected": COMMIT}},
-        SCRIPT,
-    ),
-    in_plan_only("ServedModel.license", (*MODEL, "license"), "mit", "services.0.model.license", PEOPLE),
-    in_plan_only(
-        "ServedModel.quantization",
-        (*MODEL, "quantization"),
-        "gptq",
-        "services.0.model.quantization",
-        "vLLM reads it from the checkpoint; where it does not, an option says it",
-    ),
-    in_plan_only("ServedModel.weights_bytes", (*MODEL, "weights_bytes"), 9, "services.0.model.weights_bytes", CHECKED),
-    in_plan_only("ServedModel.unconfirmed", (*MODEL, "unconfirmed"), ("x",), "services.0.model.unconfirmed", PEOPLE),
-    in_plan_only("ServedModel.base_models", (*MODEL, "base_models"), ("x",), "services.0.model.base_models", PEOPLE),
+KNOBS = (
+    *OF_STACK,
+    *OF_ENGINE,
+    *OF_HOST,
+    *OF_SERVICE,
+    *OF_GROUP,
+    *OF_SLURM,
+    *OF_MODEL,
+    *OF_PARTS,
+    *OF_ADAPTERS,
+    *OF_LEDGER,
+    *OF_SPEED,
+    *AROUND,
+    *OF_CLIENTS,
+    *OF_CLUSTER,
 )
-
-FILE, EMBEDDING, NEED = (*MODEL, "files", 0), (*SERVICE, "embedding"), (*SERVICE, "host_needs", 0)
-OF_PARTS = (
-    in_plan_only("HostNeed.tool", (*NEED, "tool"), "c++", "services.0.host_needs.0.tool", CHECKED, sample=with_parts),
-    in_plan_only("HostNeed.why", (*NEED, "why"), "y", "services.0.host_needs.0.why", CHECKED, sample=with_parts),
-    in_plan_only(
-        "HostNeed.unless", (*NEED, "unless"), "B", "services.0.host_needs.0.unless", CHECKED, sample=with_parts
-    ),
-    in_plan_only("ModelFile.path", (*FILE, "path"), "x", "services.0.model.files.0.path", CHECKED, sample=with_parts),
-    in_plan_only("ModelFile.size", (*FILE, "size"), 9, "services.0.model.files.0.size", CHECKED, sample=with_parts),
-    in_plan_only(
-        "ModelFile.sha256", (*FILE, "sha256"), "x", "services.0.model.files.0.sha256", CHECKED, sample=with_parts
-    ),
-    in_plan_only(
-        "Embedding.dimension",
-        (*EMBEDDING, "dimension"),
-        9,
-        "services.0.embedding.dimension",
-        CHECKED,
-        sample=with_parts,
-    ),
-    in_plan_only(
-        "Embedding.is_normalized",
-        (*EMBEDDING, "is_normalized"),
-        False,
-        "services.0.embedding.normalized",
-        CHECKED,
-        sample=with_parts,
-    ),
-)
-
-KNOBS = (*OF_STACK, *OF_SERVICE, *OF_MODEL, *OF_PARTS, *OF_LEDGER, *AROUND)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faithfulness.samples import everything
+from tests.faithfulness.samples import cluster, everything, replicated
 from tests.faithfulness.table import around
 
 ROUTE = ("gateway", "routes", 1)  # the one with a rollout
@@ -64,12 +64,29 @@ OF_GATEWAY = (
     around("Route.name", (*ROUTE, "name"), "x", {
         "plan.json": {"gateway.routes.1.name": "x"}, "gateway": {STACK: "x"},
     }),
-    around("Route.service", (*ROUTE, "service"), "coder", {
-        "plan.json": {"gateway.routes.1.service": "coder"}, "gateway": {},
+    around("Route.service", ("gateway", "routes", 0, "service"), "general", {
+        "plan.json": {"gateway.routes.0.service": "general"}, "gateway": {NGINX: "general"},
     }),
     around("Route.read_timeout", (*ROUTE, "read_timeout"), 7777, {
         "plan.json": {"gateway.routes.1.read_timeout_seconds": 7777}, "gateway": {NGINX: "7777s"},
     }),
+    around("Route.sticky", (*ROUTE, "sticky"), "client", {
+        "plan.json": {"gateway.routes.1.sticky": "client"}, "gateway": {}, "bin/gateway": {SCRIPT: "stackc_client"},
+    }, replicated),
+    around("Route.header", (*ROUTE, "header"), "X-User", {
+        "plan.json": {"gateway.routes.1.header": "X-User"}, "gateway": {NGINX: "http_x_user"},
+    }, replicated),
+    around("Upstream.service", (*ROUTE, "upstreams", 1, "service"), "general", {
+        "plan.json": {"gateway.routes.1.upstreams.1.service": "general"}, "gateway": {},
+        "bin/gateway": {SCRIPT: "general"},
+    }, replicated),
+    *(
+        # The gateway's program has it of the server itself.
+        around(f"Upstream.{key}", (*ROUTE, "upstreams", 0, key), value, {
+            "plan.json": {f"gateway.routes.1.upstreams.0.{key}": value},
+        })
+        for key, value in (("node", "gpu99"), ("host", "10.0.0.9"), ("port", 8111))
+    ),
 )  # fmt: skip
 
 KEY = "gateway.routes.1.rollout"
@@ -78,7 +95,7 @@ OF_ROLLOUT = (
         "plan.json": {f"{KEY}.stable": "coder"}, "gateway": {}, "bin/gateway": {},
     }),
     around("Rollout.candidate", (*ROLLOUT, "candidate"), "coder", {
-        "plan.json": {f"{KEY}.candidate": "coder"}, "gateway": {}, "bin/gateway": {},
+        "plan.json": {f"{KEY}.candidate": "coder"}, "bin/gateway": {},
     }),
     around("Rollout.strategy", (*ROLLOUT, "strategy"), "blue-green", {
         "plan.json": {f"{KEY}.strategy": "blue-green"}, "bin/gateway": {},
@@ -94,7 +111,21 @@ OF_ROLLOUT = (
     }),
 )  # fmt: skip
 
+OF_CLUSTER = (
+    around("Entrance.node", ("entrances", 0, "node"), "gpu99", {"plan.json": {"entrances.0.node": "gpu99"}}, cluster),
+    around("Entrance.address", ("entrances", 0, "address"), "10.0.0.99", {
+        "plan.json": {"entrances.0.address": "10.0.0.99"},
+        "systemd": {"duo-coder.service Service IPAddressAllow": "10.0.0.99"},
+    }, cluster),
+)  # fmt: skip
+
 OF_MONITORING = (
+    around("Service.replicas", ("services", 0, "replicas"), 3, {
+        "plan.json": {"services.0.replicas": 3}, "monitoring": {RULES: "NoReplicaAnswers"},
+    }),
+    around("Service.replica_of", ("services", 0, "replica_of"), "other", {
+        "plan.json": {"services.0.replica_of": "other"}, "monitoring": {RULES: "other"},
+    }),
     around("Monitoring.ttft_p95_seconds", ("monitoring", "ttft_p95_seconds"), 2.5, {
         "plan.json": {"monitoring.ttft_p95_seconds": 2.5}, "monitoring": {RULES: "2.5"},
     }),
@@ -148,4 +179,4 @@ OF_PATCHES = (
     }),
 )  # fmt: skip
 
-AROUND = (*OF_GATEWAY, *OF_ROLLOUT, *OF_MONITORING, *OF_IMAGES, *OF_PATCHES)
+AROUND = (*OF_GATEWAY, *OF_ROLLOUT, *OF_CLUSTER, *OF_MONITORING, *OF_IMAGES, *OF_PATCHES)

@@ -10,14 +10,14 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Plan
 from compiler.render.syntax import Expansion, read_bash_assignments, read_systemd_words, read_unit
+from tests.plain_yaml import read_yaml
 
 Texts = Mapping[str, str]
 
@@ -30,7 +30,9 @@ def rendered(plan: Plan) -> Texts:
 def emitted(plan: Plan, folder: Path, kinds: Iterable[str] | None = None) -> Texts:
     """The same, also as files in the folder: all of them, or those that the readers of some kinds read or run."""
     artifacts = render_plan(plan)
-    begins = ("",) if kinds is None else (*(READERS[kind][0] for kind in kinds), "lib/")
+    begins = ("",) if kinds is None else tuple(READERS[kind][0] for kind in kinds)
+    if any(each.startswith("bin/") for each in begins):
+        begins += ("lib/",)  # what a script runs
     for artifact in artifacts:
         if not str(artifact.path).startswith(begins):
             continue
@@ -48,7 +50,13 @@ def in_json(folder: Path, locator: str) -> Any:
 
 def in_compose(folder: Path, locator: str) -> Any:
     """The compose file, likewise."""
-    return _descend(YAML(typ="safe", pure=True).load((folder / "compose/compose.yaml").read_text()), locator)
+    return _descend(_yaml((folder / "compose/compose.yaml").read_text()), locator)
+
+
+@lru_cache(maxsize=2)
+def _yaml(text: str) -> Any:
+    """Read once for all locators of a knob."""
+    return read_yaml(text)
 
 
 def in_units(folder: Path, locator: str) -> list[str]:
@@ -92,6 +100,13 @@ def _descend(data: Any, locator: str) -> Any:
     return data
 
 
+def in_job(folder: Path, locator: str) -> list[str]:
+    """An option of `sbatch`, by its name."""
+    (job,) = (folder / "slurm").iterdir()
+    lines = (line.removeprefix("#SBATCH --") for line in job.read_text().splitlines() if line.startswith("#SBATCH --"))
+    return [value for name, _, value in (line.partition("=") for line in lines) if name == locator]
+
+
 READERS: dict[str, tuple[str, Callable[[Path, str], Any]]] = {
     "plan.json": ("plan.json", in_json),
     "launch": ("bin/launch-", in_launch),
@@ -101,6 +116,8 @@ READERS: dict[str, tuple[str, Callable[[Path, str], Any]]] = {
     "gateway": ("gateway/", in_text),
     "bin/gateway": ("bin/gateway", in_text),
     "monitoring": ("monitoring/", in_text),
+    "kubernetes": ("kubernetes/", in_text),
+    "slurm": ("slurm/", in_job),
 }
 """Of each kind of artifact: how the paths of its files begin, and its reader."""
 

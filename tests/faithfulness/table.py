@@ -49,13 +49,24 @@ def in_plan_only(
     key: str,
     silent: str,
     *,
+    shown: object = None,
     sample: Callable[[], Plan] = two_on_one_gpu,
 ) -> Knob:
-    """A field that plan.json shows under `key`, as it is or as the first item of a list, and nothing else needs."""
-    found = value[0] if isinstance(value, tuple) else value
+    """A field that plan.json shows under `key`, as it is or as the first item of a list, and nothing else needs.
+
+    Args:
+        shown: what is found there where it is neither.
+    """
+    found = shown or (value[0] if isinstance(value, tuple) else value)
     return Knob(name, path, value, {"plan.json": {key: found}}, silent, sample)
 
 
-def around(name: str, path: tuple[str | int, ...], value: object, shows: Mapping[str, Found]) -> Knob:
+def around(
+    name: str,
+    path: tuple[str | int, ...],
+    value: object,
+    shows: Mapping[str, Found],
+    sample: Callable[[], Plan] = everything,
+) -> Knob:
     """A field of what stands around the servers, tried on the stack that has all of it."""
-    return Knob(name, path, value, shows, TARGET, everything)
+    return Knob(name, path, value, shows, TARGET, sample)

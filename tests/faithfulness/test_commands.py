@@ -7,17 +7,19 @@ script prints the command line that it would become.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from ruamel.yaml import YAML
 
+from compiler.engines.interface.launch import AdapterWord, Placeholder, Word
 from compiler.pipeline import compile_stack
-from compiler.plan.ir import Argument, Plan, Service
+from compiler.plan.ir import Argument, Plan, ServedModel, Service
 from compiler.render.syntax import read_systemd_words, read_unit
 from tests.conftest import ROOT
 from tests.faithfulness.readers import Texts, emitted, printed_words
+from tests.plain_yaml import read_yaml
 from tests.unit.plan_samples import kept, one_on_cpu, one_on_two_gpus, two_on_one_gpu
 
 TreeOf = Callable[[Plan], tuple[Path, Texts]]
@@ -40,7 +42,15 @@ def shipped() -> list[Plan]:
 
 
 PLANS = [*shipped(), two_on_one_gpu(), one_on_two_gpus(), one_on_cpu()]
-CASES = [pytest.param(Case(plan, each), id=f"{plan.stack}-{each.name}") for plan in PLANS for each in plan.services]
+
+
+def cases(target: str | None = None) -> list[Any]:
+    """Every server of the plans, or of those with a target."""
+    chosen = (plan for plan in PLANS if target is None or target in plan.targets)
+    return [pytest.param(Case(plan, each), id=f"{plan.tree}-{each.name}") for plan in chosen for each in plan.services]
+
+
+CASES = cases()
 
 
 def options(service: Service, host: str) -> list[str]:
@@ -55,13 +65,30 @@ def words_of(argument: Argument, host: str) -> list[str]:
     return [argument.flag, *words]
 
 
-def model_below(service: Service, hf_home: str) -> str:
-    """The path that is served: of a model of the Hub, in the cache below HF_HOME."""
-    model = service.model
+def model_below(model: ServedModel, hf_home: str) -> str:
+    """The path that is loaded: of a model of the Hub, in the cache below HF_HOME."""
     if model.repository is None:
         return str(model.folder)
     commit = model.commit if model.is_pinned else "main"
-    return f"{hf_home}/hub/models--{model.repository.replace('/', '--')}/snapshots/{commit}"
+    snapshot = f"{hf_home}/hub/models--{model.repository.replace('/', '--')}/snapshots/{commit}"
+    return snapshot if model.file is None else f"{snapshot}/{model.file}"
+
+
+def word_of(service: Service, hf_home: str, word: Word) -> str:
+    """A word between the program and its options, as the machine completes it."""
+    if isinstance(word, AdapterWord):
+        return f"{word.before}{model_below(service.adapters[word.index].model, hf_home)}{word.after}"
+    return model_below(service.model, hf_home) if word is Placeholder.MODEL else str(word)
+
+
+def command_of(service: Service, program: str, hf_home: str, host: str) -> list[str]:
+    """The words by which an engine's program serves."""
+    model = [*map(partial(word_of, service, hf_home), service.words)]
+    draft = None if service.draft is None else service.draft.model
+    words = options(service, host)
+    if draft is not None:
+        words = [model_below(draft, hf_home) if word is Placeholder.DRAFT else word for word in words]
+    return [program, *model, *words]
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +108,8 @@ def test_by_hand_it_is_the_plans_command(case: Case, tree_of: TreeOf) -> None:
     plan, service = case
     tree, _ = tree_of(plan)
     words = printed_words([str(tree / "bin" / f"launch-{service.name}")], {"HF_HOME": "/hf"})
-    assert words[:2] == ["vllm", "serve"]
-    assert words[2] == model_below(service, "/hf")
-    assert words[3:] == options(service, service.host)
+    name = plan.engine_of(service).host.program.name
+    assert words == command_of(service, name, "/hf", service.host)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -98,30 +124,33 @@ def test_systemd_runs_the_plans_command(case: Case, tree_of: TreeOf) -> None:
     command = [
         word.replace(f"{plan.paths.current}/", f"{tree}/") for word in read_systemd_words(start, is_command=True)
     ]
+    if service.group is not None:
+        # It would wait for the other machines before it runs what stands behind it.
+        at = command.index(f"{tree}/bin/join-group")
+        assert command[at + 1 : at + 3] == [service.name, "--"]
+        del command[at : at + 3]
     for program in (command[0], command[-1]):
         assert Path(program).is_relative_to(tree), start
         assert Path(program).is_file(), f"{program} is not in the tree"
     # The machine's own PATH must hold bash and coreutils, whatever the unit puts before it.
     words = printed_words(command, {name: value for name, value in environment.items() if name != "PATH"})
-    assert words[:2] == [plan.paths.vllm, "serve"]
-    assert words[2] == model_below(service, f"{plan.paths.state}/hf")
-    assert words[3:] == options(service, service.host)
+    assert words == command_of(service, plan.engine_of(service).program, f"{plan.paths.state}/hf", service.host)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", cases("compose"))
 def test_compose_runs_the_plans_command(case: Case, tree_of: TreeOf) -> None:
     plan, service = case
     tree, texts = tree_of(plan)
-    container = uncomposed(YAML(typ="safe", pure=True).load(texts["compose/compose.yaml"])["services"][service.name])
+    container = uncomposed(read_yaml(texts["compose/compose.yaml"])["services"][service.name])
     mounts = {mount["target"]: mount["source"] for mount in container["volumes"] if mount["type"] == "bind"}
     for word in (word for word in container["entrypoint"] if word.startswith(f"{IN_CONTAINER}/")):
         assert mounts[word.rpartition("/")[0]] == f"..{word.removeprefix(IN_CONTAINER).rpartition('/')[0]}"
     command = [word.replace(f"{IN_CONTAINER}/", f"{tree}/") for word in container["entrypoint"]]
     words = printed_words([*command, *container["command"]], container["environment"])
-    assert words[:2] == ["vllm", "serve"]
-    assert words[2] == model_below(service, container["environment"]["HF_HOME"])
-    # Of the container's own network; what the host publishes is another matter.
-    assert words[3:] == options(service, "0.0.0.0")
+    facts = plan.engine_of(service).host
+    program = facts.container.program or facts.program.name
+    # The host is of the container's own network; what the machine publishes is another matter.
+    assert words == command_of(service, program, container["environment"]["HF_HOME"], "0.0.0.0")
 
 
 def uncomposed(data: Any) -> Any:

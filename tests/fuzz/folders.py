@@ -38,6 +38,21 @@ components:
   activation_ratio: {low: 1000000, expected: 1040000, high: 1100000, count: 1}
   graphs: {low: 500000, expected: 600000, high: 700000, count: 2}
 """
+LLAMA_LOG = b"""\
+I common_params_print_info: build 1 (7e4c0a9) with GNU 11.4.0 for Linux x86_64
+I llama_model_loader: loaded meta data with 23 key-value pairs and 39 tensors from a.gguf (version GGUF V3 (latest))
+I print_info: general.name          = tiny
+I load_tensors:        CUDA0 model buffer size =  4000.56 MiB
+I llama_context: n_ctx_seq             = 4096
+I llama_context: n_ubatch              = 512
+I llama_kv_cache:      CUDA0 KV buffer size =   800.00 MiB
+I sched_reserve:      CUDA0 compute buffer size =   200.04 MiB
+I srv  llama_server: model loaded
+I slot print_timing: id  1 | task 0 | prompt eval time =      19.15 ms /   600 tokens (    0.91 ms per token)
+I common_memory_breakdown_print: | memory breakdown [MiB] | total   free    self   model   context   compute    unaccounted |
+I common_memory_breakdown_print: |   - CUDA0 (H100)       | 81008 = 75608 + ( 5000 =  4000 +     800 +     200) +         400 |
+I common_memory_breakdown_print: |   - Host               |                  262 =   246 +       0 +      16                |
+"""  # noqa: E501  as it is printed
 _WEIGHTS = (
     "model.safetensors",
     "model.safetensors",
@@ -130,7 +145,8 @@ def make_calibration(case: Case) -> None:
     spec = copy.deepcopy(pair.spec)
     spec["engine"]["calibration"] = "cal.yaml"
     if rng.random() < 0.6:
-        data = YAML(typ="safe", pure=True).load(CALIBRATION.decode())
+        good = CALIBRATION.decode()
+        data = YAML(typ="safe", pure=True).load(rng.choice((good, good.replace('"0.33.0"', '{vllm: "0.33.0"}'))))
         known = {"low": NUMBERS, "high": NUMBERS, "expected": NUMBERS, "count": NUMBERS}
         text = as_yaml(rng, mutated(rng, data, [data], known, rng.choice((1, 1, 2, 3)))).encode(
             "utf-8", "surrogatepass"
@@ -145,7 +161,7 @@ def make_calibration(case: Case) -> None:
 def make_log(case: Case) -> None:
     """A log of a start-up that is torn or of something else."""
     rng = case.rng
-    case.write("server.log", mutated_text(rng, LOG, CALIBRATION, rng.choice((1, 1, 2, 4))))
+    case.write("server.log", mutated_text(rng, rng.choice((LOG, LLAMA_LOG)), CALIBRATION, rng.choice((1, 1, 2, 4))))
     case.has_places = False
     words = ["calibrate", "server.log", "--gpu", "h100-80gb"]
     if rng.random() < 0.6:

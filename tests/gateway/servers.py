@@ -46,6 +46,7 @@ class FakeServer(ThreadingHTTPServer):
         self.key = BACKEND_KEY
         self.delay = 0.0
         self.breaks_off = False
+        self.is_loading = False
         self.abandoned = 0
         self.speaks_openai = False
 
@@ -71,6 +72,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._record(body)
         if self.headers.get("Authorization") != f"Bearer {self.server.key}":
             self._answer(401, {"error": "Unauthorized"})
+            return
+        if self.server.is_loading:
+            self._answer(503, {"error": {"code": 503, "message": "Loading model"}})
             return
         if self.server.breaks_off:
             self.close_connection = True

@@ -161,7 +161,7 @@ def test_a_share_survives_a_restart_and_ends_with_its_revisions(nginx: str, tmp_
         with machine.running():
             assert "70 %" in machine.rollout("status").stdout
             assert_share(served_by(machine, 300)[CANDIDATE], 300, 70)
-        other = with_service(machine.plan, CANDIDATE, dtype="float16", environment=(("A", "1"),))
+        other = with_service(machine.plan, CANDIDATE, environment=(("A", "1"),))
         write_tree(other, machine.tree)
         with machine.running():
             row = json.loads(machine.rollout("status", "--json").stdout)["rollouts"][0]

@@ -170,6 +170,7 @@ def test_the_models_of_the_stack_are_listed_once_with_the_length_that_both_revis
     listed = machine.client.get("/v1/models").data
     assert listed["object"] == "list"
     assert {card["id"]: card["max_model_len"] for card in listed["data"]} == {"coder": 16384, "general": 8192}
+    assert {card["owned_by"] for card in listed["data"]} == {"vllm"}
     assert machine.client.get("/v1/models/general").data["id"] == "general"
     assert machine.client.get("/v1/models/none").error["code"] == "model_not_found"
 

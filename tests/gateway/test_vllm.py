@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.targets.gateway import TASK_PATHS
+from compiler.engines.vllm.host.client_paths import CLIENT_PATHS
 from tests.engine.conftest import engine, tiny_model  # noqa: F401 (fixtures)
 from tests.engine.engine_process import ENGINE, run_server
 from tests.gateway.machine import Machine, free_port, gateway_plan, wait_until
@@ -54,7 +54,7 @@ def test_vllm_serves_what_the_gateway_lets_through(machine: Machine, path: str) 
 
 
 def test_every_open_path_is_tried() -> None:
-    assert BODIES.keys() == set(TASK_PATHS["chat"])
+    assert BODIES.keys() == set(CLIENT_PATHS["chat"])
 
 
 def test_a_stream_of_tokens_is_a_stream(machine: Machine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tests.hub.gguf_headers import Headers, Shapes
+
 RECORDED = Path(__file__).parent / "recorded"
-_LARGE = (".safetensors", ".bin", ".pt")
+_LARGE = (".safetensors", ".bin", ".pt", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Recording:
 
 def read_recordings(folder: Path = RECORDED) -> list[Recording]:
     """All recorded repositories of a folder."""
-    return [replace(one, contents=dict(one.contents), files=one.files and dict(one.files)) for one in _read(folder)]
+    return [replace(one, contents=copy(one.contents), files=one.files and dict(one.files)) for one in _read(folder)]
 
 
 @cache
@@ -125,11 +128,20 @@ def _read(folder: Path) -> tuple[Recording, ...]:
 
 
 def _recording(data: dict[str, Any]) -> Recording:
-    contents = {"config.json": json.dumps(data.pop("config"), indent=2).encode()}
-    tokenizer: dict[str, Any] = {"model_max_length": 1000000000000000019884624838656}
-    if data.pop("chat_template"):
-        tokenizer["chat_template"] = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    contents["tokenizer_config.json"] = json.dumps(tokenizer).encode()
     files = data.pop("files", None)
     listing = None if files is None else {file["path"]: file.get("size") for file in files}
+    has_template, gguf = data.pop("chat_template"), data.pop("gguf", None)
+    if gguf is not None:
+        return Recording(**data, files=listing, contents=_headers(gguf, tuple(listing or ()), template=has_template))
+    contents = {"config.json": json.dumps(data.pop("config"), indent=2).encode()}
+    tokenizer: dict[str, Any] = {"model_max_length": 1000000000000000019884624838656}
+    if has_template:
+        tokenizer["chat_template"] = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    contents["tokenizer_config.json"] = json.dumps(tokenizer).encode()
     return Recording(**data, files=listing, contents=contents)
+
+
+def _headers(gguf: dict[str, Any], paths: tuple[str, ...], *, template: bool) -> Headers:
+    tensors = {name: tuple(shape) for name, shape in gguf["tensors"].items()}
+    shapes = Shapes(gguf["keys"], tensors, gguf["vocabulary"], frozenset(gguf["mixtures"]), template)
+    return Headers(shapes, paths)

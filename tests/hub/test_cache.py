@@ -58,7 +58,7 @@ def test_facts_of_another_commit_are_not_taken(tmp_path: Path) -> None:
         locked(SPEC, hub, cache=cache)
         (entry,) = (path for path in tmp_path.rglob("*.json") if path.parent.parent.name == "commits")
         entry.rename(entry.with_stem("f" * 40))
-        assert cache.facts("acme/base", None, "f" * 40) is None
+        assert cache.facts("acme/base", "f" * 40) is None
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:

@@ -100,7 +100,10 @@ def test_an_adapter_is_told_from_a_model() -> None:
         error = problem(spec_of({"s": service("acme/lora")}), hub)
     assert error.code == "E0309"
     assert error.message == "`acme/lora` is a LoRA adapter of `acme/base`, and no model"
-    assert error.notes == ("rank 16, on q_proj, v_proj", "stackc does not serve adapters yet")
+    assert error.notes == (
+        "rank 16, on q_proj, v_proj",
+        "an adapter is served beside its model: it stands in `adapters` of a service",
+    )
     assert error.helps[0].edits == (Edit(("services", "s", "model"), "acme/base"),)
 
 

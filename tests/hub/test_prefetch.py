@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from compiler.plan.ir import Argument, ModelFile
+from compiler.plan.ir import Argument, ModelFile, ServedAdapter
 from tests.hub.builders import COMMIT, repository
 from tests.hub.prefetch_machine import FILES, FIRST, NAME, SECOND, SHARDS, TOKEN, Machine, digest, model
 from tests.hub.server import Fault, LoopbackHub, serve
@@ -340,3 +340,24 @@ def test_old_halves_are_swept_away(machine: Machine) -> None:
     with hub_with() as hub:
         assert machine.prefetch(hub=hub).returncode == 0
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_adapters_come_at_their_commit_beside_the_model(machine: Machine) -> None:
+    """And no second copy of them, nor what else lies in their repositories."""
+    weights = b"\x01" * 5000
+    contents = {"adapter_config.json": b"{}", "adapter_model.safetensors": weights, "adapter_model.bin": b"the same"}
+    sql = repository("org/sql", contents={**contents, "optimizer.pt": b"x"}, sizes={"model.safetensors": None})
+    plan = two_on_one_gpu()
+    files = (ModelFile("adapter_model.safetensors", len(weights), digest(weights)),)
+    loaded = replace(plan.service("coder").model, repository="org/sql", commit=COMMIT, files=files, weights_bytes=5000)
+    adapter = ServedAdapter("sql", replace(loaded, is_pinned=True, quantization="none"), 8, None)
+    shards = tuple(ModelFile(path, len(content), digest(content)) for path, content in SHARDS.items())
+    own = replace(plan.service("coder").model, files=shards, weights_bytes=400_000)
+    write_tree(with_service(plan, "coder", model=own, adapters=(adapter,)), machine.tree)
+    folder = machine.home / "hub/models--org--sql/snapshots" / COMMIT
+    with serve([model(), sql]) as hub:
+        done = machine.prefetch(hub=hub)
+        assert done.returncode == 0, done.stderr
+        assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in folder.iterdir()}
+        assert not (folder / "adapter_model.bin").exists()
+        assert f"{folder} is complete, 1 hashes are right" in done.stdout

@@ -48,7 +48,8 @@ def test_two_services_of_recorded_models(loopback_hub: LoopbackHub) -> None:
 
 
 def test_every_recorded_model_resolves(loopback_hub: LoopbackHub, tmp_path: Path) -> None:
-    names = sorted(loopback_hub.repositories)
+    # Those of GGUF files are for llama.cpp: the shipped stacks with it are locked of them.
+    names = sorted(name for name in loopback_hub.repositories if not name.endswith("-GGUF"))
     spec = spec_of({f"s{index}": service(name) for index, name in enumerate(names)}, ("TheBloke", "casperhansen"))
 
     lock = locked(spec, loopback_hub)

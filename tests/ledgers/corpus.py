@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tests.unit
-from compiler.catalog.vllm.releases import RELEASES
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import LedgerRow
 from compiler.lock.models import HUB, CodeFacts, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
@@ -67,7 +68,7 @@ def answer(config: Config, layout: Layout) -> str:
     """All that is decided of it for the first task that it serves, or why it serves none, as lines."""
     refusals = []
     for task in ("chat", "embed", "score", "classify"):
-        found = attempt(*_question(config, layout, task), RELEASE)
+        found = attempt(*_question(config, layout, task), pinned(RELEASE))
         if isinstance(found, Solution):
             return "\n".join(_lines(found))
         refusals += [f"{task}: {problem.code} {problem.message}" for problem in found]

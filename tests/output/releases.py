@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from compiler import pipeline
 from compiler.cli.main import main
+from compiler.engines.interface.host import Packages
 from compiler.render.artifact import LIBRARY, Artifact
 from compiler.targets.requirements import emit_requirements
 
@@ -20,10 +22,10 @@ def pose() -> None:
     pipeline.emit_requirements = _emit
 
 
-def _emit() -> tuple[Artifact, ...]:
+def _emit(engines: Iterable[Packages]) -> tuple[Artifact, ...]:
     asked = Path("release.txt")
     more = (Artifact(LIBRARY / "stack/release.txt", asked.read_text()),) if asked.is_file() else ()
-    return (*emit_requirements(), *more)
+    return (*emit_requirements(engines), *more)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ OPTIONS = {
         *("--format", *SAID),
     ],
     "diff": ["--against", "--output", "--templates", "--assume", "--no-help", "--trials", "--format", *SAID],
-    "calibrate": ["--gpu", "--config", "--out", "--format", *SAID[3:]],
+    "calibrate": ["--speed", "--gpu", "--config", "--out", "--format", *SAID[3:]],
     "completion": ["--help"],
+    "cost": ["--hours", "--kind", "--provider", "--input", "--output", "--utilization", "--day", "--format", *SAID],
     "explain": ["--no-help", "--trials", "--format", *SAID],
     "fit": [
         *("--gpu", "--mig", "--count", "--context", "--concurrency", "--quantization", "--kv-cache-dtype", "--task"),
@@ -45,6 +46,9 @@ OPTIONS = {
             "--pp",
             "--publisher",
             "--hub",
+            "--engine",
+            "--host-memory",
+            "--here",
             "--assume",
             "--memory",
             "--compute-capability",
@@ -53,12 +57,22 @@ OPTIONS = {
         ),
         *("--format", *SAID),
     ],
-    "gpus": ["--format", "--sources", "--verbose"],
+    "gpus": ["--format", "--sources", "--prices", "--verbose"],
     "images": ["--pin", "--upgrade", "--format", *SAID],
-    "init": ["--cpu", "--gpu", "--count", "--task", "--from", "--list", "--offline", "--yes", *SAID[3:]],
+    "init": ["--cpu", "--gpu", "--count", "--task", "--model", "--from", "--list", "--offline", "--yes", *SAID[3:]],
+    "licenses": ["--format", *SAID],
     "lock": ["--upgrade", "--upgrade-service", "--folder", "--format", *SAID],
     "lsp": ["--stdio"],
+    "models": [
+        *("--task", "--license", "--language", "--context", "--kind", "--max-parameters", "--min-parameters", "--all"),
+        "--format",
+    ],
     "plan": ["--no-help", "--trials", "--format", *SAID],
+    "recommend": [
+        *("--task", "--gpu", "--count", "--here", "--budget", "--model", "--context", "--concurrency", "--users"),
+        *("--license", "--language", "--features", "--min-speed", "--max-ttft", "--max-parameters", "--quantization"),
+        *("--publisher", "--also", "--why-not", "--all", "--write", "--pick", "--format", "--quiet", "--verbose"),
+    ],
     "report": ["--out", "--service", "--no-help", "--trials", "--format", *SAID],
     "sbom": ["--output", "--format", *SAID],
     "schema": ["--help"],
@@ -101,7 +115,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_option_is_asked() -> None:
     for name in COMMANDS:
         told = run(name, "--help").output
-        assert all(word.strip(",:") in (*OPTIONS[name], "--help") for word in told.split() if word.startswith("--"))
+        assert all(word.strip(",:.") in (*OPTIONS[name], "--help") for word in told.split() if word.startswith("--"))
 
 
 @given(command=st.sampled_from(sorted(COMMANDS)), data=st.data())
@@ -110,7 +124,18 @@ def test_no_words_are_a_traceback(command: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.sampled_from(OPTIONS[command]), WORDS), max_size=3))
     words = data.draw(st.lists(WORDS, max_size=2))
     with odd_folder():
-        flags = ("--check", "--locked", "--prune", "--hub", "--pin", "--upgrade", "--sources", "--force", "--no-help")
+        flags = (
+            "--check",
+            "--locked",
+            "--prune",
+            "--hub",
+            "--pin",
+            "--upgrade",
+            "--sources",
+            "--prices",
+            "--force",
+            "--no-help",
+        )
         flags += ("--list", "--cpu", "--offline", "--yes", "--stdio", *SAID[2:])
         asked = [part for pair in pairs for part in (pair[:1] if pair[0] in flags else pair)]
         # An output may be any folder of this machine here: a fault must not cost what lies there.
@@ -133,6 +158,8 @@ def test_each_odd_word_in_each_place_of_a_path(project: Project, word: str) -> N
         ["diff", "stacks/tiny-cpu.yaml", "--output", word],
         ["plan", word],
         ["report", word],
+        ["cost", word],
+        ["licenses", word],
         ["report", "stacks/tiny-cpu.yaml", "--service", word],
         ["lock", word],
         ["compile", "stacks/tiny-cpu.yaml", "--check", "--output", word],

@@ -44,13 +44,13 @@ def test_staging_says_first_what_will_be_in_it(project: Project, monkeypatch: py
     """So that it is known as stackc's even after its spec is gone."""
     (project / "generated" / "tiny-cpu" / "plan.json").unlink()
     written: list[str] = []
-    real = tree._write_file
+    real = tree._put
 
-    def note(path: Path, artifact: tree.Artifact) -> None:
+    def note(present: Path, path: Path, artifact: tree.Artifact) -> None:
         written.append(path.name)
-        real(path, artifact)
+        real(present, path, artifact)
 
-    monkeypatch.setattr(tree, "_write_file", note)
+    monkeypatch.setattr(tree, "_put", note)
     assert run("compile").exit_code == 0
     assert written[0] == "SHA256SUMS"
 

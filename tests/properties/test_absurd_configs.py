@@ -10,7 +10,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.parameters.headers import check_headers
 from compiler.checkpoints.parameters.linear import dtype_bytes
@@ -20,6 +19,8 @@ from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.judge.division import check_split
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import Lock, LockedService, ModelFacts, TensorFacts
 from compiler.solve.judgements import judge_stack
 from compiler.solve.stack import attempt_stack
@@ -53,8 +54,8 @@ def judged(config: dict[str, Any], block: dict[str, Any] | None, held: TensorFac
     )
     service = LockedService(model="a/b", quantization=("auto",), candidates=("a/b",))
     lock, release = Lock(schema=1, services={"s": service}, models={"a/b": facts}), RELEASES["0.33.0"]
-    found = attempt_stack(SPEC, lock, release)
-    (row,) = judge_stack(SPEC, lock, release, found if isinstance(found, dict) else {})["s"]
+    found = attempt_stack(SPEC, lock, pinned(release))
+    (row,) = judge_stack(SPEC, lock, pinned(release), found if isinstance(found, dict) else {})["s"]
     assert row.reason
 
 

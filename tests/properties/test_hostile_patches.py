@@ -14,6 +14,7 @@ from compiler.catalog.quadlet import KEYS
 from compiler.checks.patches.compose import check_compose_patch
 from compiler.checks.patches.quadlet import check_quadlet_patch
 from compiler.diagnostics import SourceText
+from compiler.engines.registry import ENGINES
 from compiler.plan.lower_operations import lower_patches
 from compiler.spec.load import load_spec
 from compiler.targets.compose import emit_compose
@@ -48,11 +49,11 @@ def test_a_patch_is_refused_at_its_place_or_written(compose: dict[str, Any], qua
         "targets": ["compose", "quadlet"],
         "patches": {"compose": compose, "quadlet": quadlet},
     }
-    file, problems = load_spec(SourceText("duo.yaml", json.dumps(spec)))
+    file, problems = load_spec(SourceText("duo.yaml", json.dumps(spec)), ENGINES)
     if file is None:
         assert problems
         return
-    refused = [*check_compose_patch(file), *check_quadlet_patch(file)]
+    refused = [*check_compose_patch(file, ENGINES), *check_quadlet_patch(file, ENGINES)]
     for diagnostic in refused:
         assert (diagnostic.code, diagnostic.label is not None) == ("E0217", True)
         assert any(help_.edits for help_ in diagnostic.helps)

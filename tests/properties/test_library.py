@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.emit.disk import make_folders
@@ -21,6 +21,7 @@ from compiler.emit.manifest import manifest_of, with_library_manifest
 from compiler.emit.output import Output
 from compiler.emit.tree import Tree, tree_of
 from compiler.render.artifact import EXECUTABLE, LIBRARY, Artifact
+from tests.examples import examples
 from tests.output.kills import count_changes, in_child, snapshot
 
 # The second has a tree for each of two nodes, one of which is called as libraries are in trees.
@@ -29,7 +30,7 @@ RELEASES = (1, 2, 3)
 
 
 def artifacts(stack: str, release: int, text: str) -> Iterator[Artifact]:
-    plan = {"schema": 1, "stack": stack, "engine": {"vllm": "1"}, "services": [], "text": text}
+    plan = {"schema": 1, "stack": stack, "engine": {"vllm": "1", "image": "x"}, "services": [], "text": text}
     for node in STACKS[stack]:
         of_node = with_library_manifest((
             Artifact(PurePosixPath("plan.json"), json.dumps(plan) + "\n"),
@@ -121,7 +122,7 @@ HARMS = st.tuples(
 
 
 @given(steps=st.lists(RUNS | HARMS, min_size=2, max_size=8))
-@settings(max_examples=150)
+@examples(15)
 def test_no_tree_loses_what_it_shares_and_nobody_a_file(steps: list[tuple[object, ...]]) -> None:
     with place() as (root, victim):
         before, kept = snapshot(victim), dict[Path, bytes]()
@@ -142,7 +143,7 @@ def test_no_tree_loses_what_it_shares_and_nobody_a_file(steps: list[tuple[object
 
 
 @given(steps=st.lists(RUNS | HARMS, max_size=6), last=RUNS)
-@settings(max_examples=100)
+@examples(10)
 def test_what_may_lose_everything_leaves_what_a_first_run_writes(steps: list[tuple[object, ...]], last: object) -> None:
     """But of links in the place of libraries' folders, which are not made here."""
     with place() as (root, victim):
@@ -163,7 +164,7 @@ def test_what_may_lose_everything_leaves_what_a_first_run_writes(steps: list[tup
 
 
 @given(first=RUNS, second=RUNS, moment=st.integers(0, 120))
-@settings(max_examples=100, deadline=None)
+@examples(10)
 def test_a_run_that_is_killed_leaves_whole_trees_and_the_next_one_mends_the_rest(
     first: tuple[tuple[str, ...], int, str, bool], second: tuple[tuple[str, ...], int, str, bool], moment: int
 ) -> None:

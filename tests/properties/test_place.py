@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compiler.engines.interface.device import Device, Machine
 from compiler.solve.place import FreeMemory
 
 sizes = st.lists(st.integers(0, 12), min_size=1, max_size=8)
@@ -19,7 +20,8 @@ def plain(free: list[int], need: int, count: int, *, emptiest_first: bool) -> tu
 
 @given(sizes, steps)
 def test_devices_are_chosen_as_by_sorting_them_all(devices: list[int], asked: list[tuple[bool, int, int]]) -> None:
-    memory, free = FreeMemory(devices), list(devices)
+    machine = Machine(tuple(Device("GPU", size, "here", 0, (9, 0)) for size in devices))
+    memory, free = FreeMemory(machine), list(devices)
     for emptiest_first, need, count in asked:
         wanted = plain(free, need, count, emptiest_first=emptiest_first)
         found = memory.emptiest(count) if emptiest_first else memory.tightest(need, count)

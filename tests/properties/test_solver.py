@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.judge.division import check_split
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import Verdict
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.spec.models import Spec
 from compiler.units import GIB
+from tests.examples import examples
 
 RELEASE = RELEASES["0.33.0"]
 
@@ -76,11 +78,11 @@ def stack(
 
 def solve(*arguments: Any, **named: Any) -> Solution | None:
     spec, lock = stack(*arguments, **named)
-    found = attempt(spec, lock, RELEASE)
+    found = attempt(spec, lock, pinned(RELEASE))
     return found if isinstance(found, Solution) else None
 
 
-@settings(max_examples=25, deadline=None)
+@examples(10)
 @given(services, st.integers(16, 200), st.integers(1, 4), st.integers(0, 4))
 def test_no_device_exceeds_its_memory_and_every_ledger_adds_up(
     given_services: list[Any], gib: int, count: int, reserve: int
@@ -95,7 +97,7 @@ def test_no_device_exceeds_its_memory_and_every_ledger_adds_up(
         assert ledger.slack >= 0
 
 
-@settings(max_examples=25, deadline=None)
+@examples(10)
 @given(services, st.integers(16, 200), st.integers(1, 4))
 def test_every_promise_is_kept_and_every_server_finds_its_share_free(
     given_services: list[Any], gib: int, count: int
@@ -104,9 +106,9 @@ def test_every_promise_is_kept_and_every_server_finds_its_share_free(
     assume(solution is not None)
     assert solution is not None
     for server in solution.servers:
-        assert server.blocks >= server.demand.required_blocks
-        needed = max(server.demand.useful_blocks, server.demand.required_blocks)
-        assert server.blocks <= needed or server.demand.keeps_prefixes
+        assert server.units >= server.demand.least_units
+        needed = max(server.demand.useful_units, server.demand.least_units)
+        assert server.units <= needed or server.demand.keeps_prefixes
     utilization = {server.demand.service: server.utilization for server in solution.servers}
     for ledger in solution.ledgers:
         free = ledger.total - ledger.reserve
@@ -117,7 +119,7 @@ def test_every_promise_is_kept_and_every_server_finds_its_share_free(
             free -= server_ledger.bytes.high
 
 
-@settings(max_examples=25, deadline=None)
+@examples(10)
 @given(services, st.integers(16, 120), st.integers(1, 40))
 def test_more_memory_never_makes_one_gpu_s_stack_unfit(given_services: list[Any], gib: int, more: int) -> None:
     # Batch defaults grow with the device (70 and 160 GiB); within a class nothing else may.
@@ -126,7 +128,7 @@ def test_more_memory_never_makes_one_gpu_s_stack_unfit(given_services: list[Any]
         assert solve(given_services, (gib + more) * GIB) is not None
 
 
-@settings(max_examples=25, deadline=None)
+@examples(10)
 @given(services, st.integers(16, 120))
 def test_less_concurrency_never_makes_a_stack_unfit(given_services: list[Any], gib: int) -> None:
     if solve(given_services, gib * GIB) is not None:

@@ -9,20 +9,21 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from compiler.catalog.vllm.flags import FlagCatalog, check_value, load_flags
 from compiler.diagnostics.catalogue import CODES
-from compiler.spec.engine_options import decided
-from compiler.spec.engine_values import check_limits
+from compiler.engines.common.options import FlagCatalog, check_value
+from compiler.engines.vllm.options.catalog import load_flags
+from compiler.engines.vllm.options.decided import decided
+from compiler.engines.vllm.options.values import check_limits
 from tests.refusals.table import RELEASE, Row
 
 ROOT = Path(__file__).parents[2]
 # Where options of a server are written down; a patch of a unit or a container cannot change the command line.
 _EMITTERS = (
-    "compiler/plan/lower.py",
+    "compiler/engines/vllm/launch.py",
     "compiler/engines/vllm/answers/chats.py",
     "compiler/engines/vllm/answers/parsers.py",
-    "compiler/catalog/vllm/doors.py",
-    "compiler/catalog/vllm/parsers.py",
+    "compiler/engines/vllm/host/doors.py",
+    "compiler/engines/vllm/answers/parser_table.py",
 )
 _PREFLIGHT = "templates/lib/stack/machine/preflight.py"
 

@@ -39,6 +39,7 @@ FOLDERS: Mapping[str, str | tuple[str, ...]] = {
     "core": "v1/core",
     "models": "model_executor/models",
     "packages": "models",
+    "lora": "lora",
     "layers": tuple(f"model_executor/layers/{name}" for name in _LAYERS),
 }
 """Part of the table → what it covers, below `vllm/`."""

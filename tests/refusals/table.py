@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from compiler.engines.vllm.releases import RELEASES
+from tests.plain_yaml import read_yaml
 from tests.refusals.sites import FOLDERS, Site
 
-RELEASE = "0.33.0"
+RELEASE = next(release.version for release in RELEASES.values() if release.build == "gpu")
 HERE = Path(__file__).parent
 
 ANSWERS = ("rule", "never", "internal")
@@ -78,7 +78,7 @@ def load_rows(part: str, release: str = RELEASE) -> tuple[Row, ...]:
         MalformedRowError: naming the row and what is wrong with it.
     """
     path = HERE / f"vllm-{release}" / f"{part}.yaml"
-    entries = YAML(typ="safe", pure=True).load(path.read_text()) if path.is_file() else None
+    entries = read_yaml(path.read_text()) if path.is_file() else None
     return tuple(read_row(entry, f"{path.name}, row {index}") for index, entry in enumerate(entries or (), 1))
 
 

@@ -115,7 +115,7 @@ RULE = {
     "sites": 1,
     "says": "a limit",
     "rule": "E0403",
-    "kept_by": "compiler.engines.vllm.judge.refusals:length_refusal",
+    "kept_by": "compiler.engines.common.refusals:length_refusal",
     "test": "tests/cases/errors/too-long",
 }
 

@@ -45,6 +45,7 @@ if sys.argv[1:] == ["--version"]:
     sys.exit()
 NAME = sys.argv[sys.argv.index("--served-model-name") + 1]
 PORT = int(sys.argv[sys.argv.index("--port") + 1])
+HOST = sys.argv[sys.argv.index("--host") + 1]
 FILE = Path(f"/etc/fake/{NAME}.json")
 ORDERS = json.loads(FILE.read_text()) if FILE.exists() else {}
 note("begin")
@@ -58,7 +59,7 @@ if "exit" in ORDERS:
     time.sleep(ORDERS.get("after", 0))
     sys.exit(ORDERS["exit"])
 time.sleep(10_000 if ORDERS.get("never") else ORDERS.get("load", 0.5))
-server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+server = http.server.ThreadingHTTPServer((HOST, PORT), Handler)
 if ORDERS.get("lingers"):
     # Waiting for the threads of its connections is what ends it.
     server.daemon_threads = False

@@ -8,11 +8,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from compiler.plan.ir import Plan
 from compiler.targets.compose import emit_compose
 from tests.conftest import missing, tool
+from tests.plain_yaml import read_yaml
 from tests.unit.container_samples import behind_gateway, every_plan, patched
 
 PATCH = {
@@ -52,10 +51,11 @@ def load(plan: Plan) -> dict[str, Any]:
 @cache
 def parsed(text: str) -> dict[str, Any]:
     """Read once for all tests, none of which changes it."""
-    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
+    loaded: dict[str, Any] = read_yaml(text)
     return loaded
 
 
+@cache
 def compose_tool() -> str:
     """Docker Compose itself; releases before 2.20.2 do not know `start_interval`."""
     found = tool("docker-compose")

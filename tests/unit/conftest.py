@@ -43,11 +43,16 @@ def scripts() -> Iterator[SimpleNamespace]:
     try:
         names = (
             "ask.answers",
+            "ask.budget",
             "ask.further",
+            "ask.llama_cpp",
             "ask.probes",
             "ask.server",
+            "ask.startup_log",
             "machine.gpu",
+            "models.direct",
             "report",
+            "rollout",
         )
         modules = {name.rpartition(".")[2]: importlib.import_module(f"stack.{name}") for name in names}
         yield SimpleNamespace(stack=importlib.import_module("stack"), **modules)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from compiler.plan.ir import Argument, Gateway, GpuNode, Monitoring, Patches, Plan, Rollout, Route, Secrets
+from tests.unit.gguf_samples import alone_on_cpu, beside_vllm
 from tests.unit.plan_samples import UUIDS, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service
 
 
@@ -55,5 +56,7 @@ def every_plan() -> list[Plan]:
         replace(behind_gateway("litellm"), monitoring=None),
         monitored_slices(),
         with_files(),
+        beside_vllm(),
+        alone_on_cpu(),
     ]
     return [replace(plan, stack=f"{plan.stack}{index}") for index, plan in enumerate(plans)]

@@ -120,7 +120,7 @@ class InstalledMachine:
         for name, program in (("getent", _GETENT), ("useradd", _USERADD), ("userdel", _USERDEL)):
             write_executable(machine.tool(name), program.replace("@ROOT@", root).replace("@UID@", str(os.getuid())))
         write_executable(machine.tool("install"), '#!/bin/sh\nfor last; do :; done\nmkdir -p "$last"\n')
-        write_executable(machine.at(plan.paths.vllm), f"#!/bin/sh\necho {plan.engine.version}\n")
+        write_executable(machine.at(plan.engine.program), f"#!/bin/sh\necho {plan.engine.version}\n")
         secrets = (plan.secrets.api_key, plan.secrets.hf_token, plan.secrets.client_keys)
         for secret in (secret for secret in secrets if secret is not None):
             machine.at(secret).parent.mkdir(parents=True, exist_ok=True)

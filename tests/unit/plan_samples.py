@@ -8,15 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compiler.engines.interface.launch import Placeholder
+from compiler.engines.vllm.facts import host_facts
+from compiler.engines.vllm.host.packages import vllm_packages
+from compiler.engines.vllm.releases import RELEASES
 from compiler.plan.ir import (
     Argument,
     Basis,
+    Card,
     CpuNode,
     DeviceLedger,
     Engine,
     GpuNode,
+    Group,
     KvCache,
     LedgerRow,
+    Member,
     Monitoring,
     Paths,
     Plan,
@@ -25,10 +32,11 @@ from compiler.plan.ir import (
     ServedModel,
     ServerLedger,
     Service,
+    Slurm,
     Timeouts,
     Verdict,
 )
-from compiler.plan.lower_operations import SERVER_METRICS
+from compiler.plan.lower_operations import server_metrics
 from compiler.targets.compose import emit_compose
 from compiler.targets.gateway import emit_gateway
 from compiler.targets.library import emit_library
@@ -38,6 +46,9 @@ from compiler.targets.requirements import emit_requirements
 from compiler.targets.scripts import emit_scripts
 from compiler.targets.systemd import emit_systemd
 from compiler.units import GIB, MIB, ByteRange
+
+# Of every release: the library, which all stacks share, has them.
+ALL_PACKAGES = tuple(map(vllm_packages, RELEASES))
 
 _Answer = TypeVar("_Answer")
 
@@ -67,7 +78,7 @@ def two_on_one_gpu() -> Plan:
     general = replace(general, start_after=("coder",))
     return Plan(
         stack="duo",
-        engine=_ENGINE,
+        engines={"vllm": _engine("0.33.0")},
         node=GpuNode("gpu01", "NVIDIA RTX PRO 6000", 1, 94 * GIB, (12, 0)),
         devices=(_device(0, (_ledger("coder", 46), _ledger("general", 30))),),
         services=(coder, general),
@@ -85,10 +96,13 @@ def one_on_two_gpus() -> Plan:
         replace(argument, value="10.0.0.7") if argument.flag == "--host" else argument for argument in service.arguments
     )
     arguments += (Argument("--tensor-parallel-size", "2", "two GPUs"),)
-    service = replace(service, host="10.0.0.7", devices=(0, 1), arguments=arguments)
+    figures = {**service.figures, "tensor_parallel_size": 2}
+    service = replace(
+        service, host="10.0.0.7", devices=(0, 1), arguments=arguments, figures=figures, shared_memory=640 * MIB
+    )
     return Plan(
         stack="pair",
-        engine=_ENGINE,
+        engines={"vllm": _engine("0.33.0")},
         node=GpuNode("gpu02", "NVIDIA H100 80GB HBM3", 2, 79 * GIB, (9, 0), UUIDS),
         devices=tuple(_device(index, (_ledger("big", 70),), total=79) for index in (0, 1)),
         services=(service,),
@@ -99,6 +113,30 @@ def one_on_two_gpus() -> Plan:
     )
 
 
+def one_beside_other_cards() -> Plan:
+    """The same on a node whose two cards are of two models; no server has ranks on both."""
+    plan = one_on_two_gpus()
+    assert isinstance(plan.node, GpuNode)
+    cards = (plan.node.model, Card("NVIDIA L4", 22 * GIB, (8, 9), "L4"))
+    service = replace(plan.services[0], devices=(0,))
+    return replace(plan, node=replace(plan.node, cards=cards), services=(service,))
+
+
+def over_two_machines(rank: int = 0) -> Plan:
+    """One server on two machines, of which this is one: the first answers, on loopback."""
+    plan = one_on_two_gpus()
+    members = (Member("gpu02", "10.0.0.7", "eth1"), Member("gpu03", "10.0.0.8", "eth1"))
+    group = Group(rank, members, rendezvous_port=29500, watch_port=29501)
+    plan = replace(plan, node=replace(plan.node, name=members[rank].node), targets=("scripts", "systemd"))
+    return with_service(plan, "big", host="127.0.0.1", group=group)
+
+
+def as_a_job() -> Plan:
+    """The same on one machine, as a job of Slurm that says all that one may say."""
+    slurm = Slurm("gpus", "ml", "high", "1-00:00:00", "gpu:h100", "nvlink")
+    return replace(one_on_two_gpus(), targets=("slurm",), slurm=slurm)
+
+
 def one_on_cpu() -> Plan:
     """A completion server on a CPU node, its model in a folder, with an API key."""
     folder = "/srv/models/tiny"
@@ -107,7 +145,7 @@ def one_on_cpu() -> Plan:
     service = replace(service, task="completion", environment=(("VLLM_CPU_KVCACHE_SPACE", "1"), *service.environment))
     return Plan(
         stack="cpu",
-        engine=_ENGINE,
+        engines={"vllm": _engine("0.32.0")},
         node=CpuNode("box", 4 * GIB),
         devices=(_device(0, (_ledger("tiny", 1),), total=4),),
         services=(service,),
@@ -118,11 +156,25 @@ def one_on_cpu() -> Plan:
     )
 
 
-_ENGINE = Engine("0.33.0", "vllm/vllm-openai:v0.33.0")
+def _engine(build: str) -> Engine:
+    """vLLM 0.33.0, as one of the releases is built."""
+    facts = replace(host_facts(RELEASES[build]), cuda=None, minimum_driver=None)
+    return Engine("0.33.0", "vllm/vllm-openai:v0.33.0", "/opt/vllm/bin/vllm", facts)
+
+
+def with_engine(plan: Plan, **changes: Any) -> Plan:
+    """The plan with its first engine changed."""
+    first = next(iter(plan.engines))
+    return replace(plan, engines={**plan.engines, first: replace(plan.engines[first], **changes)})
+
+
+def with_host(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other facts of its first engine."""
+    return with_engine(plan, host=replace(plan.engine.host, **changes))
 
 
 def _paths(stack: str) -> Paths:
-    return Paths(f"/opt/stackc/{stack}", f"/var/lib/stackc/{stack}", "/opt/vllm/bin/vllm")
+    return Paths(f"/opt/stackc/{stack}", f"/var/lib/stackc/{stack}")
 
 
 def _model(repository: str, commit: str | None = COMMIT) -> ServedModel:
@@ -143,6 +195,7 @@ def _model(repository: str, commit: str | None = COMMIT) -> ServedModel:
 def _service(name: str, *, port: int, model: ServedModel, utilization: int) -> Service:
     return Service(
         name=name,
+        engine="vllm",
         task="chat",
         model=model,
         served_name=name,
@@ -150,14 +203,12 @@ def _service(name: str, *, port: int, model: ServedModel, utilization: int) -> S
         port=port,
         devices=(0,),
         start_after=(),
-        dtype="bfloat16",
         max_model_len=16384,
         concurrency=8,
         max_num_seqs=16,
-        max_num_batched_tokens=8192,
-        gpu_memory_utilization=utilization,
         kv_cache=KvCache("bfloat16", 16, 2 * MIB, 8193, 131072, 8.0),
         timeouts=Timeouts(ready=600, start=720, drain=30, stop=60),
+        words=("serve", Placeholder.MODEL),
         arguments=(
             Argument("--host", "127.0.0.1", "the spec's host"),
             Argument("--port", str(port), "the spec's port"),
@@ -168,6 +219,13 @@ def _service(name: str, *, port: int, model: ServedModel, utilization: int) -> S
             Argument("--enable-prefix-caching", None, "agreed | default"),
         ),
         environment=(("VLLM_ENGINE_READY_TIMEOUT_S", "480"),),
+        figures={
+            "dtype": "bfloat16",
+            "max_num_batched_tokens": 8192,
+            "tensor_parallel_size": 1,
+            "pipeline_parallel_size": 1,
+            "gpu_memory_utilization": utilization / 10_000,
+        },
     )
 
 
@@ -204,7 +262,7 @@ def write_tree(plan: Plan, folder: Path) -> Path:
         *emit_systemd(plan),
         *emit_compose(plan),
         *emit_readme(plan),
-        *emit_requirements(),
+        *emit_requirements(ALL_PACKAGES),
     )
     for artifact in artifacts:
         path = folder / artifact.path
@@ -246,7 +304,7 @@ def monitored(plan: Plan, **changes: Any) -> Plan:
     monitoring = Monitoring(
         ttft_p95_seconds=5.0,
         inter_token_p95_seconds=0.2,
-        metrics=SERVER_METRICS,
+        metrics=server_metrics([plan.engine.host]),
         scrape_seconds=15,
         has_grafana=True,
         grafana_port=3000,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.plan.ir import GpuNode, Plan
-from tests.unit.plan_samples import PATH, UUIDS, with_service, write_executable, write_snapshot, write_tree
+from tests.unit.plan_samples import PATH, UUIDS, with_host, with_service, write_executable, write_snapshot, write_tree
 
 # An RTX PRO 6000 as nvidia-smi sees it: more memory than CUDA reports.
 CARD = (
@@ -34,10 +34,9 @@ class Machine:
                 commit = service.model.commit or ""
                 write_snapshot(root / "hf", service.model.repository, commit + "0" * (40 - len(commit)))
         self.tree = root / "tree"
-        engine = replace(plan.engine, cuda="13", minimum_driver="580")
         product = "RTX PRO 6000 Blackwell" if "6000" in getattr(plan.node, "title", "") else "H100"
         node = replace(plan.node, product=product) if isinstance(plan.node, GpuNode) else plan.node
-        self.install(replace(plan, engine=engine, node=node))
+        self.install(with_host(replace(plan, node=node), cuda="13", minimum_driver="580"))
         self.key = root / "key"
         self.key.write_text(KEY + "\n", encoding="ascii")
         self.key.chmod(0o600)

@@ -15,7 +15,7 @@ from benchmarks.cases import Case, card_of
 from benchmarks.figures import insides, interval_width
 from benchmarks.releases import charging_overheads, rules_of
 from benchmarks.startups import Prediction
-from compiler.catalog.vllm.overheads import GPU_0_33
+from compiler.engines.vllm.releases.v0_33_0 import GPU as GPU_0_33
 from compiler.units import GIB
 from tests.conftest import ROOT
 from tests.unit.test_hybrid import QWEN3_NEXT
@@ -240,10 +240,10 @@ def test_what_a_release_assumes_and_charges() -> None:
     assert old is not None
     # vLLM takes more from a cache that it sizes than it then captures.
     assert charged.graphs.each.expected > 2 * GPU_0_33.graphs.each.expected
-    assert not old.graphs_in_budget
+    assert not old.rules.graphs_in_budget
     runners = [charging_overheads((0, 27), dense=each) for each in (False, True)]
-    assert [each is not None and each.sampler.state for each in runners] == [False, True]
-    assert [each is not None and each.graphs_in_budget for each in runners] == [True, False]
+    assert [each is not None and each.rules.sampler_state for each in runners] == [False, True]
+    assert [each is not None and each.rules.graphs_in_budget for each in runners] == [True, False]
 
 
 def test_the_sampler_s_pass_with_parameters_came_with_the_pinned_release(hub: Path) -> None:

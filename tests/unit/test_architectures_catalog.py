@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.architectures import load_registry, why_not_served_architecture
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.families.table import FAMILIES
+from compiler.engines.vllm.releases import RELEASES
+from compiler.engines.vllm.releases.architectures import load_registry, why_not_served_architecture
 
 GPU = RELEASES["0.33.0"]
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints import read
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.checkpoint import Checkpoint
@@ -26,9 +25,11 @@ from compiler.engines.vllm.judge.division import check_split
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import ASSUMED
 from compiler.lock.models import TensorKind
 from tests.conftest import ROOT
+from tests.examples import examples
 from tests.unit.test_hybrid import FALCON_H1, FALCON_MAMBA, GRANITE_SMALL, JAMBA, KIMI_LINEAR, LFM2, ZAMBA2
 
 Config = dict[str, Any]
@@ -94,7 +95,7 @@ def test_weights_are_never_less_than_those_that_vllm_builds(config: Config) -> N
 
 @pytest.mark.parametrize("config", KNOWN, ids=name_of)
 @given(length=st.integers(1, 32768), concurrency=st.integers(1, 64), tokens=st.sampled_from([2048, 8192, 16384]))
-@settings(max_examples=40, deadline=None)
+@examples(10)
 def test_the_cache_is_never_less_than_the_one_that_vllm_plans(
     config: Config, length: int, concurrency: int, tokens: int
 ) -> None:

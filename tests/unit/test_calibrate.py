@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from compiler.calibration.apply import calibrated
 from compiler.calibration.file import read_calibration, write_calibration
-from compiler.calibration.startup_log import LogError, read_log, unexplained
-from compiler.catalog.vllm.overheads import GPU_0_33
 from compiler.checkpoints.read import read_architecture
 from compiler.cli.main import cli
 from compiler.diagnostics import SourceText
+from compiler.engines.interface.calibration import LogError
+from compiler.engines.vllm.calibrate.apply import calibrated
+from compiler.engines.vllm.calibrate.startup_log import read_log, unexplained
 from compiler.engines.vllm.memory.context import context_memory
 from compiler.engines.vllm.memory.growth import non_torch_growth
+from compiler.engines.vllm.releases.history import GPU_0_19
+from compiler.engines.vllm.releases.v0_33_0 import GPU as GPU_0_33
 from compiler.units import GIB, MIB
 from tests.conftest import ROOT
 from tests.unit.test_memory import QWEN3_8B
@@ -63,7 +65,7 @@ def test_every_figure_of_a_log_is_read() -> None:
         "total": 79.19, "context": 0.51, "weights": 15.27, "activation": 2.21, "non_torch": 0.25, "kv_cache": 57.5,
         "graphs_estimate": 0.84, "graphs": 0.96,
     }  # fmt: skip
-    rest = unexplained(log)
+    rest = unexplained(log, GPU_0_19.rules)
     assert rest is not None
     assert abs(rest) < 0.02 * GIB
 

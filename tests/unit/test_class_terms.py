@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.architecture import Encoder
 from compiler.checkpoints.config import Config as Keys
 from compiler.checkpoints.config import ConfigError
@@ -20,6 +19,7 @@ from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.judge.division import check_head
 from compiler.engines.vllm.judge.support import why_not_wrapped
+from compiler.engines.vllm.releases import RELEASES
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_headers_against_config import GLM_AIR
 from tests.unit.test_hybrid import FALCON_H1, GRANITE_SMALL, KIMI_LINEAR, NEMOTRON_NANO, OLMO_HYBRID, QWEN3_NEXT

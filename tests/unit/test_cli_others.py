@@ -58,7 +58,7 @@ def test_fit_answers_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     with serve() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        question = ["fit", "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", "--gpu", "a10"]
+        question = ["fit", "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", "--gpu", "a10", "--hub"]
         fits = CliRunner().invoke(cli, [*question, "--context", "4K", "--format", "json"])
         embeds = CliRunner().invoke(cli, [*question, "--context", "4K", "--task", "embed", "--format", "json"])
         too_much = CliRunner().invoke(cli, [*question, "--context", "32K", "--format", "json"])

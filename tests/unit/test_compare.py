@@ -27,7 +27,7 @@ from compiler.plan.ir import Argument, Plan
 from compiler.units import GIB
 from tests.conftest import ROOT
 from tests.unit.container_samples import behind_gateway
-from tests.unit.plan_samples import one_on_cpu, two_on_one_gpu, with_service
+from tests.unit.plan_samples import one_on_cpu, two_on_one_gpu, with_engine, with_service
 
 
 def version(plan: Plan) -> Version:
@@ -75,7 +75,7 @@ CHANGES = {
     "port": (lambda plan: with_service(plan, "coder", port=8009), "coder: port 8001 -> 8009"),
     "context": (lambda plan: with_service(plan, "coder", max_model_len=512), "-> 512"),
     "GPUs": (lambda plan: with_service(plan, "coder", devices=(1, 2)), "coder: GPUs 0 -> 1, 2"),
-    "image": (lambda plan: replace(plan, engine=replace(plan.engine, version="0.34.0")), "engine: vLLM"),
+    "image": (lambda plan: with_engine(plan, version="0.34.0"), "engine: vLLM"),
     "switch": (lambda plan: with_flag(plan, "--enable-x", None), "coder: --enable-x none -> on"),
     "list": (lambda plan: with_flag(plan, "--names", ("a", "b")), "coder: --names none -> a, b"),
     "secret": (

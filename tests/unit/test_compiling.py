@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.memory.compiling import compile_peak, compile_row
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import RowKind
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
@@ -72,7 +73,7 @@ def test_it_decides_whether_a_server_fits() -> None:
     for eager, fits in ((False, False), (True, True)):
         arguments = {"engine_args": {"enforce-eager": True}} if eager else {}
         spec, lock = question(small, SHALLOW, **FEW, **arguments)
-        assert isinstance(attempt(spec, lock, RELEASES["0.33.0"]), Solution) is fits
+        assert isinstance(attempt(spec, lock, pinned(RELEASES["0.33.0"])), Solution) is fits
 
 
 def test_where_the_cache_is_larger_the_ledger_has_no_such_row() -> None:

@@ -62,7 +62,7 @@ _OFFERED = (
         (("sbom", "stacks/b"), ["stacks/budget-a10.yaml"]),
         (("images", "stacks/b"), ["stacks/budget-a10.yaml"]),
         (("lock", "stacks/coder-96gb.yaml", "--upgrade-service", ""), ["coder", "general"]),
-        (("lock", "--upgrade-service", "t"), ["tiny"]),
+        (("lock", "--upgrade-service", "tin"), ["tiny"]),
         (("fit", "HuggingFaceTB/"), ["HuggingFaceTB/SmolLM2-135M-Instruct"]),
         (("compile", "--deny", "W030"), [code for code in CODES if code.startswith("W030")]),
         (("compile", "--deny", "E"), []),

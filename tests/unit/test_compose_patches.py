@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from compiler.catalog.compose import SERVICE_KEYS, TOP_LEVEL_KEYS
@@ -17,6 +17,7 @@ from compiler.checks.patches.tree import Conflict, compare
 from compiler.plan.ir import Plan, Service
 from compiler.plan.lower_operations import lower_patches
 from compiler.spec.models import Spec
+from tests.examples import examples
 from tests.unit.compose_reading import PATCH, load, patched_plan, text_of
 from tests.unit.container_samples import behind_gateway, every_plan, patched
 from tests.unit.plan_samples import (
@@ -71,7 +72,7 @@ VALUES = st.recursive(
 SERVICE_PATCHES = st.dictionaries(st.sampled_from(sorted(SERVICE_KEYS)), VALUES, max_size=4)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.filter_too_much])
+@examples(5, suppress_health_check=[HealthCheck.filter_too_much])
 @given(patch=st.dictionaries(st.sampled_from(["big", "prefetch"]), SERVICE_PATCHES, min_size=1))
 def test_a_patch_that_passes_is_merged_and_changes_nothing_else(patch: dict[str, Any]) -> None:
     plan = one_on_two_gpus()

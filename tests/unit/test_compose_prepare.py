@@ -24,9 +24,10 @@ def run_prepare(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tree / "lib/prepare", *words], capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    return write_tree(two_on_one_gpu(), tmp_path / "duo")
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of which nothing is changed."""
+    return write_tree(two_on_one_gpu(), tmp_path_factory.mktemp("trees") / "duo")
 
 
 def owner_of(path: Path) -> str:

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.architecture import HeadCache
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
+from compiler.engines.interface.candidate import Candidate
+from compiler.engines.interface.device import Device, Machine
 from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.degrees import Degrees
 from compiler.engines.vllm.judge.division import check_split
-from compiler.engines.vllm.judge.refusals import Candidate
-from compiler.engines.vllm.judge.splits import Degrees, Rules, Splits
+from compiler.engines.vllm.judge.splits import Rules, Splits
 from compiler.engines.vllm.kernels.kept import kept_as
 from compiler.engines.vllm.memory.activation import activation_peak
 from compiler.engines.vllm.memory.attention.compressed import compressed_tables
@@ -29,6 +30,8 @@ from compiler.engines.vllm.memory.attention.stages import profiled_attention
 from compiler.engines.vllm.memory.experts import experts_keep
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
@@ -56,7 +59,7 @@ def solved(card: tuple[int, str, int], block: dict[str, Any] = FP8, **keys: Any)
     facts = ModelFacts(
         source=HUB, commit="a" * 40, chat_template="x", config=V4_FLASH, quantization={**block},
     )  # fmt: skip
-    return attempt(spec, Lock(services={"s": answer}, models={"a/v4": facts}), RELEASE)
+    return attempt(spec, Lock(services={"s": answer}, models={"a/v4": facts}), pinned(RELEASE))
 
 
 def served(card: str, **keys: Any) -> Server:
@@ -121,7 +124,7 @@ def test_caches_that_do_not_go_together_are_refused_on_every_number_of_ranks() -
     asked = {"model": "a/v3", "context": "4K", "port": 8000, "tensor_parallel_size": 2}
     facts = ModelFacts(source=HUB, config=V3)
     candidate = Candidate("s", ServiceSpec.model_validate(asked), "a/v3", facts)
-    rules = Rules(PolicySpec(), RELEASES["0.32.0"], None, 2)
+    rules = Rules(PolicySpec(), RELEASES["0.32.0"], Machine((Device("CPU", 64 * GIB, "here", 0, None),) * 2))
     (reason,) = Splits(candidate, architecture, None, rules).reasons()
     assert "over 2 GPUs: vLLM cannot make the pages of its KV cache equal" in reason
     assert Splits(candidate, read_architecture(V3), None, replace(rules, known={})).legal((Degrees(2),))

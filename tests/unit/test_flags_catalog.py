@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from compiler.catalog.vllm.flags import REMOVED, Flag, FlagCatalog, Kind, Many, check_value, load_flags, render
+from compiler.engines.common.options import Flag, FlagCatalog, Kind, Many, check_value, render
+from compiler.engines.vllm.options.catalog import REMOVED, load_flags
 
 VERSIONS = ("0.32.0", "0.33.0")
 

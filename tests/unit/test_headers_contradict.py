@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.checkpoints.architecture import Architecture
@@ -18,6 +18,7 @@ from compiler.checkpoints.parameters.tensors import drafting_tensors, expected_t
 from compiler.checkpoints.quantization.read import Quantization, read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.lock.models import TensorKind
+from tests.examples import examples
 from tests.unit.test_headers_against_config import FAMILIES
 from tests.unit.test_memory import LLAMA_8B
 
@@ -74,7 +75,7 @@ def part(kind: TensorKind) -> str:
     return scope_of(module if parameter in ("weight", "qweight", "bias") else key)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(15)
 @given(st.sampled_from(sorted(FAMILIES)), st.integers(0, 10**6), st.sampled_from(sorted(CHANGES)))
 def test_a_kind_that_is_changed_is_refused_by_its_name(name: str, at: int, change: str) -> None:
     kinds = whole(name)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from compiler.catalog.packages import vllm_requirements
-from compiler.catalog.vllm.kernels import kernel_wheels
-from compiler.catalog.vllm.releases import RELEASES
-from compiler.plan.host_needs import Start, has_block_scales, host_needs
+from compiler.engines.vllm.host.host_needs import Start, has_block_scales, host_needs
+from compiler.engines.vllm.host.kernel_wheels import kernel_wheels
+from compiler.engines.vllm.host.packages import vllm_requirements
+from compiler.engines.vllm.releases import RELEASES
 from compiler.plan.ir import HostNeed, Plan
 from compiler.targets.readme.emit import emit_readme
 from tests.unit.equipped_machine import LAUNCHES, MULTIPLIES, SAMPLES, needing

@@ -27,6 +27,7 @@ NVIDIA GeForce RTX 4090, 24564 MiB, GPU-11111111-2222-3333-4444-555555555555, 8.
 NVIDIA GeForce RTX 4090, 24564 MiB, GPU-11111111-2222-3333-4444-555555555556, 8.9
 NVIDIA GeForce GT 1030, 2048 MiB, GPU-11111111-2222-3333-4444-555555555557, 6.1
 """
+UUIDS = [f"GPU-11111111-2222-3333-4444-55555555555{number}" for number in (5, 6)]
 
 
 @pytest.fixture
@@ -82,13 +83,13 @@ def test_what_nvidia_smi_finds_is_taken(empty: Path, smi: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "2 × GeForce RTX 4090" in result.stderr
     assert "left out" in result.stderr
-    assert gpus_of("stacks/home.yaml") == {"model": "rtx-4090", "count": 2}
+    assert gpus_of("stacks/home.yaml") == {"model": "rtx-4090", "count": 2, "uuids": UUIDS}, "others stand between them"
 
 
 def test_the_command_line_wins_over_nvidia_smi(empty: Path, smi: Path) -> None:
     assert init("a", "--yes", "--offline", "--count", "1").exit_code == 0
     assert init("b", "--yes", "--offline", "--gpu", "l4").exit_code == 0
-    assert gpus_of("stacks/a.yaml") == {"model": "rtx-4090", "count": 1}
+    assert gpus_of("stacks/a.yaml") == {"model": "rtx-4090", "count": 1, "uuids": UUIDS[:1]}
     assert gpus_of("stacks/b.yaml") == {"model": "l4", "count": 1}
 
 
@@ -160,7 +161,7 @@ def test_a_schema_that_is_there_stays(empty: Path) -> None:
 def test_every_shipped_stack_can_be_started_from(empty: Path, example: str) -> None:
     result = init("--from", example, "mine")
     assert result.exit_code == 0, result.output
-    assert (empty / "generated" / "mine" / "plan.json").is_file()
+    assert list((empty / "generated" / "mine").rglob("plan.json"))
     assert Path("stacks/mine.yaml").read_text().count("$schema=") == 1
 
 

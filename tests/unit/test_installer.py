@@ -382,7 +382,7 @@ def test_uninstalling_keeps_the_models_unless_asked(running: InstalledMachine) -
 
 def test_another_stack_on_the_machine_is_left_alone(running: InstalledMachine) -> None:
     other = one_on_cpu()
-    write_executable(running.at(other.paths.vllm), f"#!/bin/sh\necho {other.engine.version}\n")
+    write_executable(running.at(other.engine.program), f"#!/bin/sh\necho {other.engine.version}\n")
     assert running.run(running.copy(other), "install", "--start").returncode == 0
     assert running.run(running.copy(PLAN), "uninstall", "--purge").returncode == 0
     assert running.running == ["cpu-tiny.service"]

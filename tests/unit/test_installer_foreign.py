@@ -14,7 +14,7 @@ import pytest
 from compiler.plan.ir import Plan
 from tests.conftest import missing
 from tests.unit.installed_machine import UNITS, InstalledMachine, with_context
-from tests.unit.plan_samples import one_on_cpu, two_on_one_gpu
+from tests.unit.plan_samples import one_on_cpu, two_on_one_gpu, with_engine
 
 PLAN = two_on_one_gpu()
 NEWER = with_context(PLAN, "general", 8192)
@@ -187,7 +187,7 @@ def test_a_shared_folder_is_not_taken_for_the_state(machine: InstalledMachine) -
 
 def test_the_installation_of_another_stack_is_not_replaced(installed: InstalledMachine) -> None:
     other = one_on_cpu()
-    shared = replace(other, paths=replace(other.paths, install=INSTALL, vllm=PLAN.paths.vllm))
+    shared = with_engine(replace(other, paths=replace(other.paths, install=INSTALL)), program=PLAN.engine.program)
     before = installed.snapshot()
     for name in ("install", "upgrade"):
         done = installed.run(installed.copy(shared), name)

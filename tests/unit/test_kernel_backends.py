@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import rank_weights
@@ -17,6 +16,8 @@ from compiler.engines.vllm.kernels.kept import kept_as
 from compiler.engines.vllm.memory.experts import experts_keep
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.engines.vllm.memory.weights import weights_row
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
@@ -50,7 +51,7 @@ def solved(
     spec = Spec.model_validate({"stack": "x", "engine": {"vllm": "0.33.0"}, "nodes": nodes, "services": {"s": asked}})
     locked = LockedService(model="own/m", quantization=("auto",), candidates=("own/m",))
     facts = ModelFacts(source=HUB, chat_template="x", config=config, quantization=block)
-    return attempt(spec, Lock(schema=1, services={"s": locked}, models={"own/m": facts}), RELEASES["0.33.0"])
+    return attempt(spec, Lock(schema=1, services={"s": locked}, models={"own/m": facts}), pinned(RELEASES["0.33.0"]))
 
 
 def problem(*asked: Any, **arguments: Any) -> Problem:

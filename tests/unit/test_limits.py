@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from compiler.checkpoints.config import Config, ConfigError
 from compiler.checkpoints.read import read_architecture
 from compiler.checkpoints.whole_items import keeps_items_whole
-from compiler.checks.engine_args import check_engine_args
 from compiler.diagnostics import SourceText
 from compiler.engines.interface.problem import Problem
+from compiler.engines.registry import ENGINES
 from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.memory.encoder_budget import whole_item
+from compiler.engines.vllm.options.check import check_engine_args
 from compiler.solve.budget import Server, Solution
 from compiler.spec.load import load_spec
-from compiler.spec.models import ServiceSpec
 from compiler.units import GIB
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_hybrid import QWEN3_NEXT
@@ -94,7 +93,7 @@ def test_a_smaller_batch_is_refused_where_it_is_asked_for() -> None:
     for remedy in found.remedies:
         values = {str(edit.path[-1]): edit.value for edit in remedy.edits}
         assert server(WHOLE, **values).demand.shape.max_num_batched_tokens == VIDEO
-    assert server(GEMMA_4_26B, max_num_batched_tokens=2048).blocks > 0
+    assert server(GEMMA_4_26B, max_num_batched_tokens=2048).units > 0
 
 
 def test_a_batch_is_no_larger_than_all_sequences_are_long() -> None:
@@ -139,7 +138,7 @@ def test_a_threshold_above_the_context_that_the_model_has() -> None:
     found = problem(config, context="max", engine_args={"long-prefill-token-threshold": "2k"})
     assert (found.code, found.path) == ("E0405", ("engine_args", "long-prefill-token-threshold"))
     assert found.notes == ("2000 − 1024 = 976 tokens",)
-    assert server(config, context="max", engine_args={"long-prefill-token-threshold": 1024}).blocks > 0
+    assert server(config, context="max", engine_args={"long-prefill-token-threshold": 1024}).units > 0
 
 
 def test_a_head_of_an_unknown_dtype() -> None:
@@ -150,10 +149,10 @@ def test_a_head_of_an_unknown_dtype() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "nvfp4", "fp8_e5m2"])
 def test_a_cache_is_kept_as_the_model_is_served_or_in_8_bits(dtype: str) -> None:
-    service = {"model": "a/b", "context": "8K", "port": 8000}
-    assert ServiceSpec.model_validate(service | {"kv_cache_dtype": "fp8"}).kv_cache_dtype == "fp8"
-    with pytest.raises(ValidationError):
-        ServiceSpec.model_validate(service | {"kv_cache_dtype": dtype})
+    for word, expected in (("fp8", []), (dtype, ["E0203"])):
+        text = SPEC.format(task="chat", arguments="").replace("port:", f"kv_cache_dtype: {word}, port:")
+        _, found = load_spec(SourceText("x.yaml", text), ENGINES)
+        assert [each.code for each in found] == expected
 
 
 def test_images_that_are_not_cut_beside_states_at_boundaries() -> None:
@@ -161,8 +160,8 @@ def test_images_that_are_not_cut_beside_states_at_boundaries() -> None:
     found = problem(config)
     assert found.code == "E0308"
     assert "images are never cut" in found.message
-    assert server(config, engine_args={"enable-prefix-caching": False}).blocks > 0
-    assert server(QWEN3_5_VL).blocks > 0
+    assert server(config, engine_args={"enable-prefix-caching": False}).units > 0
+    assert server(QWEN3_5_VL).units > 0
 
 
 def test_text_that_was_cut_out_of_a_model_for_images() -> None:
@@ -173,7 +172,7 @@ def test_text_that_was_cut_out_of_a_model_for_images() -> None:
     nested = {"rope_parameters": {"full_attention": section["rope_scaling"]}}
     assert problem(QWEN3_8B | nested).code == "E0308"
     text = QWEN3_5_VL["text_config"] | section
-    assert server(QWEN3_5_VL | {"text_config": text}).blocks > 0
+    assert server(QWEN3_5_VL | {"text_config": text}).units > 0
 
 
 def test_chunks_of_a_model_that_has_none() -> None:
@@ -198,9 +197,9 @@ def test_a_policy_that_is_none() -> None:
 
 def codes(task: str, arguments: str) -> list[str]:
     text = SPEC.format(task=task, arguments=arguments)
-    file, _ = load_spec(SourceText("x.yaml", text))
+    file, _ = load_spec(SourceText("x.yaml", text), ENGINES)
     assert file is not None
-    return [found.code for found in check_engine_args(file)]
+    return [found.code for found in check_engine_args(file, "it")]
 
 
 def test_a_draft_that_would_have_another_model_served() -> None:
@@ -211,7 +210,7 @@ def test_a_draft_that_would_have_another_model_served() -> None:
 
 def test_a_numa_node_is_that_of_one_gpu() -> None:
     bound = {"numa-bind": True, "numa-bind-nodes": 0}
-    assert server(QWEN3_8B, engine_args=bound).demand.degrees.gpus == 1
+    assert server(QWEN3_8B, engine_args=bound).demand.division.gpus == 1
     found = solved(62 * GIB, {"model": QWEN3_8B}, count=2, tensor_parallel_size=2, engine_args=bound)
     assert isinstance(found, tuple)
     assert found[0].code == "E0404"

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from compiler.gguf.model import GgufModel
 from compiler.lock.changes import Change, FactChange, lock_changes, weight_bytes
+from compiler.lock.gguf import GgufFile, of_model
 from compiler.lock.models import CodeFacts, Lock, ModelFacts, WeightFile, lock_key, repository_of
+from tests.gguf.writer import tensor
 
 A, B = "a" * 40, "b" * 40
 
@@ -59,6 +62,24 @@ def test_came_went_and_renamed() -> None:
         Change("gone", "gone"),
         Change("new", "renamed", (FactChange("licence", None, "mit"),), "old"),
     )
+
+
+def test_files_of_one_commit_are_models_of_their_own() -> None:
+    old, new = ({f"{name}#{file}": gguf(file)} for name, file in (("a/m", "Q4.gguf"), ("a/m", "Q8.gguf")))
+    assert lock_changes(lock(**old), lock(**new)) == (Change("a/m#Q4.gguf", "gone"), Change("a/m#Q8.gguf", "new"))
+    moved = lock(**{"b/m#Q4.gguf": gguf("Q4.gguf")})
+    assert lock_changes(lock(**old), moved) == (Change("b/m#Q4.gguf", "renamed", (), "a/m#Q4.gguf"),)
+
+
+def test_what_moved_in_gguf_files() -> None:
+    (change,) = lock_changes(lock(a=gguf("m.gguf", 15)), lock(a=gguf("m.gguf", 7, "q8_0")))
+    assert [each.fact for each in change.facts] == ["weights", "quantization", "tensors", "config"]
+    assert change.facts[:2] == (FactChange("weights", 144, 272), FactChange("quantization", "Q4_K_M", "Q8_0"))
+
+
+def gguf(path: str, file_type: int = 15, type_: str = "q4_K") -> ModelFacts:
+    model = GgufModel({"general.file_type": file_type}, (tensor("token_embd.weight", type_, 256),), 0)
+    return facts(kind="gguf", config={}, gguf=of_model(model, [GgufFile(path=path)]))
 
 
 @pytest.mark.parametrize(("sizes", "total"), [((), None), ((1, None), None), ((1, 2), 3)])

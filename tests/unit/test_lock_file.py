@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -17,6 +17,7 @@ from compiler.lock import text
 from compiler.lock.file import MAX_BYTES, format_lock, read_lock, write_lock
 from compiler.lock.models import Lock, LockedService, ModelFacts, TensorFacts, TensorKind, WeightFile
 from compiler.resolve.answers import without_controls
+from tests.examples import examples
 
 # Everything that JSON can hold and a Hub can send. -0.0 and 0.0 are equal, so they would not show a difference.
 scalars = (
@@ -77,7 +78,7 @@ def locks(draw: st.DrawFn) -> Lock:
     return Lock(services=draw(st.dictionaries(names, service, max_size=3)), models=models)
 
 
-@settings(max_examples=20)
+@examples(8)
 @given(locks())
 def test_a_lock_round_trips(lock: Lock) -> None:
     content = format_lock(lock)

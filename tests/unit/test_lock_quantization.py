@@ -12,6 +12,7 @@ from compiler.lock.quantization import (
     checkpoint_format,
     quantization_method,
     quantization_names,
+    whole_config,
 )
 
 
@@ -58,3 +59,12 @@ def test_one_checkpoint_answers_to_several_names() -> None:
     assert answers_quantization(checkpoint, ("auto",))
     assert not answers_quantization(checkpoint, ("none",))
     assert answers_quantization(facts(None), ("none",))
+
+
+def test_an_engine_reads_the_block_beside_the_rest() -> None:
+    """Kimi K2.5's tower is kept from its quantizer, which stands in a part of config.json or in a file of its own."""
+    assert whole_config(facts(None)) == {}
+    assert whole_config(facts({"quant_method": "awq"}))["quantization_config"]["quant_method"] == "awq"
+    aside = facts({"quantization": {"quant_algo": "NVFP4"}}, "hf_quant_config.json")
+    assert whole_config(aside)["quantization_config"]["quant_method"] == "modelopt"
+    assert aside.config == {}

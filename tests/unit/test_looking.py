@@ -49,6 +49,18 @@ def test_a_terminal_has_a_line_that_is_written_over_and_wiped(terminal: Terminal
     assert all("\n" not in line and len(line) < 80 for line in lines)
 
 
+def test_work_on_many_nodes_is_told_on_a_terminal_alone(terminal: Terminal) -> None:
+    log = io.StringIO()
+    for stream in (terminal, log):
+        now = iter(count(100.0, 0.3))
+        looking = ToldLooking(MAX_TRIALS, stream, lambda now=now: next(now))
+        for done in range(1, 6):
+            looking.worked("rendering", done, 5)
+        looking.done()
+    assert terminal.getvalue().split("\r\x1b[K")[1:] == [f"rendering: {done} of 5 nodes" for done in (3, 4, 5)] + [""]
+    assert log.getvalue() == ""
+
+
 def test_what_is_over_at_once_is_not_told(terminal: Terminal) -> None:
     assert told(terminal, 0.05) == told(io.StringIO(), 0.3) == ""
 

@@ -13,11 +13,12 @@ import pytest
 from lsprotocol import types
 
 from compiler.catalog.hardware.gpus import GPUS
-from compiler.catalog.vllm.flags import load_flags
 from compiler.cli.lsp.worker import Question, Worker
+from compiler.engines.vllm.options.catalog import load_flags
 from tests.conftest import ROOT
 from tests.unit.editor import Editor, underlined
 
+pytestmark = pytest.mark.emitted
 CODER = ROOT / "stacks" / "coder-96gb.yaml"
 SPEC = CODER.read_text()
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.architectures import load_registry
-from compiler.catalog.vllm.doors import FIXED_VARIABLES, MEDIA_DOMAINS
 from compiler.checkpoints.families.table import VISION_MODELS
 from compiler.engines.vllm.answers.media import takes_media
+from compiler.engines.vllm.host.doors import FIXED_VARIABLES, MEDIA_DOMAINS, OF_STAGES_ON_CPU
+from compiler.engines.vllm.releases.architectures import load_registry
 from compiler.lock.models import ModelFacts
 from compiler.pipeline import Compiled, compile_stack, render_plan
 from compiler.plan.ir import Argument, Service
@@ -54,7 +54,7 @@ def test_nothing_is_fetched_by_default(tmp_path: Path) -> None:
     service = service_of(made)
     # An empty list would be no restriction, and a name that somebody may own would be one day.
     assert media_argument(service).value == "remote-media-off.invalid"
-    assert dict(service.environment).keys() >= FIXED_VARIABLES
+    assert dict(service.environment).keys() >= FIXED_VARIABLES - OF_STAGES_ON_CPU.keys()
     assert dict(service.environment)["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] == "0"
     assert (addresses(made, "IPAddressDeny"), addresses(made, "IPAddressAllow")) == (["any"], ["localhost"])
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import UnsupportedArchitectureError
 from compiler.checkpoints.families.dense import pooling
@@ -16,6 +15,8 @@ from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases import RELEASES
+from compiler.engines.vllm.releases.architectures import load_registry
 from compiler.ledger import RowKind
 
 JAMBA: dict[str, Any] = {
@@ -58,7 +59,7 @@ def test_an_own_class_that_nobody_described_is_refused(monkeypatch: pytest.Monke
     """Counted as a converted model, its server could be a whole output head larger than the plan."""
     monkeypatch.setattr(pooling, "_OWN_CLASSES", {})
     with pytest.raises(UnsupportedArchitectureError):
-        read_architecture(JAMBA)
+        read_architecture(JAMBA, load_registry("0.33.0").classes)
 
 
 def test_a_model_that_caches_nothing_has_sizes_all_the_same() -> None:

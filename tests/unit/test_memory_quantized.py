@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.checkpoints.config import ConfigError
@@ -15,6 +15,7 @@ from compiler.checkpoints.quantization.formats import Kind, Quantization, Unit
 from compiler.checkpoints.quantization.read import UnknownLayoutError, read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.judge.division import check_split
+from tests.examples import examples
 
 DENSE = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2048,
@@ -263,7 +264,7 @@ values = st.recursive(
 keys = st.sampled_from(sorted({key for block, *_ in FIGURES.values() for key in block}))
 
 
-@settings(max_examples=150)
+@examples(20)
 @given(st.sampled_from(sorted(FIGURES)), st.dictionaries(keys, values, min_size=1, max_size=2))
 def test_no_block_of_a_stranger_ends_in_a_traceback(name: str, change: dict[str, Any]) -> None:
     block = {**FIGURES[name][0], **change}

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText
+from compiler.engines.registry import ENGINES
 from compiler.solve.solve import apply_edits
 from compiler.spec.load import load_spec
 from tests.unit.equipped_machine import on_slice
@@ -79,9 +80,9 @@ targets: [{targets}]
 
 
 def warnings(text: str) -> list[Diagnostic]:
-    file, found = load_spec(SourceText("x.yaml", text))
+    file, found = load_spec(SourceText("x.yaml", text), ENGINES)
     assert file is not None, found
-    return [each for each in check_spec(file) if each.code == "W0204"]
+    return [each for each in check_spec(file, ENGINES) if each.code == "W0204"]
 
 
 def spec(mig: str, *, count: int = 2, targets: str = "systemd", model: str = "h100-80gb", more: str = "") -> str:
@@ -127,9 +128,9 @@ def test_its_help_ends_the_warning(targets: str, expected: tuple[str, ...]) -> N
     (help_,) = found.helps
     assert [edit.value for edit in help_.edits] == [expected]
     changed = apply_edits(YAML(typ="safe").load(text), help_.edits)
-    file, problems = load_spec(SourceText("x.yaml", json.dumps(changed)))
+    file, problems = load_spec(SourceText("x.yaml", json.dumps(changed)), ENGINES)
     assert file is not None, problems
-    assert check_spec(file) == ()
+    assert check_spec(file, ENGINES) == ()
 
 
 def test_what_only_the_machine_s_own_programs_have_is_not_dropped_unasked() -> None:

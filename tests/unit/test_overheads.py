@@ -12,7 +12,6 @@ import pytest
 
 from compiler.catalog.hardware.gpus import GPUS
 from compiler.catalog.hardware.multiprocessors import MULTIPROCESSORS
-from compiler.catalog.vllm.overheads import GPU_0_19, GPU_0_33, GpuOverheads, overheads_of
 from compiler.checkpoints.architecture import Architecture, Cache, Experts, LatentCache, Layer, Linear, Split
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.parameters.weights import rank_weights
@@ -27,6 +26,9 @@ from compiler.engines.vllm.memory.graphs import capture_limit, graph_memory, gra
 from compiler.engines.vllm.memory.growth import non_torch_growth
 from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
 from compiler.engines.vllm.memory.shape import ServerShape, processors
+from compiler.engines.vllm.releases.history import GPU_0_19, overheads_of
+from compiler.engines.vllm.releases.overheads import GpuOverheads
+from compiler.engines.vllm.releases.v0_33_0 import GPU as GPU_0_33
 from compiler.units import GIB, ByteRange
 from tests.unit.test_memory import LLAMA_8B, QWEN3_8B
 
@@ -143,7 +145,7 @@ def test_what_loading_took_is_parameters_rotary_tables_and_rounding(
     architecture, shape = read_architecture(config), shape_of(ranks=ranks)
     parameters = rank_weights(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
     rounding = weights_rounding(
-        architecture, None, Parallelism(ranks), served_dtype="bfloat16", largest_split=GPU_0_19.largest_split
+        architecture, None, Parallelism(ranks), served_dtype="bfloat16", largest_split=GPU_0_19.rules.largest_split
     )
     loaded = parameters + rotary_tables(GPU_0_19, architecture, shape) + rounding.expected
     assert gib(loaded) == pytest.approx(measured, abs=0.006)
@@ -165,7 +167,7 @@ def test_large_tensors_keep_their_segments_where_loading_splits_none(
     """Logs of builds whose worker sets max_split_size_mb while it loads."""
     architecture, shape = read_architecture(config), shape_of(ranks=ranks)
     parameters = rank_weights(architecture, None, Parallelism(ranks), served_dtype="bfloat16")
-    limit = GPU_0_33.largest_split
+    limit = GPU_0_33.rules.largest_split
     rounding = weights_rounding(architecture, None, Parallelism(ranks), served_dtype="bfloat16", largest_split=limit)
     loaded = parameters + rotary_tables(GPU_0_33, architecture, shape) + rounding.expected
     assert gib(loaded) == pytest.approx(measured, abs=0.01)
@@ -221,7 +223,7 @@ def test_a_version_that_is_no_number_has_no_memory_model(version: str) -> None:
 
 
 def test_graphs_are_charged_to_the_budget_since_0_21() -> None:
-    charged = {version: _known(version).graphs_in_budget for version in ("0.19.1", "0.20.2", "0.21.0", "0.33.0")}
+    charged = {version: _known(version).rules.graphs_in_budget for version in ("0.19.1", "0.20.2", "0.21.0", "0.33.0")}
     assert charged == {"0.19.1": False, "0.20.2": False, "0.21.0": True, "0.33.0": True}
 
 

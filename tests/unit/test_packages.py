@@ -22,16 +22,16 @@ from compiler.catalog.packages import (
     Requirements,
     litellm_requirements,
     parse_requirements,
-    vllm_requirements,
 )
-from compiler.catalog.vllm.releases import RELEASES
+from compiler.engines.vllm.host.packages import vllm_requirements
+from compiler.engines.vllm.releases import RELEASES
 from compiler.plan.ir import Plan
 from compiler.targets.readme.emit import PIP_OPTIONS, emit_readme
 from compiler.targets.requirements import emit_requirements, requirement_files
 from tests.conftest import ROOT, missing
 from tests.unit.container_samples import behind_gateway
 from tests.unit.equipped_machine import SAMPLES, needing
-from tests.unit.plan_samples import one_on_cpu, two_on_one_gpu
+from tests.unit.plan_samples import ALL_PACKAGES, one_on_cpu, two_on_one_gpu
 from tools.lock_packages import TARGETS, Pin, format_requirements, shortened
 
 TESTED = ROOT / "tests/gateway/requirements.txt"
@@ -96,7 +96,7 @@ def files_of(plan: Plan) -> dict[str, str]:
 
 
 def test_what_a_stack_installs_is_in_the_library_that_all_stacks_have() -> None:
-    emitted = {str(each.path): each.text for each in emit_requirements()}
+    emitted = {str(each.path): each.text for each in emit_requirements(ALL_PACKAGES)}
     for plan in (behind_gateway("litellm"), two_on_one_gpu()):
         assert files_of(plan).items() <= emitted.items()
 

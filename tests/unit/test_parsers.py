@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from compiler.catalog.vllm.architectures import load_registry
-from compiler.catalog.vllm.flags import load_flags
-from compiler.catalog.vllm.parsers import FAMILIES, Family, Role, families_of, suitable
 from compiler.cli.main import cli
+from compiler.engines.vllm.answers.parser_table import FAMILIES, Family, Role, families_of, suitable
+from compiler.engines.vllm.options.catalog import load_flags
+from compiler.engines.vllm.releases.architectures import load_registry
 from tests.conftest import WIDE
 
 RELEASE = "0.33.0"

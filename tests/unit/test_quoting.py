@@ -10,18 +10,19 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from compiler.render import quoting
 from tests.conftest import tool
+from tests.examples import examples
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
 NASTY = ["", "a b", "it's", '"', "$HOME", "`id`", "a;b", "a\nb", "*", "\\", "~", "!!", "#x", "é×漢😀", "-n", "%n", "{}"]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(5)
 @given(st.lists(TEXT | st.sampled_from(NASTY), min_size=1, max_size=20))
 def test_bash_reads_back_the_words_that_were_quoted(words: list[str]) -> None:
     script = "printf '%s\\0' " + " ".join(map(quoting.quote_shell, words))
@@ -99,7 +100,7 @@ PLAIN = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dic
 
 
 @pytest.mark.parametrize("version", [(1, 1), (1, 2)])
-@settings(max_examples=50)
+@examples(10)
 @given(value=st.dictionaries(TEXT, PLAIN, min_size=1, max_size=3) | st.lists(PLAIN, min_size=1, max_size=3))
 def test_compose_reads_back_what_a_patch_adds(version: tuple[int, int], value: object) -> None:
     yaml = YAML(typ="safe", pure=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.parameters.headers import check_headers
@@ -23,6 +22,7 @@ from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.blocks import CacheKind, KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.launch import _ngram_arguments
 from compiler.engines.vllm.memory.activation import activation_peak
 from compiler.engines.vllm.memory.attention.pooled_keys import (
     TABLES_ON_GPU,
@@ -35,8 +35,8 @@ from compiler.engines.vllm.memory.attention.pooled_keys import (
 from compiler.engines.vllm.memory.attention.stages import profiled_attention
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import TensorKind
-from compiler.plan.lower import _ngram_arguments
 from compiler.solve.budget import Solution
 from compiler.units import GIB
 from tests.unit.test_solve_seats import solved

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import SourceText
 from compiler.engines.vllm.judge.remote_code import code_needed
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Plan
@@ -122,10 +123,10 @@ def test_a_lock_that_only_says_that_there_is_code_counts_as_a_need() -> None:
 def compiled(policy: str, engine_args: dict[str, Any] | None = None, **facts: Any) -> Plan | None:
     spec, lock = stack({"own/m": None}, facts={"own/m": facts}, engine_args=engine_args or {})
     spec = spec.model_copy(update={"policy": spec.policy.model_copy(update={"trust_remote_code": policy})})
-    solution = attempt(spec, lock, RELEASE)
+    solution = attempt(spec, lock, pinned(RELEASE))
     document, _ = load_document(SourceText("x.yaml", "stack: x"))
     assert document is not None
-    return lower_plan(SpecFile(spec, document), solution, RELEASE) if isinstance(solution, Solution) else None
+    return lower_plan(SpecFile(spec, document), solution, pinned(RELEASE)) if isinstance(solution, Solution) else None
 
 
 def trusts(plan: Plan) -> bool:

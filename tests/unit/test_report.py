@@ -40,7 +40,7 @@ def report(*arguments: str) -> Result:
 
 
 def explained(*plans: Plan) -> Explained:
-    return Explained(plans, {}, {}, {})
+    return Explained(plans, {}, {}, {}, {})
 
 
 class Reader(HTMLParser):
@@ -130,6 +130,8 @@ def test_all_that_the_plan_knows_is_on_the_page(pages: dict[str, str]) -> None:
         "the only one that may be",
     ):
         assert word in text
+    assert re.search(r"USD an hour, [\d,]+ to [\d,]+ USD a month of 730 hours", text)
+    assert "on-demand offers of" in text
     assert all(each in pages["two-nodes"] for each in ("rack1", "desk", "drafts", 'class="seat"'))
 
 
@@ -154,7 +156,7 @@ def test_what_comes_from_outside_is_never_markup() -> None:
     plan = with_service(plan, "coder", model=model, served_name=EVIL)
     plan = replace(plan, devices=(replace(plan.devices[0], total_source=EVIL),))
     rows = {"coder": (Judgement(EVIL, EVIL, Standing.REFUSED, EVIL, "E0305"),)}
-    stack = Explained((plan,), rows, {}, {})
+    stack = Explained((plan,), rows, {}, {}, {})
     page = Reader(html_of(report_page({"duo": stack})))
     assert page.tags["script"] == 0
     shown = "".join(page.words)
@@ -222,7 +224,7 @@ def test_the_curve_of_a_shipped_stack_keeps_what_the_spec_promises() -> None:
     found, _ = explain_stack(path, str(path))
     assert found is not None
     for service in found.plans[0].services:
-        kv_layout = found.layouts[service.name]
+        kv_layout = found.capacities[service.name]
         assert requests_at_once(kv_layout, service, service.max_model_len) >= service.concurrency
         assert kv_layout.bytes_per_block == service.kv_cache.bytes_per_block
 
@@ -257,7 +259,7 @@ def many(count: int) -> Explained:
     )
     gateway = Gateway("nginx", "127.0.0.1", 8080, "nginx", 1, None, 0, 1, tuple(Route(n, n, None, 60) for n in names))
     layouts = dict.fromkeys(names, layout(16))
-    return Explained((replace(plan, services=services, devices=devices, gateway=gateway),), {}, {}, layouts)
+    return Explained((replace(plan, services=services, devices=devices, gateway=gateway),), {}, {}, layouts, {})
 
 
 def test_a_thousand_services_are_still_a_page() -> None:
@@ -269,11 +271,15 @@ def test_a_thousand_services_are_still_a_page() -> None:
     assert page.tags["article"] == MOST_DETAILS
     assert f"{1000 - MOST_DETAILS} services are not described in full here" in text
     assert "service-0999" in text
-    asked = html_of(report_page({"duo": stack}, frozenset({"service-0999"})))
-    assert 'id="s0n0-service-0999"' in asked
-    assert Reader(asked).tags["article"] == 1
     assert len(ledger_picture(stack.plans).heads) == MOST_BARS + 1
     assert len(svg_of(stack.plans)) < 200_000
+
+
+def test_a_service_that_is_asked_for_is_described_however_many_there_are() -> None:
+    last = MOST_DETAILS + 1
+    asked = html_of(report_page({"duo": many(last + 1)}, frozenset({f"service-{last:04}"})))
+    assert f'id="s0n0-service-{last:04}"' in asked
+    assert Reader(asked).tags["article"] == 1
 
 
 def test_rollouts_are_drawn_with_their_parts() -> None:

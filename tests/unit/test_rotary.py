@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.overheads import GPU_0_19, GPU_0_33
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases.history import GPU_0_19
+from compiler.engines.vllm.releases.v0_33_0 import GPU as GPU_0_33
 from compiler.units import MIB
 from tests.unit.test_engine_counts import CASES
 from tests.unit.test_gemma4 import GEMMA_4_26B

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from packageurl import PackageURL
 
 from compiler.catalog.licenses import SPDX
-from compiler.catalog.packages import LITELLM_VERSION, litellm_requirements, vllm_requirements
+from compiler.catalog.packages import LITELLM_VERSION, litellm_requirements
 from compiler.cli.main import cli
+from compiler.engines.vllm.host.packages import vllm_requirements
 from compiler.plan.images import image_of
 from compiler.plan.ir import ModelFile, Plan
 from compiler.targets.sbom.document import format_sbom, sbom_object

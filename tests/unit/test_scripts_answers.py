@@ -65,11 +65,25 @@ def failed(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     ],
     ids=["one chunk", "no end", "error", "buffered"],
 )
-def test_what_is_no_stream_fails(refusal: Refusal, server: FakeServer, breakage: dict[str, Any]) -> None:
+def test_what_is_no_stream_fails(
+    refusal: Refusal,
+    server: FakeServer,
+    breakage: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    scripts: SimpleNamespace,
+) -> None:
+    monkeypatch.setattr(scripts.answers, "TOLD_SECONDS", 0.1)
     assert not refusal("stream")
     for name, value in breakage.items():
         setattr(server, name, value)
     assert refusal("stream")
+
+
+def test_an_answer_that_is_whole_at_once_says_nothing_of_buffers(ask: Ask, server: FakeServer) -> None:
+    server.gap, server.chunks = 0.0, 32
+    (check,) = [check for check in json.loads(ask().stdout)["checks"] if check["check"] == "stream"]
+    assert check["status"] == "ok", check
+    assert "too few to see whether something buffers" in check["detail"] or " times in " in check["detail"]
 
 
 def test_the_time_to_the_first_token_is_told(ask: Ask, server: FakeServer) -> None:

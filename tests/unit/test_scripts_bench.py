@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from compiler.calibration.bench import read_bench
+from compiler.speed.measured import Served
 from tests.unit.fake_openai import FakeOpenAI, serving
 from tests.unit.plan_samples import PATH, two_on_one_gpu, with_service, write_executable, write_snapshot, write_tree
 
@@ -168,6 +170,11 @@ def test_the_first_run_writes_the_baseline_and_the_next_keeps_it(bench: Bench) -
     assert "against its baseline" in done.stdout
     assert bench.baseline().read_text() == before
     assert "0123456" in bench.baseline().name
+    # `stackc calibrate --speed` reads it.
+    found = read_bench(before)
+    assert (found.title, found.speed.served) == ("NVIDIA RTX PRO 6000", Served("org/coder-awq", "awq", 1))
+    assert (found.speed.concurrency, found.speed.prompt, found.speed.answer) == (4, 1024, 128)
+    assert (found.speed.ttft_ms, found.speed.tpot_ms, found.speed.output_rate) == (20, 20, 100)
 
 
 def test_a_slower_server_is_a_regression(bench: Bench) -> None:
@@ -344,3 +351,16 @@ def test_through_the_gateway_a_client_key_is_used(bench: Bench) -> None:
     assert bench.calls()[0]["environment"] == {"OPENAI_API_KEY": CLIENT_KEY}
     assert json.loads(bench.baseline().read_text())["conditions"]["route"] == "gateway"
     assert bench.run("general", "--through-gateway").returncode == 2
+
+
+def test_through_the_gateway_all_replicas_are_one_server_with_the_room_of_all(bench: Bench) -> None:
+    gateway = {"host": "0.0.0.0", "port": bench.server.port, "routes": [{"service": "coder"}]}
+    replica = {"replicas": 2, "replica_of": "coder", "candidate_of": None, "concurrency": 4, "max_model_len": 2048}
+    bench.change_plan(lambda plan: plan.update(gateway=gateway))
+    bench.change_plan(lambda plan: plan["services"][1].update(replica))
+    bench.change_plan(lambda plan: plan["secrets"].update(client_keys=None))
+    bench.server.key = None
+    done = bench.run("--through-gateway", "--runs", "1")
+    assert done.returncode == 0, done.stderr
+    loads = [options(call["words"])["--max-concurrency"] for call in bench.calls()]
+    assert loads == ["8"], "each route once, with what its replicas take together"

@@ -18,9 +18,9 @@ from tests.unit.plan_samples import two_on_one_gpu, with_service, write_tree
 Target = Callable[..., Any]
 
 
-def budget(scripts: SimpleNamespace, *, requests: int = 4, is_strict: bool = False, **limits: float) -> Any:
-    known: dict[str, float | None] = dict.fromkeys(("ttft_p95", "tpot_p95", "tokens_per_second"))
-    return scripts.further.Budget(requests=requests, is_strict=is_strict, **(known | limits))
+def budget(scripts: SimpleNamespace, *, requests: int = 4, is_strict: bool = False, **limits: Any) -> Any:
+    known: dict[str, Any] = dict.fromkeys(("ttft_p95", "tpot_p95", "tokens_per_second"))
+    return scripts.budget.Budget(requests=requests, is_strict=is_strict, **(known | limits))
 
 
 def test_what_is_measured_is_what_the_server_does(
@@ -28,7 +28,7 @@ def test_what_is_measured_is_what_the_server_does(
 ) -> None:
     """A first token after 50 ms and one every 10 ms: the figures must say so, not the time of the whole answer."""
     server.first_gap, server.gap, server.chunks = 0.05, 0.01, 10
-    said = scripts.further.check_budget(make_target(), budget(scripts))
+    said = scripts.budget.check_budget(make_target(), budget(scripts))
     first = int(said.partition("first token ")[2].partition(" ms")[0])
     further = float(said.partition("further tokens ")[2].partition(" ms")[0])
     assert 50 <= first < 500
@@ -42,14 +42,25 @@ def test_too_slow_is_a_warning_and_strictly_a_failure(
 ) -> None:
     server.first_gap, server.gap = 0.03, 0.005
     with pytest.raises(scripts.stack.Warned, match=r"over|fewer"):
-        scripts.further.check_budget(make_target(), budget(scripts, **limit))
+        scripts.budget.check_budget(make_target(), budget(scripts, **limit))
     with pytest.raises(scripts.stack.StackError, match=r"over|fewer"):
-        scripts.further.check_budget(make_target(), budget(scripts, is_strict=True, **limit))
+        scripts.budget.check_budget(make_target(), budget(scripts, is_strict=True, **limit))
 
 
 def test_a_budget_that_is_kept_passes(scripts: SimpleNamespace, make_target: Target) -> None:
     kept = budget(scripts, is_strict=True, ttft_p95=10.0, tpot_p95=10.0, tokens_per_second=0.1)
-    assert "no objective" not in scripts.further.check_budget(make_target(), kept)
+    assert "no objective" not in scripts.budget.check_budget(make_target(), kept)
+
+
+def test_an_estimate_is_shown_and_a_server_below_it_is_a_warning(
+    scripts: SimpleNamespace, make_target: Target, server: FakeServer
+) -> None:
+    """A token every 10 ms is at most 100 a second: no server whose plan says 200 at least should be so slow."""
+    server.gap, server.chunks = 0.01, 10
+    said = scripts.budget.check_budget(make_target(), budget(scripts, estimate=(1.0, 1000.0)))
+    assert "estimate for each request: 1 to 1000 tokens/s" in said
+    with pytest.raises(scripts.stack.Warned, match="slower than estimated"):
+        scripts.budget.check_budget(make_target(), budget(scripts, estimate=(200.0, 1000.0)))
 
 
 def test_requests_run_at_the_planned_concurrency(
@@ -57,9 +68,9 @@ def test_requests_run_at_the_planned_concurrency(
 ) -> None:
     """One to warm up, and then none of four is answered before all have come."""
     server.alone, server.rendezvous = 1, threading.Barrier(4)
-    assert "4 at once" in scripts.further.check_budget(make_target(concurrency=4), budget(scripts))
+    assert "4 at once" in scripts.budget.check_budget(make_target(concurrency=4), budget(scripts))
     server.rendezvous = None
-    assert "1 at once" in scripts.further.check_budget(make_target(concurrency=1), budget(scripts, requests=1))
+    assert "1 at once" in scripts.budget.check_budget(make_target(concurrency=1), budget(scripts, requests=1))
 
 
 def test_a_request_that_fails_under_load_fails_the_check(
@@ -67,12 +78,12 @@ def test_a_request_that_fails_under_load_fails_the_check(
 ) -> None:
     server.ends_stream = False
     with pytest.raises(scripts.stack.StackError, match="did not end"):
-        scripts.further.check_budget(make_target(), budget(scripts))
+        scripts.budget.check_budget(make_target(), budget(scripts))
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (20, 19), (100, 95), (8, 8)])
 def test_p95_is_by_nearest_rank(scripts: SimpleNamespace, count: int, expected: int) -> None:
-    assert scripts.further.p95([float(value) for value in range(count, 0, -1)]) == expected
+    assert scripts.budget.p95([float(value) for value in range(count, 0, -1)]) == expected
 
 
 def test_the_objective_of_the_specs_monitoring_is_the_budget(tmp_path: Path, server: FakeServer) -> None:

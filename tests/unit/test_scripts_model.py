@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from compiler.diagnostics import SourceText
+from compiler.engines.vllm.pinned import pinned
 from compiler.lock.models import WeightFile
 from compiler.plan.ir import ModelFile
 from compiler.plan.lower import lower_plan
@@ -28,11 +29,11 @@ def test_files_driver_and_product_reach_the_programs() -> None:
     spec, lock = question({"model": "l40s", "count": 4}, tensor_parallel_size=4)
     files = (WeightFile(path="a.safetensors", size=7, sha256="ab" * 32), WeightFile(path="b.safetensors", size=9))
     facts = lock.models["own/m"].model_copy(update={"weights": files})
-    found = attempt(spec, lock.model_copy(update={"models": {"own/m": facts}}), RELEASE)
+    found = attempt(spec, lock.model_copy(update={"models": {"own/m": facts}}), pinned(RELEASE))
     document, _ = load_document(SourceText("x.yaml", "stack: x"))
     assert isinstance(found, Solution)
     assert document is not None
-    plan = lower_plan(SpecFile(spec, document), found, RELEASE)
+    plan = lower_plan(SpecFile(spec, document), found, pinned(RELEASE))
     assert plan.services[0].model.files == (
         ModelFile("a.safetensors", 7, "ab" * 32),
         ModelFile("b.safetensors", 9, None),
@@ -50,7 +51,7 @@ def test_a_model_that_the_server_s_user_may_not_read_is_no_model(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     module, stack = importlib.import_module("stack.models.model"), importlib.import_module("stack")
     folder = write_model(tmp_path / "model")
-    model = {"folder": str(folder), "weights_bytes": None, "files": []}
+    model = {"folder": str(folder), "weights_bytes": None, "file": None, "files": []}
     assert module.check_model(model) == folder
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "model.safetensors" and real(path, mode))

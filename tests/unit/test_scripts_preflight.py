@@ -13,11 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
+from compiler.engines.vllm.releases import RELEASES
 from compiler.plan.ir import GpuNode, ModelFile
 from compiler.units import GIB
 from tests.unit.plan_samples import (
     UUIDS,
+    one_beside_other_cards,
     one_on_cpu,
     one_on_two_gpus,
     two_on_one_gpu,
@@ -129,6 +130,22 @@ def test_gpus_are_found_by_uuid_wherever_they_are(tmp_path: Path) -> None:
     done = made.preflight()
     assert done.returncode == 11
     assert f"plan: GPU {UUIDS[1]}; this machine: {UUIDS[0]}, GPU-deadbeef" in done.stdout
+
+
+def test_each_card_of_several_models_is_looked_for_at_its_number(tmp_path: Path) -> None:
+    plan = one_beside_other_cards()
+    assert isinstance(plan.node, GpuNode)
+    other = replace(plan.devices[1], total=22 * GIB, servers=())
+    made = Machine(tmp_path, replace(plan, node=replace(plan.node, uuids=()), devices=(plan.devices[0], other)))
+    made.install(with_service(made.plan, "big", host="127.0.0.1"))
+    l4 = f"1, {UUIDS[1]}, NVIDIA L4, 8.9, 23034, 22500, 580.95.05, Disabled, Enabled"
+    made.set_gpus(H100S[0], l4)
+    done = made.preflight("--skip", "shm")
+    assert done.returncode == 0, done.stdout
+    made.set_gpus(f"0{l4[1:]}", f"1{H100S[0][1:]}")
+    done = made.preflight("--skip", "shm")
+    assert done.returncode == 11
+    assert "list the node's `gpus` in the order of `nvidia-smi -L`" in done.stdout
 
 
 SLICE = "MIG-00000000-1111-2222-3333-444444444444"
@@ -302,9 +319,8 @@ def test_wrong_usage_is_refused(machine: Machine, arguments: list[str]) -> None:
 def test_a_cpu_node_is_asked_for_main_memory_and_no_driver(tmp_path: Path) -> None:
     plan = one_on_cpu()
     folder = str(write_model(tmp_path / "model"))
-    plan = with_service(
-        plan, "tiny", model=replace(plan.service("tiny").model, folder=folder), gpu_memory_utilization=0
-    )
+    figures = {**plan.service("tiny").figures, "gpu_memory_utilization": 0.0}
+    plan = with_service(plan, "tiny", model=replace(plan.service("tiny").model, folder=folder), figures=figures)
     ledger = plan.devices[0].servers[0]
     small = replace(plan.devices[0], total=GIB, servers=(replace(ledger, rows=ledger.rows[:1]),))
     made = Machine(tmp_path, replace(plan, devices=(small,), node=replace(plan.node, memory=GIB)))

@@ -152,9 +152,10 @@ def test_a_file_system_without_inodes_left_is_full(monkeypatch: pytest.MonkeyPat
     machine, stack = importlib.import_module("stack.machine.check_machine"), importlib.import_module("stack")
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
     monkeypatch.setattr(machine, "_inodes", lambda _: 3)
-    model = {"repository": None, "commit": None, "files": []}
+    model = {"repository": None, "commit": None, "file": None, "files": []}
+    service = {"engine": "vllm", "model": model, "devices": [0], "host_needs": [], "compiled_bytes": 2**30}
     with pytest.raises(stack.StackError, match="too few inodes") as caught:
-        machine.check_disk([{"model": model, "devices": [0], "host_needs": []}])
+        machine.check_disk([service])
     assert caught.value.code == 13
 
 

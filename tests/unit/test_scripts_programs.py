@@ -78,14 +78,14 @@ def test_programs_and_library_are_the_same_for_every_stack() -> None:
 
 def test_programs_can_be_run_and_modules_cannot() -> None:
     for artifact in (*emit_scripts(two_on_one_gpu()), *emit_library()):
-        is_program = artifact.path.parts[0] == "bin" or artifact.path.name in ("supervise", "prepare")
+        is_program = artifact.path.parts[0] == "bin" or artifact.path.name in ("supervise", "prepare", "keep")
         assert artifact.mode == (EXECUTABLE if is_program else PLAIN), artifact.path
 
 
 def test_running_a_program_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     tree = write_tree(two_on_one_gpu(), tmp_path / "tree")
     before = sorted(tree.rglob("*"))
-    for name in (*(f"bin/{name}" for name in PROGRAMS), "lib/supervise"):
+    for name in (*(f"bin/{name}" for name in PROGRAMS), "lib/supervise", "lib/keep"):
         environment = {"PATH": PATH, "HOME": str(tmp_path), "LANG": "C"}
         done = subprocess.run([str(tree / name), "--help"], env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -32,7 +32,12 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def target(probes: ModuleType, *names: str) -> Any:
     reply = SimpleNamespace(status=200, body=METRICS.encode())
     server = SimpleNamespace(request=lambda *_: reply)
-    return probes.Target(server, {}, "m", "0.33.0", False, 1.0, {"monitoring": {"metrics": list(names)}})
+    of_another = "llamacpp:requests_processing"
+    plan = {
+        "engines": {"vllm": {"signals": dict(enumerate(names))}},
+        "monitoring": {"metrics": [*names, of_another]},
+    }
+    return probes.Target(server, {"engine": "vllm"}, "m", "0.33.0", False, 1.0, plan)
 
 
 def test_series_with_and_without_labels_are_found(probes: ModuleType) -> None:

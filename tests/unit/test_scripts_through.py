@@ -27,12 +27,14 @@ def gateway() -> Iterator[FakeServer]:
         yield made
 
 
-def gateway_plan(server: FakeServer, port: int, **changes: Any) -> Plan:
+def gateway_plan(server: FakeServer, port: int, *, neighbours: tuple[Plan, ...] = (), **changes: Any) -> Plan:
     plan = with_service(two_on_one_gpu(), "coder", port=server.port)
     plan = with_service(plan, "general", port=server.port, served_name="coder", candidate_of="coder")
     rollout = Rollout("coder", "general", "canary", 10, "none", "X-Session-Id")
     routes = (Route("coder", "coder", rollout, 600),)
     gateway = Gateway("nginx", "0.0.0.0", port, "nginx:1", 2**20, None, 20, 32, routes)
+    if neighbours:
+        plan = replace(plan, services=plan.services[:1], neighbours=neighbours)
     return replace(plan, gateway=replace(gateway, **changes))
 
 
@@ -77,13 +79,46 @@ def test_the_candidate_of_a_rollout_is_asked_directly(ask: Ask) -> None:
     assert statuses(ask("general"), "gateway") == {"reachable": "skip"}
 
 
+def test_a_route_is_asked_once_as_long_as_any_of_its_replicas_is_there(
+    tmp_path: Path, server: FakeServer, gateway: FakeServer
+) -> None:
+    with serving() as gone:
+        dead = gone.port
+    plan = gateway_plan(server, gateway.port, routes=(Route("coder", "coder", None, 600),))
+    plan = with_service(plan, "coder", port=dead, replicas=2)
+    plan = with_service(plan, "general", replica_of="coder", replicas=2, candidate_of=None)
+    clients = tmp_path / "client-keys"
+    clients.write_text(f"team-a:{CLIENT_KEY}\n")
+    secrets = Secrets(None, None, "/etc/stackc/client-keys")
+    tree = write_tree(replace(plan, secrets=secrets), tmp_path / "tree")
+    given = ("--json", "--timeout", "0.3", "--requests", "0")
+    done = run_program(tree, "smoke-test", *given, STACKC_CLIENT_KEYS_FILE=str(clients))
+    assert statuses(done, "coder")["health"] == "fail"
+    assert statuses(done, "general")["health"] == "ok"
+    asked = [title for title in statuses(done, "gateway") if title.startswith("answer of")]
+    assert asked == ["answer of coder"]
+    assert statuses(done, "gateway")["answer of coder"] == "ok"
+
+
+def test_servers_of_other_nodes_are_asked_through_the_gateway_alone(ask: Ask, gateway: FakeServer) -> None:
+    gateway.models = ("coder", "far")
+    there = with_service(two_on_one_gpu(), "general", host="10.0.0.12", served_name="far")
+    routes = (Route("coder", "coder", None, 600), Route("far", "general", None, 600))
+    done = ask("--gateway-only", routes=routes, neighbours=(replace(there, services=there.services[1:]),))
+    assert done.returncode == 0, done.stdout
+    found = statuses(done, "gateway")
+    assert found["answer of far"] == found["stream of far"] == found["answer of coder"] == "ok"
+    gateway.models = ("coder",)
+    assert statuses(ask(routes=routes, neighbours=(there,)), "gateway")["answer of far"] == "fail"
+
+
 BREAKAGES: dict[str, dict[str, Any]] = {
     "reachable": {"allowed": (*PATHS, "/no-such-path")},
     "client-keys": {"key": None},
     "hidden": {"allowed": (*PATHS, "/metrics")},
     "unknown-model": {"models": ("coder", "no-such-model")},
     "answer of coder": {"models": ("general",)},
-    "stream of coder": {"gap": 0.0, "first_gap": 0.05, "chunks": 32},
+    "stream of coder": {"gap": 0.0, "first_gap": 1.1, "chunks": 32},
 }
 
 

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.catalog.hardware.gpus import GPUS, shares_memory
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import SourceText
+from compiler.engines.registry import ENGINES
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import RowKind, Verdict
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
@@ -37,14 +39,14 @@ def deep(layers: int) -> dict[str, Any]:
 def within_margin(card: dict[str, Any], config: dict[str, Any], **service: Any) -> Solution:
     spec, lock = question(card, config, **service)
     policy = spec.policy.model_copy(update={"margin": "allow"})
-    found = attempt(spec.model_copy(update={"policy": policy}), lock, RELEASE)
+    found = attempt(spec.model_copy(update={"policy": policy}), lock, pinned(RELEASE))
     assert isinstance(found, Solution), found
     return found
 
 
 def kv_bytes(solution: Solution) -> int:
     (server,) = solution.servers
-    return server.kv_bytes
+    return server.units * server.demand.ranks[0].unit_bytes
 
 
 @settings(max_examples=15, deadline=None)
@@ -82,7 +84,7 @@ def test_within_the_margin_the_cache_is_no_larger_than_asked_for() -> None:
     solution = within_margin({"model": "gb10"}, weights)
     demand = solution.servers[0].demand
     assert solution.verdict is Verdict.MARGIN
-    assert kv_bytes(solution) == demand.required_blocks * demand.layout.bytes_per_block
+    assert kv_bytes(solution) == demand.least_units * demand.layout.bytes_per_block
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_a_larger_reserve_wins_and_a_smaller_one_does_not() -> None:
     spec, lock = question({"model": "gb10"}, deep(4))
     for asked, kept in ((40 * GIB, 40 * GIB), (GIB, GB10.system_memory)):
         node = spec.nodes["n"].model_copy(update={"reserve": asked})
-        found = attempt(spec.model_copy(update={"nodes": {"n": node}}), lock, RELEASE)
+        found = attempt(spec.model_copy(update={"nodes": {"n": node}}), lock, pinned(RELEASE))
         assert isinstance(found, Solution)
         assert found.ledgers[0].reserve == kept
 
@@ -155,13 +157,13 @@ def test_a_round_memory_is_the_number_on_the_box(memory: str, warned: bool) -> N
 
 def test_the_number_on_the_box_of_a_known_card_can_be_taken_away() -> None:
     text = TEXT.format(gpus="{model: rtx-4090, memory: 24GiB}", service="")
-    file, _ = load_spec(SourceText("x.yaml", text))
+    file, _ = load_spec(SourceText("x.yaml", text), ENGINES)
     assert file is not None
-    (warning,) = (found for found in check_spec(file) if found.code == "W0202")
+    (warning,) = (found for found in check_spec(file, ENGINES) if found.code == "W0202")
     (help_,) = warning.helps
     changed = json.dumps(apply_edits(file.document.data, help_.edits))
-    mended, _ = load_spec(SourceText("x.yaml", changed))
+    mended, _ = load_spec(SourceText("x.yaml", changed), ENGINES)
     assert mended is not None
     assert mended.spec.nodes["n"].gpus is not None
     assert mended.spec.nodes["n"].gpus.memory is None
-    assert not [found for found in check_spec(mended) if found.code == "W0202"]
+    assert not [found for found in check_spec(mended, ENGINES) if found.code == "W0202"]

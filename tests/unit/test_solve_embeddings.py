@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.families.dense.pooling import gives_embeddings
 from compiler.diagnostics import SourceText
 from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import RowKind
 from compiler.lock.models import HUB, DenseFacts, EmbeddingFacts, Lock, LockedService, ModelFacts
 from compiler.plan.ir import Embedding, Plan, Service
@@ -49,7 +50,7 @@ def attempted(
     locked = LockedService(model=name, quantization=("none",), candidates=(name,))
     facts = ModelFacts(source=HUB, chat_template="x", config=config, embedding=embedding)
     lock = Lock(schema=1, services={"s": locked}, models={name: facts})
-    return spec, attempt(spec, lock, RELEASES["0.33.0"])
+    return spec, attempt(spec, lock, pinned(RELEASES["0.33.0"]))
 
 
 def planned(config: dict[str, Any], embedding: EmbeddingFacts | None = None, **service: Any) -> tuple[Plan, Service]:
@@ -57,7 +58,7 @@ def planned(config: dict[str, Any], embedding: EmbeddingFacts | None = None, **s
     assert isinstance(found, Solution), found
     document, _ = load_document(SourceText("x.yaml", "stack: x"))
     assert document is not None
-    plan = lower_plan(SpecFile(spec, document), found, RELEASES["0.33.0"])
+    plan = lower_plan(SpecFile(spec, document), found, pinned(RELEASES["0.33.0"]))
     return plan, plan.services[0]
 
 
@@ -108,7 +109,7 @@ def test_a_class_that_may_not_heed_is_causal_is_refused() -> None:
 def test_a_text_is_read_in_one_piece() -> None:
     """vLLM does not start with fewer batched tokens than a text has, where it pools over all tokens."""
     _, service = planned(QWEN3, context="32K")
-    assert service.max_num_batched_tokens >= service.max_model_len == 32768
+    assert service.figures["max_num_batched_tokens"] >= service.max_model_len == 32768
 
 
 def test_the_length_that_sentence_transformers_name_is_the_longest() -> None:

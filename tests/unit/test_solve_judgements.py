@@ -8,20 +8,24 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.diagnostics import SourceText
-from compiler.engines.vllm.judge.variants import Rules, Variant, judge_candidates
+from compiler.engines.interface.demand import Variant
+from compiler.engines.interface.device import Device, Machine
+from compiler.engines.vllm.pinned import PinnedVllm, pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.plan.lower import lower_plan
-from compiler.solve.attempt import attempt
+from compiler.solve.attempt import attempt, high, least_terms, machine_of
 from compiler.solve.budget import Solution
-from compiler.solve.field import MAX_COMBINATIONS, combinations
+from compiler.solve.field import MAX_COMBINATIONS, combinations, judge_candidates, judge_field
 from compiler.solve.judgements import Judgement, Standing, judge_stack
+from compiler.solve.place import Choice, Shortfall, place
 from compiler.solve.ranking import Asked, rank
 from compiler.solve.stack import attempt_stack
 from compiler.source.document import load_document
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.units import GIB
 from tests.hub.builders import AWQ, COMMIT, FP8, GPTQ
 
 RELEASE = RELEASES["0.33.0"]
@@ -74,15 +78,18 @@ def stack(blocks: Blocks, gpus: dict[str, Any] | None = None, services: int = 1,
 
 def rows(*given: Any, **named: Any) -> dict[str, Judgement]:
     spec, lock = stack(*given, **named)
-    found = attempt_stack(spec, lock, RELEASE)
-    rows = judge_stack(spec, lock, RELEASE, found if isinstance(found, dict) else {})
+    found = attempt_stack(spec, lock, pinned(RELEASE))
+    rows = judge_stack(spec, lock, pinned(RELEASE), found if isinstance(found, dict) else {})
     return {row.candidate: row for row in rows["s0"]}
 
 
+def judged(spec: Spec, lock: Lock) -> tuple[Variant, ...]:
+    judge = PinnedVllm(RELEASE).judging(spec.policy, Machine((Device("GPU", 80 * GIB, "here", 0, (9, 0)),)))
+    return judge_candidates("s0", spec.services["s0"], lock, judge)[0]
+
+
 def ranked(spec: Spec, lock: Lock) -> list[str]:
-    rules = Rules(spec.policy, RELEASE, (9, 0), 1)
-    variants, _ = judge_candidates("s0", spec.services["s0"], lock, rules)
-    return [variant.name for variant in rank(variants, Asked(spec.services["s0"], spec.policy))]
+    return [variant.name for variant in rank(judged(spec, lock), Asked(spec.services["s0"], spec.policy))]
 
 
 def test_quality_then_publisher_then_name() -> None:
@@ -168,7 +175,7 @@ def test_a_neighbour_may_be_what_does_not_fit() -> None:
 def test_unread_names_are_in_the_error_where_nothing_is_left() -> None:
     unread = tuple(f"stranger/m{n}" for n in range(7))
     spec, lock = stack({"own/m-AWQ": AWQ}, unread=unread, facts={"own/m-AWQ": {"gated": "auto"}})
-    (problem,) = attempt(spec, lock, RELEASE)  # type: ignore[misc]
+    (problem,) = attempt(spec, lock, pinned(RELEASE))  # type: ignore[misc]
     assert "`stranger/m4` and 2 more" in problem.notes[-1]
 
 
@@ -176,13 +183,13 @@ def test_a_base_model_s_error_names_what_was_made_from_it() -> None:
     spec, lock = stack({"own/m": None}, facts={"own/m": {"chat_template": None}})
     instruct = facts("own/m-Instruct", None, base_models=("own/m",))
     lock = lock.model_copy(update={"models": lock.models | {"own/m-Instruct": instruct}})
-    (problem,) = attempt(spec, lock, RELEASE)  # type: ignore[misc]
+    (problem,) = attempt(spec, lock, pinned(RELEASE))  # type: ignore[misc]
     assert problem.notes[-1] == "`own/m-Instruct` was made from it and has a chat template"
 
 
 def variants(counts: Mapping[str, int]) -> dict[str, tuple[Variant, ...]]:
     spec, lock = stack({f"own/m-{n}": AWQ for n in range(9)})
-    found, _ = judge_candidates("s0", spec.services["s0"], lock, Rules(spec.policy, RELEASE, (9, 0), 1))
+    found = judged(spec, lock)
     return {name: found[:count] for name, count in counts.items()}
 
 
@@ -194,29 +201,35 @@ def test_combinations_lose_least_first_and_end_with_the_smallest_of_all() -> Non
     assert all(variant.name == "own/m-8" for variant in many[-1].values())
 
 
-def test_a_stack_whose_services_must_all_be_small_is_found() -> None:
+def test_of_six_services_none_is_lowered_further_than_memory_forces() -> None:
     spec, lock = stack(ALL, {"memory": "60GiB", "compute_capability": "8.9"}, services=6)
-    found = attempt(spec, lock, RELEASE)
+    found = attempt(spec, lock, pinned(RELEASE))
     assert isinstance(found, Solution)
-    assert {
-        server.demand.variant.quantization.bits for server in found.servers if server.demand.variant.quantization
-    } == {4}
+    bits = sorted(each.demand.variant.bits for each in found.servers)
+    assert bits[0] == 4, "most must be small"
+    variants = judge_field(spec, lock, pinned(RELEASE), machine_of(spec.nodes["n"])).variants
+    chosen = {each.demand.service: each.demand.variant for each in found.servers}
+    least = Choice(least_terms(spec.services, pinned(RELEASE)), chosen, machine_of(spec.nodes["n"]), high)
+    for name, variant in chosen.items():
+        better = variants[name][: [one.name for one in variants[name]].index(variant.name)]
+        for one in better:
+            assert isinstance(place(least.exchanged({**chosen, name: one})), Shortfall)
 
 
 def test_four_services_with_nine_candidates_each_are_solved_at_once() -> None:
     spec, lock = stack(ALL, services=4)
     start = time.process_time()
-    assert isinstance(attempt(spec, lock, RELEASE), Solution)
+    assert isinstance(attempt(spec, lock, pinned(RELEASE)), Solution)
     assert time.process_time() - start < 1, "seconds of this process, so that a busy machine does not fail it"
 
 
 def test_a_branch_is_served_from_its_repository_at_its_commit() -> None:
     spec, lock = stack({"own/m-GPTQ@actorder": GPTQ})
-    solution = attempt(spec, lock, RELEASE)
+    solution = attempt(spec, lock, pinned(RELEASE))
     assert isinstance(solution, Solution)
     document, _ = load_document(SourceText("x.yaml", "stack: x"))
     assert document is not None
-    model = lower_plan(SpecFile(spec, document), solution, RELEASE).services[0].model
+    model = lower_plan(SpecFile(spec, document), solution, pinned(RELEASE)).services[0].model
     assert (model.repository, model.commit, model.is_pinned) == ("own/m-GPTQ", COMMIT, True)
 
 
@@ -225,7 +238,7 @@ def test_nothing_is_given_up_because_the_smallest_variant_cannot_be_split() -> N
     large = {"config": LLAMA_8B | {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80}}
     blocks: Blocks = {"own/m": None, "own/m-AWQ": AWQ | {"group_size": 4096}}
     gpus = {"memory": "30GiB", "compute_capability": "8.9", "count": 8}
-    found = attempt(*stack(blocks, gpus, context="2K", facts=dict.fromkeys(blocks, large)), RELEASE)
+    found = attempt(*stack(blocks, gpus, context="2K", facts=dict.fromkeys(blocks, large)), pinned(RELEASE))
     assert isinstance(found, Solution)
     assert found.servers[0].demand.variant.name == "own/m"
     assert len(found.servers[0].devices) == 8

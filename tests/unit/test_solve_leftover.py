@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import RowKind, Verdict
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
@@ -44,7 +45,7 @@ def solved(
     answer = LockedService(model="a/m", quantization=("none",), candidates=("a/m",))
     facts = ModelFacts(source=HUB, commit="a" * 40, chat_template="x", config=config)
     lock = Lock(services=dict.fromkeys(services, answer), models={"a/m": facts})
-    solution = attempt(spec, lock, release)
+    solution = attempt(spec, lock, pinned(release))
     assert isinstance(solution, Solution), solution
     return solution
 
@@ -62,34 +63,34 @@ def free(solution: Solution) -> int:
 def test_a_cache_goes_on_growing_where_prefixes_are_kept() -> None:
     solution = solved({"gpus": {**CARD, "count": 1}}, {"s": {}})
     (server,) = solution.servers
-    assert server.blocks > 4 * server.demand.useful_blocks
+    assert server.units > 4 * server.demand.useful_units
     assert 0 <= free(solution) < server.demand.layout.bytes_per_block
     row = next(row for row in solution.ledgers[0].servers[0].rows if row.kind is RowKind.KV_CACHE)
-    assert f"; {server.blocks - server.demand.useful_blocks} of them are more than all requests fill" in row.source
+    assert f"; {server.units - server.demand.useful_units} of them are more than all requests fill" in row.source
 
 
 @pytest.mark.parametrize("config", [QWEN3_8B, HYBRID])
 def test_it_stops_at_what_requests_fill_where_they_are_not(config: dict[str, Any]) -> None:
     server = alone(config, **OFF)
-    assert server.blocks == max(server.demand.useful_blocks, server.demand.required_blocks)
-    assert alone(config).blocks > alone(config).demand.useful_blocks
+    assert server.units == max(server.demand.useful_units, server.demand.least_units)
+    assert alone(config).units > alone(config).demand.useful_units
 
 
 def test_without_a_share_it_is_what_was_asked_for() -> None:
     server = alone(share=0)
-    assert server.blocks == server.demand.required_blocks
+    assert server.units == server.demand.least_units
 
 
 def test_states_alone_are_kept_for_nobody_unless_the_user_says_so() -> None:
     server = alone(FALCON_MAMBA, context="2K")
-    assert server.blocks <= max(server.demand.useful_blocks, server.demand.required_blocks)
+    assert server.units <= max(server.demand.useful_units, server.demand.least_units)
     told = alone(FALCON_MAMBA, context="2K", engine_args={"enable-prefix-caching": True})
-    assert told.blocks > told.demand.useful_blocks
+    assert told.units > told.demand.useful_units
 
 
 def test_embeddings_keep_no_prefixes_that_are_counted_on() -> None:
     server = alone(task="embed", max_num_seqs=4)
-    assert server.blocks == max(server.demand.useful_blocks, server.demand.required_blocks)
+    assert server.units == max(server.demand.useful_units, server.demand.least_units)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_embeddings_keep_no_prefixes_that_are_counted_on() -> None:
 )
 def test_a_memory_that_the_system_uses_too_is_left_to_it(node: dict[str, Any]) -> None:
     solution = solved(node, {"s": {}})
-    assert solution.servers[0].blocks == solution.servers[0].demand.useful_blocks
+    assert solution.servers[0].units == solution.servers[0].demand.useful_units
     assert free(solution) > 100 * GIB
 
 
@@ -106,20 +107,20 @@ def test_requests_of_all_services_come_before_prefixes_of_any() -> None:
     long = {"context": "32K", "max_num_seqs": 64}
     solution = solved({"gpus": {**CARD, "count": 1}}, {"short": {}, "long": long})
     servers = {server.demand.service: server for server in solution.servers}
-    assert servers["long"].blocks < servers["long"].demand.useful_blocks
-    assert servers["short"].blocks == servers["short"].demand.useful_blocks
+    assert servers["long"].units < servers["long"].demand.useful_units
+    assert servers["short"].units == servers["short"].demand.useful_units
 
 
 def test_prefixes_of_several_get_it_by_their_share() -> None:
     solution = solved({"gpus": {**CARD, "count": 1}}, {"one": {"share": 1}, "three": {"share": 3}})
-    more = {each.demand.service: each.blocks - each.demand.useful_blocks for each in solution.servers}
+    more = {each.demand.service: each.units - each.demand.useful_units for each in solution.servers}
     assert more["three"] == pytest.approx(3 * more["one"], rel=0.01)
 
 
 def test_what_one_does_not_keep_goes_to_the_others() -> None:
     solution = solved({"gpus": {**CARD, "count": 1}}, {"off": OFF, "on": {}})
     servers = {server.demand.service: server for server in solution.servers}
-    assert servers["off"].blocks == servers["off"].demand.useful_blocks
+    assert servers["off"].units == servers["off"].demand.useful_units
     assert 0 <= free(solution) < servers["on"].demand.layout.bytes_per_block
 
 
@@ -132,7 +133,7 @@ def test_what_is_only_expected_to_be_free_keeps_no_prefixes() -> None:
     )
     assert solution.verdict is Verdict.MARGIN
     assert memory - solution.ledgers[0].used.expected > memory * HEADROOM_PERMILLE // 1000
-    assert solution.servers[0].blocks == least.useful_blocks == least.required_blocks
+    assert solution.servers[0].units == least.useful_units == least.least_units
 
 
 def test_every_rank_gets_what_the_fullest_device_can_hold() -> None:
@@ -140,4 +141,4 @@ def test_every_rank_gets_what_the_fullest_device_can_hold() -> None:
     solution, again = (solved({"gpus": {**CARD, "count": 2}}, services) for _ in range(2))
     for ledger in solution.ledgers:
         assert ledger.used.high <= ledger.total - ledger.reserve - ledger.total * HEADROOM_PERMILLE // 1000
-    assert [server.blocks for server in solution.servers] == [server.blocks for server in again.servers]
+    assert [server.units for server in solution.servers] == [server.units for server in again.servers]

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from compiler.catalog.hardware.gpus import GPUS
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import SourceText
 from compiler.engines.interface.problem import Problem
+from compiler.engines.registry import ENGINES
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import RowKind
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.plan.ir import Plan, ServerLedger
+from compiler.plan.ir import Plan, ServerLedger, Service
 from compiler.plan.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
@@ -37,21 +39,25 @@ def question(card: dict[str, Any], config: dict[str, Any] = QWEN_32B, **service:
 
 def solved(card: dict[str, Any], config: dict[str, Any] = QWEN_32B, **service: Any) -> tuple[Solution, Plan]:
     spec, lock = question(card, config, **service)
-    found = attempt(spec, lock, RELEASE)
+    found = attempt(spec, lock, pinned(RELEASE))
     assert isinstance(found, Solution), found
     document, _ = load_document(SourceText("x.yaml", "stack: x"))
     assert document is not None
-    return found, lower_plan(SpecFile(spec, document), found, RELEASE)
+    return found, lower_plan(SpecFile(spec, document), found, pinned(RELEASE))
 
 
 def problems(card: dict[str, Any], config: dict[str, Any] = QWEN_32B, **service: Any) -> tuple[Problem, ...]:
-    found = attempt(*question(card, config, **service), RELEASE)
+    found = attempt(*question(card, config, **service), pinned(RELEASE))
     assert not isinstance(found, Solution)
     return found
 
 
 def weights(server: ServerLedger) -> int:
     return next(row.bytes.high for row in server.rows if row.kind is RowKind.WEIGHTS)
+
+
+def division(service: Service) -> tuple[object, object]:
+    return service.figures["tensor_parallel_size"], service.figures["pipeline_parallel_size"]
 
 
 def test_every_rank_of_every_stage_has_its_own_ledger() -> None:
@@ -75,11 +81,11 @@ def test_stages_of_unequal_length_get_equal_blocks_and_the_longest_decides() -> 
     )
     server = solution.servers[0]
     per_layer = 16 * 8 * 2 * 128 * 2
-    sizes = [stage.layout.bytes_per_block // per_layer for stage in server.demand.stages]
+    sizes = [stage.layout.bytes_per_block // per_layer for stage in server.demand.ranks]
     assert sizes == [27, 27, 26]
     caches = [ledger.servers[0].rows[-1].bytes.high // per_layer for ledger in solution.ledgers]
-    assert caches == [size * server.blocks for size in sizes]
-    assert plan.services[0].kv_cache.bytes == server.blocks * 27 * per_layer
+    assert caches == [size * server.units for size in sizes]
+    assert plan.services[0].kv_cache.bytes == server.units * 27 * per_layer
 
 
 def test_a_model_that_cannot_be_split_is_staged() -> None:
@@ -87,13 +93,13 @@ def test_a_model_that_cannot_be_split_is_staged() -> None:
     config = QWEN_32B | {"num_attention_heads": 41, "num_key_value_heads": 41, "head_dim": 128, "hidden_size": 5248}
     _, plan = solved({"model": "a100-40gb", "count": 4}, config)
     service = plan.services[0]
-    assert (service.tensor_parallel_size, service.pipeline_parallel_size) == (1, 3)
+    assert division(service) == (1, 3)
     assert service.devices == (0, 1, 2)
 
 
 def test_splitting_comes_before_staging() -> None:
     _, plan = solved({"model": "a100-40gb", "count": 4})
-    assert (plan.services[0].tensor_parallel_size, plan.services[0].pipeline_parallel_size) == (4, 1)
+    assert division(plan.services[0]) == (2, 1), "and no more GPUs are taken to seat more sequences"
     flags = {argument.flag for argument in plan.services[0].arguments}
     assert "--pipeline-parallel-size" not in flags
 
@@ -101,9 +107,15 @@ def test_splitting_comes_before_staging() -> None:
 def test_pinned_gpus_are_split_if_they_can_be() -> None:
     card = {"model": "a100-40gb", "count": 8}
     _, three = solved(card, gpus=[1, 4, 6])
-    assert (three.services[0].tensor_parallel_size, three.services[0].pipeline_parallel_size) == (1, 3)
+    assert division(three.services[0]) == (
+        1,
+        3,
+    )
     _, four = solved(card, gpus=[1, 4, 5, 6])
-    assert (four.services[0].tensor_parallel_size, four.services[0].pipeline_parallel_size) == (4, 1)
+    assert division(four.services[0]) == (
+        4,
+        1,
+    )
     assert four.services[0].devices == (1, 4, 5, 6)
 
 
@@ -138,9 +150,9 @@ services: {{s: {{model: a/b, context: 4K, port: 8000{service}}}}}
 
 
 def codes(gpus: str, service: str = "") -> list[tuple[str, str]]:
-    file, found = load_spec(SourceText("x.yaml", TEXT.format(gpus=gpus, service=service)))
+    file, found = load_spec(SourceText("x.yaml", TEXT.format(gpus=gpus, service=service)), ENGINES)
     assert file is not None, found
-    return [(diagnostic.code, diagnostic.message) for diagnostic in check_spec(file)]
+    return [(diagnostic.code, diagnostic.message) for diagnostic in check_spec(file, ENGINES)]
 
 
 @pytest.mark.parametrize(

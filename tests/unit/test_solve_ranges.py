@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from compiler.cli.main import cli
 from compiler.diagnostics import SourceText
+from compiler.engines.registry import ENGINES
 from compiler.pipeline import Compiled, compile_stack
 from compiler.spec.load import load_spec
 from tests.conftest import ROOT
@@ -98,7 +99,7 @@ services:
     context: {value}
     port: 8000
 """
-    _, found = load_spec(SourceText("x.yaml", text))
+    _, found = load_spec(SourceText("x.yaml", text), ENGINES)
     assert [diagnostic.message for diagnostic in found] == [words]
     assert found[0].label is not None
     assert found[0].label.span.start.line == 7

@@ -110,13 +110,13 @@ def test_words_are_looked_for_on_one_rank() -> None:
     assert (found.code, any("another rank" in note for note in found.notes)) == ("E0404", True)
     # The words of known rerankers have small numbers, and the first rank answers.
     _, service = planned(QWEN3, name="Own/Qwen3-Reranker-4B", task="score", count=2, **two)
-    assert service.tensor_parallel_size == 2
+    assert service.figures["tensor_parallel_size"] == 2
     staged = {"gpus": [0, 1], "pipeline_parallel_size": 2}
     found = problem(QWEN3, name="Own/Qwen3-Reranker-4B", task="score", count=2, **staged)
     assert (found.code, any("each stage" in note for note in found.notes)) == ("E0404", True)
     named = CONVERTED | {"is_original_qwen3_reranker": True, "classifier_from_token": ["no", "yes"]}
     assert problem(named, task="score", count=2, **staged).code == "E0404"
-    assert planned(CONVERTED, task="score", count=2, **staged)[1].pipeline_parallel_size == 2
+    assert planned(CONVERTED, task="score", count=2, **staged)[1].figures["pipeline_parallel_size"] == 2
 
 
 def test_words_for_a_model_with_a_head_of_its_own_are_refused() -> None:
@@ -127,7 +127,7 @@ def test_words_for_a_model_with_a_head_of_its_own_are_refused() -> None:
 def test_a_reranker_reads_a_text_in_one_piece_and_no_longer_one_than_vllm_takes() -> None:
     assert problem(CROSS_ENCODER, EmbeddingFacts(normalized=True, max_length=256), task="score").code == "E0403"
     _, service = planned(QWEN3, task="score", score_tokens=["no", "yes"], context="32K")
-    assert service.max_num_batched_tokens >= service.max_model_len == 32768
+    assert service.figures["max_num_batched_tokens"] >= service.max_model_len == 32768
 
 
 def test_what_reads_in_both_directions_has_no_cache() -> None:
@@ -152,5 +152,6 @@ def test_a_model_that_answers_a_question_is_to_be_asked_it(
     facts = ModelFacts(source=HUB, chat_template="x", config=config)
     document, _ = load_document(SourceText("x.yaml", "stack: x"))
     assert document is not None
-    found = check_prompts(SpecFile(spec, document), Lock(schema=1, services={"s": locked}, models={"own/m": facts}))
+    lock = Lock(schema=1, services={"s": locked}, models={"own/m": facts})
+    found = check_prompts(SpecFile(spec, document), lock, ["s"])
     assert [each.code for each in found] == code

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.engines.interface.problem import Problem
+from compiler.engines.vllm.pinned import pinned
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
@@ -41,7 +42,7 @@ def solved(
         f"a/{name}": ModelFacts(source=HUB, commit="a" * 40, chat_template="x", config=config)
         for name, config in models.items()
     }
-    return attempt(spec, Lock(services=answers, models=facts), RELEASES["0.33.0"])
+    return attempt(spec, Lock(services=answers, models=facts), pinned(RELEASES["0.33.0"]))
 
 
 def server(memory: int, **keys: Any) -> Server:
@@ -54,7 +55,7 @@ def server(memory: int, **keys: Any) -> Server:
 @given(st.integers(14 * GIB, 40 * GIB))
 def test_there_is_a_block_for_every_sequence_that_nobody_asked_for(memory: int) -> None:
     found = server(memory)
-    assert found.demand.shape.max_num_seqs <= found.blocks
+    assert found.demand.shape.max_num_seqs <= found.units
 
 
 def test_a_small_card_seats_fewer_than_a_large_one() -> None:
@@ -70,7 +71,7 @@ def test_more_sequences_than_blocks_are_an_error_at_their_key() -> None:
 
 def test_without_graphs_blocks_limit_nobody() -> None:
     found = server(24 * GIB, max_num_seqs=512, engine_args={"enforce-eager": True})
-    assert found.blocks < found.demand.shape.max_num_seqs == 512
+    assert found.units < found.demand.shape.max_num_seqs == 512
 
 
 @pytest.mark.parametrize("config", [QWEN3_8B])

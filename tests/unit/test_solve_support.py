@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.catalog.vllm.quantization import SCHEMES
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.config import ConfigError
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.engines.vllm.judge.schemes import schemes_of
 from compiler.engines.vllm.judge.support import is_weight_only, why_not_served
+from compiler.engines.vllm.releases import RELEASES
+from tests.examples import examples
 
 GPU, CPU = RELEASES["0.33.0"], RELEASES["0.32.0"]
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
@@ -82,7 +82,7 @@ def test_where_a_method_is_served(
 
 
 def test_rows_contradict_neither_themselves_nor_the_release() -> None:
-    for name, scheme in SCHEMES["0.33.0"].items():
+    for name, scheme in RELEASES["0.33.0"].schemes.items():
         assert scheme.capability >= GPU.minimum_capability, name
         assert scheme.below is None or scheme.below > scheme.capability, name
         assert all(start < end and end > scheme.capability for start, end in scheme.native), name
@@ -159,7 +159,7 @@ keys = st.sampled_from(
 blocks = st.dictionaries(keys, json_values | st.dictionaries(keys, json_values | st.dictionaries(keys, json_values)))
 
 
-@settings(max_examples=20)
+@examples(6)
 @given(st.sampled_from(["awq", "gptq", "compressed-tensors", "modelopt", "fp8", "mxfp4", "\x1b[2J"]), blocks)
 def test_no_block_of_a_stranger_stops_the_judge(method: str, block: dict[str, Any]) -> None:
     for capability in CAPABILITIES:
@@ -167,7 +167,7 @@ def test_no_block_of_a_stranger_stops_the_judge(method: str, block: dict[str, An
         assert reason is None or len(reason) < 400
 
 
-@settings(max_examples=20)
+@examples(6)
 @given(st.sampled_from(["awq", "gptq", "compressed-tensors", "fp8", "unknown"]), blocks)
 def test_no_block_of_a_stranger_stops_the_layout(method: str, block: dict[str, Any]) -> None:
     try:

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.catalog.vllm.flags import Flag, Kind, load_flags
-from compiler.checks.engine_doors import opened, why_not_read
-from compiler.checks.media_hosts import not_a_host
+from compiler.engines.common.options import Flag, Kind
+from compiler.engines.vllm.options.catalog import load_flags
+from compiler.engines.vllm.options.decided import decided
+from compiler.engines.vllm.options.doors import opened, why_not_read
 from compiler.hosts import host_of, is_loopback, is_wildcard
-from compiler.spec.engine_options import decided
+from compiler.spec.media_hosts import not_a_host
 from compiler.spec.models import Spec
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.flags import load_flags
-from compiler.checks.engine_args import check_engine_args
 from compiler.diagnostics import Help, SourceText
+from compiler.engines.registry import ENGINES
+from compiler.engines.vllm.options.catalog import load_flags
+from compiler.engines.vllm.options.check import check_engine_args
+from compiler.engines.vllm.options.decided import _HARMLESS, DECIDED, decided
+from compiler.engines.vllm.options.instead import _SENTENCES, INSTEAD, instead
 from compiler.solve.solve import apply_edits
-from compiler.spec.engine_instead import _SENTENCES, INSTEAD, instead
-from compiler.spec.engine_options import _HARMLESS, DECIDED, decided
 from compiler.spec.load import load_spec
 
 
@@ -73,9 +74,9 @@ def decided_helps(argument: str, keys: str = "") -> tuple[dict[str, Any], tuple[
     """A service that gives an option in `engine_args`: the spec's data, and what the message offers."""
     text = "stack: x\nengine: {vllm: 0.33.0}\nnodes: {n: {gpus: {model: h100-80gb}}}\nservices:\n"
     text += f"  chat: {{model: a/b, context: 16K, port: 8000{keys}, engine_args: {{{argument}}}}}\n"
-    file, _ = load_spec(SourceText("x.yaml", text))
+    file, _ = load_spec(SourceText("x.yaml", text), ENGINES)
     assert file is not None
-    found = [each for each in check_engine_args(file) if each.code == "E0501"]
+    found = [each for each in check_engine_args(file, "chat") if each.code == "E0501"]
     return file.document.data, found[0].helps
 
 

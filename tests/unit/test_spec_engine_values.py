@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.flags import Flag, Kind, check_value, load_flags
-from compiler.spec.engine_options import decided
-from compiler.spec.engine_values import _KEYS, _LISTS, ONE_OF, OTHER, RANGES, check_limits
+from compiler.engines.common.options import Flag, Kind, check_value
+from compiler.engines.vllm.options.catalog import load_flags
+from compiler.engines.vllm.options.decided import decided
+from compiler.engines.vllm.options.values import _KEYS, _LISTS, ONE_OF, OTHER, RANGES, check_limits
 
 RELEASES = ("0.33.0", "0.32.0")
 NUMBERS = (Kind.INT, Kind.HUMAN_INT, Kind.HUMAN_INT_OR_AUTO, Kind.FLOAT)

@@ -8,6 +8,7 @@ import pytest
 
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText
+from compiler.engines.registry import ENGINES
 from compiler.solve.solve import apply_edits
 from compiler.spec.foreign_keys import TABLE
 from compiler.spec.load import load_spec
@@ -22,8 +23,8 @@ def data_of(service: dict[str, object] | None = None, **more: object) -> dict[st
 
 
 def found(data: dict[str, object], text: str | None = None) -> tuple[Diagnostic, ...]:
-    file, problems = load_spec(SourceText("it.yaml", text or json.dumps(data)))
-    return problems if file is None else check_spec(file)
+    file, problems = load_spec(SourceText("it.yaml", text or json.dumps(data)), ENGINES)
+    return problems if file is None else check_spec(file, ENGINES)
 
 
 def words(diagnostic: Diagnostic) -> str:
@@ -32,7 +33,7 @@ def words(diagnostic: Diagnostic) -> str:
 
 @pytest.mark.parametrize("record", TABLE)
 def test_the_table_leads_to_keys_that_there_are_and_from_none(record: type) -> None:
-    fields: dict[str, object] = record.model_fields  # type: ignore[attr-defined]
+    fields = [field.alias or name for name, field in record.model_fields.items()]  # type: ignore[attr-defined]
     own = {name.replace("_", "") for name in fields}
     assert not own & TABLE[record].keys()
     assert all(foreign.key is None or foreign.key in fields for foreign in TABLE[record].values())
@@ -46,6 +47,7 @@ def test_the_table_leads_to_keys_that_there_are_and_from_none(record: type) -> N
         ("alias", "x", "served_name"),
         ("--max-running-requests", 4, "concurrency"), ("quantize", "awq", "quantization"),
         ("maxBatchSize", 8, "max_num_seqs"), ("hostname", "127.0.0.1", "host"),
+        ("num_replicas", 2, "replicas"), ("dp", 2, "replicas"),
     ],
 )  # fmt: skip
 def test_a_key_of_another_tool_becomes_the_specs_own(key: str, value: object, wanted: str) -> None:
@@ -70,7 +72,7 @@ def test_a_context_by_another_name_is_one_error_and_not_a_missing_one_too(key: s
     ("key", "value", "said"),
     [
         ("gpu_memory_utilization", 0.9, "output of the ledger"), ("mem_fraction_static", 0.9, "output of the ledger"),
-        ("replicas", 2, "one replica"), ("n_gpu_layers", 99, "all layers"), ("gpu", 0, "gpus: [0]"),
+        ("n_gpu_layers", 99, "all layers"), ("gpu", 0, "gpus: [0]"),
         ("environment", {}, "patches"), ("api_key", "x", "secrets"), ("temperature", 0.1, "each request"),
         ("keep_alive", -1, "until it is stopped"), ("trust_remote_code", True, "policy"),
         ("dtype", "half", "checkpoint"),

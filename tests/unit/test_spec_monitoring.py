@@ -9,25 +9,26 @@ import pytest
 
 from compiler.checks.monitoring import check_monitoring
 from compiler.diagnostics import Diagnostic, SourceText
+from compiler.engines.registry import ENGINES
 from compiler.spec.load import load_spec
 
 BUCKETS = {"time_to_first_token": [1, 2, 3, 4]}
 
 
 def found(monitoring: dict[str, Any], *, name: str = "chat", port: int = 8000, **keys: Any) -> list[Diagnostic]:
-    top = {key: keys.pop(key) for key in ("gateway", "targets") if key in keys}
+    top = {key: keys.pop(key) for key in ("engine", "gateway", "targets") if key in keys}
     service = {"model": "Qwen/Qwen2.5-7B-Instruct", "context": "16K", "port": port, **keys}
     spec = {
         "stack": "one",
-        "engine": {"vllm": "0.33.0"},
+        "engine": top.pop("engine", {"vllm": "0.33.0"}),
         "nodes": {"gpu01": {"gpus": {"model": "rtx-pro-6000"}}},
         "services": {name: service},
         "monitoring": monitoring,
         **top,
     }
-    file, problems = load_spec(SourceText("one.yaml", json.dumps(spec)))
+    file, problems = load_spec(SourceText("one.yaml", json.dumps(spec)), ENGINES)
     assert file is not None, problems
-    return list(check_monitoring(file))
+    return list(check_monitoring(file, ENGINES))
 
 
 def edits(diagnostics: list[Diagnostic]) -> list[Any]:
@@ -83,3 +84,18 @@ def test_statistics_that_are_left_on_are_no_problem() -> None:
     assert not found({}, engine_args={"disable_log_stats": False})
     (one,) = found({}, engine_args={"disable_log_stats": True})
     assert one.helps[0].edits[0].path == ("services", "chat", "engine_args", "disable_log_stats")
+
+
+LLAMA_CPP = {"engine": {"llama.cpp": "b10434"}}
+
+
+@pytest.mark.parametrize("key", ["ttft_p95_seconds", "inter_token_p95_seconds"])
+def test_an_objective_that_no_server_measures_is_refused(key: str) -> None:
+    """llama-server has no histogram, so that no alert could say that it is missed."""
+    (one,) = found({key: 2.5}, **LLAMA_CPP)
+    assert f"no server of this stack measures `{key}`" in one.message
+    assert one.helps[0].edits[0].path == ("monitoring", key)
+
+
+def test_objectives_that_nobody_wrote_ask_for_nothing() -> None:
+    assert not found({}, **LLAMA_CPP)

@@ -17,6 +17,7 @@ from compiler.catalog.systemd import system_unit, system_units
 from compiler.checks.stack import check_spec
 from compiler.cli.main import cli
 from compiler.diagnostics import Diagnostic, SourceText
+from compiler.engines.registry import ENGINES
 from compiler.plan.lower import default_folder
 from compiler.solve.solve import apply_edits
 from compiler.spec.load import load_spec
@@ -42,8 +43,8 @@ def data_of(stack: str = "it", service: str = "chat", **more: object) -> dict[st
 
 
 def check(data: dict[str, object]) -> list[Diagnostic]:
-    file, problems = load_spec(SourceText(f"{data['stack']}.yaml", json.dumps(data)))
-    return list(problems if file is None else check_spec(file))
+    file, problems = load_spec(SourceText(f"{data['stack']}.yaml", json.dumps(data)), ENGINES)
+    return list(problems if file is None else check_spec(file, ENGINES))
 
 
 @given(st.sampled_from(("install", "state")), PATHS)

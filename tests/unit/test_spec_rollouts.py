@@ -8,6 +8,7 @@ import pytest
 
 from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, Edit, SourceText
+from compiler.engines.registry import ENGINES
 from compiler.solve.solve import apply_edits, edited_spec
 from compiler.spec.load import SpecFile, load_spec
 from compiler.spec.rollouts import with_candidates, written_edits, written_path
@@ -33,14 +34,14 @@ gateway: {port: 8080}
 
 
 def read(text: str = SPEC) -> SpecFile:
-    file, problems = load_spec(SourceText("team.yaml", text))
+    file, problems = load_spec(SourceText("team.yaml", text), ENGINES)
     assert file is not None, problems
     return file
 
 
 def problems_of(text: str) -> tuple[Diagnostic, ...]:
-    file, problems = load_spec(SourceText("team.yaml", text))
-    return problems if file is None else check_spec(file)
+    file, problems = load_spec(SourceText("team.yaml", text), ENGINES)
+    return problems if file is None else check_spec(file, ENGINES)
 
 
 def line_of(file: SpecFile, *path: str) -> str:

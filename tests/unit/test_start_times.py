@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from compiler.catalog.vllm.start_times import BESIDE_LOADING, SLOWEST, STARTS, TimedStart, usual_start
+from compiler.engines.vllm.host.start_times import BESIDE_LOADING, SLOWEST, STARTS, TimedStart, start_speed
 from compiler.units import GIB
 from tests.conftest import ROOT
 
@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start.source)
 def test_starts_that_were_told_lie_within_the_estimate(start: TimedStart) -> None:
     weights = int((start.gib or 0) * GIB)
-    _, most = usual_start(weights, "gpu")
+    _, most = start_speed("gpu").usual_start(weights)
     assert (start.loading or 0) + (start.rest or 0) <= most
     if start.loading is not None:
         assert start.loading <= weights / SLOWEST
@@ -23,7 +23,7 @@ def test_starts_that_were_told_lie_within_the_estimate(start: TimedStart) -> Non
 
 
 def test_more_weights_take_longer() -> None:
-    starts = [usual_start(gib * GIB, build) for build in ("cpu", "gpu") for gib in (0, 1, 20, 500)]
+    starts = [start_speed(build).usual_start(gib * GIB) for build in BESIDE_LOADING for gib in (0, 1, 20, 500)]
     assert all(least < most for least, most in starts)
     assert starts[:4] == sorted(starts[:4])
     assert starts[4:] == sorted(starts[4:])

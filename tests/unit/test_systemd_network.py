@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from compiler.plan.ir import Argument, GpuNode, Plan, Service
-from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
+from compiler.targets.systemd_network import Network, gateway_network, prefetch_network, server_network
+from tests.gateway.machine import gateway_plan
 from tests.unit.plan_samples import one_on_cpu, two_on_one_gpu, with_service
 
 ALONE = (("any",), ("localhost",))
@@ -16,6 +17,12 @@ ALONE = (("any",), ("localhost",))
 def rules(plan: Plan, name: str = "coder") -> tuple[tuple[str, ...], tuple[str, ...]]:
     network = server_network(plan, plan.service(name))
     return network.deny, network.allow
+
+
+def of_gateway(host: str) -> Network:
+    plan = gateway_plan(host=host)
+    assert plan.gateway is not None
+    return gateway_network(plan, plan.gateway)
 
 
 def with_option(plan: Plan, flag: str, value: str) -> Plan:
@@ -42,7 +49,7 @@ def test_clients_on_other_machines_are_not_denied(host: str) -> None:
         denied, _ = rules(with_service(two_on_one_gpu(), "coder", host=host, media_domains=domains))
         assert {"link-local", "multicast"} <= set(denied)
         assert not {"any", "10.0.0.0/8", "192.168.0.0/16"} & set(denied)
-    assert gateway_network(host).deny == denied
+    assert of_gateway(host).deny == denied
 
 
 def test_clients_with_link_local_addresses_are_not_denied_either() -> None:
@@ -74,7 +81,7 @@ def test_kernels_that_are_downloaded_can_be(capability: tuple[int, int], alone: 
 
 def test_other_units() -> None:
     assert rules(one_on_cpu(), one_on_cpu().services[0].name) == ALONE
-    assert gateway_network("127.0.0.1").deny == ("any",)
+    assert of_gateway("127.0.0.1").deny == ("any",)
     # A mirror of the Hub may be in a private network.
     assert "link-local" in prefetch_network().deny
     assert not {"any", "10.0.0.0/8"} & set(prefetch_network().deny)

@@ -10,13 +10,14 @@ from typing import get_args
 
 import pytest
 
+from compiler.engines.vllm.host.client_paths import CLIENT_PATHS
 from compiler.pipeline import compile_stack, render_plan
 from compiler.plan.ir import Argument, Gateway, Plan
 from compiler.spec.models import Task
 from compiler.targets.deployment import rollout_fingerprint
-from compiler.targets.gateway import TASK_PATHS, emit_gateway, gateway_script, litellm_config, nginx_config, routing
+from compiler.targets.gateway import emit_gateway, gateway_script, litellm_config, nginx_config, routing
 from tests.gateway.machine import gateway_plan, with_rollout
-from tests.unit.plan_samples import two_on_one_gpu, with_service
+from tests.unit.plan_samples import two_on_one_gpu, with_engine, with_service
 
 
 def of(plan: Plan) -> tuple[Plan, Gateway]:
@@ -59,7 +60,7 @@ def test_without_a_rollout_there_is_nothing_to_shift() -> None:
 def test_a_completion_model_is_no_chat() -> None:
     data = routing(*of(with_service(gateway_plan(), "coder", task="completion"))).data
     assert {path for path, models in data["paths"].items() if "coder" in models} == {"/v1/completions"}
-    assert {path for path, models in data["paths"].items() if "general" in models} == set(TASK_PATHS["chat"])
+    assert {path for path, models in data["paths"].items() if "general" in models} == set(CLIENT_PATHS["chat"])
 
 
 @pytest.mark.parametrize("task", ["embed", "score", "classify"])
@@ -67,23 +68,23 @@ def test_models_that_read_whole_texts_have_their_paths_and_no_other(task: str) -
     plan = with_service(gateway_plan(), "coder", task=task)
     data = routing(*of(plan)).data
     paths = {path for path, models in data["paths"].items() if "coder" in models}
-    assert paths == set(TASK_PATHS[task])
-    assert not paths & set(TASK_PATHS["chat"])
+    assert paths == set(CLIENT_PATHS[task])
+    assert not paths & set(CLIENT_PATHS["chat"])
     page = next(each.text for each in render_plan(plan) if str(each.path) == "README.md")
-    first, *_ = TASK_PATHS[task]
+    first, *_ = CLIENT_PATHS[task]
     assert first in page
     assert "/v1/chat/completions" not in page.partition("## Gateway")[2].partition("```")[2].partition("```")[0]
 
 
 def test_every_task_has_paths() -> None:
-    assert TASK_PATHS.keys() == set(get_args(Task))
+    assert CLIENT_PATHS.keys() == set(get_args(Task))
 
 
 def test_every_path_that_is_open_has_a_location_of_its_own() -> None:
     text = files(gateway_plan())["gateway/nginx.conf"]
     exact = set(re.findall(r'location = "?(/[^" ]+)"? \{', text))
     assert {path for path in exact if not path.startswith(("/error/", "/denied"))} == {
-        *TASK_PATHS["chat"], "/health", "/v1/models",
+        *CLIENT_PATHS["chat"], "/health", "/v1/models",
     }  # fmt: skip
     assert text.count("location = /error/") + 1 == text.count("            internal;\n")
 
@@ -119,7 +120,7 @@ def test_limits_are_there_only_if_the_spec_has_them() -> None:
     assert "stackc_requests" not in files(gateway_plan())["gateway/nginx.conf"]
     limited = files(gateway_plan(requests_per_second=7, burst=3))["gateway/nginx.conf"]
     assert "rate=7r/s;" in limited
-    assert limited.count("limit_req zone=stackc_requests burst=3 nodelay;") == len(TASK_PATHS["chat"])
+    assert limited.count("limit_req zone=stackc_requests burst=3 nodelay;") == len(CLIENT_PATHS["chat"])
 
 
 def test_a_share_is_kept_for_the_same_revisions_wherever_they_listen() -> None:
@@ -133,7 +134,7 @@ def test_a_share_is_kept_for_the_same_revisions_wherever_they_listen() -> None:
         with_service(plan, "general", model=replace(plan.service("general").model, commit="f" * 40)),
         with_service(plan, "general-candidate", model=replace(candidate.model, quantization="fp8")),
         with_service(plan, "general-candidate", arguments=(*candidate.arguments, argument)),
-        replace(plan, engine=replace(plan.engine, version="0.34.0")),
+        with_engine(plan, version="0.34.0"),
         with_rollout(plan, weight=11),
     ]
     assert len({same, *map(fingerprint, others)}) == len(others) + 1

@@ -10,7 +10,6 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from compiler.plan.ir import Plan
 from compiler.targets.monitoring import emit_monitoring, rule_file
@@ -20,6 +19,7 @@ from compiler.targets.monitoring.panels import Dashboard, Panel, Query, Row, Uni
 from compiler.targets.monitoring.promql import metric_names, metrics_of
 from compiler.targets.monitoring.rules import Alert, Group, RuleFile, Severity
 from compiler.units import GIB, ByteRange
+from tests.plain_yaml import read_yaml
 from tests.unit.plan_samples import monitored, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service
 
 PLAN = monitored(two_on_one_gpu())
@@ -30,7 +30,7 @@ def files(plan: Plan) -> dict[str, str]:
 
 
 def load(text: str) -> Any:
-    return YAML(typ="safe", pure=True).load(text)
+    return read_yaml(text)
 
 
 def alerts(plan: Plan) -> dict[tuple[str, tuple[tuple[str, str], ...]], Alert]:
@@ -46,6 +46,12 @@ def alert(plan: Plan, name: str, service: str) -> Alert:
 
 def with_rollout(plan: Plan) -> Plan:
     return with_service(plan, "general", candidate_of="coder", served_name="coder")
+
+
+def with_replicas(plan: Plan) -> Plan:
+    """Both servers are of one service, of which a third runs elsewhere."""
+    plan = with_service(plan, "coder", replicas=3)
+    return with_service(plan, "general", replica_of="coder", replicas=3, served_name="coder")
 
 
 # Thresholds
@@ -177,7 +183,9 @@ def expressions(plan: Plan) -> Iterator[str]:
 def test_the_smoke_test_looks_for_exactly_what_is_asked_of_servers() -> None:
     assert PLAN.monitoring is not None
     asked = {name for expression in expressions(with_rollout(PLAN)) for name in metric_names(expression)}
-    assert {name for name in asked if name != "up" and not name.startswith("DCGM_")} == set(PLAN.monitoring.metrics)
+    # Of a server that drafts nothing the smoke test does not look for those of drafts either.
+    others = {name for name in PLAN.monitoring.metrics if not name.startswith("vllm:spec_decode_")}
+    assert {name for name in asked if name != "up" and not name.startswith("DCGM_")} == others
 
 
 def test_a_cpu_node_has_no_gpus_to_watch() -> None:
@@ -325,7 +333,14 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
 
 
 def test_every_alert_points_to_a_section_that_is_there() -> None:
-    plan = with_rollout(PLAN)
+    seen = set[str]()
+    for plan in (with_rollout(PLAN), with_replicas(PLAN)):
+        assert_sections(plan)
+        seen |= {name for name, _ in alerts(plan)}
+    assert seen == set(RUNBOOKS)
+
+
+def assert_sections(plan: Plan) -> None:
     found = files(plan)
     headings = {line.removeprefix("### ").lower() for line in found["monitoring/README.md"].splitlines()}
     for group in load(found["monitoring/rules.yml"])["groups"]:
@@ -333,7 +348,43 @@ def test_every_alert_points_to_a_section_that_is_there() -> None:
             path, _, anchor = rule["annotations"]["runbook"].partition("#")
             assert path == "monitoring/README.md"
             assert anchor in headings
-    assert {name for name, _ in alerts(plan)} == set(RUNBOOKS)
+
+
+# Replicas
+
+
+def test_replicas_have_one_service_and_are_told_apart_by_a_label() -> None:
+    jobs = load(files(with_replicas(PLAN))["monitoring/prometheus.yml"])["scrape_configs"]
+    labels = [target["labels"] for job in jobs for target in job["static_configs"] if "service" in target["labels"]]
+    assert [(each["service"], each["replica"]) for each in labels] == [("coder", "coder"), ("coder", "general")]
+    alone = load(files(PLAN)["monitoring/prometheus.yml"])["scrape_configs"]
+    assert not [each for job in alone for each in job["static_configs"] if "replica" in each["labels"]]
+
+
+def test_one_replica_that_is_down_wakes_nobody_and_all_of_them_do() -> None:
+    plan = with_replicas(PLAN)
+    down = alert(plan, "ServerDown", "coder")
+    assert down.severity is Severity.WARNING
+    assert 'replica="' in down.expression
+    silent, fewer = alert(plan, "NoReplicaAnswers", "coder"), alert(plan, "ReplicasMissing", "coder")
+    answering = 'sum by (stack, service, node) (up{stack="duo",service="coder",node="gpu01"})'
+    assert (silent.severity, silent.expression) == (Severity.CRITICAL, f"{answering} == 0")
+    assert (fewer.severity, fewer.expression) == (Severity.WARNING, f"{answering} < 2")
+    assert "2 of its 3 replicas run on gpu01" in silent.description
+    # A replica that starts is no replica that is missing.
+    assert fewer.hold == max(each.hold for each in alerts(plan).values() if each.name == "ServerDown")
+
+
+def test_a_replica_waits_for_the_one_before_it() -> None:
+    down = next(each for each in alerts(with_replicas(PLAN)).values() if ("replica", "general") in each.labels)
+    assert 'min by (stack) (up{stack="duo",replica=~"coder"}) == 1' in down.expression
+
+
+def test_a_rollout_compares_all_replicas_of_both_revisions() -> None:
+    plan = with_service(with_rollout(PLAN), "general", replicas=2, replica_of="coder-candidate")
+    errors = alert(plan, "CandidateErrors", "coder-candidate")
+    assert 'service="coder-candidate"' in errors.expression
+    assert "replica" not in errors.expression
 
 
 def test_the_same_plan_gives_the_same_bytes() -> None:

@@ -16,13 +16,14 @@ import pytest
 
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Plan
+from compiler.targets.readme.costs import cost_page
 from compiler.targets.readme.emit import emit_readme
 from compiler.targets.readme.tables import device_table, format_signed_gib
 from compiler.units import GIB
 from tests.conftest import tool
 from tests.faithfulness.samples import behind_litellm, everything
 from tests.unit import equipped_machine
-from tests.unit.plan_samples import COMMIT, kept, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_service
+from tests.unit.plan_samples import COMMIT, kept, one_on_cpu, one_on_two_gpus, two_on_one_gpu, with_engine, with_service
 
 TARGETS = [(), ("systemd",), ("compose",), ("quadlet",), ("systemd", "compose"), ("systemd", "compose", "quadlet")]
 COMPILING = equipped_machine.needing(two_on_one_gpu(), equipped_machine.LAUNCHES, equipped_machine.SAMPLES)
@@ -113,11 +114,32 @@ def test_every_link_leads_to_a_heading(plan: Plan) -> None:
 @pytest.mark.parametrize("plan", PLANS)
 def test_every_table_has_as_many_cells_in_every_row(plan: Plan) -> None:
     tables = re.findall(r"(?:^ *\|.*\n)+", text(plan), re.MULTILINE)
-    # Night, servers, codes and KV cache; and one more where clients meet a gateway, and one for addresses of units.
-    more = (plan.gateway is not None) + ("systemd" in plan.targets)
+    # Night, servers, codes and KV cache; one more where clients meet a gateway, for addresses of units, and for speeds.
+    has_speeds = any(each.speed for each in plan.services)
+    cost = cost_page(plan)
+    more = (plan.gateway is not None) + ("systemd" in plan.targets) + has_speeds + bool(cost and cost.tokens)
     assert len(tables) == len(plan.devices) + len(plan.services) + 4 + more
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
+
+
+def test_costs_are_ranges_with_the_days_of_their_offers_and_without_anybody_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same on every machine and every day: no age, and no prices of who compiles."""
+    plan = everything()
+    before = text(plan)
+    (tmp_path / "stackc").mkdir()
+    row = "{gpu: rtx-pro-6000, per_hour: 9.99, currency: EUR, kind: on-demand, date: 2026-11-09}"
+    (tmp_path / "stackc" / "models.yaml").write_text(f"prices: [{row}]\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (artifact,) = emit_readme(plan)
+    assert artifact.text == before
+    section = before.partition("## What it costs")[2].partition("\n## ")[0]
+    assert re.search(r"[\d.]+ to [\d.]+ USD an hour, [\d,]+ to [\d,]+ USD for a month of 730 hours", section)
+    assert re.search(r"on-demand offers of .*\d{4}-\d{2}", section)
+    assert all(f"`{service.name}`" in section for service in plan.services)
+    assert not re.search(r"\b(?:days|months|years) old\b", section)
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -243,7 +265,7 @@ def test_a_rollout_is_moved_with_nginx_and_compiled_with_litellm() -> None:
 
 def test_other_places_for_vllm_are_not_guessed_at() -> None:
     plan = two_on_one_gpu()
-    page = text(replace(plan, paths=replace(plan.paths, vllm="/usr/local/lib/vllm-serve")))
+    page = text(with_engine(plan, program="/usr/local/lib/vllm-serve"))
     assert "pip install" not in page
     assert "`/usr/local/lib/vllm-serve --version` must say 0.33.0" in page
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.quantization.read import read_quantization
 from compiler.checkpoints.read import read_architecture
@@ -17,6 +16,7 @@ from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.attention import compressed, latent, stages
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases import RELEASES
 from compiler.units import total
 from tests.unit.test_memory_latent import FP8, V2_LITE, V3, V4_FLASH, V32
 from tests.unit.test_minimax_m3 import M3

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from compiler.catalog.vllm.architectures import load_registry
 from compiler.checkpoints.families.dense.pooling import converted
 from compiler.checkpoints.families.table import FAMILIES
+from compiler.engines.vllm.releases.architectures import load_registry
 
 REASONS: dict[str, list[str]] = json.loads(Path(__file__).with_name("unread_architectures.json").read_text())
 DESCRIBED = "0.33.0"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
+from compiler.engines.vllm.releases import RELEASES
 
 HOPPER = Engine(RELEASES["0.33.0"], (9, 0))
 LLAMA: dict[str, Any] = {

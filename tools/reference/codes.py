@@ -14,12 +14,15 @@ GROUPS = {
     "E01": "Errors of reading a file",
     "E02": "Errors of a spec",
     "E03": "Errors of models, locks and images",
-    "E04": "Errors of memory",
+    "E04": "Errors of memory and speed",
     "E05": "Errors of engine options",
     "E06": "Errors of the output",
+    "E07": "Errors of prices and hardware",
     "W02": "Warnings of a spec",
     "W03": "Warnings of models, locks and images",
+    "W04": "Warnings of speed",
     "W05": "Warnings of engine options",
+    "W07": "Warnings of prices and hardware",
 }
 """By the first three characters. A code of another hundred stops the build until it has a title."""
 

@@ -16,6 +16,7 @@ TITLES = {
     "lock": "The lock: stacks/NAME.lock.yaml",
     "plan": "The plan: plan.json",
     "calibration": "A calibration",
+    "models": "Own models, scores, prices and hardware: models.yaml",
 }
 """What each page is called; a document without a title has no page, and the build says so."""
 
@@ -24,6 +25,7 @@ _BEGINNING = {
     "lock": "`stackc lock` writes it, and `stackc images --pin`. You review and commit it.",
     "plan": "`stackc compile` writes one into each generated tree. Programs may read it.",
     "calibration": "`stackc calibrate` writes it, and `engine.calibration` of a spec names it.",
+    "models": "You write it, or `stackc models add` does. It stands in `stacks/` or `~/.config/stackc/`.",
 }
 
 

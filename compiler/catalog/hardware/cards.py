@@ -276,7 +276,7 @@ _DATA_CENTRE = (
         _reported("191.45", f"191.45 GiB {_LOGS}", by="HIP"),
         5300,
         "Infinity Fabric",
-        refusal="vLLM's pinned release is its CUDA build, and this card (gfx942) needs the ROCm build",
+        refusal="engines are pinned in their CUDA builds, and this card (gfx942) needs the ROCm build",
     ),
 )
 

@@ -21,11 +21,11 @@ OWNED: Mapping[str, frozenset[str]] = {
     "Service": frozenset(
         {
             "AmbientCapabilities", "CapabilityBoundingSet", "Environment", "ExecReload", "ExecStart", "ExecStartPost",
-            "ExecStartPre", "IPAddressAllow", "IPAddressDeny", "KillMode", "KillSignal", "LimitCORE", "LimitMEMLOCK",
-            "LimitNOFILE", "LoadCredential", "LockPersonality", "NoNewPrivileges", "OOMPolicy", "PrivateDevices",
-            "PrivateTmp", "ProtectClock", "ProtectControlGroups", "ProtectHome", "ProtectHostname",
-            "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "ProtectProc", "ProtectSystem",
-            "ReadWritePaths", "Restart",
+            "ExecStartPre", "IPAddressAllow", "IPAddressDeny", "InaccessiblePaths", "KillMode", "KillSignal",
+            "LimitCORE", "LimitMEMLOCK", "LimitNOFILE", "LoadCredential", "LockPersonality", "NoNewPrivileges",
+            "OOMPolicy", "PrivateDevices", "PrivateTmp", "ProtectClock", "ProtectControlGroups", "ProtectHome",
+            "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "ProtectProc",
+            "ProtectSystem", "ReadWritePaths", "Restart",
             "RestartPreventExitStatus", "RestartSec", "RestrictAddressFamilies", "RestrictNamespaces",
             "RestrictRealtime", "RestrictSUIDSGID", "RuntimeDirectory", "RuntimeDirectoryMode",
             "RuntimeDirectoryPreserve", "StateDirectory", "StateDirectoryMode", "SuccessExitStatus",
@@ -39,22 +39,22 @@ OWNED: Mapping[str, frozenset[str]] = {
 ADDITIVE = frozenset(
     {
         "After", "AmbientCapabilities", "CapabilityBoundingSet", "Environment", "ExecStartPost", "ExecStartPre",
-        "IPAddressAllow", "IPAddressDeny", "LoadCredential", "ReadWritePaths", "RestartPreventExitStatus",
-        "RestrictAddressFamilies", "SuccessExitStatus", "SystemCallFilter", "Wants",
+        "IPAddressAllow", "IPAddressDeny", "InaccessiblePaths", "LoadCredential", "ReadWritePaths",
+        "RestartPreventExitStatus", "RestrictAddressFamilies", "SuccessExitStatus", "SystemCallFilter", "Wants",
     }
 )  # fmt: skip
 """Of these, the lists: another line adds to what stackc says, and only an empty value would take it away."""
 
 OWNED_VARIABLES = frozenset(
     {
-        "HF_HOME", "HOME", "PATH", "STACKC_GATEWAY_DIR", "STACKC_LITELLM", "STACKC_LOCK_DIR", "STACKC_NGINX",
-        "STACKC_STATE_DIR", "STACKC_VLLM", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "VLLM_CACHE_ROOT",
-        "VLLM_ENGINE_READY_TIMEOUT_S", "XDG_CACHE_HOME",
+        "HF_HOME", "HOME", "LLAMA_CACHE", "PATH", "STACKC_GATEWAY_DIR", "STACKC_LITELLM", "STACKC_LLAMA_SERVER",
+        "STACKC_LOCK_DIR", "STACKC_NGINX", "STACKC_STATE_DIR", "STACKC_VLLM", "TORCHINDUCTOR_CACHE_DIR",
+        "TRITON_CACHE_DIR", "VLLM_CACHE_ROOT", "VLLM_ENGINE_READY_TIMEOUT_S", "XDG_CACHE_HOME",
     }
 )  # fmt: skip
 """Variables that the units and the launch scripts set: the later of two assignments would win."""
 
-SECRET_VARIABLES = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY"})
+SECRET_VARIABLES = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LLAMA_API_KEY", "VLLM_API_KEY"})
 """Variables that hold a secret: everyone on the machine reads the environment that a unit states."""
 
 

@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compiler.catalog.vllm.architectures import GENERATING
 from compiler.checkpoints.architecture import Architecture, Experts, HeadCache, Layer, Module, Vector
 from compiler.checkpoints.config import Config, UnsupportedArchitectureError
+from compiler.checkpoints.families.endings import GENERATING
 from compiler.checkpoints.families.parts import dtype_of
 from compiler.checkpoints.lengths import max_model_len, rope_parameters
 from compiler.checkpoints.parameters.ranks import padded_rows

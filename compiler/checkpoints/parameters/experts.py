@@ -176,9 +176,13 @@ def _ct_mxfp4(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
 
 
 def _mxfp4(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:
-    """mxfp4.py:Mxfp4MoEMethod, whose Marlin kernel wants multiples of 128 and 256."""
-    padded = replace(of, inputs=_round_up(of.inputs, 256), intermediate=_round_up(of.intermediate, 128))
-    yield from _padded_mxfp4(padded, packing)
+    """mxfp4.py:Mxfp4MoEMethod."""
+    yield from _padded_mxfp4(padded_for_marlin(of), packing)
+
+
+def padded_for_marlin(of: ExpertShape) -> ExpertShape:
+    """MXFP4 experts as the Marlin kernel wants them: multiples of 128 and 256."""
+    return replace(of, inputs=_round_up(of.inputs, 256), intermediate=_round_up(of.intermediate, 128))
 
 
 def _gpt_oss(of: ExpertShape, packing: Packing) -> Iterator[Parameter]:

@@ -6,13 +6,15 @@ both respects is one object here: all that is worked out from it is worked out o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from compiler.checkpoints.architecture import Architecture, Encoder, Experts, Layer, Linear, Module, Table, Vector
+from compiler.checkpoints.architecture import Architecture, Experts, Layer, Linear, Module, Table, Vector
+from compiler.checkpoints.named import nameless
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.quantization.formats import Chooser, Kind, Packing, Quantization, Unit
+from compiler.checkpoints.quantization.likeness import Likeness, likeness_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,16 +45,17 @@ class PackedLayer:
     modules: tuple[Packed, ...]
 
 
+@lru_cache(maxsize=1024)
 def rank_modules(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
-) -> Iterator[tuple[Packed, int]]:
+) -> tuple[tuple[Packed, int], ...]:
     """Every kind of module of a rank, and how many there are of it."""
-    yield from _kinds(packed_outside(architecture, quantization, parallelism))
-    for layer, count in rank_layers(architecture, quantization, parallelism):
-        for packed in layer.modules:
-            yield packed, count
+    layers = rank_layers(architecture, quantization, parallelism)
+    inside = ((packed, count) for layer, count in layers for packed in layer.modules)
+    return (*_kinds(packed_outside(architecture, quantization, parallelism)), *inside)
 
 
+@lru_cache(maxsize=1024)
 def rank_layers(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
 ) -> tuple[tuple[PackedLayer, int], ...]:
@@ -68,24 +71,20 @@ def packed_outside(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism
 ) -> tuple[Packed, ...]:
     """The modules of a rank that are in none of its decoder's layers: embeddings, output head, towers."""
-    towers = architecture.towers if parallelism.is_first else ()
-    return _outside(architecture, quantization, towers, is_first=parallelism.is_first, is_last=parallelism.is_last)
+    is_first, is_last = parallelism.is_first, parallelism.is_last
+    return _outside(architecture, quantization, is_first=is_first, is_last=is_last, is_stored=False)
 
 
 def stored_outside(architecture: Architecture, quantization: Quantization | None) -> tuple[Packed, ...]:
     """Those of a checkpoint, whose towers are there whether the engine builds them or not."""
-    return _outside(architecture, quantization, architecture.encoders, is_first=True, is_last=True)
+    return _outside(architecture, quantization, is_first=True, is_last=True, is_stored=True)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _outside(
-    architecture: Architecture,
-    quantization: Quantization | None,
-    towers: tuple[Encoder, ...],
-    *,
-    is_first: bool,
-    is_last: bool,
+    architecture: Architecture, quantization: Quantization | None, *, is_first: bool, is_last: bool, is_stored: bool
 ) -> tuple[Packed, ...]:
+    towers = architecture.encoders if is_stored else architecture.towers if is_first else ()
     stage = architecture.last if is_last else ()
     if is_first or (architecture.tie_word_embeddings and is_last):
         stage = (*architecture.first, *stage)
@@ -94,29 +93,43 @@ def _outside(
     return packed_modules(architecture, quantization, "", fused)
 
 
-@lru_cache(maxsize=256)
 def _kinds(modules: tuple[Packed, ...]) -> tuple[tuple[Packed, int], ...]:
     """The first of those that differ in their names only, as a tower's do between layers, and how many there are."""
     found: dict[object, tuple[Packed, int]] = {}
     for packed in modules:
-        alike = (tuple(replace(module, name="") for module in packed.fused.modules), packed.packing)
+        alike = (*((type(module), nameless(module)) for module in packed.fused.modules), packed.packing)
         first, count = found.get(alike, (packed, 0))
         found[alike] = (first, count + 1)
     return tuple(found.values())
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=1024)
 def packed_layers(architecture: Architecture, quantization: Quantization | None) -> tuple[PackedLayer, ...]:
     """Every layer of the decoder, in order; alike ones are one object."""
     alike = {id(layer): layer for layer in architecture.layers}
     fused = {key: fused_modules(layer.modules) for key, layer in alike.items()}
+    likeness = _likeness(architecture, quantization)
+    kinds: dict[tuple[int, Hashable], PackedLayer] = {}
     known: dict[tuple[int, tuple[Packed, ...]], PackedLayer] = {}
     layers = []
     for index, layer in enumerate(architecture.layers):
-        path = f"{architecture.layer_prefix}.{index}."
-        modules = packed_modules(architecture, quantization, path, fused[id(layer)])
-        layers.append(known.setdefault((id(layer), modules), PackedLayer(layer, modules)))
+        kind = (id(layer), likeness.of(index) if likeness is not None else None)
+        if kind not in kinds:
+            path = f"{architecture.layer_prefix}.{index}."
+            modules = packed_modules(architecture, quantization, path, fused[id(layer)])
+            kinds[kind] = known.setdefault((id(layer), modules), PackedLayer(layer, modules))
+        layers.append(kinds[kind])
     return tuple(layers)
+
+
+def _likeness(architecture: Architecture, quantization: Quantization | None) -> Likeness | None:
+    """Of layers to a quantizer; None where there is none, and all are alike."""
+    if quantization is None:
+        return None
+    found = likeness_of(_renamed(quantization, architecture.renames).listed)
+    # The number has to stand between dots in the engine's names as well.
+    is_usual = _engine_name(f"{architecture.layer_prefix}.0.", architecture.renames).endswith(".0.")
+    return found if is_usual else replace(found, is_unclear=True)
 
 
 def packed_modules(
@@ -146,7 +159,7 @@ def _engine_s_name(module: Module) -> str:
     return (module.engine_name if isinstance(module, Experts) else None) or module.name
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _renamed(quantization: Quantization, renames: tuple[tuple[str, str], ...]) -> Chooser:
     return quantization.chooser.renamed(lambda name: _engine_name(name, renames))
 

@@ -29,6 +29,7 @@ _FLOAT_BYTES = 4
 _WHOLE = Parallelism()
 
 
+@lru_cache(maxsize=4096)
 def rank_weights(
     architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism, *, served_dtype: str
 ) -> int:
@@ -53,6 +54,7 @@ def _bytes(packed: Packed, parallelism: Parallelism, served_dtype: str) -> int:
     return sum(parameter.loaded_bytes(served_dtype) for parameter in parameters)
 
 
+@lru_cache(maxsize=65536)
 def module_parameters(fused: Fused, packing: Packing | None, parallelism: Parallelism) -> tuple[Parameter, ...]:
     """Every tensor of a module on one rank.
 
@@ -80,7 +82,7 @@ def _table(module: Table, packing: Packing | None, parallelism: Parallelism) -> 
 def _linear(
     name: str, linears: tuple[Linear, ...], packing: Packing | None, parallelism: Parallelism
 ) -> tuple[Parameter, ...]:
-    projections = _projections(name, linears, parallelism)
+    projections = projections_of(name, linears, parallelism)
     first = linears[0]
     if packing is None and first.dtype is not None:
         weights: tuple[Parameter, ...] = (Parameter("weight", (projections.rows, projections.inputs), first.dtype),)
@@ -92,8 +94,12 @@ def _linear(
     return (*weights, Parameter("bias", (biased,))) if biased else weights
 
 
-def _projections(name: str, linears: tuple[Linear, ...], parallelism: Parallelism) -> Projections:
-    """Of a rank: outputs one by one, of those too that the checkpoint stores as one tensor."""
+def projections_of(name: str, linears: tuple[Linear, ...], parallelism: Parallelism) -> Projections:
+    """Of a rank: outputs one by one, of those too that the checkpoint stores as one tensor.
+
+    Raises:
+        SplitError: a dimension does not divide.
+    """
     first, ranks = linears[0], parallelism.tensor_parallel_size
     split = _split(first, parallelism)
     input_ranks = ranks if split is Split.INPUTS else 1

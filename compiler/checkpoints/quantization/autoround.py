@@ -21,6 +21,7 @@ from compiler.checkpoints.quantization.formats import (
     UnknownLayoutError,
     is_positive,
 )
+from compiler.checkpoints.quantization.likeness import Listed
 
 _STYLES = {"auto_round:auto_awq": "awq", "auto_round:auto_gptq": "gptq"}
 _UNQUANTIZED_BITS = 16
@@ -75,6 +76,13 @@ class Rounded:
             return entry.packing
         inside = unit.name.startswith(self.blocks) if self.blocks else unit.kind is not Kind.HEAD
         return self.usual if inside else None
+
+    @property
+    def listed(self) -> Listed:
+        """Its entries and blocks: a piece that is an expression is both."""
+        expressions = tuple(entry.key for entry in self.entries if not _SPECIAL.isdisjoint(entry.key))
+        pieces = tuple((entry.key, entry.packing) for entry in self.entries)
+        return Listed(pieces=(*pieces, *((block, "block") for block in self.blocks)), expressions=expressions)
 
     def renamed(self, rename: Rename) -> Rounded:
         """The same with the engine's names."""

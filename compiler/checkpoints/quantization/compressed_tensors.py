@@ -23,6 +23,7 @@ from compiler.checkpoints.quantization.formats import (
     is_positive,
     names_in,
 )
+from compiler.checkpoints.quantization.likeness import Listed
 
 _LARGEST_GROUP = 65536
 _BYTE, _NIBBLE = 8, 4
@@ -83,6 +84,14 @@ class Groups:
 
     def _default(self) -> Packing | None:
         return next((group.packing for group in self.groups if group.linears), None)
+
+    @property
+    def listed(self) -> Listed:
+        """Of every group, with what it stands for."""
+        found = self.ignore.listed
+        for group in self.groups:
+            found = found.beside(group.names.listed.meaning(group.packing))
+        return found
 
     def renamed(self, rename: Rename) -> Groups:
         """The same with the engine's names."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from compiler.checkpoints.config import ConfigError
+from compiler.checkpoints.quantization.likeness import Listed, Lists
 
 
 class UnknownLayoutError(ConfigError):
@@ -75,9 +76,15 @@ def _expression(pattern: str) -> re.Pattern[str]:
         raise ConfigError(f"quantization lists an expression that cannot be read: {error}") from error
 
 
+_WILD = re.compile(r"[*?\[]")
+
+
 @lru_cache(maxsize=256)
-def _any_glob(globs: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(fnmatch.translate(glob) for glob in globs) or r"(?!)")
+def _starts_and_pattern(globs: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str]]:
+    """Starts of names, which `path*` asks for by the hundred, and what all other patterns ask for."""
+    starts = tuple(glob[:-1] for glob in globs if glob.endswith("*") and not _WILD.search(glob[:-1]))
+    others = (fnmatch.translate(glob) for glob in globs if not glob.endswith("*") or _WILD.search(glob[:-1]))
+    return starts, re.compile("|".join(others) or r"(?!)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +114,12 @@ class Names:
             name in self.exact
             or any(part in name for part in self.parts)
             or any(_expression(pattern).match(name) for pattern in self.patterns)
-            or (bool(self.globs) and _any_glob(self.globs).match(name) is not None)
+            or (bool(self.globs) and self._has_glob(name))
         )
+
+    def _has_glob(self, name: str) -> bool:
+        starts, pattern = _starts_and_pattern(self.globs)
+        return name.startswith(starts) or pattern.match(name) is not None
 
     def covers_unit(self, unit: Unit) -> bool:
         """Whether a module is listed by its own name or by those of all it fuses.
@@ -127,6 +138,12 @@ class Names:
             raise ConfigError(f"quantization lists some, not all of the projections of `{unit.name[:80]}`")
         return any(listed)
 
+    @property
+    def listed(self) -> Listed:
+        """All of them; a whole name may also be a part of what is listed."""
+        names = tuple((name, None) for name in sorted(self.exact))
+        return Listed(names, tuple((piece, None) for piece in (*self.parts, *self.globs)), self.patterns)
+
     def renamed(self, rename: Rename) -> Names:
         """The same with the engine's names; expressions stay as they are."""
         return replace(
@@ -137,7 +154,7 @@ class Names:
         )
 
 
-class Chooser(Protocol):
+class Chooser(Lists, Protocol):
     """Picks a module's packing."""
 
     def pick(self, unit: Unit) -> Packing | None:

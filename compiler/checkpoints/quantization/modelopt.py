@@ -27,6 +27,7 @@ from compiler.checkpoints.quantization.formats import (
     is_positive,
     names_in,
 )
+from compiler.checkpoints.quantization.likeness import Listed
 
 _BYTE, _NIBBLE = 8, 4
 _NVFP4_GROUP, _MX_GROUP, _BLOCK = 16, 32, 128
@@ -69,6 +70,10 @@ class Excluded:
         whole = unit if fuses else replace(unit, shards=())
         return _exact(self.listed).covers_unit(whole)
 
+    def all_listed(self) -> Listed:
+        """As names and as pieces of them."""
+        return _exact(self.listed).listed.beside(_pieces_and_globs(self.listed).listed)
+
     def renamed(self, rename: Rename) -> Excluded:
         """With the engine's names; `path*` becomes the path and all below it, as apply_vllm_mapper splits it."""
         split: list[str] = []
@@ -91,6 +96,11 @@ class OneAlgorithm:
         if self.excluded.covers(unit) or any(tower in unit.name for tower in _TOWERS):
             return None
         return self.experts if unit.kind is Kind.EXPERTS else self.packing
+
+    @property
+    def listed(self) -> Listed:
+        """What is excluded."""
+        return self.excluded.all_listed()
 
     def renamed(self, rename: Rename) -> OneAlgorithm:
         """The same with the engine's names."""
@@ -145,6 +155,11 @@ class ByLayer:
         if len(found) > 1:
             raise ConfigError(f"quantization gives the projections of `{unit.name[:80]}` different algorithms")
         return found.pop() if found else None
+
+    @property
+    def listed(self) -> Listed:
+        """Each layer with its packing, and what is excluded."""
+        return Listed(tuple(self.layers.items())).beside(self.excluded.all_listed())
 
     def renamed(self, rename: Rename) -> ByLayer:
         """The same with the engine's names."""

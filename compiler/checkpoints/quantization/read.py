@@ -26,6 +26,7 @@ from compiler.checkpoints.quantization.formats import (
     is_positive,
     names_in,
 )
+from compiler.checkpoints.quantization.likeness import Listed
 from compiler.checkpoints.quantization.modelopt import modelopt, mxfp8
 
 __all__ = ["Packing", "Quantization", "UnknownLayoutError", "read_quantization"]
@@ -113,6 +114,11 @@ class Uniform:
         whole = replace(unit, shards=()) if unit.kind is Kind.EXPERTS else unit
         return self.skips.covers_unit(whole)
 
+    @property
+    def listed(self) -> Listed:
+        """What is skipped, and what alone is not."""
+        return self.skips.listed.beside(Names(parts=self.only).listed.meaning("only"))
+
     def renamed(self, rename: Rename) -> Uniform:
         """The same with the engine's names."""
         return replace(self, skips=self.skips.renamed(rename), only=tuple(map(rename, self.only)))
@@ -135,6 +141,11 @@ class Overrides:
         if usual is None:
             return None
         return next((packing for rule, packing in self.rules if re.match(rule, unit.name)), usual)
+
+    @property
+    def listed(self) -> Listed:
+        """The rules, and what the default lists."""
+        return Listed(expressions=tuple(rule for rule, _ in self.rules)).beside(self.default.listed)
 
     def renamed(self, rename: Rename) -> Overrides:
         """The same with the engine's names."""

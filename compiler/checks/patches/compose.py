@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from compiler.catalog.compose import DCGM, GRAFANA, PROMETHEUS, SERVICE_KEYS, TOP_LEVEL_KEYS
-from compiler.catalog.vllm.doors import FIXED_VARIABLES
+from compiler.checks.engines import fixed_variables
 from compiler.checks.patches.tree import Appendable, Conflict, Decided, Tree, compare, unwritable
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.engines.interface.engine import Engines
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 
@@ -24,10 +25,10 @@ _ORDER = Decided("the containers start in the plan's order")
 _NETWORK = Decided("it follows from `gateway`, and from `host` and `port` where there is none")
 _OUTSIDE = Decided("nothing is told to anybody outside")
 _LOGIN = Decided("everyone on the machine may look and nobody may change anything, so that no password is needed")
+_SHUT = Decided("it keeps the server shut, or its processes on this machine")
 _ONE = Decided("there is one container of each service")
 
-SERVER_ENVIRONMENT: Tree = {
-    **dict.fromkeys(FIXED_VARIABLES, Decided("it keeps the server shut, or its processes on this machine")),
+_ENVIRONMENT: Tree = {
     "CUDA_DEVICE_ORDER": _PLAN,
     "CUDA_VISIBLE_DEVICES": _GPUS,
     "HF_HOME": _CACHE,
@@ -38,6 +39,8 @@ SERVER_ENVIRONMENT: Tree = {
     "LITELLM_MASTER_KEY": _SECRET,
     "LOGNAME": _PLAN,
     "NVIDIA_VISIBLE_DEVICES": _GPUS,
+    "LLAMA_API_KEY": _SECRET,
+    "LLAMA_CACHE": _CACHE,
     "STACKC_API_KEY_FILE": _PLAN,
     "STACKC_CLIENT_KEYS_FILE": _PLAN,
     "STACKC_CONTAINER": _PLAN,
@@ -46,6 +49,7 @@ SERVER_ENVIRONMENT: Tree = {
     "STACKC_HOST": _PLAN,
     "STACKC_LOCK_DIR": _PLAN,
     "STACKC_STATE_DIR": _PLAN,
+    "STACKC_LLAMA_SERVER": _PLAN,
     "STACKC_VLLM": _SCRIPT,
     "TORCHINDUCTOR_CACHE_DIR": _CACHE,
     "TRITON_CACHE_DIR": _CACHE,
@@ -65,7 +69,7 @@ _COMMON: Tree = {
     "cap_drop": _ISOLATION,
     "command": _SCRIPT,
     "entrypoint": _SCRIPT,
-    "environment": SERVER_ENVIRONMENT,
+    "environment": _ENVIRONMENT,
     "extends": Decided("it would bring keys that stackc has not seen"),
     "image": _ENGINE_IMAGE,
     "init": _PLAN,
@@ -159,18 +163,44 @@ FILE_TREE: Tree = {
     },
     # Where a volume lies is the machine's affair: a driver and its options may be added.
     "volumes": {
-        name: {} for name in ("gateway-state", "grafana-data", "hf-cache", "locks", "prometheus-data", "vllm-cache")
+        name: {}
+        for name in (
+            "gateway-state",
+            "grafana-data",
+            "hf-cache",
+            "llama-cache",
+            "locks",
+            "prometheus-data",
+            "vllm-cache",
+        )
     },
 }
 
 
-def service_tree(name: str, written: Iterable[str]) -> Tree | None:
-    """What stackc writes for a container, one of those that are `written`; None for one that a patch brings itself."""
+def server_environment(fixed: Iterable[str] = ()) -> Tree:
+    """Variables that stackc decides in containers of servers and of what stands around them.
+
+    Args:
+        fixed: those of the stack's engines.
+    """
+    return {**dict.fromkeys(fixed, _SHUT), **_ENVIRONMENT}
+
+
+def service_tree(name: str, written: Iterable[str], fixed: Iterable[str] = ()) -> Tree | None:
+    """What stackc writes for a container; None for one that a patch brings itself.
+
+    Args:
+        name: of the container.
+        written: names of all that stackc writes.
+        fixed: variables of the stack's engines that nobody may set.
+    """
     others = tuple(written)
     if name not in others:
         return None
+    tree = _KINDS.get(name, _SERVER)
+    environment = server_environment(fixed) if tree["environment"] is _ENVIRONMENT else tree["environment"]
     # Containers of the patch's own may come first as well; the order among the stack's is the plan's.
-    return {**_KINDS.get(name, _SERVER), "depends_on": dict.fromkeys(others, _ORDER)}
+    return {**tree, "environment": environment, "depends_on": dict.fromkeys(others, _ORDER)}
 
 
 def written_services(spec: Spec) -> tuple[str, ...]:
@@ -188,7 +218,7 @@ def monitoring_containers(spec: Spec) -> tuple[str, ...]:
     return tuple(name for name, is_used in used.items() if is_used)
 
 
-def check_compose_patch(file: SpecFile) -> Iterator[Diagnostic]:
+def check_compose_patch(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """A patch adds keys that Compose knows, and changes none that stackc writes."""
     patch = file.spec.patches.compose
     for found in unwritable(patch):
@@ -202,14 +232,14 @@ def check_compose_patch(file: SpecFile) -> Iterator[Diagnostic]:
     if not isinstance(services, Mapping):
         yield _not_a_map(file, ("services",))
         return
-    written = written_services(file.spec)
+    written, fixed = written_services(file.spec), fixed_variables(file, engines)
     for name, service in services.items():
         where = ("services", name)
         if not isinstance(service, Mapping):
             yield _not_a_map(file, where)
             continue
         yield from _unknown_keys(file, service, SERVICE_KEYS, where)
-        tree = service_tree(name, written)
+        tree = service_tree(name, written, fixed)
         if tree is not None:
             yield from _conflicts(file, service, tree, where)
         elif not {"image", "build", "provider"} & service.keys():

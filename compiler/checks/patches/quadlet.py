@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from compiler.catalog.quadlet import FLOOR, KEYS, REFUSED_SERVICE_KEYS
-from compiler.checks.patches.compose import SERVER_ENVIRONMENT
-from compiler.checks.patches.tree import Decided
+from compiler.checks.engines import fixed_variables
+from compiler.checks.patches.compose import server_environment
+from compiler.checks.patches.tree import Appendable, Decided, Tree
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.engines.interface.engine import Engines
 from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
 
@@ -106,9 +108,9 @@ PODMAN_OPTIONS = frozenset(
 _LIMITS = ("core", "memlock", "nofile", "stack")
 
 
-def check_quadlet_patch(file: SpecFile) -> Iterator[Diagnostic]:
+def check_quadlet_patch(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """A patch adds keys that the oldest Podman knows, and changes none that stackc writes."""
-    units = _units(file.spec)
+    units, environment = _units(file.spec), server_environment(fixed_variables(file, engines))
     for unit, sections in file.spec.patches.quadlet.items():
         where = ("patches", "quadlet", unit)
         if unit not in units:
@@ -121,14 +123,14 @@ def check_quadlet_patch(file: SpecFile) -> Iterator[Diagnostic]:
                 yield _refusal(file, (*where, section), message, SECTIONS)
                 continue
             for key, value in keys.items():
-                yield from _check_key(file, (*where, section, key), value)
+                yield from _check_key(file, (*where, section, key), value, environment)
 
 
 def _units(spec: Spec) -> tuple[str, ...]:
     return (*spec.services, *(["gateway"] if spec.gateway is not None else []), "prefetch")
 
 
-def _check_key(file: SpecFile, path: tuple[str, ...], value: Any) -> Iterator[Diagnostic]:
+def _check_key(file: SpecFile, path: tuple[str, ...], value: Any, environment: Tree) -> Iterator[Diagnostic]:
     section, key = path[-2:]
     known = KEYS["Container"] if section == "Container" else dict.fromkeys(_SYSTEMD_KEYS[section], FLOOR)
     if section == "Container" and key in _DECIDED:
@@ -141,14 +143,14 @@ def _check_key(file: SpecFile, path: tuple[str, ...], value: Any) -> Iterator[Di
         message = f"`{key}=` came with Podman {_dotted(known[key])}, the files are for {_dotted(FLOOR)} and newer"
         yield _refusal(file, path, message, ())
     else:
-        why = next(_wrong_values(section, key, value if isinstance(value, list) else [value]), None)
+        why = next(_wrong_values(section, key, value if isinstance(value, list) else [value], environment), None)
         if why is not None:
             options = ", ".join(f"`--{option}=`" for option in sorted(PODMAN_OPTIONS))
             notes = (f"options that can be added: {options}",) if key == "PodmanArgs" else ()
             yield _refusal(file, path, f"`{key}=` cannot be written as it is: {why}", (), notes)
 
 
-def _wrong_values(section: str, key: str, values: list[Any]) -> Iterator[str]:
+def _wrong_values(section: str, key: str, values: list[Any], environment: Tree) -> Iterator[str]:
     for value in values:
         if not isinstance(value, str | int | float) or value != value:  # noqa: PLR0124 (NaN is not itself)
             yield "it must be text, a number, or a list of them"
@@ -157,21 +159,20 @@ def _wrong_values(section: str, key: str, values: list[Any]) -> Iterator[str]:
         if not text.isprintable() or text != text.strip() or text.endswith("\\"):
             yield "it must be one line without spaces around it"
         if section == "Container":
-            yield from _wrong_text(key, text)
+            yield from _wrong_text(key, text, environment)
 
 
-def _wrong_text(key: str, text: str) -> Iterator[str]:
+def _wrong_text(key: str, text: str, environment: Tree) -> Iterator[str]:
     names = re.findall(r"(?:^|[\s\"'])([A-Za-z_][A-Za-z0-9_]*)=", text)
     if key == "Environment":
-        yield from (_decided_variable(name) for name in names if name in SERVER_ENVIRONMENT)
+        yield from (_decided_variable(name, environment[name]) for name in names if name in environment)
     if key == "Ulimit" and names and names[0] in _LIMITS:
         yield f"stackc decides the limit `{names[0]}`"
     if key == "PodmanArgs" and not _is_harmless_option(text):
         yield "it must be one option with its value, and one that changes nothing that stackc writes"
 
 
-def _decided_variable(name: str) -> str:
-    why = SERVER_ENVIRONMENT[name]
+def _decided_variable(name: str, why: Decided | Appendable | Tree) -> str:
     return f"stackc decides `{name}`" + (f": {why.why}" if isinstance(why, Decided) else "")
 
 

@@ -19,8 +19,9 @@ from compiler.catalog.systemd import (
     SECTIONS,
     load_directives,
 )
-from compiler.catalog.vllm.doors import FIXED_VARIABLES
+from compiler.checks.engines import fixed_variables
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.engines.interface.engine import Engines
 from compiler.spec.load import SpecFile
 
 _WHERE = ("patches", "systemd")
@@ -28,9 +29,10 @@ _WHERE = ("patches", "systemd")
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """One directive of one unit's patch."""
+    """One directive of one unit's patch; `fixed` are variables that nobody may set."""
 
     file: SpecFile
+    fixed: frozenset[str]
     unit: str
     section: str
     key: str
@@ -49,18 +51,18 @@ class _Given:
         return Diagnostic("E0217", message, self.file.at_key(*self.path), notes, (*helps, _remove(self.path)))
 
 
-def check_systemd_patches(file: SpecFile) -> Iterator[Diagnostic]:
+def check_systemd_patches(file: SpecFile, engines: Engines) -> Iterator[Diagnostic]:
     """Each unit, section and directive exists, and what is given can be written."""
     patches = file.spec.patches.systemd
     if "systemd" not in file.spec.targets:
         return  # said by target_checks.py
-    units = _units(file)
+    units, fixed = _units(file), fixed_variables(file, engines)
     for unit, sections in patches.items():
         if unit not in units:
             yield _unknown(file, (*_WHERE, unit), f"the stack has no unit for `{unit}`", "units", sorted(units))
             continue
         for section, directives in sections.items():
-            yield from _check_section(file, (unit, units[unit]), section, directives)
+            yield from _check_section(file, (unit, units[unit]), section, directives, fixed)
 
 
 def _units(file: SpecFile) -> Mapping[str, str]:
@@ -70,7 +72,7 @@ def _units(file: SpecFile) -> Mapping[str, str]:
 
 
 def _check_section(
-    file: SpecFile, unit: tuple[str, str], section: str, directives: Mapping[str, object]
+    file: SpecFile, unit: tuple[str, str], section: str, directives: Mapping[str, object], fixed: frozenset[str]
 ) -> Iterator[Diagnostic]:
     name, kind = unit
     if section not in SECTIONS[kind]:
@@ -84,7 +86,7 @@ def _check_section(
         )
         return
     for key, value in directives.items():
-        yield from _check_directive(_Given(file, name, section, key, value))
+        yield from _check_directive(_Given(file, fixed, name, section, key, value))
 
 
 def _check_directive(given: _Given) -> Iterator[Diagnostic]:
@@ -96,7 +98,9 @@ def _check_directive(given: _Given) -> Iterator[Diagnostic]:
         yield given.refuse(f"`{given.key}` is not to be given: stackc sets it from the plan")
         return
     for item in given.items:
-        problem = _unwritable(given, item) or (_bad_variable(str(item)) if given.key == "Environment" else None)
+        problem = _unwritable(given, item)
+        if problem is None and given.key == "Environment":
+            problem = _bad_variable(str(item), given.fixed)
         if problem is not None:
             yield given.refuse(f"`{given.key}` cannot have this value: {problem}")
             return
@@ -136,7 +140,7 @@ def _unwritable(given: _Given, item: object) -> str | None:
     return "it begins or ends with a space" if text != text.strip() else None
 
 
-def _bad_variable(assignments: str) -> str | None:
+def _bad_variable(assignments: str, fixed: frozenset[str]) -> str | None:
     try:
         words = shlex.split(assignments)
     except ValueError as error:
@@ -145,7 +149,7 @@ def _bad_variable(assignments: str) -> str | None:
         name, is_assigned, _ = word.partition("=")
         if not is_assigned:
             return f"`{word}` is not NAME=value"
-        if name in OWNED_VARIABLES | FIXED_VARIABLES:
+        if name in OWNED_VARIABLES | fixed:
             return f"stackc sets {name} from the plan"
         if name in SECRET_VARIABLES:
             return f"everyone on the machine could read {name}: `secrets` takes the path of a file that holds it"

@@ -16,9 +16,14 @@ from compiler.units import format_gib
 
 @click.command("gpus")
 @click.option("--sources", "-v", "--verbose", is_flag=True, help="Say of every figure where it is from.")
+@click.option("--prices", is_flag=True, help="Say what an hour of one was offered for, with the date.")
 @FORMAT
-def command(*, sources: bool, form: str) -> None:
+def command(*, sources: bool, prices: bool, form: str) -> None:
     """List the GPUs that a spec may name, with their memory as CUDA reports it."""
+    if prices:
+        from compiler.cli.run.cost.gpus import run
+
+        run(form, sources=sources)
     ordered = sorted(GPUS.values(), key=lambda gpu: (gpu.memory, gpu.name))
     lines = [_HEADER]
     lines += [line for gpu in ordered for line in _lines(gpu, sources=sources)]

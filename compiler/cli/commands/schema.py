@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-DOCUMENTS = ("spec", "lock", "plan", "calibration")
+DOCUMENTS = ("spec", "lock", "plan", "calibration", "models")
 """Those of compiler/schemas/documents.py, whose generator takes longer to import than help may."""
 
 
@@ -13,7 +13,7 @@ DOCUMENTS = ("spec", "lock", "plan", "calibration")
 def command(document: str) -> None:
     """Print the JSON Schema (draft 2020-12) of a DOCUMENT.
 
-    DOCUMENT is the spec (default), the lock, the plan (plan.json) or a calibration.
+    DOCUMENT is the spec (default), the lock, the plan (plan.json), a calibration or models.yaml.
 
     \b
     stackc schema > stacks/spec.schema.json

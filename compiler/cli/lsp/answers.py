@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from compiler.catalog.hardware.gpus import GPUS
-from compiler.catalog.vllm.flags import load_flags
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.cli.complete import locked_models
 from compiler.cli.lsp.text import Key, Spot
+from compiler.engines.registry import ENGINES
 from compiler.plan.ir import Plan, Service
 from compiler.report.usage import device_uses
 from compiler.schemas.documents import schema_of
 from compiler.schemas.generator import JsonSchema
+from compiler.spec.engines import VLLM
 from compiler.spec.rollouts import candidate_name
 from compiler.units import format_gib, format_tokens
 
@@ -92,8 +92,9 @@ def words(spot: Spot, keys: Iterable[Key], folder: Path, plans: tuple[Plan, ...]
             if (*spot.path, name) not in taken:
                 yield Word(name, about.get("description", ""))
     if spot.path[-1:] == ("engine_args",):
-        version = plans[0].engine.version if plans else next(iter(RELEASES))
-        yield from (Word(flag.name.removeprefix("--"), flag.group) for flag in load_flags(version).flags)
+        engine = ENGINES[VLLM]
+        version = plans[0].engine.version if plans else next(iter(engine.releases))
+        yield from (Word(name, group) for name, group in engine.options(version))
 
 
 def _known(path: tuple[str, ...], taken: Iterable[tuple[str, ...]], folder: Path) -> Iterator[Word]:
@@ -101,8 +102,8 @@ def _known(path: tuple[str, ...], taken: Iterable[tuple[str, ...]], folder: Path
     _, key = _service_and_key(path)
     if path[2:] == ("gpus", "model"):
         yield from (Word(gpu.name, gpu.title) for gpu in GPUS.values())
-    elif path == ("engine", "vllm"):
-        yield from (Word(release.version, release.build) for release in RELEASES.values())
+    elif path[:1] == ("engine",) and path[1:] in {(name,) for name in ENGINES}:
+        yield from (Word(release.version, release.build or "") for release in ENGINES[path[1]].releases.values())
     elif key == ("model",):
         yield from map(Word, locked_models(folder))
     elif key == ("node",):

@@ -15,13 +15,12 @@ from typing import Any
 
 from lsprotocol import types
 from pygls.workspace import PositionCodec
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from compiler.diagnostics import Edit, Position, SourceText, Span
 from compiler.solve.solve import apply_edits
-from compiler.source.document import load_document
+from compiler.source.document import load_document, plain_yaml
 from compiler.spec.rollouts import written_edits
 
 Path = tuple[str, ...]
@@ -249,7 +248,7 @@ def _edited_in_turn(text: str, edits: Sequence[Edit]) -> str | None:
 
 
 def _edited(text: str, edit: Edit) -> str:
-    node, path = YAML(typ="safe", pure=True).compose(text), list(edit.path)
+    node, path = plain_yaml().compose(text), list(edit.path)
     found = _child(node, path[0])
     while len(path) > 1 and found is not None and not isinstance(found[1], ScalarNode):
         node, path = found[1], path[1:]

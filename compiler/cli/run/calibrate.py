@@ -1,4 +1,4 @@
-"""`stackc calibrate`: what real start-ups took, as a file that a spec names."""
+"""`stackc calibrate`: what real start-ups took and how fast servers were, as a file that a spec names."""
 
 from __future__ import annotations
 
@@ -8,62 +8,87 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from compiler.calibration.file import GRAPHS, Calibration, read_calibration, write_calibration
-from compiler.calibration.measure import RATIO_UNIT, Measurement, component_ranges, measure
-from compiler.calibration.startup_log import MAX_BYTES, LogError, StartupLog, read_log
+from compiler.calibration.bench import Benched, read_bench
+from compiler.calibration.measure import Start, calibration_of, read_start, text_of
+from compiler.calibration.named import naming
+from compiler.calibration.speeds import as_object
 from compiler.catalog.hardware.gpus import GPUS
-from compiler.catalog.vllm.overheads import overheads_of
-from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.cli.loudness import Loudness, loudness
 from compiler.cli.paths import keep_inputs
 from compiler.cli.report import finish, unreadable, unwritable
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.diagnostics.render import visible
-from compiler.emit.place import SPECS
+from compiler.engines.interface.calibration import RATIO_UNIT, Calibration, LogError, ModelConfigError, Unit
+from compiler.engines.registry import ENGINES
 from compiler.render.quoting import quote_yaml
 from compiler.source.files import TooLargeError, read_file, replace_file
 from compiler.source.text import label_at, read_source
+from compiler.source.user_file import SPECS
 from compiler.units import ByteRange, counted, format_gib
 
 _MAX_CONFIG = 16 << 20
+_MAX_LOG = 64 << 20
+_Read = TypeVar("_Read", Start, Benched)
 _PLAIN = re.compile(r"[A-Za-z./][\w./-]*", re.ASCII)
 
 
-def run(logs: tuple[Path, ...], *, gpu: str, config: Path | None, out: Path | None, form: str) -> NoReturn:
+def run(
+    logs: tuple[Path, ...],
+    speeds: tuple[Path, ...],
+    *,
+    gpu: str | None,
+    config: Path | None,
+    out: Path | None,
+    form: str,
+) -> NoReturn:
     """Do it, tell what came of it, and end the run."""
-    if gpu not in GPUS:
+    if not logs and not speeds:
+        raise click.UsageError("nothing to read: name start-up logs, or --speed and what bin/bench wrote")
+    if gpu is not None and gpu not in GPUS:
         raise click.UsageError(f"unknown GPU {visible(gpu[:80])}: `stackc gpus` lists them")
-    keep_inputs("--out", out, [*logs, *([] if config is None else [config])])
+    keep_inputs("--out", out, [*logs, *speeds, *([] if config is None else [config])])
     content = _config(config, form) if config is not None else None
-    found = [_measured(path, gpu, content) for path in logs]
-    problems = tuple(each for each in found if isinstance(each, Diagnostic))
-    measured = [each for each in found if not isinstance(each, Diagnostic)]
-    versions = sorted({log.version for log, _ in measured})
-    if len(versions) > 1:
-        problems += (Diagnostic("E0213", f"the logs are of several releases: {', '.join(versions)}"),)
-    components = component_ranges([measurement for _, measurement in measured])
-    if not problems and not components:
-        problems = (Diagnostic("E0213", "the logs hold no figure that a calibration could use"),)
-    if problems:
-        finish(form, problems, result={}, lines=())
-    calibration = Calibration(str(out or ""), versions[0], gpu, components)
-    text = write_calibration(calibration, tuple(sorted({log.model for log, _ in measured})))
-    if read_calibration(SourceText("", text))[0] is None:  # what is written must be of use
-        finish(form, (Diagnostic("E0213", "the logs hold figures that no card could have"),), result={}, lines=())
-    lines = list(_lines(components, measured))
-    lines += text.splitlines() if out is None else _written(out, text, form)
+    measured = _sound([_bench(path) for path in speeds], form)
+    card = gpu or _card(measured)
+    starts = _sound([_start(path, card, content) for path in logs], form)
+    try:
+        calibration = calibration_of(starts, GPUS[card], str(out or ""), measured)
+    except LogError as error:
+        finish(form, (Diagnostic("E0213", str(error)),), result={}, lines=())
+    text = text_of(calibration, starts)
+    lines = list(_lines(calibration, starts))
+    lines += text.splitlines() if out is None else _written(out, text, calibration, form)
     if loudness() is Loudness.QUIET:  # what was asked for: a file, or its text alone
         lines = text.splitlines() if out is None else []
     result = {
-        "engine": versions[0],
-        "gpu": gpu,
-        "components": {n: _object(size, c) for n, (size, c) in components.items()},
+        "engine": calibration.release,
+        "engine_name": calibration.engine,
+        "gpu": card,
+        "components": {n: _object(size, c) for n, (size, c) in calibration.components.items()},
+        "speed": [as_object(one) for one in calibration.speeds],
     }
     finish(form, (), result=result, lines=lines)
+
+
+def _sound(found: list[_Read | Diagnostic], form: str) -> list[_Read]:
+    """What was read, or the end of the run with all that could not be."""
+    problems = tuple(each for each in found if isinstance(each, Diagnostic))
+    if problems:
+        finish(form, problems, result={}, lines=())
+    return [each for each in found if not isinstance(each, Diagnostic)]
+
+
+def _card(measured: Sequence[Benched]) -> str:
+    """The card that speeds were measured on, where its title is one card's."""
+    names = sorted({name for one in measured for name in one.gpus})
+    if len(names) != 1:
+        known = f": they name {', '.join(names)}" if names else ""
+        raise click.UsageError(f"name the card with --gpu{known}")
+    return names[0]
 
 
 def _config(path: Path, form: str) -> dict[str, Any]:
@@ -93,24 +118,31 @@ def _json_object(source: SourceText) -> tuple[dict[str, Any] | None, Diagnostic 
     return None, Diagnostic("E0309", message, label_at(source, offset))
 
 
-def _measured(path: Path, gpu: str, config: Any) -> _Measured | Diagnostic:
+def _bench(path: Path) -> Benched | Diagnostic:
     try:
-        log = read_log(read_file(path, MAX_BYTES).decode(errors="replace"))
-        overheads = overheads_of(log.version)
-        if overheads is None:
-            return Diagnostic("E0213", f"{path}: stackc knows no release {log.version[:40]}")
-        return log, measure(log, overheads, GPUS[gpu].compute_capability, config)
+        return read_bench(read_file(path, _MAX_CONFIG).decode(errors="replace"))
     except TooLargeError as error:
         return Diagnostic("E0213", f"{path}: {error.strerror}")
     except OSError as error:
         return unreadable(str(path), error)
     except LogError as error:
         return Diagnostic("E0213", f"{path}: {error}")
-    except (ConfigError, UnsupportedArchitectureError) as error:
+
+
+def _start(path: Path, gpu: str, config: Any) -> Start | Diagnostic:
+    try:
+        return read_start(read_file(path, _MAX_LOG).decode(errors="replace"), GPUS[gpu], config)
+    except TooLargeError as error:
+        return Diagnostic("E0213", f"{path}: {error.strerror}")
+    except OSError as error:
+        return unreadable(str(path), error)
+    except LogError as error:
+        return Diagnostic("E0213", f"{path}: {error}")
+    except ModelConfigError as error:
         return Diagnostic("E0309", f"the model's config.json: {error}")
 
 
-def _written(out: Path, text: str, form: str) -> list[str]:
+def _written(out: Path, text: str, calibration: Calibration, form: str) -> list[str]:
     try:
         replace_file(out, text.encode())
     except OSError as error:
@@ -118,28 +150,35 @@ def _written(out: Path, text: str, form: str) -> list[str]:
     # Paths in a spec are relative to the spec.
     relative = Path(os.path.relpath(out, SPECS)).as_posix()
     named = relative if _PLAIN.fullmatch(relative) else quote_yaml(relative)
-    return [f"wrote {out}; name it in a spec in {SPECS}/ as `engine: {{calibration: {named}}}`"]
+    return [f"wrote {out}; name it in a spec in {SPECS}/ as `{naming(calibration, named)}`"]
 
 
-_Measured = tuple[StartupLog, Measurement]
-
-
-def _lines(components: dict[str, tuple[ByteRange, int]], measured: Sequence[_Measured]) -> Iterator[str]:
-    yield from (f"{name:<20} {_figures(name, size)}  ({count})" for name, (size, count) in components.items())
-    for log, one in measured:
+def _lines(calibration: Calibration, starts: Sequence[Start]) -> Iterator[str]:
+    engine = ENGINES[calibration.engine]
+    units, title = engine.start_ups.components, engine.title
+    for name, (size, count) in calibration.components.items():
+        yield f"{name:<20} {_figures(units[name], size)}  ({count})"
+    for speed in calibration.speeds:
+        load = f"{speed.concurrency} at once, {speed.prompt} + {speed.answer} tokens"
+        yield f"{speed.service:<20} {load}: {speed.output_rate:.0f} tokens/s"
+        yield f"{'':<20} first token after {speed.ttft_ms:.0f} ms, then one each {speed.tpot_ms:.1f} ms"
+    for one in (start.measurement for start in starts):
         yield from (f"not used of {one.model}: {reason}" for reason in one.skipped)
         if loudness() is Loudness.VERBOSE:
-            ranks = log.tensor_parallel_size * log.pipeline_parallel_size
-            yield f"{one.model}, vLLM {log.version}, {counted(ranks, 'rank')}:"
-            yield from (f"  {name:<18} {_figures(name, ByteRange.exact(size))}" for name, size in one.values.items())
+            yield f"{one.model}, {title} {one.version}, {counted(one.ranks, 'rank')}:"
+            for name, values in one.values.items():
+                yield from (f"  {name:<18} {_figures(units[name], ByteRange.exact(value))}" for value in values)
 
 
-def _figures(name: str, size: ByteRange) -> str:
-    if name == "activation_ratio":
-        return f"{size.expected / RATIO_UNIT:.3f} of the formula"
-    if name in GRAPHS:
-        return f"{size.expected} bytes for each size and layer"
-    return f"{format_gib(size.low)} GiB" if size.is_exact else f"{format_gib(size.low)} to {format_gib(size.high)} GiB"
+def _figures(unit: Unit, size: ByteRange) -> str:
+    match unit:
+        case Unit.RATIO:
+            return f"{size.expected / RATIO_UNIT:.3f} of the formula"
+        case Unit.PER_GRAPH:
+            return f"{size.expected} bytes for each size and layer"
+        case Unit.BYTES:
+            low, high = format_gib(size.low), format_gib(size.high)
+            return f"{low} GiB" if size.is_exact else f"{low} to {high} GiB"
 
 
 def _object(size: ByteRange, count: int) -> dict[str, int]:

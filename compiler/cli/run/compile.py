@@ -220,7 +220,7 @@ def _foreign(foreign: Foreign, job: _Job) -> Diagnostic:
 
 
 def _line(plan: Plan, tree: Tree, *, changed: bool) -> str:
-    where = plan.node.name if isinstance(plan.node, CpuNode) else f"{plan.node.count} × {plan.node.title}"
+    where = plan.node.name if isinstance(plan.node, CpuNode) else plan.node.described()
     services = ", ".join(service.name for service in plan.services)
     folder = tree.root / plan.folder
     return f"{plan.tree}: {services} on {where}: {plan.verdict.value} ({folder}{'' if changed else ', unchanged'})"
@@ -237,17 +237,18 @@ def _check(job: _Job, form: str) -> _Found:
 
 
 def _compare(job: _Job) -> _Found:
-    foreign = {each.path: each for each in job.files.foreign()}
-    edited = {each.path: each for each in job.files.edited()}
+    output = job.files
+    foreign = {each.path: each for each in output.foreign()}
+    edited = {each.path: each for each in output.edited()}
     repair = job.repair(prune=any(each.is_prunable for each in foreign.values()), force=bool(edited))
-    orphans = job.files.orphans()
+    orphans = output.orphans()
     found = [_differs(f"{path}: no spec asks for this folder", (), repair) for path in orphans]
-    found += [_differs(f"{path}: no tree needs this library", (), repair) for path in _unneeded(job)]
+    found += [_differs(f"{path}: no tree needs this library", (), repair) for path in _unneeded(job, output)]
     found += [_foreign(each, job) for each in foreign.values()]
     found += [_edited(each, job) for each in edited.values()]
     lines: list[str] = []
     is_whole = loudness() is Loudness.VERBOSE
-    for tree in (tree for tree in (*job.files.libraries, *job.trees) if tree.root not in foreign):
+    for tree in (tree for tree in (*output.libraries, *job.trees) if tree.root not in foreign):
         differing = differences(tree)
         others = [each for each in differing if not {tree.root / each.path} & {*foreign, *edited}]
         found += [_tree_differs(tree, others, repair)] if others else []
@@ -256,8 +257,8 @@ def _compare(job: _Job) -> _Found:
     return tuple(found), lines or ([] if found else [f"{job.output} is what the specs say"]), changed
 
 
-def _unneeded(job: _Job) -> tuple[Path, ...]:
-    return job.files.unneeded() if job.output.is_dir() and job.all_specs else ()
+def _unneeded(job: _Job, output: Output) -> tuple[Path, ...]:
+    return output.unneeded() if job.output.is_dir() and job.all_specs else ()
 
 
 def _tree_differs(tree: Tree, found: Sequence[Difference], repair: str) -> Diagnostic:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,9 +14,11 @@ from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.report import finish, unreadable
 from compiler.cli.terminal import glyphs_of, terminal_width, wrapped
 from compiler.diagnostics.looking import Looking
-from compiler.engines.vllm.answers.parsers import KnownParsers
+from compiler.engines.interface.parsers import KnownParsers
+from compiler.ledger import HOST
 from compiler.pipeline import Explained, explain_stack
-from compiler.plan.ir import CpuNode, DeviceLedger, LedgerRow, Plan, ServedModel, Service
+from compiler.plan.ir import DeviceLedger, Draft, LedgerRow, Plan, ServedModel, Service
+from compiler.plan.where import is_on_cpu
 from compiler.report.lines import stack_lines
 from compiler.report.paint import Line
 from compiler.solve.judgements import Judgement, Standing
@@ -75,27 +78,50 @@ def _stack_lines(explained: Explained, shown: Mapping[str, tuple[Judgement, ...]
 
 
 def parser_lines(parsers: Iterable[KnownParsers]) -> Iterator[str]:
-    """Parsers of vLLM that are known for a service's model."""
+    """Parsers that are known for a service's model."""
     for known in parsers:
-        options = ", ".join(f"{role} {' or '.join(names)}" for role, names in known.names.items() if names)
+        options = ", ".join(f"{role} {' or '.join(names)}" for role, names in known.options.items() if names)
         if options:
-            yield from wrapped(f"parsers for {known.family.described}: {options}")
+            yield from wrapped(f"parsers for {known.described}: {options}")
 
 
 def parsers_object(known: KnownParsers) -> dict[str, Any]:
     """The same for machines."""
-    names = {role.value: list(names) for role, names in known.names.items() if names}
-    return {"family": known.family.title, "shared": known.family.shared, "parsers": names}
+    names = {option: list(names) for option, names in known.options.items() if names}
+    return {"family": known.title, "shared": known.shared, "parsers": names}
 
 
 def candidate_lines(rows: Iterable[Judgement]) -> Iterator[str]:
-    """The table of candidates for people."""
+    """The table of candidates for people; of a long one what matters, unless all that is known was asked for."""
     yield "  candidates:"
-    for row in rows:
+    rows = tuple(rows)
+    shown = rows if loudness() is Loudness.VERBOSE else _that_matter(rows)
+    for row in shown:
         method = f" ({row.method})" if row.method is not None else ""
         code = f" [{row.code}]" if row.code is not None else ""
         text = f"{row.standing.value:<{_STANDING}}  {row.candidate}{method}: {row.reason}{code}"
         yield from wrapped(text, 4, _STANDING + 2)
+    left = [row for row in rows if row not in shown]
+    if left:
+        counts = Counter("do not fit" if row.short_bytes else row.standing.value for row in left)
+        said = ", ".join(f"{count} {what}" for what, count in counts.items())
+        yield from wrapped(f"and {len(left)} more, which --verbose lists: {said}", 4)
+
+
+_MOST_ROWS = 12
+_OF_A_KIND = 3
+
+
+def _that_matter(rows: tuple[Judgement, ...]) -> tuple[Judgement, ...]:
+    """Of many: the chosen one, what misses its place by least, and the first ones of each other standing."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    chosen = [row for row in rows if row.standing is Standing.CHOSEN]
+    short = sorted((row for row in rows if row.short_bytes), key=lambda row: row.short_bytes or 0)
+    others = {kind: [row for row in rows if row.standing is kind and not row.short_bytes] for kind in Standing}
+    kept = [*chosen, *short[: 1 if chosen else _OF_A_KIND]]
+    kept += [row for kind in Standing if kind is not Standing.CHOSEN for row in others[kind][:_OF_A_KIND]]
+    return tuple(row for row in rows if row in kept)
 
 
 _STANDING = max(len(standing.value) for standing in Standing)
@@ -115,7 +141,7 @@ def judgement_object(row: Judgement) -> dict[str, Any]:
 
 def service_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[str]:
     """A service of a plan for people: what it serves and why that fits."""
-    where = ", ".join(f"{plan.node.name}:{index}" for index in service.devices)
+    where = ", ".join(f"{plan.node.name}:{index}" for index in service.devices) or f"the CPU of {plan.node.name}"
     yield from wrapped(f"{service.name}: {plan.verdict.value} on {where}", 0)
     for fact in _facts(plan, service):
         yield from wrapped(fact)
@@ -126,6 +152,8 @@ def service_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[st
 
 def _facts(plan: Plan, service: Service) -> Iterator[str]:
     model, cache = service.model, service.kv_cache
+    if service.replicas > 1:
+        yield f"one of {service.replicas} replicas, which have the same model and context"
     known = f", which must be {model.commit}…" if model.commit else ", of which no commit is known"
     pinned = f" at {model.commit}" if model.is_pinned else f" at main{known}"
     pinned = "" if model.folder else pinned
@@ -139,15 +167,31 @@ def _facts(plan: Plan, service: Service) -> Iterator[str]:
         f"KV cache: {cache.num_blocks} blocks of {cache.block_size} tokens, {format_gib(cache.bytes)} GiB: "
         f"{cache.max_concurrency} requests of {format_tokens(service.max_model_len)}"
     )
+    yield from () if service.draft is None else (_draft(service.draft),)
+    yield from service.notes
     if service.solved:
-        found = {"context": format_tokens(service.max_model_len), "concurrency": str(service.concurrency)}
+        found = {
+            "context": format_tokens(service.max_model_len),
+            "concurrency": str(service.concurrency),
+            "replicas": str(service.replicas),
+        }
         yield f"solved for: {', '.join(f'{key} {found[key]}' for key in service.solved)}, the most that fit"
+
+
+def _draft(draft: Draft) -> str:
+    model = draft.model
+    if model is None:
+        who = "a lookup in the text itself"
+    else:
+        at = "" if model.folder else f" at {model.commit or 'main'}"
+        who = f"{model.repository or model.folder} ({model.quantization}){at}"
+    return f"drafts {draft.tokens} tokens a step by {draft.method}: {who}"
 
 
 def ledger_lines(plan: Plan, service: Service, *, sources: bool) -> Iterator[str]:
     """What a service takes of each of its devices, row by row."""
-    for device in plan.devices:
-        if device.index in service.devices:
+    for device in plan.ledgers:
+        if any(server.service == service.name for server in device.servers):
             yield from _device_lines(device, service, sources=sources)
 
 
@@ -158,7 +202,7 @@ def _asked(model: ServedModel) -> str:
 
 
 def _where(plan: Plan, service: Service) -> str:
-    if isinstance(plan.node, CpuNode):
+    if is_on_cpu(plan, service):
         return "on the CPU"
     return "on its GPU" if len(service.devices) == 1 else "on its GPUs"
 
@@ -166,7 +210,8 @@ def _where(plan: Plan, service: Service) -> str:
 def _device_lines(device: DeviceLedger, service: Service, *, sources: bool) -> Iterator[str]:
     server = next(server for server in device.servers if server.service == service.name)
     of_total = f" ({device.total_source})" if sources else ""
-    yield from wrapped(f"device {device.index}, {format_gib(device.total)} GiB{of_total}: GiB expected, at most")
+    name = "main memory" if device.index == HOST else f"device {device.index}"
+    yield from wrapped(f"{name}, {format_gib(device.total)} GiB{of_total}: GiB expected, at most")
     for row in server.rows:
         yield from wrapped(_row_text(row, sources=sources), 4, _FIGURES)
     yield f"    {format_gib(server.bytes.expected):>7} {format_gib(server.bytes.high):>7}  in all"

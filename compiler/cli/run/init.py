@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from compiler.cli.run.starters import (
     Choice,
     choices,
     default_name,
+    named,
     recorded_lock,
     recorded_tasks,
     spec_text,
@@ -52,6 +54,7 @@ def run(
     count: int | None,
     on_cpu: bool,
     tasks: tuple[str, ...],
+    model: str | None,
     example: str | None,
     is_list: bool,
     offline: bool,
@@ -62,12 +65,19 @@ def run(
         finish("text", (), result={}, lines=list(_listed()))
     asks = not yes and is_terminal()
     if example is not None:
-        if gpu or count or tasks or on_cpu:
+        if gpu or count or tasks or on_cpu or model:
             raise click.UsageError("--from takes a shipped stack as it is: the rest is for the spec")
         _from_example(example, name)
     if on_cpu and (gpu or count):
         raise click.UsageError("--cpu is in place of a GPU")
+    if model is not None and tasks:
+        raise click.UsageError("--model is in place of --task: it is served for chat, which the spec can change")
+    if model is not None and not _MODEL.fullmatch(model):
+        raise click.UsageError("--model is an id of the Hub, such as Qwen/Qwen3-8B-GGUF, or a path on the server")
     cards = cpu() if on_cpu else _cards(gpu, count, asks=asks)
+    if model is not None:
+        spec = _place(name or default_name(("chat",), cards))
+        _start(spec, cards, [named(model)], is_offline=offline)
     wanted = tasks or ((_asked_task(),) if asks else ("chat",) if yes else ())
     if not wanted:
         raise click.UsageError(f"say what for: --task {'|'.join(TASKS)}, or --yes for chat")
@@ -78,13 +88,17 @@ def run(
     _start(spec, cards, list(choices(wanted, on_cpu=cards.is_cpu)), is_offline=offline)
 
 
+# What a plain scalar of YAML can hold, and a name on the Hub or a path is made of.
+_MODEL = re.compile(r"/?[A-Za-z0-9][A-Za-z0-9._/-]{0,254}", re.ASCII)
+
+
 def _listed() -> Iterator[str]:
     for name, path in examples().items():
         indent = " " * _INDENT
         yield from wrap(about(path), _WIDTH, initial_indent=f"{name:<{_INDENT}}", subsequent_indent=indent)
 
 
-_WIDTH, _INDENT = 80, 16
+_WIDTH, _INDENT = 80, 18
 
 
 def _tell(line: str, *, err: bool = False) -> None:
@@ -106,7 +120,7 @@ def _cards(gpu: str | None, count: int | None, *, asks: bool) -> Cards:
             first, *others = here
             _tell(f"nvidia-smi: {_titled(first)}", err=True)
             for other in others:
-                _tell(f"left out, because a node has GPUs of one model: {_titled(other)}", err=True)
+                _tell(f"left out, for `gpus` to list if it may serve too: {_titled(other)}", err=True)
             if first.name is None and first.memory is None:
                 raise click.UsageError("that card is not in the catalogue: --gpu says which is like it")
             return replace(first, count=count or first.count, uuids=first.uuids[:count])

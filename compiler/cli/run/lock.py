@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from compiler.checks.engines import other_engine
 from compiler.checks.read import lock_path, read_spec
 from compiler.cli.loudness import Loudness, SpecLevels, loudness
 from compiler.cli.progress import progress
@@ -17,10 +19,11 @@ from compiler.cli.run.specs import spec_paths
 from compiler.diagnostics import Diagnostic, Span, has_errors
 from compiler.diagnostics.levels import WARNING, Levels
 from compiler.diagnostics.render import visible
+from compiler.engines.registry import ENGINES
 from compiler.lock.changes import Change, FactChange, Value, lock_changes
 from compiler.lock.file import read_lock, write_lock
 from compiler.lock.models import Lock
-from compiler.lock.second_looks import Locate, pickle_warnings, rename_problems
+from compiler.lock.second_looks import Locate, rename_problems, surprises
 from compiler.resolve.answers import plain
 from compiler.resolve.cache import Cache
 from compiler.resolve.resolve import resolve_lock
@@ -72,12 +75,14 @@ class LockReport:
 
     Attributes:
         is_written: False where the file said so already.
+        ggufs: by repository, folder or file, how large models in GGUF files are, in bytes.
         changes: against the lock so far; nothing where there was none.
     """
 
     path: Path
     is_written: bool
     models: int
+    ggufs: Mapping[str, Sequence[int]]
     changes: tuple[Change, ...]
 
     @property
@@ -86,8 +91,23 @@ class LockReport:
         verdict = "written" if self.is_written else "unchanged"
         return [
             f"{self.path}: {verdict}, {counted(self.models, 'model')}",
+            *(f"  {place}: {_sizes(sizes)}" for place, sizes in self.ggufs.items()),
             *(f"  {_told(change)}" for change in self.changes),
         ]
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    """How many models a place holds, and how large they are."""
+    least, most = format_gib(min(sizes)), format_gib(max(sizes))
+    return f"{counted(len(sizes), 'GGUF model')}, {least if least == most else f'{least} to {most}'} GiB of tensors"
+
+
+def _ggufs(lock: Lock) -> Mapping[str, Sequence[int]]:
+    found: dict[str, list[int]] = {}
+    for key, facts in lock.models.items():
+        if facts.gguf is not None:
+            found.setdefault(key.partition("#")[0], []).append(facts.gguf.tensor_bytes)
+    return found
 
 
 def lock_spec(
@@ -102,7 +122,7 @@ def lock_spec(
 ) -> tuple[tuple[Diagnostic, ...], LockReport | None]:
     """Write the lock of one spec; what was found, and what was written."""
     try:
-        file, diagnostics = read_spec(path, name)
+        file, diagnostics = read_spec(path, name, ENGINES)
     except OSError as error:
         return (unreadable(name, error),), None
     if file is None:
@@ -114,9 +134,11 @@ def lock_spec(
         hub=hub,
         cache=cache,
         previous=previous,
+        formats={name: ENGINES[service.engine].formats for name, service in file.spec.services.items()},
         upgrade=upgrade,
         locate=_locator(file),
         copies=copies,
+        instead=partial(other_engine, file, ENGINES),
     )
     diagnostics = levels.applied((*diagnostics, *problems))
     if lock is None or has_errors(diagnostics):
@@ -126,14 +148,14 @@ def lock_spec(
     candidates = (
         (service, name, lock.models[name]) for service, locked in lock.services.items() for name in locked.candidates
     )
-    told = (*rename_problems(file.spec, lock, _locator(file)), *pickle_warnings(candidates, _locator(file)))
+    told = (*rename_problems(file.spec, lock, _locator(file)), *surprises(candidates, _locator(file)))
     diagnostics += levels.applied(told)
     try:
         is_written = write_lock(target, lock)
     except OSError as error:
         return (*diagnostics, unwritable(str(target), error)), None
     changes = lock_changes(previous, lock) if previous is not None else ()
-    return diagnostics, LockReport(target, is_written, len(lock.models), changes)
+    return diagnostics, LockReport(target, is_written, len(lock.models), _ggufs(lock), changes)
 
 
 def _check_services(paths: Sequence[Path], services: Sequence[str]) -> None:
@@ -152,7 +174,10 @@ def _check_copies(paths: Sequence[Path], copies: Mapping[str, Path]) -> None:
     files = _read_all(paths) if copies else None
     if files is None:
         return
-    known = {service.model.rstrip("/") for file in files for service in file.spec.services.values()}
+    services_of = [service for file in files for service in file.spec.services.values()]
+    known = {service.model.rstrip("/") for service in services_of}
+    known |= {adapter.model.rstrip("/") for service in services_of for adapter in service.adapters}
+    known |= {str(each.speculate.model).rstrip("/") for each in services_of if each.speculate is not None}
     unknown = [path for path in copies if path not in known]
     if unknown:
         raise click.UsageError(f"no service has the model {visible(', '.join(unknown))}")
@@ -163,7 +188,7 @@ def _read_all(paths: Sequence[Path]) -> list[SpecFile] | None:
     files = []
     for path in paths:
         try:
-            file, _ = read_spec(path, str(path))
+            file, _ = read_spec(path, str(path), ENGINES)
         except OSError:
             return None
         if file is None:

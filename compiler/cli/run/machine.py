@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import subprocess
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,8 @@ class Cards:
         count: how many.
         memory: bytes that CUDA will report at least, of a card that the catalogue has not; of main memory, to use.
         compute_capability: of the same, such as `8.9`.
-        mig: the profile of slices; `uuids` are theirs.
+        mig: the profile of slices.
+        uuids: of each of them, where the machine has others too.
     """
 
     name: str | None
@@ -86,13 +86,17 @@ def cards(text: str, listed: str = "") -> tuple[Cards, ...]:
         listed: of `nvidia-smi -L`, which has the slices below each GPU.
     """
     slices = _slices(listed)
-    whole: Counter[tuple[str, int, str]] = Counter()
+    whole: dict[tuple[str, int, str], list[str]] = {}
     cut: dict[tuple[str, int, str, str], list[str]] = {}
     for title, memory, capability, card in _rows(text.splitlines()):
-        whole[(title, memory, capability)] += card not in slices
+        if card not in slices:
+            whole.setdefault((title, memory, capability), []).append(card)
         for profile, own in slices.get(card, ()):
             cut.setdefault((title, memory, capability, profile), []).append(own)
-    found = [_cards(*figures, count) for figures, count in whole.items() if count]
+    found = [_cards(*figures, len(own)) for figures, own in whole.items()]
+    if len(whole) > 1 or cut:
+        # Their numbers depend on the other cards, and where those stand.
+        found = [replace(each, uuids=tuple(own)) for each, own in zip(found, whole.values(), strict=True)]
     found += [
         replace(_cards(title, memory, capability, len(own)), mig=profile, uuids=tuple(own))
         for (title, memory, capability, profile), own in cut.items()

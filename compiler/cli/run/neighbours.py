@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from compiler.checks.paths import ROOTS, default_folder
 from compiler.checks.read import read_spec
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.engines.registry import ENGINES
 from compiler.pipeline import Compiled
 from compiler.plan.ir import Plan
 from compiler.spec.load import SpecFile
@@ -22,7 +23,7 @@ def check_neighbours(stacks: Mapping[Path, Compiled]) -> Iterator[Diagnostic]:
         found = next(_shared(one, other), None)
         if found is not None:
             key, folder, theirs = found
-            file, _ = read_spec(path, str(path))
+            file, _ = read_spec(path, str(path), ENGINES)
             if file is not None:
                 yield _error(file, one.stack, key, folder, theirs)
 

@@ -16,6 +16,7 @@ from compiler.diagnostics.render import visible
 from compiler.lock.file import HEADER
 from compiler.lock.file import MAX_BYTES as MAX_LOCK
 from compiler.source.files import read_file
+from compiler.source.user_file import USER_FILE
 
 
 def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
@@ -26,7 +27,7 @@ def spec_paths(given: Sequence[Path]) -> tuple[Path, ...]:
     """
     # A shell's stacks/*.yaml matches the locks too, and calibrations lie where specs do.
     found = tuple(map(spec_path, given)) or sorted(
-        path for path in Path("stacks").glob("*.yaml") if path.name != SETTINGS
+        path for path in Path("stacks").glob("*.yaml") if path.name not in (SETTINGS, USER_FILE)
     )
     paths = tuple(path for path in found if not path.name.endswith(LOCK_SUFFIX) and not _is_written(path))
     if not paths:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
-from compiler.catalog.vllm.releases import RELEASES
 from compiler.cli.run.examples import recorded
 from compiler.cli.run.machine import Cards
+from compiler.engines.registry import ENGINES
 from compiler.lock.models import Lock, LockedService
 from compiler.schemas.documents import MODELINE
+from compiler.spec.engines import LLAMA_CPP, VLLM, EngineName
 from compiler.units import GIB, MIB
 
 SCHEMA_FILE = "spec.schema.json"
@@ -24,14 +26,16 @@ class Starter:
 
     Attributes:
         quantization: methods that may be served, in order of preference.
-        license: that the policy has to allow.
+        license: that the policy has to allow; None where nobody has read it yet.
+        engine: that serves it.
         keys: others of its service in the spec, as they are written there.
     """
 
     model: str
     quantization: tuple[str, ...]
     keys: tuple[tuple[str, str], ...]
-    license: str = "apache-2.0"
+    license: str | None = "apache-2.0"
+    engine: EngineName = VLLM
 
 
 # Below 4K a chat soon forgets how it began; more than 32K is asked for by whoever needs it.
@@ -76,6 +80,13 @@ CPU_TASKS: dict[str, dict[str, tuple[Starter, ...]]] = {
 Choice = dict[str, Starter]
 
 
+def named(model: str) -> Choice:
+    """A model that the user names, for chat; in GGUF files where its name says so, which llama.cpp serves."""
+    engine = LLAMA_CPP if "gguf" in model.lower() else VLLM
+    keys = (("context", "{min: 4K, max: 32K}"), ("concurrency", "{min: 1, max: 4}"))
+    return {"chat": Starter(model, ("auto",), keys, None, engine)}
+
+
 def choices(tasks: Sequence[str], *, on_cpu: bool = False) -> Iterator[Choice]:
     """Every way to serve the tasks, the best first: the first service gives way last."""
     known = CPU_TASKS if on_cpu else TASKS
@@ -92,7 +103,7 @@ def recorded_lock(choice: Choice) -> Lock | None:
         return None
     return Lock(
         schema=1,
-        services={name: entry.model_copy(update={"publishers": ()}) for name, (entry, _) in found.items()},
+        services={name: entry for name, (entry, _) in found.items()},
         models={key: lock.models[key] for entry, lock in found.values() for key in entry.candidates},
     )
 
@@ -103,13 +114,19 @@ def recorded_tasks(*, on_cpu: bool = False) -> list[str]:
     return [task for task in known if any(recorded_lock(each) for each in choices((task,), on_cpu=on_cpu))]
 
 
+_ALONE: Mapping[str, Any] = {"publishers": (), "adapters": {}, "draft": None, "draft_key": None}
+
+
 def _recorded(starter: Starter) -> tuple[LockedService, Lock] | None:
-    """What a lock found for the same model and quantization by the model's own publisher, whom every policy trusts."""
+    """What a lock found for the same model and quantization by the model's own publisher, whom every policy trusts.
+
+    Where it was locked with adapters or a second model, these are left out.
+    """
     for lock in recorded():
         for entry in lock.services.values():
             own = all(name.split("/")[0] == starter.model.split("/")[0] for name in entry.candidates)
             if (entry.model, entry.quantization) == (starter.model, starter.quantization) and own:
-                return entry, lock
+                return entry.model_copy(update=_ALONE), lock
     return None
 
 
@@ -122,13 +139,12 @@ def default_name(tasks: Sequence[str], cards: Cards) -> str:
 def spec_text(name: str, cards: Cards, choice: Choice) -> str:
     """The spec, with a word on each key that a newcomer may want to change."""
     where = "a CPU" if cards.is_cpu else f"{cards.count} × {_plain(cards.title)}"
-    build = "cpu" if cards.is_cpu else "gpu"
-    release = next(release.version for release in RELEASES.values() if release.build == build)
+    engines = {starter.engine: _release(starter.engine, on_cpu=cards.is_cpu) for starter in choice.values()}
     lines = [
         f"{MODELINE}{SCHEMA_FILE}",
         f"# {', '.join(choice)} on {where}, written by `stackc init`; yours to change.",
         f"stack: {name}",
-        f"engine: {{vllm: {release}}}",
+        f"engine: {{{', '.join(f'{engine}: {release}' for engine, release in engines.items())}}}",
         "nodes:",
         *_node(cards),
         "services:",
@@ -141,12 +157,18 @@ def spec_text(name: str, cards: Cards, choice: Choice) -> str:
             f"    {key}: {value}{_REMARKS.get(key, '') if value.startswith('{') else ''}" for key, value in starter.keys
         ]
         lines += [f"    port: {_PORT + offset}"]
-    licenses = ", ".join(sorted({starter.license for starter in choice.values()}))
-    lines += [f"policy: {{licenses: [{licenses}]}} # what may be served; nothing that runs its repository's code"]
+    licenses = ", ".join(sorted({starter.license for starter in choice.values() if starter.license is not None}))
+    if licenses:
+        lines += [f"policy: {{licenses: [{licenses}]}} # what may be served; nothing that runs its repository's code"]
     return "\n".join(lines) + "\n"
 
 
-_METHODS = " # what may be served: none, awq, …, or auto"
+def _release(engine: EngineName, *, on_cpu: bool) -> str:
+    build = "cpu" if on_cpu else "gpu"
+    return next(release.version for release in ENGINES[engine].releases.values() if release.build in (None, build))
+
+
+_METHODS = " # what may be served: none, awq, Q4_K_M, …, or auto"
 _REMARKS = {
     "context": " # tokens of a request, prompt and answer: the most that fit",
     "concurrency": " # such requests at once: the most that fit",
@@ -174,5 +196,6 @@ def _gpus(cards: Cards) -> str:
         keys += [f"memory: {cards.memory // MIB}MiB"]
         keys += [f'compute_capability: "{cards.compute_capability}"']
     keys += [f"count: {cards.count}"]
-    keys += [f"mig: {cards.mig}", f"uuids: [{', '.join(cards.uuids)}]"] if cards.mig else []
+    keys += [f"mig: {cards.mig}"] if cards.mig else []
+    keys += [f"uuids: [{', '.join(cards.uuids)}]"] if cards.uuids else []
     return f"{{{', '.join(keys)}}}"

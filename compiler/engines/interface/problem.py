@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from compiler.diagnostics import Edit
 
@@ -21,6 +22,32 @@ class Remedy:
     edits: tuple[Edit, ...]
     kind: str
     is_graded: bool = False
+
+
+class Cost(IntEnum):
+    """What a change costs the user, the least first: in this order changes are offered where memory is short."""
+
+    SEATS_THAT_FIT = 0
+    BATCH = 1
+    CONCURRENCY = 2
+    CONTEXT = 3
+    EVERYTHING = 4
+    OTHER_GPUS = 5
+    SPEED = 6
+    CACHE_PRECISION = 7
+    MEDIA = 8
+    VARIANT = 9
+    MORE_GPUS = 10
+    LARGER_GPU = 11
+    RISK = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """A remedy for a lack of memory, with what it costs."""
+
+    cost: Cost
+    remedy: Remedy
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,29 +9,26 @@ from functools import partial
 from typing import Any
 
 from compiler.lock.models import (
-    FOLDER,
-    FULL_COMMIT,
-    AdapterFacts,
     Kind,
     ModelFacts,
     TensorFacts,
-    Unconfirmed,
     WeightFile,
 )
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, MODELOPT_FILE
 from compiler.resolve.answers import (
     ConfigError,
     ListedFile,
-    MalformedError,
     Reader,
     Repository,
     plain,
 )
 from compiler.resolve.limits import FILES_AT_ONCE
 from compiler.resolve.parallel import begun, in_parallel
+from compiler.resolve.reading.adapter import adapter_facts
+from compiler.resolve.reading.card import card_fields, unconfirmed_facts
 from compiler.resolve.reading.code import code_facts, code_files
 from compiler.resolve.reading.defaults import chat_template, default_files, sampling
-from compiler.resolve.reading.kinds import ADAPTER_CONFIG, CONFIG, kind_of, parse_adapter
+from compiler.resolve.reading.kinds import CONFIG, kind_of
 from compiler.resolve.reading.mistral import PARAMS
 from compiler.resolve.reading.own_format import has_own_format, is_served_in_own, read_own_format
 from compiler.resolve.reading.safetensors import aggregate, read_tensors
@@ -40,14 +36,11 @@ from compiler.resolve.reading.sentence import embedding_facts, sentence_files
 from compiler.resolve.reading.tokenizers import tokenizer_files
 from compiler.resolve.reading.weights import INDEX, consolidated_files, has_index, mistral_only, own_files, weight_files
 from compiler.resolve.strangers import parse_config
-from compiler.resolve.transport.endpoint import LOOPBACK
 
 # No engine reads these, but how many labels there are; the last names a folder of whoever converted the checkpoint.
 _NOT_CONFIG = frozenset({"id2label", "label2id", "task_specific_params", "transformers.js_config", "_name_or_path"})
 _QUANTIZATION_KEYS = ("quantization_config", "compression_config")
 _SIDECARS = (MODELOPT_FILE, AWQ_FILE, GPTQ_FILE)
-_RELATIONS = ("quantized", "finetune", "adapter", "merge")
-_RELATION = re.compile(rf"base_model:(?P<relation>{'|'.join(_RELATIONS)}):(?P<base>.+)")
 
 
 def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
@@ -57,8 +50,10 @@ def read_facts(repository: Repository, reader: Reader) -> ModelFacts:
         SourceError: there is no configuration, or an answer is malformed.
     """
     kind = kind_of(repository)
+    if kind == "adapter":
+        return adapter_facts(repository, reader, _tensors)
     if kind != "model":
-        return _unserved(repository, reader, kind)
+        return _unserved(repository, kind)
     if not repository.has(CONFIG, unlisted=True) and not has_own_format(repository):
         raise _no_config(repository)
     with begun(reader.read, _small_files(repository), FILES_AT_ONCE) as answers:
@@ -71,14 +66,7 @@ def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
     quantization, quantization_file = quantization_block(repository, config, reader, described)
     template, named_templates, template_is_sure = chat_template(repository, reader)
     return ModelFacts(
-        source=repository.source,
-        branch=repository.branch,
-        commit=repository.commit if _is_commit(repository.commit) else None,
-        license=_license(repository),
-        gated=repository.gated,
-        base_models=_base_models(repository),
-        base_relation=_relation(repository.tags),
-        pipeline_tag=plain(repository.pipeline_tag) if repository.pipeline_tag else None,
+        **card_fields(repository),
         chat_template=template,
         named_templates=named_templates,
         sampling=sampling(repository, reader),
@@ -92,7 +80,7 @@ def _model_facts(repository: Repository, reader: Reader) -> ModelFacts:
         quantization=quantization,
         quantization_file=quantization_file,
         tensors=tensors,
-        unconfirmed=_unconfirmed(repository, weights, tensors, template_is_sure=template_is_sure),
+        unconfirmed=unconfirmed_facts(repository, weights, chat_template=template_is_sure, tensors=tensors is not None),
     )
 
 
@@ -132,46 +120,9 @@ def _small_files(repository: Repository) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _unserved(repository: Repository, reader: Reader, kind: Kind) -> ModelFacts:
+def _unserved(repository: Repository, kind: Kind) -> ModelFacts:
     """What a repository is that no engine loads as a model: enough to tell the user."""
-    return ModelFacts(
-        source=repository.source,
-        branch=repository.branch,
-        commit=repository.commit if _is_commit(repository.commit) else None,
-        kind=kind,
-        adapter=_adapter(repository, reader) if kind == "adapter" else None,
-        license=_license(repository),
-        gated=repository.gated,
-        base_models=_base_models(repository),
-        config={},
-    )
-
-
-def _adapter(repository: Repository, reader: Reader) -> AdapterFacts:
-    content = reader.read(ADAPTER_CONFIG)
-    if content is None:
-        raise MalformedError(f"`{plain(repository.name)}` lists {ADAPTER_CONFIG} and does not give it")
-    return parse_adapter(parse_config(content, f"{repository.name}/{ADAPTER_CONFIG}"))
-
-
-def _unconfirmed(
-    repository: Repository, weights: tuple[ListedFile, ...], tensors: TensorFacts | None, *, template_is_sure: bool
-) -> tuple[Unconfirmed, ...]:
-    holds: dict[Unconfirmed, bool] = {
-        "chat_template": template_is_sure,
-        "commit": repository.source == FOLDER or FULL_COMMIT.fullmatch(repository.commit or "") is not None,
-        # A Hub on this machine replays a recording: its word is not the Hub's.
-        "config": repository.source != LOOPBACK,
-        "files": repository.files is not None and all(file.size is not None for file in weights),
-        # Where the Hub names no licence there is none; a recording may only lack it.
-        "license": _license(repository) is not None or repository.source != LOOPBACK,
-        "tensors": tensors is not None,
-    }
-    return tuple(fact for fact, is_sure in holds.items() if not is_sure)
-
-
-def _is_commit(commit: str | None) -> bool:
-    return commit is not None and re.fullmatch(r"[0-9a-f]{7,40}", commit, re.ASCII) is not None
+    return ModelFacts(**card_fields(repository), kind=kind, config={})
 
 
 def _read_config(repository: Repository, reader: Reader) -> dict[str, Any]:
@@ -235,22 +186,3 @@ def _tensors(weights: tuple[ListedFile, ...], reader: Reader) -> TensorFacts | N
     if any(shard is None for shard in shards):
         return None
     return aggregate(tensor for shard in shards for tensor in shard)
-
-
-def _license(repository: Repository) -> str | None:
-    found = repository.license or next(
-        (tag.removeprefix("license:") for tag in repository.tags if tag.startswith("license:")), None
-    )
-    if found == "other" and repository.license_name:
-        found = repository.license_name
-    return plain(found) if found and found != "unknown" else None
-
-
-def _relation(tags: tuple[str, ...]) -> str | None:
-    found = {match["relation"] for tag in tags if (match := _RELATION.fullmatch(tag))}
-    return next((relation for relation in _RELATIONS if relation in found), None)
-
-
-def _base_models(repository: Repository) -> tuple[str, ...]:
-    tagged = {plain(match["base"]) for tag in repository.tags if (match := _RELATION.fullmatch(tag))}
-    return tuple(sorted({plain(name) for name in repository.base_models} | tagged))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from compiler.resolve.answers import (
     ListedFile,
     MalformedError,
     MissingError,
+    Reader,
     Repository,
     TooLargeError,
     plain,
@@ -36,32 +38,48 @@ def folder_facts(model: str, copy: Path | None = None) -> ModelFacts:
     Raises:
         SourceError: there is no such folder, or it holds no model.
     """
-    folder = Path(model) if copy is None else copy
+    repository, reader = opened_folder(model, Path(model) if copy is None else copy, _described)
     try:
-        files = _listed(folder)
+        return read_facts(repository, reader)
+    except MalformedError as error:
+        # A file on this machine will not be better the next time, as an answer from the Hub may be.
+        raise ConfigError(error.message, error.notes, error.helps) from error
+
+
+def opened_folder(model: str, folder: Path, find: Callable[[Path], Iterator[Path]]) -> tuple[Repository, Reader]:
+    """A folder as a repository: what is listed of it, and who reads its files.
+
+    Args:
+        model: its absolute path on the server.
+        folder: where it, or a copy of it, lies on this machine.
+        find: gives what is to be listed.
+
+    Raises:
+        SourceError: there is no such folder, or it cannot be read.
+    """
+    try:
+        paths = [path for path in find(folder) if path.is_file()]
+        files = tuple(ListedFile(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths)
     except (FileNotFoundError, NotADirectoryError) as error:
         message = f"there is no folder `{model}` on this machine"
         help_ = f"where it lies on the server alone, lock a copy: `stackc lock --folder {model}=COPY`"
         raise MissingError(message, (), (help_,)) from error
     except OSError as error:
         raise ConfigError(f"the folder `{model}` cannot be read", (error.strerror or type(error).__name__,)) from error
-    try:
-        return read_facts(Repository(model, FOLDER, files=files), _FolderReader(folder))
-    except MalformedError as error:
-        # A file on this machine will not be better the next time, as an answer from the Hub may be.
-        raise ConfigError(error.message, error.notes, error.helps) from error
+    return Repository(model, FOLDER, files=files), _FolderReader(folder)
 
 
-def _listed(folder: Path) -> tuple[ListedFile, ...]:
+def _described(folder: Path) -> Iterator[Path]:
     """Files that say something about a model; nothing deeper is looked at."""
-    found = (
-        *sorted(folder.iterdir()),
-        *sorted((folder / CHAT_TEMPLATES).glob("*.jinja")),
-        *sorted(folder.glob("*/config.json")),
-    )
-    return tuple(
-        ListedFile(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found if path.is_file()
-    )
+    yield from sorted(folder.iterdir())
+    yield from sorted((folder / CHAT_TEMPLATES).glob("*.jinja"))
+    yield from sorted(folder.glob("*/config.json"))
+
+
+def gguf_files(folder: Path) -> Iterator[Path]:
+    """GGUF files at the root and in folders of it, as the Hub's repositories have them."""
+    yield from sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+    yield from sorted(path for path in folder.glob("*/*") if path.suffix.lower() == ".gguf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from compiler.lock.gguf import GgufFacts, GgufTensorKind
 from compiler.lock.models import ModelFacts
 from compiler.resolve.answers import TooLargeError, plain
 from compiler.resolve.limits import LIGHT, MAX_FACTS, MAX_TAKEN
@@ -63,6 +64,7 @@ class Room:
         size = _size(facts.config) + _size(facts.quantization)
         size += sum(_KIND_BYTES + len(file.path) for file in facts.weights)
         size += sum(_KIND_BYTES + len(kind.name) for kind in (facts.tensors.kinds if facts.tensors is not None else ()))
+        size += _gguf_size(facts.gguf) if facts.gguf is not None else 0
         with self._lock:
             others = sum(kept for name, kept in self._kept.items() if name != key)
             if others + size > self._limit:
@@ -102,6 +104,16 @@ class Allowance:
             if self._is_large:
                 self._is_large = False
                 self._room.large.release()
+
+
+def _gguf_size(facts: GgufFacts) -> int:
+    projector = facts.projector
+    size = _size(facts.keys) + _kinds_size(facts.tensors) + _KIND_BYTES * len(facts.files)
+    return size if projector is None else size + _size(projector.keys) + _kinds_size(projector.tensors)
+
+
+def _kinds_size(kinds: tuple[GgufTensorKind, ...]) -> int:
+    return sum(_KIND_BYTES + len(kind.layers or "") for kind in kinds)
 
 
 def _size(value: Any) -> int:

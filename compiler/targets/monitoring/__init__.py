@@ -13,12 +13,13 @@ from compiler.render.environment import render
 from compiler.targets.monitoring.dashboard import dashboard
 from compiler.targets.monitoring.guide import guide
 from compiler.targets.monitoring.panels import dashboard_json
-from compiler.targets.monitoring.promql import metrics_of
+from compiler.targets.monitoring.promql import Metrics, metrics_of
 from compiler.targets.monitoring.provisioning import provisioning
+from compiler.targets.monitoring.replica_alerts import replica_groups
 from compiler.targets.monitoring.rules import Group, RuleFile
 from compiler.targets.monitoring.scrape import compose_file, host_file
 from compiler.targets.monitoring.server_alerts import server_group
-from compiler.targets.monitoring.shared_alerts import gpu_group, revisions, rollout_group
+from compiler.targets.monitoring.shared_alerts import gpu_group, revisions, rollout_group, watched
 
 __all__ = ["emit_monitoring", "rule_file"]
 
@@ -55,16 +56,18 @@ def _grafana(plan: Plan, monitoring: Monitoring) -> Iterator[Artifact]:
 
 
 def rule_file(plan: Plan, monitoring: Monitoring) -> RuleFile:
-    """All alerts of a plan as a document."""
+    """All alerts of a plan as a document, and of the nodes whose servers its gateway serves."""
     metrics = metrics_of(plan, monitoring)
-    return RuleFile(plan.stack, tuple(_groups(plan, monitoring)), metrics)
+    return RuleFile(plan.stack, tuple(_groups(plan, monitoring, metrics)), metrics)
 
 
-def _groups(plan: Plan, monitoring: Monitoring) -> Iterator[Group]:
-    metrics = metrics_of(plan, monitoring)
-    for service in plan.services:
-        yield server_group(plan, monitoring, service, metrics)
+def _groups(plan: Plan, monitoring: Monitoring, metrics: Metrics) -> Iterator[Group]:
+    for each in watched(plan):
+        yield from (server_group(each, monitoring, service, metrics) for service in each.services)
+        yield from replica_groups(each, monitoring, metrics)
     for stable, candidate in revisions(plan):
-        yield rollout_group(plan, monitoring, stable, candidate, metrics)
+        group = rollout_group(plan, monitoring, stable, candidate, metrics)
+        if group.alerts:
+            yield group
     if monitoring.has_dcgm:
-        yield gpu_group(plan, monitoring, metrics)
+        yield from (gpu_group(each, monitoring, metrics) for each in watched(plan))

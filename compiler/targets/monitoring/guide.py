@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from compiler.engines.interface.host import Signal
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.monitoring.rules import Alert, RuleFile
+from compiler.targets.monitoring.shared_alerts import served_by
+from compiler.targets.monitoring.thresholds import GENERATING
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """The whole file."""
+    """The whole file.
+
+    Attributes:
+        unwatched: objectives of the spec, each with the servers that measure nothing of the kind.
+        guarded: servers whose metrics ask for the key.
+    """
 
     stack: str
     install: str
-    engine: str
+    releases: tuple[str, ...]
     has_compose: bool
     has_grafana: bool
     has_gateway: bool
@@ -43,6 +51,8 @@ class Guide:
     port: int
     grafana_port: int
     dcgm_port: int
+    unwatched: tuple[tuple[str, str], ...]
+    guarded: tuple[str, ...]
     entries: tuple[Entry, ...]
 
 
@@ -51,7 +61,7 @@ def guide(plan: Plan, monitoring: Monitoring, rules: RuleFile) -> Guide:
     return Guide(
         stack=plan.stack,
         install=plan.paths.current,
-        engine=plan.engine.version,
+        releases=plan.releases,
         has_compose="compose" in plan.targets,
         has_grafana=monitoring.has_grafana,
         has_gateway=plan.gateway is not None,
@@ -59,32 +69,67 @@ def guide(plan: Plan, monitoring: Monitoring, rules: RuleFile) -> Guide:
         port=monitoring.port,
         grafana_port=monitoring.grafana_port,
         dcgm_port=monitoring.dcgm_port,
-        entries=tuple(_entries(rules)),
+        unwatched=tuple(_unwatched(plan)),
+        guarded=_guarded(plan),
+        entries=tuple(_entries(plan, rules)),
     )
 
 
-def _entries(rules: RuleFile) -> Iterator[Entry]:
+def _guarded(plan: Plan) -> tuple[str, ...]:
+    if plan.secrets.api_key is None:
+        return ()
+    return tuple(each.name for each in plan.services if plan.engine_of(each).host.guards_metrics)
+
+
+def _unwatched(plan: Plan) -> Iterator[tuple[str, str]]:
+    for signal, what in _OBJECTIVES.items():
+        names = (
+            f"`{service.name}`"
+            for service in plan.services
+            if service.task in GENERATING and signal not in plan.engine_of(service).host.signals
+        )
+        if servers := ", ".join(names):
+            yield what, servers
+
+
+def _entries(plan: Plan, rules: RuleFile) -> Iterator[Entry]:
+    engine = " or ".join(plan.titles)
+    hosts = [plan.engines[name].host for name in served_by(plan)]
     for name in dict.fromkeys(alert.name for alert in rules.alerts):
         alerts = [alert for alert in rules.alerts if alert.name == name]
         watched = tuple((_subject(alert), _hold(alert), alert.action) for alert in alerts)
-        yield Entry(name, alerts[0].severity.value, RUNBOOKS[name], watched)
+        runbook = _with_engine(RUNBOOKS[name], engine)
+        more = tuple(step for host in hosts for step in host.manual.steps.get(name, ()))
+        yield Entry(name, alerts[0].severity.value, replace(runbook, steps=(*runbook.steps, *more)), watched)
+
+
+def _with_engine(runbook: Runbook, engine: str) -> Runbook:
+    texts = (text.replace(_ENGINE, engine) for text in (runbook.meaning, *runbook.steps))
+    return Runbook(next(texts), tuple(texts))
 
 
 def _subject(alert: Alert) -> MarkdownCode:
     labels = dict(alert.labels)
-    return MarkdownCode(labels.get("service") or f"GPU {labels.get('gpu', 'exporter')}")
+    return MarkdownCode(labels.get("replica") or labels.get("service") or f"GPU {labels.get('gpu', 'exporter')}")
 
 
 def _hold(alert: Alert) -> str:
     return f"after {alert.hold / 60:g} minutes" if alert.hold else "at once"
 
 
+_ENGINE = "{engine}"
+_OBJECTIVES = {
+    Signal.FIRST_TOKEN: "Whether first tokens come in time",
+    Signal.NEXT_TOKEN: "Whether further tokens come in time",
+}
+
 RUNBOOKS = {
     "ServerDown": Runbook(
         "The server has not answered for longer than any planned start of its own takes.",
         (
             "The status says whether it failed or still starts; the log's last lines say why.",
-            "Preflight exits with 10 driver, 11 another GPU, 12 memory, 13 disk, 14 port, 15 model, 16 vLLM's version.",
+            "Preflight exits with 10 driver, 11 another GPU, 12 memory, 13 disk, 14 port, 15 model, "
+            "16 {engine}'s version.",
             "No way to repair it now: install the version before.",
         ),
     ),
@@ -93,8 +138,24 @@ RUNBOOKS = {
         "follows.",
         ("Nothing, if somebody has just restarted or upgraded the stack.", "Otherwise go on as with ServerDown."),
     ),
+    "ReplicasMissing": Runbook(
+        "Some replicas of a service have not answered for longer than a start of theirs may take.",
+        (
+            "The others answer, with more to do each: see the queue on the dashboard before anything is restarted.",
+            "Go on as with ServerDown for each that is missing.",
+        ),
+    ),
+    "NoReplicaAnswers": Runbook(
+        "All replicas of a service on this machine are silent. What they have in common is at fault, or all of them "
+        "were restarted at once.",
+        (
+            "Nothing, if somebody has just restarted or upgraded the stack; next time restart one after another.",
+            "Look at what they share: the driver, the disk with the model, the machine's memory.",
+            "Go on as with ServerDown.",
+        ),
+    ),
     "MetricsMissing": Runbook(
-        "Something answers on the server's port, but it is not a vLLM that counts. Its other alerts are blind.",
+        "Something answers on the server's port, but it is not a {engine} that counts. Its other alerts are blind.",
         ("Run the smoke test: it says what is different.", "Restart the server from its unit or its container."),
     ),
     "ServerRestarts": Runbook(
@@ -189,4 +250,4 @@ RUNBOOKS = {
         ),
     ),
 }
-"""By the alert's name."""
+"""By the alert's name; `{engine}` stands for the titles of the stack's engines."""

@@ -6,13 +6,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from compiler.catalog.vllm.metrics import DCGM, PROMETHEUS, Metric, load_metrics
+from compiler.catalog.metrics import DCGM, PROMETHEUS, Metric
 from compiler.plan.ir import Plan
 from compiler.plan.operations import Monitoring
 from compiler.render.quoting import quote_promql
 
 # Labels that a scrape adds (compiler/targets/monitoring/scrape.py), and those that Prometheus adds itself.
-TARGET_LABELS = frozenset({"stack", "service", "revision", "node", "job", "instance"})
+TARGET_LABELS = frozenset({"stack", "service", "replica", "revision", "node", "job", "instance"})
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(r"\{[^}]*\}|\[[^\]]*\]")
@@ -84,14 +84,19 @@ def metrics_of(plan: Plan, monitoring: Monitoring) -> Metrics:
     """What the plan's rules and panels may ask for.
 
     Raises:
-        KeyError: the plan counts on a metric that the pinned release has not.
+        KeyError: the plan counts on a metric that no pinned release has.
     """
     return Metrics(dict(_known(plan, monitoring)))
 
 
 def _known(plan: Plan, monitoring: Monitoring) -> Iterator[tuple[str, Metric]]:
-    release = load_metrics(plan.engine.version)
-    yield from ((series, release.metric(series)) for series in monitoring.metrics)
+    plans = (plan, *plan.neighbours)
+    catalogs = [engine.host.metrics for each in plans for engine in each.engines.values()]
+    more = (series for each in plan.neighbours if each.monitoring for series in each.monitoring.metrics)
+    for series in dict.fromkeys((*monitoring.metrics, *more)):
+        found = next((each.by_series[series] for each in catalogs if series in each.by_series), None)
+        # The first says that it has none.
+        yield series, found or catalogs[0].metric(series)
     yield from PROMETHEUS.by_series.items()
     if monitoring.has_dcgm:
         yield from DCGM.by_series.items()

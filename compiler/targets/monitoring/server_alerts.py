@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from compiler.engines.interface.host import HostFacts, Signal
 from compiler.plan.ir import Plan, Service
 from compiler.plan.operations import Monitoring
 from compiler.targets.monitoring import thresholds
 from compiler.targets.monitoring.commands import logs_command, smoke_command, status_command
 from compiler.targets.monitoring.promql import Metrics, duration, quantile, rate, summed
 from compiler.targets.monitoring.rules import Alert, Group, Severity
-from compiler.targets.monitoring.thresholds import ServerThresholds, server_thresholds, waits_for
+from compiler.targets.monitoring.thresholds import ServerThresholds, server_labels, server_thresholds, waits_for
 
 # Of one answer's reading; `le` is the histogram's own.
 _BY = ("stack", "service", "revision", "node", "model_name")
@@ -29,13 +30,21 @@ class _Server:
 
     @property
     def labels(self) -> tuple[tuple[str, str], ...]:
-        return (("stack", self.plan.stack), ("service", self.service.name))
+        return (("stack", self.plan.stack), *server_labels(self.service))
 
     @property
     def window(self) -> str:
         return duration(self.limits.window)
 
-    def select(self, series: str, **equal: str) -> str:
+    @property
+    def host(self) -> HostFacts:
+        return self.plan.engine_of(self.service).host
+
+    def has(self, *signals: Signal) -> bool:
+        return self.host.signals.keys() >= set(signals)
+
+    def select(self, what: Signal | str, **equal: str) -> str:
+        series = self.host.signals[what] if isinstance(what, Signal) else what
         return self.metrics.select(series, {**dict(self.labels), **equal})
 
     def alert(
@@ -62,9 +71,11 @@ class _Server:
 
 
 def server_group(plan: Plan, monitoring: Monitoring, service: Service, metrics: Metrics) -> Group:
-    """All alerts of one server."""
+    """All alerts of one server for which its engine has the metrics."""
     server = _Server(plan, monitoring, service, metrics, server_thresholds(monitoring, service))
-    alerts = [*_presence(server), *_load(server), *_failures(server), _not_as_planned(server)]
+    alerts = [*_presence(server), *_load(server), *_failures(server)]
+    if server.has(Signal.CACHE_FACTS):
+        alerts.append(_not_as_planned(server))
     if service.task in thresholds.GENERATING:
         alerts += _latency(server)
     return Group(f"{plan.stack}/{service.name}", tuple(alerts))
@@ -86,16 +97,24 @@ def _presence(server: _Server) -> Iterator[Alert]:
     )
     yield server.alert(
         "MetricsMissing",
-        f"{up} == 1\nunless on (instance) {server.select('vllm:num_requests_running')}",
+        f"{up} == 1\nunless on (instance) {server.select(Signal.RUNNING)}",
         limits.window,
         severity=Severity.WARNING,
-        summary=f"{name} answers without vLLM's metrics",
-        description="No other alert of this server can fire. Another program listens on its port, or it runs with "
-        "--disable-log-stats.",
+        summary=f"{name} answers without {server.host.title}'s metrics",
+        description="No other alert of this server can fire. Another program listens on its port, or it runs "
+        f"{server.host.unmeasured}.",
         action=smoke_command(server.plan, name),
     )
-    changes = f"changes({server.select('process_start_time_seconds')}[{duration(limits.restart_window)}])"
-    yield server.alert(
+    if server.has(Signal.STARTED):
+        yield _restarts(server, f"changes({server.select(Signal.STARTED)}[{duration(server.limits.restart_window)}])")
+    elif server.has(Signal.PROMPTED):
+        # A counter that begins again; every request adds to this one.
+        yield _restarts(server, f"resets({server.select(Signal.PROMPTED)}[{duration(server.limits.restart_window)}])")
+
+
+def _restarts(server: _Server, changes: str) -> Alert:
+    name, limits = server.service.name, server.limits
+    return server.alert(
         "ServerRestarts",
         f"{changes} > {limits.restarts}",
         0,
@@ -113,66 +132,100 @@ def _down(server: _Server) -> Alert:
     own = f"{server.select('up')} == 0"
     others = ""
     if before:
-        earlier = server.metrics.select("up", {"stack": server.plan.stack}, among={"service": before})
+        earlier = "\nor ".join(_up_of(server, before))
         others = f"\nand on (stack) min by (stack) ({earlier}) == 1"
+    alone = server.service.replicas == 1
+    rest = "Nobody serves" if alone else "Its other replicas alone serve"
     waiting = f", although {', '.join(before)} answered" if before else ""
     name = server.service.name
     return server.alert(
         "ServerDown",
         own + others,
         server.limits.down,
-        severity=Severity.CRITICAL,
+        severity=Severity.CRITICAL if alone else Severity.WARNING,
         summary=f"{name} is down and not coming back",
         description=f"It has not answered for {_minutes(server.limits.down)}{waiting}: preflight and load have had "
-        f"all their time. Nobody serves {server.service.served_name} from here.",
+        f"all their time. {rest} {server.service.served_name} from here.",
         action=f"{status_command(server.plan, name)}; then {logs_command(server.plan, name)}",
     )
 
 
+def _up_of(server: _Server, names: tuple[str, ...]) -> Iterator[str]:
+    """Whether other servers answer: those that are alone by their services, replicas by their own names."""
+    among: dict[str, list[str]] = {}
+    for name in names:
+        label, value = server_labels(server.plan.service(name))[-1]
+        among.setdefault(label, []).append(value)
+    for label, values in among.items():
+        yield server.metrics.select("up", {"stack": server.plan.stack}, among={label: values})
+
+
 def _load(server: _Server) -> Iterator[Alert]:
-    name, limits, window = server.service.name, server.limits, server.window
-    waiting, running = server.select("vllm:num_requests_waiting"), server.select("vllm:num_requests_running")
-    yield server.alert(
+    if server.has(Signal.WAITING, Signal.RUNNING):
+        yield _queue_long(server)
+    if server.has(Signal.CACHE_USED, Signal.DISPLACED):
+        yield _cache_full(server)
+    if server.has(Signal.RUNNING, Signal.ITERATIONS, Signal.CACHE_USED):
+        yield _stalled(server)
+
+
+def _queue_long(server: _Server) -> Alert:
+    limits = server.limits
+    return server.alert(
         "QueueLong",
-        f"{waiting}\n> clamp_min({running}, {limits.queue})",
+        f"{server.select(Signal.WAITING)}\n> clamp_min({server.select(Signal.RUNNING)}, {limits.queue})",
         limits.queue_seconds,
         severity=Severity.WARNING,
-        summary=f"more requests wait at {name} than run",
+        summary=f"more requests wait at {server.service.name} than run",
         description=f"{{{{ $value }}}} requests wait, each for a whole answer of another one. The plan promises "
         f"{limits.queue} at once at full context, and admits {server.service.max_num_seqs}.",
         action="Lower the rate of the clients, or compile with more concurrency or a shorter context.",
     )
-    used = server.select("vllm:kv_cache_usage_perc")
-    displaced = rate(server.select("vllm:num_preemptions_total"), window)
-    yield server.alert(
+
+
+def _cache_full(server: _Server) -> Alert:
+    displaced = rate(server.select(Signal.DISPLACED), server.window)
+    return server.alert(
         "KvCacheFull",
-        f"{used} > {thresholds.KV_CACHE_FULL}\nand {displaced} > 0",
-        limits.window,
+        f"{server.select(Signal.CACHE_USED)} > {thresholds.KV_CACHE_FULL}\nand {displaced} > 0",
+        server.limits.window,
         severity=Severity.WARNING,
-        summary=f"{name} displaces requests from its KV cache",
+        summary=f"{server.service.name} displaces requests from its KV cache",
         description="{{ $value | humanizePercentage }} of the cache is used, and requests that were displaced are "
         f"computed again. It holds {server.service.kv_cache.capacity_tokens} tokens.",
         action="Lower the rate of the clients, or compile with more concurrency or a shorter context.",
     )
-    iterations = f"increase({server.select('vllm:iteration_tokens_total_count')}[{window}])"
-    yield server.alert(
+
+
+def _stalled(server: _Server) -> Alert:
+    name, window = server.service.name, server.window
+    running, used = server.select(Signal.RUNNING), server.select(Signal.CACHE_USED)
+    iterations = f"increase({server.select(Signal.ITERATIONS)}[{window}])"
+    return server.alert(
         "EngineStalled",
         # A long prompt alone gives no token for a while, but fills the cache; a stalled engine does neither.
         f"min_over_time({running}[{window}]) > 0\nand {iterations} == 0\nand changes({used}[{window}]) == 0",
         60,
         severity=Severity.CRITICAL,
         summary=f"{name} has requests and does nothing",
-        description=f"{{{{ $value }}}} requests run, and for {_minutes(limits.window)} there was no token and no "
-        "change of the KV cache. /health does not notice this.",
+        description=f"{{{{ $value }}}} requests run, and for {_minutes(server.limits.window)} there was no token and "
+        "no change of the KV cache. /health does not notice this.",
         action=f"Keep the log, then restart it: {logs_command(server.plan, name)}",
     )
 
 
 def _latency(server: _Server) -> Iterator[Alert]:
+    if server.has(Signal.FIRST_TOKEN):
+        yield _first_token_slow(server)
+    if server.has(Signal.NEXT_TOKEN):
+        yield _tokens_slow(server)
+
+
+def _first_token_slow(server: _Server) -> Alert:
     name, limits = server.service.name, server.limits
     objective = server.monitoring.ttft_p95_seconds
-    first = quantile(0.95, server.select("vllm:time_to_first_token_seconds_bucket"), server.window, *_BY)
-    yield server.alert(
+    first = quantile(0.95, server.select(Signal.FIRST_TOKEN), server.window, *_BY)
+    return server.alert(
         "FirstTokenSlow",
         f"{first} > {objective:g}",
         limits.hold,
@@ -182,9 +235,13 @@ def _latency(server: _Server) -> Iterator[Alert]:
         f"objective is {objective:g} s.",
         action="See the queue and the KV cache on the dashboard: without a queue the prompts themselves are long.",
     )
+
+
+def _tokens_slow(server: _Server) -> Alert:
+    name, limits = server.service.name, server.limits
     objective = server.monitoring.inter_token_p95_seconds
-    next_ = quantile(0.95, server.select("vllm:inter_token_latency_seconds_bucket"), server.window, *_BY)
-    yield server.alert(
+    next_ = quantile(0.95, server.select(Signal.NEXT_TOKEN), server.window, *_BY)
+    return server.alert(
         "TokensSlow",
         f"{next_} > {objective:g}",
         limits.hold,
@@ -197,10 +254,18 @@ def _latency(server: _Server) -> Iterator[Alert]:
 
 
 def _failures(server: _Server) -> Iterator[Alert]:
-    name, limits, window = server.service.name, server.limits, server.window
-    yield server.alert(
+    if server.has(Signal.ANSWERS):
+        yield _request_errors(server)
+    if server.has(Signal.FINISHED):
+        yield from (_engine_errors(server), _requests_aborted(server))
+
+
+def _request_errors(server: _Server) -> Alert:
+    name, limits = server.service.name, server.limits
+    share = error_share(server.metrics, server.host.signals[Signal.ANSWERS], dict(server.labels), server.window)
+    return server.alert(
         "RequestErrors",
-        f"{error_share(server.metrics, dict(server.labels), window)} > {thresholds.ERROR_SHARE}",
+        f"{share} > {thresholds.ERROR_SHARE}",
         limits.hold,
         severity=Severity.CRITICAL,
         summary=f"{name} answers with errors",
@@ -208,8 +273,12 @@ def _failures(server: _Server) -> Iterator[Alert]:
         f"than {thresholds.ERROR_SHARE:.0%} are too many.",
         action=f"{logs_command(server.plan, name)}; then {smoke_command(server.plan, name)}",
     )
-    failed = f"increase({server.select('vllm:request_success_total', finished_reason='error')}[{window}])"
-    yield server.alert(
+
+
+def _engine_errors(server: _Server) -> Alert:
+    name = server.service.name
+    failed = f"increase({server.select(Signal.FINISHED, finished_reason='error')}[{server.window}])"
+    return server.alert(
         "EngineErrors",
         f"{failed} > 0",
         0,
@@ -219,10 +288,14 @@ def _failures(server: _Server) -> Iterator[Alert]:
         "of a streamed answer.",
         action=logs_command(server.plan, name),
     )
-    ended = server.select("vllm:request_success_total")
-    aborted = server.select("vllm:request_success_total", finished_reason="abort")
+
+
+def _requests_aborted(server: _Server) -> Alert:
+    name, limits, window = server.service.name, server.limits, server.window
+    ended = server.select(Signal.FINISHED)
+    aborted = server.select(Signal.FINISHED, finished_reason="abort")
     share = f"{summed(rate(aborted, window), *_BY)}\n/ {summed(rate(ended, window), *_BY)}"
-    yield server.alert(
+    return server.alert(
         "RequestsAborted",
         f"{share} > {thresholds.ABORTED_SHARE}",
         limits.hold,
@@ -237,7 +310,8 @@ def _failures(server: _Server) -> Iterator[Alert]:
 def _not_as_planned(server: _Server) -> Alert:
     limits, labels = server.limits, dict(server.labels)
     planned = (("num_gpu_blocks", str(limits.num_blocks)), ("block_size", str(limits.block_size)))
-    others = [server.metrics.select("vllm:cache_config_info", labels, differing=dict((pair,))) for pair in planned]
+    series = server.host.signals[Signal.CACHE_FACTS]
+    others = [server.metrics.select(series, labels, differing=dict((pair,))) for pair in planned]
     return server.alert(
         "KvCacheNotAsPlanned",
         "\nor ".join(others),
@@ -251,11 +325,14 @@ def _not_as_planned(server: _Server) -> Alert:
     )
 
 
-def error_share(metrics: Metrics, labels: dict[str, str], window: str) -> str:
-    """Share of a server's requests that fail. A server without any error yet has no series of them."""
+def error_share(metrics: Metrics, answers: str, labels: dict[str, str], window: str) -> str:
+    """Share of a server's requests that fail, by the series that counts its answers by status.
+
+    A server without any error yet has no series of them.
+    """
     by = ("stack", "service")
-    total = summed(rate(metrics.select("http_requests_total", labels), window), *by)
-    failed = summed(rate(metrics.select("http_requests_total", {**labels, "status": "5xx"}), window), *by)
+    total = summed(rate(metrics.select(answers, labels), window), *by)
+    failed = summed(rate(metrics.select(answers, {**labels, "status": "5xx"}), window), *by)
     return f"(\n  ({failed} or 0 * {total})\n  / {total}\n)"
 
 

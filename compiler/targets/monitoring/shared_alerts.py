@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from compiler.plan.ir import DeviceLedger, GpuNode, Plan
+from compiler.engines.interface.host import Signal
+from compiler.plan.ir import DeviceLedger, GpuNode, Plan, Service
 from compiler.plan.operations import Monitoring
 from compiler.targets.monitoring.commands import logs_command
 from compiler.targets.monitoring.promql import Metrics, duration, quantile
@@ -19,7 +21,6 @@ from compiler.targets.monitoring.thresholds import (
 
 _USED = "DCGM_FI_DEV_FB_USED"
 _XID = "DCGM_FI_DEV_XID_ERRORS"
-_FIRST_TOKEN = "vllm:time_to_first_token_seconds_bucket"  # noqa: S105 (a metric)
 
 
 def gpu_group(plan: Plan, monitoring: Monitoring, metrics: Metrics) -> Group:
@@ -67,6 +68,22 @@ def gpu_job(plan: Plan) -> str:
     return f"{plan.stack}-{plan.node.name}-gpus"
 
 
+def watched(plan: Plan) -> tuple[Plan, ...]:
+    """A node, and those that are looked after from it, because its gateway serves their servers."""
+    return (plan, *plan.neighbours)
+
+
+def served_by(plan: Plan) -> tuple[str, ...]:
+    """Names of the engines that serve here, in the order in which their first servers start."""
+    return tuple(dict.fromkeys(service.engine for service in plan.services))
+
+
+def server_job(plan: Plan, engine: str) -> str:
+    """Name of the scrape job of an engine's servers."""
+    place = f"{plan.stack}-{plan.node.name}"
+    return f"{place}-servers" if served_by(plan) == (engine,) else f"{place}-{engine}-servers"
+
+
 def _device_alerts(plan: Plan, monitoring: Monitoring, device: DeviceLedger, metrics: Metrics) -> Iterator[Alert]:
     if is_sliced(plan):
         return
@@ -103,21 +120,53 @@ def _device_alerts(plan: Plan, monitoring: Monitoring, device: DeviceLedger, met
 
 def revisions(plan: Plan) -> tuple[tuple[str, str], ...]:
     """Services that run here in two revisions: the stable one's name and the candidate's."""
-    names = {service.name for service in plan.services}
-    pairs = ((service.candidate_of, service.name) for service in plan.services)
+    names = {service.of for service in plan.reached}
+    pairs = dict.fromkeys((service.candidate_of, service.of) for service in plan.reached)
     return tuple((stable, candidate) for stable, candidate in pairs if stable is not None and stable in names)
 
 
 def rollout_group(plan: Plan, monitoring: Monitoring, stable: str, candidate: str, metrics: Metrics) -> Group:
-    """Whether the candidate is much worse than what it is to replace."""
-    errors = _candidate_errors(plan, monitoring, stable, candidate, metrics)
-    slow = _candidate_slow(plan, monitoring, stable, candidate, metrics)
-    return Group(f"{plan.stack}/rollout of {stable}", (errors, slow))
+    """Whether the candidate is much worse than what it is to replace, as far as both have the metrics."""
+    alerts = []
+    answers, first = (_of_both(plan, stable, candidate, signal) for signal in (Signal.ANSWERS, Signal.FIRST_TOKEN))
+    if answers is not None:
+        alerts.append(_candidate_errors(plan, monitoring, answers, metrics))
+    if first is not None:
+        alerts.append(_candidate_slow(plan, monitoring, first, metrics))
+    return Group(f"{plan.stack}/rollout of {stable}", tuple(alerts))
 
 
-def _candidate_errors(plan: Plan, monitoring: Monitoring, stable: str, candidate: str, metrics: Metrics) -> Alert:
-    window = duration(rate_window(monitoring))
-    old, new = (error_share(metrics, {"stack": plan.stack, "service": name}, window) for name in (stable, candidate))
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two revisions, and what the engine of each calls one signal."""
+
+    stable: str
+    candidate: str
+    series: tuple[str, str]
+
+
+def _of_both(plan: Plan, stable: str, candidate: str, signal: Signal) -> _Pair | None:
+    old, new = (series_of(plan, name, signal) for name in (stable, candidate))
+    return None if old is None or new is None else _Pair(stable, candidate, (old, new))
+
+
+def series_of(plan: Plan, service: str, signal: Signal) -> str | None:
+    """What a server's engine calls a signal; None where it has none."""
+    return plan.engine_of(_first_of(plan, service)).host.signals.get(signal)
+
+
+def _first_of(plan: Plan, service: str) -> Service:
+    """The first server here of that name, or of a service of that name."""
+    return next(each for each in plan.reached if service in (each.name, each.of))
+
+
+def _candidate_errors(plan: Plan, monitoring: Monitoring, pair: _Pair, metrics: Metrics) -> Alert:
+    window, stable, candidate = duration(rate_window(monitoring)), pair.stable, pair.candidate
+    old, new = (
+        error_share(metrics, series, {"stack": plan.stack, "service": name}, window)
+        for name, series in zip((stable, candidate), pair.series, strict=True)
+    )
+    logs = logs_command(plan, _first_of(plan, candidate).name)
     return Alert(
         name="CandidateErrors",
         expression=f"{new}\n> {CANDIDATE_ERROR_SHARE}\nand on (stack) {new}\n> on (stack) {CANDIDATE_FACTOR:g} * {old}",
@@ -127,15 +176,15 @@ def _candidate_errors(plan: Plan, monitoring: Monitoring, stable: str, candidate
         summary=f"{candidate} fails more often than {stable}",
         description=f"{{{{ $value | humanizePercentage }}}} of its requests fail: more than {CANDIDATE_FACTOR:g} "
         f"times the share of {stable}, and more than {CANDIDATE_ERROR_SHARE:.0%}.",
-        action=f"Send all requests to {stable} again, then read the candidate's log: {logs_command(plan, candidate)}",
+        action=f"Send all requests to {stable} again, then read the candidate's log: {logs}",
     )
 
 
-def _candidate_slow(plan: Plan, monitoring: Monitoring, stable: str, candidate: str, metrics: Metrics) -> Alert:
-    window = duration(rate_window(monitoring))
+def _candidate_slow(plan: Plan, monitoring: Monitoring, pair: _Pair, metrics: Metrics) -> Alert:
+    window, stable, candidate = duration(rate_window(monitoring)), pair.stable, pair.candidate
     old, new = (
-        quantile(0.95, metrics.select(_FIRST_TOKEN, {"stack": plan.stack, "service": name}), window, "stack", "service")
-        for name in (stable, candidate)
+        quantile(0.95, metrics.select(series, {"stack": plan.stack, "service": name}), window, "stack", "service")
+        for name, series in zip((stable, candidate), pair.series, strict=True)
     )
     return Alert(
         name="CandidateSlow",

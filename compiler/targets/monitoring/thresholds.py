@@ -91,6 +91,12 @@ def rate_window(monitoring: Monitoring) -> int:
     return max(_SHORTEST_WINDOW, _READINGS_PER_WINDOW * monitoring.scrape_seconds)
 
 
+def server_labels(service: Service) -> tuple[tuple[str, str], ...]:
+    """By which all series of one server are told from those of others: its service, and which replica it is."""
+    replica = (("replica", service.name),) if service.replicas > 1 else ()
+    return (("service", service.of), *replica)
+
+
 def waits_for(plan: Plan, service: Service) -> tuple[str, ...]:
     """Services that start before this one, also by way of a third: while one is down, this one does not begin."""
     found: dict[str, None] = {}

@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from compiler.catalog.packages import LITELLM_VERSION
-from compiler.catalog.vllm.kernels import kernel_wheels
-from compiler.plan.ir import CpuNode, Gateway, Monitoring, Plan, Rollout, Verdict
+from compiler.catalog.packages import LITELLM_REQUIREMENT, LITELLM_VERSION
+from compiler.engines.interface.host import Signal
+from compiler.hosts import is_loopback
+from compiler.ledger import Basis
+from compiler.plan.disk import disk_of
+from compiler.plan.ir import CpuNode, Engine, Gateway, Group, Monitoring, Plan, Rollout, Service, Verdict
+from compiler.plan.replicas import replicas_of
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
 from compiler.targets.deployment import (
@@ -20,19 +24,30 @@ from compiler.targets.deployment import (
     user_of,
 )
 from compiler.targets.library import EVALUATION
+from compiler.targets.readme.cluster import cluster_page
+from compiler.targets.readme.costs import cost_page
 from compiler.targets.readme.first_request import REQUESTS, first_request, reachable
 from compiler.targets.readme.page import (
+    BalancedModel,
     Compilers,
+    DiskPage,
+    EnginePage,
+    EntrancePage,
     GatewayPage,
+    GroupPage,
     MediaPage,
     MonitoringPage,
     Readme,
+    RemoteServer,
     RolloutPage,
     SecretFile,
     VirtualEnvironment,
 )
+from compiler.targets.readme.speeds import speed_page
 from compiler.targets.readme.tables import (
+    adapters_table,
     device_table,
+    drafts_table,
     flags_table,
     http_address,
     kv_cache_table,
@@ -40,6 +55,9 @@ from compiler.targets.readme.tables import (
     services_table,
 )
 from compiler.targets.requirements import requirement_files
+from compiler.targets.slurm import job_path
+from compiler.targets.systemd_network import server_network
+from compiler.units import format_gib
 
 README = PurePosixPath("README.md")
 
@@ -72,7 +90,7 @@ def emit_readme(plan: Plan) -> tuple[Artifact, ...]:
 
 def readme(plan: Plan) -> Readme:
     """The README as a document."""
-    folders = dict.fromkeys(service.model.folder for service in plan.services if service.model.folder is not None)
+    places = dict.fromkeys(place for service in plan.services for place in service.places)
     first = plan.services[0]
     environments = tuple(_virtual_environments(plan))
     home = plan.paths.current if {"systemd", "quadlet"} & set(plan.targets) else "."
@@ -81,21 +99,31 @@ def readme(plan: Plan) -> Readme:
         tree=plan.tree,
         node=plan.node.name,
         is_cpu=isinstance(plan.node, CpuNode),
-        engine=plan.engine.version,
+        titles=plan.titles,
+        releases=plan.releases,
+        engines=tuple(map(_engine, plan.engines.values())),
+        waiting=tuple(_waiting(plan)),
         verdict=plan.verdict.value,
         verdict_reason=_VERDICTS[plan.verdict],
         services=services_table(plan),
-        devices=tuple(device_table(plan, device) for device in plan.devices),
+        replicas=replicas_of(plan),
+        adapters=adapters_table(plan) if any(each.adapters for each in plan.services) else None,
+        drafts=drafts_table(plan),
+        speed=speed_page(plan),
+        cost=cost_page(plan),
+        devices=tuple(device_table(plan, device) for device in plan.ledgers),
         kv_cache=kv_cache_table(plan),
         flags=tuple(flags_table(service) for service in plan.services),
+        disk=_disk(plan),
         unconfirmed=_unconfirmed(plan),
         names=tuple(service.name for service in plan.services),
         units=tuple(f"{plan.stack}-{name}.service" for name in _parts(plan)),
         containers=_parts(plan),
-        folders=tuple(folders),
+        places=tuple(places),
         has_systemd="systemd" in plan.targets,
         has_compose="compose" in plan.targets,
         has_quadlet="quadlet" in plan.targets,
+        cluster=cluster_page(plan),
         user=user_of(plan.stack),
         install=plan.paths.install,
         home=home,
@@ -103,8 +131,6 @@ def readme(plan: Plan) -> Readme:
         cases=f"{home}/{EVALUATION}" if any(each.task == "chat" for each in plan.services) else "cases.yaml",
         start_burst=START_BURST,
         state=plan.paths.state,
-        vllm=plan.paths.vllm,
-        virtual_environment=_virtual_environment(plan.paths.vllm),
         virtual_environments=environments,
         is_hashed=all(each.requirements is not None for each in environments),
         compilers=_compilers(plan),
@@ -113,13 +139,14 @@ def readme(plan: Plan) -> Readme:
         api_key_file=plan.secrets.api_key,
         secrets=_secrets(plan),
         environment=(
-            ("PATH", search_path(plan)),
-            ("STACKC_VLLM", plan.paths.vllm),
-            *cache_environment(plan.paths.state),
+            ("PATH", search_path(plan.engine)),
+            *((engine.host.program.variable, engine.program) for engine in plan.engines.values()),
+            *cache_environment(plan.paths.state, plan.engines.values()),
         ),
         address=http_address(reachable(first.host), first.port),
         first_request=first_request(plan),
         gateway=None if plan.gateway is None else _gateway(plan, plan.gateway),
+        entrance=_entrance(plan),
         rollouts=() if plan.gateway is None else tuple(map(_rollout, plan.gateway.rollouts)),
         monitoring=None if plan.monitoring is None else _monitoring(plan.monitoring),
         templates=plan.templates,
@@ -127,7 +154,35 @@ def readme(plan: Plan) -> Readme:
         media=tuple(
             MediaPage(each.name, each.media_domains) for each in plan.services if each.media_domains is not None
         ),
+        measured=tuple(each.name for each in plan.services if plan.engine_of(each).host.manual.brings_bench),
+        inside=tuple(each.name for each in plan.services if plan.engine_of(each).host.container.has_python),
         has_containers_outside=plan.gateway is None and bool({"compose", "quadlet"} & set(plan.targets)),
+        groups=tuple(_group(each.name, each.group) for each in plan.services if each.group is not None),
+        answers=bool(plan.answering),
+        job=str(job_path(plan)) if plan.slurm is not None and plan.answering else None,
+    )
+
+
+def _group(service: str, group: Group) -> GroupPage:
+    return GroupPage(
+        service=service,
+        nodes=tuple(member.node for member in group.members),
+        addresses=tuple(member.address for member in group.members),
+        interface=group.own.interface,
+        watch_port=group.watch_port,
+        is_led_here=group.is_led_here,
+    )
+
+
+def _disk(plan: Plan) -> DiskPage | None:
+    disk = disk_of(plan)
+    if not disk.total:
+        return None
+    return DiskPage(
+        download=format_gib(disk.to_download),
+        compiled=format_gib(disk.compiled),
+        total=format_gib(disk.total),
+        is_exact=disk.basis is Basis.EXACT,
     )
 
 
@@ -136,32 +191,70 @@ def _parts(plan: Plan) -> tuple[str, ...]:
     return (*(service.name for service in plan.services), *(() if plan.gateway is None else ("gateway",)))
 
 
-def _virtual_environment(program: str) -> str | None:
+def _engine(engine: Engine) -> EnginePage:
+    return EnginePage(
+        title=engine.host.title,
+        version=engine.version,
+        program=engine.program,
+        folder=str(PurePosixPath(engine.program).parent),
+        says=engine.version.removeprefix("b") + (f", or commit {engine.host.commit}" if engine.host.commit else ""),
+        is_python=engine.host.packages is not None,
+        is_prepared=_virtual_environment(engine) is not None,
+        installing=engine.host.installing if PurePosixPath(engine.program).name == engine.host.program.name else None,
+        configures=bool(engine.host.configuration),
+        key_variable=engine.host.key_variable,
+        guarded=engine.host.guarded,
+        exit_codes=engine.host.manual.exit_codes,
+        symptoms=engine.host.manual.symptoms,
+        finishes_requests=engine.host.manual.finishes_requests,
+        is_timed=engine.host.start is not None,
+        program_name=engine.host.program.name,
+    )
+
+
+def _waiting(plan: Plan) -> Iterator[str]:
+    for engine in plan.engines.values():
+        if Signal.WAITING in engine.host.signals:
+            yield engine.host.signals[Signal.WAITING]
+
+
+def _virtual_environment(engine: Engine) -> str | None:
+    """The folder that pip installs an engine into; None where the spec names a program of another form."""
+    if engine.host.packages is None:
+        return None
+    return _environment_of(engine.program, engine.host.program.name)
+
+
+def _environment_of(program: str, name: str) -> str | None:
     path = PurePosixPath(program)
-    return str(path.parent.parent) if path.parent.name == "bin" and path.name in {"vllm", "litellm"} else None
+    return str(path.parent.parent) if path.parent.name == "bin" and path.name == name else None
 
 
 def _virtual_environments(plan: Plan) -> Iterator[VirtualEnvironment]:
-    """Of vLLM, and of LiteLLM where it is the gateway; none for programs that lie in no `bin` folder."""
-    files = {path.name.partition("-")[0]: (str(path), each.root) for path, each in requirement_files(plan).items()}
-    programs = [("vllm", plan.paths.vllm)]
+    """Of engines, and of LiteLLM where it is the gateway; none for programs that lie in no `bin` folder."""
+    files = {each.root: str(path) for path, each in requirement_files(plan).items()}
+    for engine in plan.engines.values():
+        folder = _virtual_environment(engine)
+        if folder is not None and engine.host.packages is not None:
+            root = engine.host.packages.root
+            yield VirtualEnvironment(folder, files.get(root), root)
     if plan.gateway is not None and plan.gateway.kind == "litellm":
-        programs.append(("litellm", plan.paths.litellm))
-    for name, program in programs:
-        folder = _virtual_environment(program)
+        folder = _environment_of(plan.paths.litellm, "litellm")
         if folder is not None:
-            requirements, root = files.get(name, (None, f"{name}=={plan.engine.version}"))
-            yield VirtualEnvironment(folder, requirements, root)
+            yield VirtualEnvironment(folder, files.get(LITELLM_REQUIREMENT), LITELLM_REQUIREMENT)
 
 
 def _compilers(plan: Plan) -> Compilers | None:
-    if not any(service.host_needs for service in plan.services):
+    compiling = [plan.engine_of(service) for service in plan.services if service.host_needs]
+    if not compiling:
         return None
+    engine = compiling[0]
     packages = ("g++", "gcc-c++") if _needing(plan, "c++") else ("gcc", "gcc")
     toolkit = _needing(plan, "nvcc")
-    is_enough = not toolkit and _virtual_environment(plan.paths.vllm) is not None
-    wheels = kernel_wheels(plan.engine.version) if is_enough else ()
-    return Compilers(*packages, _needing(plan, "flashinfer"), toolkit, plan.engine.cuda, wheels)
+    folder = None if toolkit else _virtual_environment(engine)
+    wheels = engine.host.kernels if folder is not None else ()
+    kernels = _needing(plan, "flashinfer")
+    return Compilers(*packages, kernels, toolkit, engine.host.title, engine.host.cuda, wheels, folder)
 
 
 def _needing(plan: Plan, tool: str) -> tuple[str, ...]:
@@ -175,7 +268,7 @@ def _secrets(plan: Plan) -> tuple[SecretFile, ...]:
         ("token", "hf-token", secrets.hf_token),
         ("clients", "client-keys", secrets.client_keys),
     )
-    return tuple(SecretFile(kind, file, f"{plan.stack}-{name}") for kind, name, file in given if file is not None)
+    return tuple(SecretFile(kind, file, f"{plan.stack}-{name}", name) for kind, name, file in given if file is not None)
 
 
 def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
@@ -195,6 +288,37 @@ def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
         origins=gateway.cors_origins,
         address_connections=address_connections(gateway),
         wrong_keys_per_second=WRONG_KEYS_PER_SECOND,
+        elsewhere=tuple(_remote(each, service) for each in plan.neighbours for service in each.services),
+        other_gateways=tuple(each.node for each in plan.entrances if each.node != plan.node.name),
+        balanced=tuple(_balanced(gateway)),
+    )
+
+
+def _remote(plan: Plan, service: Service) -> RemoteServer:
+    return RemoteServer(plan.node.name, service.name, service.served_name, http_address(service.host, service.port))
+
+
+_KEPT = {"header": "the value of `{header}`", "client": "the client's key", "none": None}
+
+
+def _balanced(gateway: Gateway) -> Iterator[BalancedModel]:
+    for route in gateway.routes:
+        kept = _KEPT[route.sticky]
+        session = None if kept is None else kept.format(header=route.header)
+        revisions = (route.servers, () if route.rollout is None else route.rollout.servers)
+        yield from (BalancedModel(route.name, servers, session) for servers in revisions if len(servers) > 1)
+
+
+def _entrance(plan: Plan) -> EntrancePage | None:
+    ports = tuple(service.port for service in plan.services if not is_loopback(service.host))
+    others = tuple((each.node, each.address) for each in plan.entrances if each.node != plan.node.name)
+    if not others or not ports:
+        return None
+    return EntrancePage(
+        gateways=others,
+        ports=ports,
+        is_filtered=all(server_network(plan, service).deny == ("any",) for service in plan.services),
+        tables="ip6tables" if ":" in others[0][1] else "iptables",
     )
 
 
@@ -220,6 +344,7 @@ def _monitoring(monitoring: Monitoring) -> MonitoringPage:
 
 
 def _unconfirmed(plan: Plan) -> tuple[tuple[str, str], ...]:
-    models = ((service.name, fact) for service in plan.services for fact in service.model.unconfirmed)
+    served = ((service.name, model) for service in plan.services for model in service.models)
+    models = ((name, fact) for name, model in served for fact in model.unconfirmed)
     images = ((image.reference, "image") for image in plan.images if image.digest is None)
     return tuple((name, _UNCONFIRMED.get(fact, fact)) for name, fact in (*models, *images))

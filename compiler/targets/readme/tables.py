@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from compiler.catalog.hardware.gpus import shares_memory
-from compiler.catalog.vllm.start_times import usual_start
-from compiler.ledger import RowKind
-from compiler.plan.ir import CpuNode, DeviceLedger, GpuNode, Plan, ServerLedger, Service
+from compiler.ledger import HOST, RowKind
+from compiler.plan.ir import CpuNode, DeviceLedger, Draft, GpuNode, Plan, ServedAdapter, ServerLedger, Service
+from compiler.plan.where import is_on_cpu
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.deployment import start_seconds
 from compiler.targets.systemd_network import gateway_network, prefetch_network, server_network
@@ -39,6 +39,7 @@ def http_address(host: str, port: int) -> str:
 
 def services_table(plan: Plan) -> Table:
     """What runs where."""
+    is_timed = any(plan.engine_of(service).host.start is not None for service in plan.services)
     columns = (
         "Server",
         "Address",
@@ -49,15 +50,15 @@ def services_table(plan: Plan) -> Table:
         "Context",
         "On",
         "Starts after",
-        "A start usually takes",
-        "It is given up after",
+        *(("A start usually takes",) if is_timed else ()),
+        "It is given up after" if is_timed else "A start is given up after",
     )
-    return Table("Servers", columns, tuple(_service_row(plan, service) for service in plan.services))
+    return Table("Servers", columns, tuple(_service_row(plan, service, is_timed) for service in plan.services))
 
 
-def _service_row(plan: Plan, service: Service) -> tuple[Cell, ...]:
+def _service_row(plan: Plan, service: Service, is_timed: bool) -> tuple[Cell, ...]:  # noqa: FBT001
     model = service.model
-    is_cpu = isinstance(plan.node, CpuNode)
+    is_cpu = is_on_cpu(plan, service)
     return (
         MarkdownCode(service.name),
         MarkdownCode(http_address(service.host, service.port)),
@@ -68,8 +69,47 @@ def _service_row(plan: Plan, service: Service) -> tuple[Cell, ...]:
         f"{service.max_model_len} tokens" + (", the most that fit" if "context" in service.solved else ""),
         "CPU" if is_cpu else "GPU " + ", ".join(map(str, service.devices)),
         ", ".join(service.start_after) or "–",
-        _usual_start(plan, service),
+        *((_usual_start(plan, service),) if is_timed else ()),
         f"{-(-start_seconds(plan, service) // _SECONDS_PER_MINUTE)} min",
+    )
+
+
+def adapters_table(plan: Plan) -> Table:
+    """What else clients may ask for beside the models."""
+    columns = ("Server", "Name in requests", "Adapter", "Commit", "Rank", "Trained on")
+    rows = tuple(_adapter_row(service, adapter) for service in plan.services for adapter in service.adapters)
+    return Table("Adapters", columns, rows)
+
+
+def _adapter_row(service: Service, adapter: ServedAdapter) -> tuple[Cell, ...]:
+    model = adapter.model
+    return (
+        MarkdownCode(service.name),
+        MarkdownCode(adapter.name),
+        MarkdownCode(model.repository or model.folder or model.requested),
+        MarkdownCode(model.commit) if model.commit else ("main" if model.repository else "folder"),
+        str(adapter.rank),
+        MarkdownCode(adapter.base) if adapter.base else "not stated",
+    )
+
+
+def drafts_table(plan: Plan) -> Table | None:
+    """Who guesses tokens for which server; None where nobody does."""
+    rows = tuple(_draft_row(service.name, service.draft) for service in plan.services if service.draft is not None)
+    return Table("Drafts", ("Server", "Method", "Tokens a step", "Model", "Commit"), rows) if rows else None
+
+
+def _draft_row(name: str, draft: Draft) -> tuple[Cell, ...]:
+    model = draft.model
+    if model is None:
+        return MarkdownCode(name), draft.method, str(draft.tokens), "none: a lookup in the text itself", "–"
+    commit = MarkdownCode(model.commit) if model.commit else ("main" if model.repository else "folder")
+    return (
+        MarkdownCode(name),
+        draft.method,
+        str(draft.tokens),
+        MarkdownCode(str(model.repository or model.folder)),
+        commit,
     )
 
 
@@ -77,15 +117,19 @@ def _usual_start(plan: Plan, service: Service) -> str:
     """In whole minutes: an estimate, and no forecast of this machine."""
     servers = (each for device in plan.devices for each in device.servers if each.service == service.name)
     weights = sum(row.bytes.expected for each in servers for row in each.rows if row.kind is RowKind.WEIGHTS)
-    least, most = usual_start(weights, "cpu" if isinstance(plan.node, CpuNode) else "gpu")
+    speed = plan.engine_of(service).host.start
+    if speed is None:
+        return "–"
+    least, most = speed.usual_start(weights)
     return f"{max(1, least // _SECONDS_PER_MINUTE)} to {-(-most // _SECONDS_PER_MINUTE)} min"
 
 
 def device_table(plan: Plan, device: DeviceLedger) -> Table:
     """The ledger of one device, in GiB."""
-    kind = "Main memory" if isinstance(plan.node, CpuNode) else f"GPU {device.index}"
+    is_memory = isinstance(plan.node, CpuNode) or device.index == HOST
+    kind = "Main memory" if is_memory else _gpu(plan, device.index)
     used = device.used
-    shared = isinstance(plan.node, GpuNode) and shares_memory(plan.node.compute_capability)
+    shared = isinstance(plan.node, GpuNode) and shares_memory(plan.node.card(max(0, device.index)).compute_capability)
     source = "the spec, and what the system holds of a memory that it shares" if shared else "the spec"
     rows: list[tuple[Cell, ...]] = [("–", "reserve", *_sizes(ByteRange.exact(device.reserve)), "declared", source)]
     for server in device.servers:
@@ -95,6 +139,12 @@ def device_table(plan: Plan, device: DeviceLedger) -> Table:
     rows.append(("–", "left", format_signed_gib(device.total - used.expected), format_signed_gib(device.slack), "", ""))
     columns = ("Server", "Use", "Expected", "At most", "Basis", "Source")
     return _with_notes(Table(f"{kind} of {plan.node.name}", columns, tuple(rows)))
+
+
+def _gpu(plan: Plan, index: int) -> str:
+    """A GPU by its number, and by its name where the node has others."""
+    several = isinstance(plan.node, GpuNode) and plan.node.cards
+    return f"GPU {index}, {several[index].title}," if several else f"GPU {index}"
 
 
 def _with_notes(table: Table) -> Table:
@@ -161,7 +211,7 @@ def networks_table(plan: Plan) -> Table:
     """With which addresses each unit may exchange packets."""
     networks = {service.name: server_network(plan, service) for service in plan.services}
     if plan.gateway is not None:
-        networks["gateway"] = gateway_network(plan.gateway.host)
+        networks["gateway"] = gateway_network(plan, plan.gateway)
     networks["prefetch"] = prefetch_network()
     rows: list[tuple[Cell, ...]] = [
         (MarkdownCode(name), " ".join(network.deny), " ".join(network.allow) or "–", network.why)

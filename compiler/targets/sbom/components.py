@@ -39,14 +39,16 @@ def components_of(plans: Sequence[Plan]) -> tuple[Component, ...]:
 def _of_plan(plan: Plan) -> Iterator[Component]:
     yield from map(_image, plan.images)
     for service in plan.services:
-        yield _model(service.model, service.task)
+        yield from (_model(model, service.task) for model in service.models)
     if not plan.runs_on_host:
         return
     files = requirement_files(plan)
     for requirements in files.values():
         yield from map(_package, requirements.packages)
-    if not any(path.name.startswith("vllm-") for path in files):
-        yield _unlisted("vllm", plan.engine.version, "hashes")
+    for name, engine in plan.engines.items():
+        packages = engine.host.packages
+        if packages is None or packages.requirements is None:
+            yield _unlisted(name, engine.version, "hashes")
     if plan.gateway is not None and plan.gateway.kind == "nginx":
         yield _unlisted("nginx", None, "version")
 
@@ -94,7 +96,7 @@ def _package(package: Package) -> Component:
 
 def _model(model: ServedModel, task: str) -> Component:
     name = model.repository or str(model.folder)
-    ref = f"model:{name}@{model.commit or 'main'}"
+    ref = f"model:{name}@{model.commit or 'main'}" + (f"#{model.file}" if model.file is not None else "")
     data = {
         "type": "machine-learning-model",
         "name": name,

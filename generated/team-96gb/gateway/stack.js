@@ -2,10 +2,12 @@
 export default {
   "models": {
     "coder": {
-      "max_model_len": 24576
+      "max_model_len": 24576,
+      "owned_by": "vllm"
     },
     "general": {
-      "max_model_len": 32768
+      "max_model_len": 32768,
+      "owned_by": "vllm"
     }
   },
   "paths": {

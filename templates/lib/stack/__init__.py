@@ -161,6 +161,47 @@ def choose_services(plan: JsonObject, names: list[str]) -> list[JsonObject]:
     return [service for service in plan["services"] if not names or service["name"] in names]
 
 
+def service_of(server: JsonObject) -> str:
+    """The service that a server is of: of several replicas the first has the service's own name."""
+    return str(server.get("replica_of") or server["name"])
+
+
+def first_replicas(servers: list[JsonObject]) -> list[JsonObject]:
+    """One server of each service, the first of those that are given."""
+    found: dict[str, JsonObject] = {}
+    for server in servers:
+        found.setdefault(service_of(server), server)
+    return list(found.values())
+
+
+def choose_answering(plan: JsonObject, names: list[str]) -> list[JsonObject]:
+    """The same without those that another machine answers for, of which none may be named."""
+    chosen = choose_services(plan, names)
+    for service in chosen if names else ():
+        if not answers(service):
+            leader = service["group"]["members"][0]
+            message = f"service {service['name']} answers on {leader['node']} ({leader['address']}): ask it there"
+            raise StackError(EXIT_USAGE, message)
+    return [service for service in chosen if answers(service)]
+
+
+def answers(service: JsonObject) -> bool:
+    """Whether clients ask it on this machine; of a server that spans machines one alone answers."""
+    group = service.get("group")
+    return group is None or group["rank"] == 0
+
+
+def engine_of(plan: JsonObject, service: JsonObject) -> JsonObject:
+    """The engine that serves a service: its title, version, program and what else the plan says of it."""
+    engine: JsonObject = plan["engines"][service["engine"]]
+    return engine
+
+
+def engines_of(plan: JsonObject, services: list[JsonObject]) -> dict[str, JsonObject]:
+    """Those that serve some services, by name, in the order of the services."""
+    return {service["engine"]: engine_of(plan, service) for service in services}
+
+
 def positive_count(text: str) -> int:
     """A word of the command line that is a whole number above zero."""
     count = int(text)

@@ -14,8 +14,9 @@ import os
 import re
 import resource
 import stat
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from stack import EXIT_ENVIRONMENT, StackError
 
@@ -26,6 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 PASSED_OVER = re.compile(r"[ \t\v\f\r]*(#.*)?")
 KEY_RULE = "a key is 8 to 256 letters, digits and ._~+/=-, as `openssl rand -hex 32` makes it"
 NAME_RULE = "a client's name is 1 to 63 letters, digits, dots, dashes and underscores"
+_Read = TypeVar("_Read")
 BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
@@ -42,17 +44,24 @@ class KeyFile(NamedTuple):
 
 def read_api_key(path: Path) -> str:
     """The one key of a file."""
-    return _or_end(path, is_list=False)
+    return _or_end(path, _one_key)
 
 
-def read_client_key(path: Path) -> str:
-    """The first key of a file with `KEY` or `NAME:KEY` on each line."""
-    return _or_end(path, is_list=True)
+def read_client_key(path: Path, limited: Collection[str] = ()) -> str:
+    """The key alone of what `read_client` finds."""
+    return read_client(path, limited)[1]
 
 
-def _or_end(path: Path, *, is_list: bool) -> str:
+def read_client(path: Path, limited: Collection[str] = ()) -> tuple[str, str]:
+    """Name and key of a client in a file with `KEY` or `NAME:KEY` on each line: the first that no limits are for."""
+    owners = _or_end(path, _clients_keys)
+    key = next((key for key, name in owners.items() if name not in limited), next(iter(owners)))
+    return owners[key], key
+
+
+def _or_end(path: Path, read: Callable[[list[str]], _Read]) -> _Read:
     try:
-        return keys_of(read_file(path), is_list=is_list)[0]
+        return read(read_file(path).lines)
     except (BadKeys, PermissionError) as problem:
         reason = f"cannot read it: {problem.strerror}" if isinstance(problem, OSError) else str(problem)
         raise StackError(EXIT_ENVIRONMENT, f"{path}: {reason}") from None
@@ -105,7 +114,7 @@ def keys_of(file: KeyFile, *, is_list: bool) -> list[str]:
     Raises:
         BadKeys: the file cannot be meant.
     """
-    return _clients_keys(file.lines) if is_list else [_one_key(file.lines)]
+    return list(_clients_keys(file.lines)) if is_list else [_one_key(file.lines)]
 
 
 def _one_key(lines: list[str]) -> str:
@@ -114,7 +123,8 @@ def _one_key(lines: list[str]) -> str:
     return _key(lines[0], 1)
 
 
-def _clients_keys(lines: list[str]) -> list[str]:
+def _clients_keys(lines: list[str]) -> dict[str, str]:
+    """Keys in their order, with whose they are."""
     owners: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if PASSED_OVER.fullmatch(line):
@@ -130,7 +140,7 @@ def _clients_keys(lines: list[str]) -> list[str]:
         owners[key] = name if colon else f"client-{number}"
     if not owners:
         raise BadKeys("it holds no key: nobody could use the gateway")
-    return list(owners)
+    return owners
 
 
 def _key(line: str, number: int) -> str:

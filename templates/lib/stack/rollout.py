@@ -144,15 +144,38 @@ def _reload(runtime: Runtime, change: Change) -> None:
         raise StackError(EXIT_REFUSED, f"the gateway was reloaded, and still gives {found} % to the candidate")
 
 
-def check_health(runtime: Runtime, change: Change) -> None:
-    """Whoever gets requests must be ready, as the gateway sees it."""
+def check_health(runtime: Runtime, change: Change, plan: JsonObject) -> None:
+    """Whoever gets requests must be ready, as the gateway sees it; of replicas one is enough, as it asks no others."""
     for name, share in ((change.rollout["candidate"], change.after), (change.rollout["stable"], 100 - change.after)):
         if share:
-            try:
-                call_gateway(runtime, "probe", name)
-            except StackError as error:
-                message = f"{name} is not ready ({error}); --force shifts all the same"
-                raise StackError(EXIT_UNREACHABLE, message) from error
+            _check_ready(runtime, name, _replicas(plan, name))
+
+
+def _replicas(plan: JsonObject, revision: str) -> list[str]:
+    """The servers of a revision."""
+    found = [upstream["service"] for upstream in _upstreams(plan, revision)]
+    return found or [revision]
+
+
+def _upstreams(plan: JsonObject, revision: str) -> list[JsonObject]:
+    for route in plan["gateway"]["routes"]:
+        rollout = route["rollout"] or {}
+        if revision in (route["service"], rollout.get("candidate")):
+            return list((route if revision == route["service"] else rollout).get("upstreams") or ())
+    return []
+
+
+def _check_ready(runtime: Runtime, revision: str, servers: list[str]) -> None:
+    failures = []
+    for server in servers:
+        try:
+            call_gateway(runtime, "probe", server)
+        except StackError as error:
+            failures.append(str(error))
+        else:
+            return
+    what = f"{revision} is not ready" if servers == [revision] else f"no replica of {revision} is ready"
+    raise StackError(EXIT_UNREACHABLE, f"{what} ({'; '.join(failures)}); --force shifts all the same")
 
 
 def wait_drained(runtime: Runtime, seconds: float) -> None:
@@ -211,7 +234,7 @@ def shift(plan: JsonObject, options: argparse.Namespace) -> int:
     before = weight_of(running_state(runtime), rollout["stable"])
     change = Change(rollout, before, options.percent)
     if not options.force:
-        check_health(runtime, change)
+        check_health(runtime, change, plan)
     if not options.dry_run:
         apply(runtime, change)
         if options.wait is not None:

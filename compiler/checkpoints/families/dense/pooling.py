@@ -10,28 +10,32 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.catalog.vllm.architectures import converted_base, load_registry
 from compiler.checkpoints.architecture import Architecture, Linear, Module, Split, Table, Vector
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.families.dense.encoder import classifier, labels
+from compiler.checkpoints.families.endings import converted_base
 from compiler.checkpoints.families.terms import check_value
 
 Reader = Callable[[str, Config], Architecture]
 
+NO_CLASSES: Mapping[str, str] = {}
+"""Of a release that has no class for any name but those of the families: whatever can be converted is."""
 
-# The release whose model code all families describe.
-_DESCRIBED = "0.33.0"
 
+def converted(name: str, families: Mapping[str, Reader], classes: Mapping[str, str] = NO_CLASSES) -> Reader | None:
+    """A reader for a name that has none of its own; None where vLLM converts nothing or has a class of its own.
 
-def converted(name: str, families: Mapping[str, Reader]) -> Reader | None:
-    """A reader for a name that has none of its own; None where vLLM converts nothing or has a class of its own."""
+    Args:
+        name: of the architecture.
+        families: readers of generating models.
+        classes: of the release that serves it, by the names of architectures.
+    """
     found = converted_base(name, families)
     if found is None:
         return None
     base, scored = found
     if name in _OWN_CLASSES:
         return lambda own, config: _OWN_CLASSES[own](families[base](own, config), config)
-    classes = load_registry(_DESCRIBED).classes
     if name in classes and classes[name] != classes.get(base):
         return None
     return lambda own, config: _pooling(families[base](own, config), config, scored=scored)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from compiler.checkpoints.architecture import Linear, Module, Split, Vector
 from compiler.checkpoints.config import Config, ConfigError
+from compiler.checkpoints.named import named
 
 # Groups of a video that has as many frames as max_model_len allows.
 ALL_FRAMES = 2**20
@@ -57,9 +58,8 @@ def blocks(name: str, count: int, modules: Iterable[Module]) -> tuple[Module, ..
 
 def below(name: str, module: Module) -> Module:
     """The module with a path before its name."""
-    if isinstance(module, Linear) and module.fused is not None:
-        return replace(module, name=f"{name}.{module.name}", fused=f"{name}.{module.fused}")
-    return replace(module, name=f"{name}.{module.name}")
+    fused = f"{name}.{module.fused}" if isinstance(module, Linear) and module.fused is not None else None
+    return named(module, f"{name}.{module.name}", fused)
 
 
 def unquantized(modules: Iterable[Module]) -> tuple[Module, ...]:

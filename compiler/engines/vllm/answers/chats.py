@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from compiler.catalog.vllm.tokenizers import load_tokenizers
+from compiler.engines.vllm.releases.tokenizers import load_tokenizers
 from compiler.lock.models import ModelFacts
 from compiler.spec.models import ServiceSpec
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from compiler.catalog.vllm.architectures import load_registry
 from compiler.checkpoints.config import ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.read import architecture_name, read_architecture
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.engines.vllm.releases.architectures import load_registry
 from compiler.lock.models import Lock, ModelFacts
+from compiler.spec.engines import VLLM
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 
@@ -16,8 +17,8 @@ from compiler.spec.models import ServiceSpec
 def takes_media(facts: ModelFacts, version: str) -> bool:
     """Whether a model has a tower for media, or its class in vLLM may take some; True where neither is known."""
     try:
-        name = architecture_name(facts.config)
-        return load_registry(version).takes_media(name) or bool(read_architecture(facts.config).encoders)
+        name, registry = architecture_name(facts.config), load_registry(version)
+        return registry.takes_media(name) or bool(read_architecture(facts.config, registry.classes).encoders)
     except UnsupportedArchitectureError:
         return False  # a class of vLLM's own that takes text alone
     except ConfigError:
@@ -38,17 +39,22 @@ def kinds_of(facts: ModelFacts) -> tuple[str, ...]:
         return ()
 
 
-def check_media(file: SpecFile, lock: Lock) -> Iterator[Diagnostic]:
+def _version(file: SpecFile, service: str) -> str:
+    """Of the vLLM that serves it."""
+    return file.spec.engine.release_on(VLLM, file.spec.services[service].device) or ""
+
+
+def check_media(file: SpecFile, lock: Lock, services: Collection[str]) -> Iterator[Diagnostic]:
     """E0223 where domains are opened, or kinds of media limited, for a model that takes none of them."""
-    for name, service in file.spec.services.items():
+    for name in services:
         candidates = [lock.models[each] for each in lock.services[name].candidates]
         yield from _check_domains(file, name, candidates)
-        if isinstance(service.media, dict):
+        if isinstance(file.spec.services[name].media, dict):
             yield from _check_kinds(file, name, candidates)
 
 
 def _check_domains(file: SpecFile, name: str, candidates: list[ModelFacts]) -> Iterator[Diagnostic]:
-    service, version = file.spec.services[name], file.spec.engine.vllm
+    service, version = file.spec.services[name], _version(file, name)
     if not service.allowed_media_domains:
         return
     taking = [facts for facts in candidates if takes_media(facts, version)]
@@ -64,7 +70,7 @@ def _check_domains(file: SpecFile, name: str, candidates: list[ModelFacts]) -> I
 
 def _check_kinds(file: SpecFile, name: str, candidates: list[ModelFacts]) -> Iterator[Diagnostic]:
     """A limit must be of a kind that some candidate reads; without a tower that is known, any may be."""
-    service, version = file.spec.services[name], file.spec.engine.vllm
+    service, version = file.spec.services[name], _version(file, name)
     known = [kinds_of(facts) for facts in candidates if takes_media(facts, version)]
     assert isinstance(service.media, dict)  # noqa: S101  check_media asks only then
     if any(not kinds for kinds in known):

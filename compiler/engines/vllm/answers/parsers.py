@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from compiler.catalog.vllm.flags import FlagCatalog, load_flags
-from compiler.catalog.vllm.parsers import GENERIC, Family, Role, families_of, suitable
 from compiler.diagnostics import Diagnostic, Edit, Help
+from compiler.engines.common.options import FlagCatalog
+from compiler.engines.interface.parsers import KnownParsers
+from compiler.engines.vllm.answers.parser_table import GENERIC, Family, Role, families_of, suitable
+from compiler.engines.vllm.options.catalog import load_flags
 from compiler.lock.models import Lock, ModelFacts
+from compiler.spec.engines import VLLM
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 
@@ -46,10 +49,11 @@ class _Service:
         return suitable(self.families, role, self.registered(role))
 
 
-def check_parsers(file: SpecFile, lock: Lock) -> Iterator[Diagnostic]:
+def check_parsers(file: SpecFile, lock: Lock, services: Collection[str]) -> Iterator[Diagnostic]:
     """E0503 where the server would not start with the parsers of a service, W0501 where they read another family."""
-    catalog = load_flags(file.spec.engine.vllm)
-    for name, spec in file.spec.services.items():
+    for name in services:
+        spec = file.spec.services[name]
+        catalog = load_flags(file.spec.engine.release_on(VLLM, spec.device) or "")
         found = ((catalog.find(key), key, value) for key, value in spec.engine_args.items())
         given = {flag.name: (key, value) for flag, key, value in found if flag is not None}
         service = _Service(file, name, spec, catalog, given, service_families(lock, name))
@@ -71,20 +75,17 @@ def _families(facts: ModelFacts) -> tuple[Family, ...]:
     return families_of(str(first), str(model_type))
 
 
-@dataclass(frozen=True, slots=True)
-class KnownParsers:
-    """Names that a release has for the models of one family, best first."""
-
-    family: Family
-    names: dict[Role, tuple[str, ...]]
-
-
 def known_parsers(lock: Lock, service: str, version: str) -> tuple[KnownParsers, ...]:
     """Of the families that the models of a service may belong to."""
     flags = {role: load_flags(version).find(role) for role in Role}
     registered = {role: flag.registered if flag is not None else () for role, flag in flags.items()}
     return tuple(
-        KnownParsers(family, {role: suitable((family,), role, registered[role]) for role in Role})
+        KnownParsers(
+            title=family.title,
+            described=family.described,
+            shared=family.shared,
+            options={role.value: suitable((family,), role, registered[role]) for role in Role},
+        )
         for family in service_families(lock, service)
     )
 

@@ -6,15 +6,15 @@ vllm/config/model.py:get_pooling_task picks one for a server, and vllm/entrypoin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from compiler.catalog.vllm.rerankers import METHODS, known_tokens
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.config import Config, ConfigError
 from compiler.checkpoints.families.dense.pooling import gives_embeddings, gives_labels, label_count
 from compiler.checkpoints.read import architecture_name
 from compiler.diagnostics import Diagnostic, Help
+from compiler.engines.vllm.answers.rerankers import METHODS, known_tokens
 from compiler.lock.models import Lock, ModelFacts
 from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Task
@@ -77,9 +77,10 @@ def tasks_of(architecture: Architecture, config: Mapping[str, Any], tokens: tupl
     return tuple(found)
 
 
-def check_prompts(file: SpecFile, lock: Lock) -> Iterator[Diagnostic]:
+def check_prompts(file: SpecFile, lock: Lock, services: Collection[str]) -> Iterator[Diagnostic]:
     """W0503 where a generating model is to score texts, and nobody gives the prompt that it was trained with."""
-    for name, service in file.spec.services.items():
+    for name in services:
+        service = file.spec.services[name]
         candidates = lock.services[name].candidates
         by_words = (tokens for each in candidates if (tokens := scoring_tokens(service, each, lock.models[each])))
         tokens = next(by_words, ())

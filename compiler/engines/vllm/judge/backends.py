@@ -8,8 +8,10 @@ from functools import partial
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.quantization.read import Quantization
 from compiler.diagnostics import Edit
+from compiler.engines.common.refusals import engine_refusal
+from compiler.engines.interface.candidate import Candidate, Refusal
 from compiler.engines.interface.problem import Remedy
-from compiler.engines.vllm.judge.refusals import Candidate, Refusal, engine_refusal, layout_refusal
+from compiler.engines.vllm.judge.refusals import layout_refusal
 from compiler.engines.vllm.kernels.attention import attention_plan, may_be_named
 from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kernels.expert_backends import AUTO, experts_of, known_backend, why_not_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from compiler.checkpoints.architecture import Architecture, Experts, HeadCache, Layer, Linear, Table
 from compiler.checkpoints.config import Config, ConfigError
@@ -45,6 +46,7 @@ def check_head(architecture: Architecture, quantization: Quantization | None, co
             )
 
 
+@lru_cache(maxsize=4096)
 def check_split(architecture: Architecture, quantization: Quantization | None, parallelism: Parallelism) -> None:
     """Refuse a layout that vLLM refuses.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.state_cache import StateCache
 from compiler.diagnostics import Edit
+from compiler.engines.common.refusals import engine_refusal
+from compiler.engines.interface.candidate import Candidate, Refusal
 from compiler.engines.interface.problem import Problem, Remedy
-from compiler.engines.vllm.judge.refusals import Candidate, Refusal, engine_refusal
 from compiler.engines.vllm.memory.encoder_budget import whole_item
-from compiler.spec.engine_values import number
+from compiler.engines.vllm.options.values import number
 
 _THRESHOLD = ("long_prefill_token_threshold", "long-prefill-token-threshold", "--long-prefill-token-threshold")
 

@@ -2,113 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 
-from compiler.catalog.vllm.architectures import why_not_served_architecture
-from compiler.catalog.vllm.quantization import PLUGINS
-from compiler.catalog.vllm.releases import Release
-from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.families.table import FAMILIES
 from compiler.diagnostics import Edit
+from compiler.engines.common.refusals import engine_refusal, other_task, terms_refusal, unusable_refusal
+from compiler.engines.interface.candidate import Candidate, Refusal
 from compiler.engines.interface.problem import Problem, Remedy
 from compiler.engines.vllm.answers.chats import renders_chats, why_not_read
 from compiler.engines.vllm.answers.tasks import GIVES
 from compiler.engines.vllm.judge.remote_code import code_needed
-from compiler.lock.models import ModelFacts, repository_of
-from compiler.lock.quantization import quantization_method
-from compiler.spec.models import PolicySpec, ServiceSpec, Task
-from compiler.units import format_tokens
+from compiler.engines.vllm.releases.architectures import why_not_served_architecture
+from compiler.engines.vllm.releases.quantization import PLUGINS
+from compiler.engines.vllm.releases.release import Release
+from compiler.lock.models import repository_of
+from compiler.spec.models import PolicySpec, Task
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One name from the lock, asked to serve one service."""
-
-    service: str
-    spec: ServiceSpec
-    name: str
-    facts: ModelFacts
-
-    @property
-    def method(self) -> str:
-        """Its quantization method, or `none`."""
-        return quantization_method(self.facts)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A candidate that may not serve.
-
-    Attributes:
-        reason: for a row of the table, without the candidate's name.
-        problem: as it is reported where this is the only candidate.
-    """
-
-    candidate: str
-    method: str
-    reason: str
-    problem: Problem
-
-
-# Headlines where several candidates are refused for one cause; each has its own reason in the notes.
-_OF_SEVERAL: Mapping[str, str] = {
-    "E0228": "the tokenizer mode of service `{service}` suits none of {count} candidates",
-    "E0305": "the policy allows none of {count} candidates of service `{service}`",
-    "E0306": "service `{service}` is for chat, and none of {count} candidates has a chat template",
-    "E0307": "stackc cannot account for the memory of {count} candidates of service `{service}`",
-    "E0308": "{count} candidates of service `{service}` cannot run here",
-    "E0309": "the configuration of {count} candidates of service `{service}` cannot be used",
-    "E0315": "{count} candidates of service `{service}` lack what their config.json implies",
-    "E0403": "service `{service}` asks for more context than {count} candidates have",
-    "E0404": "service `{service}` cannot be split over the GPUs it asks for",
-    "E0405": "a limit of service `{service}` suits none of {count} candidates",
-}
-_SHOWN_UNREAD = 5
 _SHOWN_TENSORS = 5
-
-
-def refused_problems(refusals: Iterable[Refusal], unread: tuple[str, ...] = ()) -> tuple[Problem, ...]:
-    """One problem for each cause, where no candidate is left."""
-    causes: dict[str, list[Refusal]] = {}
-    for refusal in refusals:
-        causes.setdefault(refusal.problem.code, []).append(refusal)
-    problems = [_one_cause(code, group) for code, group in causes.items()]
-    if unread and problems:
-        problems[0] = replace(problems[0], notes=(*problems[0].notes, _unread_note(unread)))
-    return tuple(problems)
-
-
-def _one_cause(code: str, refusals: list[Refusal]) -> Problem:
-    first = refusals[0].problem
-    if len(refusals) == 1:
-        return first
-    reasons = tuple(f"`{refusal.candidate}` ({refusal.method}): {refusal.reason}" for refusal in refusals)
-    shared = tuple(note for note in first.notes if all(note in refusal.problem.notes for refusal in refusals))
-    remedies = tuple(dict.fromkeys(remedy for refusal in refusals for remedy in refusal.problem.remedies))
-    message = _OF_SEVERAL[code].format(count=len(refusals), service=first.service)
-    return replace(first, message=message, notes=(*reasons, *shared), remedies=remedies)
-
-
-def _unread_note(unread: tuple[str, ...]) -> str:
-    shown = ", ".join(f"`{name}`" for name in unread[:_SHOWN_UNREAD])
-    more = f" and {len(unread) - _SHOWN_UNREAD} more" if len(unread) > _SHOWN_UNREAD else ""
-    return f"not read, because their publishers are not in policy.publishers: {shown}{more}"
 
 
 def policy_refusal(candidate: Candidate, policy: PolicySpec, release: Release) -> Refusal | None:
     """E0305: the licence, gating, or code from the repository."""
-    facts = candidate.facts
-    reason = _policy_reason(facts, policy)
-    code = code_needed(candidate.spec, facts, release) if policy.trust_remote_code == "deny" else None
-    if reason is None and code is not None:
-        return _code_refusal(candidate, code)
-    if reason is None:
-        return None
-    message = f"the policy does not allow `{candidate.name}`: {reason}"
-    problem = Problem("E0305", candidate.service, ("model",), message, remedies=_license_remedy(facts, policy))
-    return Refusal(candidate.name, candidate.method, reason, problem)
+    refusal = terms_refusal(candidate, policy)
+    code = code_needed(candidate.spec, candidate.facts, release) if policy.trust_remote_code == "deny" else None
+    return _code_refusal(candidate, code) if refusal is None and code is not None else refusal
 
 
 def _code_refusal(candidate: Candidate, code: str) -> Refusal:
@@ -120,25 +39,6 @@ def _code_refusal(candidate: Candidate, code: str) -> Refusal:
     return Refusal(candidate.name, candidate.method, f"{reason}: {code}", problem)
 
 
-def _policy_reason(facts: ModelFacts, policy: PolicySpec) -> str | None:
-    if facts.gated and policy.gated == "deny":
-        return f"its repository is gated ({facts.gated}) and `policy.gated` is deny"
-    if facts.source == "folder" or not policy.licenses:
-        return None
-    allowed = ", ".join(policy.licenses)
-    if facts.license is None:
-        return f"its licence is not known, allowed are {allowed}"
-    return None if facts.license in policy.licenses else f"its licence is {facts.license}, allowed are {allowed}"
-
-
-def _license_remedy(facts: ModelFacts, policy: PolicySpec) -> tuple[Remedy, ...]:
-    if facts.license is None:
-        return ()
-    allowed = (*policy.licenses, facts.license)
-    text = f"allow `{facts.license}` in `policy.licenses`"
-    return (Remedy(text, (Edit(("policy", "licenses"), allowed),), kind="licence"),)
-
-
 def kind_refusal(candidate: Candidate, release: Release) -> Refusal | None:
     """E0308 or E0309: not a checkpoint that vLLM loads by itself, or a branch that cannot be fetched as it was."""
     facts = candidate.facts
@@ -147,19 +47,14 @@ def kind_refusal(candidate: Candidate, release: Release) -> Refusal | None:
         reason = f"vLLM {release.version} reads GGUF only with the plugin {plugin}, which stackc does not install"
         return engine_refusal(candidate, reason)
     if facts.kind == "adapter":
-        return _unusable(candidate, f"`{candidate.name}` is a LoRA adapter, not a whole checkpoint", "it is an adapter")
+        return unusable_refusal(
+            candidate, f"`{candidate.name}` is a LoRA adapter, not a whole checkpoint", "it is an adapter"
+        )
     if facts.branch is not None and not facts.is_pinned:
         reason = f"its branch {facts.branch} is not pinned to a commit, and downloads follow main only"
         where = repository_of(candidate.name)
-        return _unusable(candidate, f"`{where}` cannot be fetched as it was: {reason}", reason)
+        return unusable_refusal(candidate, f"`{where}` cannot be fetched as it was: {reason}", reason)
     return None
-
-
-def engine_refusal(candidate: Candidate, reason: str) -> Refusal:
-    """E0308: the engine does not run it, or not on this device."""
-    message = f"`{candidate.name}` cannot run here: {reason}"
-    problem = Problem("E0308", candidate.service, ("quantization",), message)
-    return Refusal(candidate.name, candidate.method, reason, problem)
 
 
 _NOT_GIVEN: Mapping[Task, str] = {
@@ -181,7 +76,7 @@ def task_refusal(candidate: Candidate, tasks: tuple[Task, ...], *, generates: bo
     given = ["text"] if generates else [GIVES[task] for task in tasks] or ["a vector or a label for each token"]
     refusal = engine_refusal(candidate, f"it {_NOT_GIVEN[candidate.spec.task]}, but gives {' or '.join(given)}")
     remedies = tuple(
-        Remedy(f"`task: {task}`, if clients ask for {GIVES[task]}", _other_task(candidate, task), kind="task")
+        Remedy(f"`task: {task}`, if clients ask for {GIVES[task]}", other_task(candidate, task), kind="task")
         for task in tasks
     )
     notes = (_UNNAMED,) if generates and candidate.spec.task == "score" else ()
@@ -200,13 +95,6 @@ def scored_refusal(candidate: Candidate) -> Refusal:
     remedy = Remedy("remove `score_tokens`", (edit,), kind="score_tokens")
     refusal = engine_refusal(candidate, "it has a head for scores, and none is made of `score_tokens`")
     return replace(refusal, problem=replace(refusal.problem, path=("score_tokens",), remedies=(remedy,)))
-
-
-def _other_task(candidate: Candidate, task: str) -> tuple[Edit, ...]:
-    """Another task, without what it may not have."""
-    where, spec = ("services", candidate.service), candidate.spec
-    without = tuple(Edit((*where, key), None) for key in ("features", "score_tokens") if getattr(spec, key))
-    return (Edit((*where, "task"), task), *without)
 
 
 def architecture_refusal(candidate: Candidate, release: Release, policy: PolicySpec) -> Refusal | None:
@@ -243,7 +131,7 @@ def layout_refusal(candidate: Candidate, error: str) -> Refusal:
 def config_refusal(candidate: Candidate, error: str) -> Refusal:
     """E0309: config.json is malformed or contradicts itself."""
     reason = f"its config.json cannot be used: {error}"
-    return _unusable(candidate, f"config.json of `{candidate.name}` cannot be used: {error}", reason)
+    return unusable_refusal(candidate, f"config.json of `{candidate.name}` cannot be used: {error}", reason)
 
 
 def header_refusal(candidate: Candidate, lines: tuple[str, ...]) -> Refusal:
@@ -257,10 +145,6 @@ def header_refusal(candidate: Candidate, lines: tuple[str, ...]) -> Refusal:
 
 
 _READ_AGAIN = "`stackc lock --upgrade` reads both again; what stays is a fault of the repository or of its upload"
-
-
-def _unusable(candidate: Candidate, message: str, reason: str) -> Refusal:
-    return Refusal(candidate.name, candidate.method, reason, Problem("E0309", candidate.service, ("model",), message))
 
 
 # Keys that decide how a service is divided, in the order in which they are blamed.
@@ -310,20 +194,7 @@ def chat_refusal(candidate: Candidate, release: Release) -> Refusal | None:
         return None
     message = f"service `{name}` is for chat, and `{candidate.name}` has no chat template"
     notes = ("without one, vLLM answers /v1/chat/completions with an error; base models have none",)
-    remedy = Remedy("`task: completion`, if clients send no chats", _other_task(candidate, "completion"), kind="task")
+    remedy = Remedy("`task: completion`, if clients send no chats", other_task(candidate, "completion"), kind="task")
     remedies = (*_mode_remedy(candidate), remedy)
     problem = Problem("E0306", name, ("model",), message, "has no chat template", notes, remedies)
     return Refusal(candidate.name, candidate.method, "it has no chat template", problem)
-
-
-def length_refusal(candidate: Candidate, architecture: Architecture) -> Refusal | None:
-    """E0403: the model's longest request is shorter than the service's."""
-    asked, limit, name = candidate.spec.context.min or 1, architecture.max_model_len, candidate.service
-    if asked <= limit:
-        return None
-    message = f"service `{name}` asks for {asked} tokens of context, `{candidate.name}` has {limit}"
-    note = f"{asked} − {limit} = {asked - limit} tokens more than vLLM accepts for this config.json"
-    shorter = format_tokens(limit)
-    remedy = Remedy(f"`context: {shorter}`", (Edit(("services", name, "context"), shorter),), kind="context")
-    problem = Problem("E0403", name, ("context",), message, f"at most {limit}", (note,), (remedy,))
-    return Refusal(candidate.name, candidate.method, f"its context is {limit} tokens, asked are {asked}", problem)

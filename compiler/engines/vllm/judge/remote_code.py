@@ -9,11 +9,11 @@ vllm/transformers_utils/processor.py and transformers/models/auto/processing_aut
 
 from __future__ import annotations
 
-from compiler.catalog.vllm.architectures import why_code_is_needed
-from compiler.catalog.vllm.releases import Release
-from compiler.catalog.vllm.tokenizers import Tokenizers, load_tokenizers
 from compiler.engines.vllm.answers.chats import model_type_of, tokenizer_mode
 from compiler.engines.vllm.answers.media import takes_media
+from compiler.engines.vllm.releases.architectures import why_code_is_needed
+from compiler.engines.vllm.releases.release import Release
+from compiler.engines.vllm.releases.tokenizers import Tokenizers, load_tokenizers
 from compiler.lock.models import CodeFacts, ModelFacts
 from compiler.spec.models import ServiceSpec
 

@@ -1,18 +1,19 @@
-"""What a vLLM release can run on a device: compiler/catalog/vllm/quantization.py, and each method's own terms."""
+"""What a release can run on a device: the schemes of its module, and each method's own terms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from compiler.catalog.vllm.architectures import load_registry
-from compiler.catalog.vllm.quantization import PLUGINS, SCHEMES, Capability, Scheme
-from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.quantization.read import Quantization
 from compiler.engines.vllm.judge.schemes import schemes_of
 from compiler.engines.vllm.kernels.attention import attention_refusal, cpu_attention_refusal
 from compiler.engines.vllm.kernels.kept import cache_flag
+from compiler.engines.vllm.releases import RELEASES
+from compiler.engines.vllm.releases.architectures import load_registry
+from compiler.engines.vllm.releases.quantization import PLUGINS, Capability, Scheme
+from compiler.engines.vllm.releases.release import Release
 
 
 def why_not_served(
@@ -43,12 +44,12 @@ def is_weight_only(
     """Whether a format that some GPUs compute in is only unpacked on this one."""
     if method is None or block is None or capability is None:
         return False
-    rows = [SCHEMES[release.version].get(name) for name in schemes_of(method, block)]
+    rows = [release.schemes.get(name) for name in schemes_of(method, block)]
     return any(row is not None and bool(row.native) and not row.is_native(capability) for row in rows)
 
 
 def _scheme_refusal(name: str, release: Release, capability: Capability | None, dtype: str | None) -> str | None:
-    scheme = SCHEMES[release.version].get(name)
+    scheme = release.schemes.get(name)
     if scheme is None:
         return _unknown(name, release)
     if scheme.flag is not None:
@@ -65,7 +66,7 @@ def _unknown(name: str, release: Release) -> str:
         return (
             f"vLLM {release.version} reads {name} only with the plugin {PLUGINS[name]}, which stackc does not install"
         )
-    if release.build == "cpu" and any(name in schemes for schemes in SCHEMES.values()):
+    if release.build == "cpu" and any(name in each.schemes for each in RELEASES.values()):
         return f"vLLM {release.version} has no {name} kernels for the CPU"
     return f"vLLM {release.version} does not know the quantization method `{name}`"
 

@@ -6,9 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.catalog.vllm.architectures import load_registry, why_not_served_architecture
-from compiler.catalog.vllm.quantization import Capability
-from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
@@ -17,6 +14,9 @@ from compiler.checkpoints.read import architecture_name, read_architecture
 from compiler.engines.vllm.judge.division import check_split
 from compiler.engines.vllm.judge.support import why_not_served
 from compiler.engines.vllm.kernels.expert_kernels import check_experts
+from compiler.engines.vllm.releases.architectures import load_registry, why_not_served_architecture
+from compiler.engines.vllm.releases.quantization import Capability
+from compiler.engines.vllm.releases.release import Release
 
 _HEAD_KEYS = ("num_attention_heads", "n_head")
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "thinker_config")

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from compiler.checkpoints.architecture import (
     Architecture,
@@ -62,9 +63,8 @@ class AttentionPlan:
     why: str
 
 
-# The CPU backend of latent attention that needs no AMX, and its only block size (vllm/platforms/cpu.py of 0.32.0). It
-# prefills each request at once, so a batch holds the longest one.
-CPU_LATENT_BACKEND, CPU_LATENT_BLOCK = "CPU_MLA", 16
+# The CPU backend of latent attention that needs no AMX (vllm/platforms/cpu.py of 0.32.0).
+CPU_LATENT_BACKEND = "CPU_MLA"
 
 
 # Those whose workspaces are in the ledger, for models whose layers are all alike to them.
@@ -90,6 +90,7 @@ def is_latent(architecture: Architecture) -> bool:
     return any(isinstance(cache, LatentCache) for layer in architecture.kinds for cache in layer.caches)
 
 
+@lru_cache(maxsize=4096)
 def attention_plan(
     architecture: Architecture,
     *,

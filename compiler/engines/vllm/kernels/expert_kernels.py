@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from compiler.catalog.vllm.quantization import Capability
 from compiler.checkpoints.architecture import Architecture, Experts
 from compiler.checkpoints.parameters.experts import served_block
 from compiler.checkpoints.parameters.modules import rank_modules
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.parameters.weights import expert_shape
 from compiler.checkpoints.quantization.read import Quantization
+from compiler.engines.vllm.releases.quantization import Capability
 
 # From here on a GPU multiplies FP8 itself, and Triton's kernel serves blocks of any size (experts/triton_moe.py).
 _FP8_CAPABILITY: Capability = (8, 9)

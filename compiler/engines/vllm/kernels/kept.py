@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from compiler.catalog.vllm.quantization import BFLOAT16_CAPABILITY, Capability
-from compiler.catalog.vllm.releases import Release
 from compiler.checkpoints.architecture import Architecture, served_dtype
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.quantization.read import Quantization
-from compiler.engines.vllm.kernels.attention import CPU_LATENT_BLOCK, AttentionPlan, attention_plan, is_latent
-from compiler.engines.vllm.kernels.backend import Device, NoBackendError
+from compiler.engines.vllm.kernels.attention import attention_plan, is_latent
+from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
+from compiler.engines.vllm.releases.quantization import BFLOAT16_CAPABILITY, Capability
+from compiler.engines.vllm.releases.release import Release
 
 
 def cache_flag(quantization: Quantization | None, asked: str = "auto") -> str:
@@ -38,15 +38,24 @@ def kept_as(
     """
     plain = served_dtype if flag == "auto" else flag.partition("_")[0]  # `fp8_e4m3` is the same bytes
     if capability is None:
-        return plain, CPU_LATENT_BLOCK if is_latent(architecture) else release.block_size
+        latent = release.latent_block_size if is_latent(architecture) else None
+        return plain, latent or release.block_size
     try:
-        plan = _attention(architecture, Device(capability, served_dtype, flag, ranks, named=named))
+        plan = attention_plan(
+            architecture,
+            capability=capability,
+            served_dtype=served_dtype,
+            kv_cache_dtype=flag,
+            tensor_parallel_size=ranks,
+            named=named,
+        )
     except NoBackendError:
         # The service has a problem of its own for this, and its candidates are listed with their sizes all the same.
         return plain, release.block_size
     return plan.kv_dtype, plan.block_size
 
 
+@lru_cache(maxsize=4096)
 def probe_layout(
     architecture: Architecture, split: Parallelism, flag: str, release: Release, capability: Capability | None,
     *, named: str | None = None,
@@ -74,16 +83,4 @@ def probe_layout(
         max_num_batched_tokens=1,
         served_dtype=served,
         compute_capability=capability,
-    )
-
-
-@lru_cache(maxsize=4096)
-def _attention(architecture: Architecture, device: Device) -> AttentionPlan:
-    return attention_plan(
-        architecture,
-        capability=device.capability,
-        served_dtype=device.dtype,
-        kv_cache_dtype=device.kv,
-        tensor_parallel_size=device.ranks,
-        named=device.named,
     )

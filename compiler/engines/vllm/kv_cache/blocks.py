@@ -6,9 +6,10 @@ group, and block 0 is the null block that no request gets. How layers are groupe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from compiler.units import largest
 
 NULL_BLOCKS = 1
 
@@ -112,6 +113,11 @@ class KvLayout:
         """Blocks of a pool in which `concurrency` requests of `length` tokens fit at once."""
         return NULL_BLOCKS + concurrency * self.blocks_per_request(length)
 
+    def source(self, num_blocks: int, sequences: int) -> str:
+        """Where these figures come from, for people."""
+        blocks = f"{num_blocks} blocks of {self.block_size} tokens, of which vLLM keeps one for itself"
+        return f"{blocks} (vllm/v1/kv_cache_interface.py), and at most {sequences} requests (--max-num-seqs)"
+
     def seat_blocks(self, sequences: int) -> int:
         """Blocks without which vLLM refuses to record decode steps of so many sequences: one each for their states.
 
@@ -134,12 +140,3 @@ class KvLayout:
     def max_length(self, num_blocks: int, *, limit: int, concurrency: int = 1) -> int:
         """The longest request of which `concurrency` fit at once in the pool, up to `limit`; 0 if none does."""
         return largest(limit, lambda length: self.blocks_for(concurrency=concurrency, length=length) <= num_blocks)
-
-
-def largest(limit: int, holds: Callable[[int], bool]) -> int:
-    """The largest number from 1 to `limit` for which a condition holds that, once false, stays so; 0 if none."""
-    low, high = 0, limit
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle - 1)
-    return low

@@ -57,7 +57,7 @@ def _groups(specs: Sequence[CacheSpec], *, packed: bool) -> Iterable[_Members]:
     """kv_cache_planning.py:get_kv_cache_groups."""
     if not specs:
         return ()
-    if len({spec.uniform_key for spec in specs}) == 1:
+    if len({spec.uniform_key for spec in {id(spec): spec for spec in specs}.values()}) == 1:
         return (tuple(enumerate(specs)),)
     if packed and len({spec.page_bytes for spec in specs}) > 1:
         return _packed_groups(specs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from compiler.checkpoints.architecture import (
     Architecture,
@@ -11,6 +12,7 @@ from compiler.checkpoints.architecture import (
     IndexerCache,
     KeyCache,
     LatentCache,
+    Layer,
     PackedCache,
 )
 from compiler.checkpoints.architecture import served_dtype as auto_dtype
@@ -35,6 +37,7 @@ ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1}
 HOPPER = (9, 0)
 
 
+@lru_cache(maxsize=4096)
 def rank_kv_layout(
     architecture: Architecture,
     parallelism: Parallelism,
@@ -71,17 +74,15 @@ def rank_kv_layout(
         major=compute_capability[0] if compute_capability else None,
         prefix_caching=prefix_caching,
     )
+    kept = (dtype, served)
+    kinds = {id(layer): tuple(_layer_specs(layer, parallelism, kept, rules)) for layer in architecture.kinds}
     stage = parallelism.layers(architecture.num_layers)
     specs: list[CacheSpec] = []
     held: list[bool] = []
     for index, layer in enumerate(architecture.layers):
-        for cache in layer.caches:
-            if isinstance(cache, HeadCache) and cache.borrowed:
-                continue
-            kept = served if isinstance(cache, HeadCache) and cache.as_served else dtype
-            found = tuple(_specs(cache, parallelism, kept, rules))
-            specs.extend(found)
-            held.extend([index in stage] * len(found))
+        found = kinds[id(layer)]
+        specs.extend(found)
+        held.extend([index in stage] * len(found))
     caches = (cache for layer in architecture.kinds for cache in layer.caches)
     packed = any(isinstance(cache, PackedCache | PooledKeyCache) for cache in caches)
     batches = parallelism.pipeline_parallel_size + 1
@@ -90,6 +91,18 @@ def rank_kv_layout(
 
 def _served(architecture: Architecture, dtype: str) -> str:
     return dtype if dtype in SERVED_BYTES else auto_dtype(architecture.checkpoint_dtype, bfloat16_runs=True)
+
+
+def _layer_specs(
+    layer: Layer, parallelism: Parallelism, kept: tuple[str, str], rules: StateRules
+) -> Iterator[CacheSpec]:
+    """Of all that a layer keeps itself, in the cache's dtype or in the served one."""
+    dtype, served = kept
+    for cache in layer.caches:
+        if isinstance(cache, HeadCache) and cache.borrowed:
+            continue
+        is_served = isinstance(cache, HeadCache) and cache.as_served
+        yield from _specs(cache, parallelism, served if is_served else dtype, rules)
 
 
 def _specs(cache: Cache, parallelism: Parallelism, dtype: str, rules: StateRules) -> Iterator[CacheSpec]:

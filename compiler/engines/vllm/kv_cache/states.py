@@ -157,7 +157,7 @@ def _token_bytes(architecture: Architecture, parallelism: Parallelism, element_b
 
 
 def _states(architecture: Architecture) -> Iterator[StateCache]:
-    for layer in architecture.layers:
+    for layer in architecture.kinds:
         for cache in layer.caches:
             if isinstance(cache, StateCache):
                 yield cache

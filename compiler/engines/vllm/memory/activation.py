@@ -7,7 +7,6 @@ the larger of the two, on top of what the run leaves allocated.
 
 from __future__ import annotations
 
-from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
@@ -16,6 +15,7 @@ from compiler.engines.vllm.memory.encoder_budget import EncoderMemory
 from compiler.engines.vllm.memory.experts import expert_workspaces, experts_keep, experts_of
 from compiler.engines.vllm.memory.sampler import sampler_peak
 from compiler.engines.vllm.memory.shape import ServerShape, hidden_bytes
+from compiler.engines.vllm.releases.overheads import GpuOverheads
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.units import MIB, ByteRange
 
@@ -71,10 +71,10 @@ def activation_peak(
     if shape.parallelism.is_last and not architecture.pooling:
         sampler = sampler_peak(overheads, architecture, shape)
         low, expected, high = max(low, sampler.low), max(expected, sampler.expected), max(high, sampler.high)
-    keeps = overheads.workspaces_kept
+    keeps = overheads.rules.workspaces_kept
     workspaces = shared_workspace(architecture, shape, attention) if keeps else 0
     kept = (workspaces if experts_keep else attention.workspace) if keeps else 0
-    blas = blas_workspace(shape.compute_capability) if overheads.blas_in_profile else 0
+    blas = blas_workspace(shape.compute_capability) if overheads.rules.blas_in_profile else 0
     # Hidden states and residual go from stage to stage.
     passed = 2 * hidden_bytes(architecture, shape) * architecture.streams if shape.pipeline_parallel_size > 1 else 0
     tower, outputs = (encoder.tower, encoder.outputs) if encoder is not None else (_NOTHING, _NOTHING)
@@ -99,7 +99,7 @@ def _forward(
 ) -> tuple[int, int, int]:
     """The widest point of a layer: its MLP, its attention, its experts or MLA's context, beside the hidden states."""
     hidden, mlp = hidden_bytes(architecture, shape), _mlp(architecture, shape)
-    experts = 0 if overheads.workspaces_kept else expert_workspaces(architecture, shape)
+    experts = 0 if overheads.rules.workspaces_kept else expert_workspaces(architecture, shape)
     # Gate and up are one tensor, alive beside their product.
     widest = max(3 * mlp, experts, attention.widest)
     # The layer's input, the residual, the attention's output and the next residual.

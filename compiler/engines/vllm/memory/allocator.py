@@ -23,6 +23,7 @@ _SEGMENT_UNIT = 2 * MIB
 _SMALLEST_SPLIT = MIB
 
 
+@lru_cache(maxsize=4096)
 def weights_rounding(
     architecture: Architecture,
     quantization: Quantization | None,

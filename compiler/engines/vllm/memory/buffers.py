@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.engines.vllm.kernels.expert_backends import AUTO
@@ -15,6 +14,7 @@ from compiler.engines.vllm.memory.kernel_padding import fitted
 from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
 from compiler.engines.vllm.memory.sampler import sampler_state
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases.overheads import GpuOverheads
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.units import ByteRange
 
@@ -34,14 +34,14 @@ def buffers_row(
         shape.parallelism,
         shape.served_dtype,
         shape.compute_capability,
-        largest_split=overheads.largest_split,
+        largest_split=overheads.rules.largest_split,
         moe_backend=shape.moe_backend,
     )
     source = (
         "rotary tables: vllm/model_executor/layers/rotary_embedding; rounding: segments of torch's allocator; "
         f"rest: {overheads.allocator.source}"
     )
-    if overheads.sampler.state:
+    if overheads.rules.sampler_state:
         source = f"sampler state: vllm/v1/worker/gpu/sample/penalties.py; {source}"
     size = ByteRange.exact(kept) + rounding + overheads.allocator.bytes
     return LedgerRow(RowKind.BUFFERS, "sampler state, rotary tables and rounding", size, Basis.ESTIMATE, source)

@@ -32,10 +32,15 @@ def compile_peak(architecture: Architecture, shape: ServerShape) -> ByteRange:
     return ByteRange(0, table, most) + _BESIDE if table else ByteRange.exact(0)
 
 
-def beyond_activation(peak: ByteRange, rows: Iterable[LedgerRow]) -> ByteRange:
-    """How much of it is more than a server's activation peak, which comes later and never at the same time."""
+def beyond_activation(peak: ByteRange, rows: Iterable[LedgerRow], loaded: int = 0) -> ByteRange:
+    """How much of it is more than a server's activation peak, which comes later and never at the same time.
+
+    Args:
+        loaded: bytes of a draft that are dropped again before anything is compiled.
+    """
     activation = next(row.bytes for row in rows if row.kind is RowKind.ACTIVATION)
-    return _less(peak, activation)
+    passing = ByteRange(max(peak.low, loaded), max(peak.expected, loaded), max(peak.high, loaded))
+    return _less(passing, activation)
 
 
 def compile_row(compiling: ByteRange, cache: int) -> LedgerRow | None:

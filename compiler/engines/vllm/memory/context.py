@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compiler.catalog.hardware.gpus import shares_memory
-from compiler.catalog.vllm.overheads import GpuOverheads, Overhead
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases.overheads import GpuOverheads, Overhead
 from compiler.units import ByteRange
 
 _HOPPER = 9

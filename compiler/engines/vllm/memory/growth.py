@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from compiler.catalog.vllm.overheads import GpuOverheads, Overhead
 from compiler.checkpoints.architecture import Architecture
 from compiler.engines.vllm.memory.context import NVLINK_SWITCHED
 from compiler.engines.vllm.memory.shape import ServerShape, processors
+from compiler.engines.vllm.releases.overheads import GpuOverheads, Overhead
 from compiler.units import ByteRange
 
 _SPECIALIZED = 16  # Triton compiles a kernel of its own for numbers that this divides

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.memory.attention.stages import Attention
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases.overheads import GpuOverheads
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.units import ByteRange
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from compiler.catalog.vllm.overheads import GpuOverheads
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.rotary_table import VIDEO_POSITIONS, RotaryTable
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases.overheads import GpuOverheads
 
 
 def rotary_tables(overheads: GpuOverheads, architecture: Architecture, shape: ServerShape) -> int:
     """Bytes of cosines and sines; the tables are made whole on every rank, whatever max_model_len is asked for."""
-    ahead = VIDEO_POSITIONS if overheads.videos_run_ahead else 1
+    ahead = VIDEO_POSITIONS if overheads.rules.videos_run_ahead else 1
     return sum(
         table.rows * (ahead if table.counted else 1) * table.width * SERVED_BYTES[_rotary_dtype(table, shape)]
         for table in architecture.rotary

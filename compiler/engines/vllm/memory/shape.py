@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.parameters.ranks import Parallelism
+from compiler.engines.vllm.memory.adapters import AdapterSlots
 
 # (multiprocessors of the largest card, resident threads of each) by compute capability: CUDA C++ Programming Guide,
 # "Compute Capabilities", and the vendor's data sheets.
@@ -26,7 +27,11 @@ class ServerShape:
         stage: pipeline stage of the rank, from 0.
         moe_backend: kernels that the server is told to take for experts, as vLLM names them; `auto`: its own choice.
         attention_backend: likewise for attention; None: its own choice.
+        machines: that have as many of its ranks each.
         multiprocessors: of the GPU or its slice; None for the most of any card of its compute capability.
+        splits_over_network: parts of one layer are on several of the machines.
+        adapters: room for LoRA adapters; None without any.
+        draft_tokens: guessed for each request in a step, and checked in the next.
     """
 
     tensor_parallel_size: int
@@ -43,6 +48,10 @@ class ServerShape:
     moe_backend: str = "auto"
     attention_backend: str | None = None
     multiprocessors: int | None = None
+    machines: int = 1
+    splits_over_network: bool = False
+    adapters: AdapterSlots | None = None
+    draft_tokens: int = 0
 
     @property
     def parallelism(self) -> Parallelism:

@@ -12,12 +12,15 @@ import os
 from typing import Any
 
 from stack import JsonObject, Skipped, StackError, Warned
-from stack.ask.probes import EXIT_FAILED, POOLED, PROMPT, Target, ask, expect, json_of, probe_request, reply_of
+from stack.ask.dialects import CLIENT_ERRORS
+from stack.ask.probes import EXIT_FAILED, PROMPT, Target, ask, expect, json_of, probe_request, reply_of
 from stack.ask.server import Event, ServerError
 
 # Events that come closer together than this were on their way together.
 BURST_SECONDS = 0.0003
 STREAM_TOKENS = 32
+# An answer that is whole before that many seconds says nothing about how it came.
+TOLD_SECONDS = 1.0
 # Thinking models think first.
 LONG_ANSWER = 1024
 UNIT_LENGTH_TOLERANCE = 0.02
@@ -73,7 +76,7 @@ def check_chat(target: Target) -> str:
 def check_completion(target: Target) -> str:
     """A completion gets an answer."""
     _needs_text(target)
-    body = {"model": target.name, "prompt": PROMPT, "max_tokens": 32, "min_tokens": 4, "temperature": 0}
+    body = {"model": target.name, "prompt": PROMPT, **target.dialect.sampling}
     choice, usage = _generate(target, "/v1/completions", body)
     expect(bool(choice.get("text")), "the answer is empty")
     return f"{usage} tokens, finished by {choice.get('finish_reason')}"
@@ -118,7 +121,7 @@ def _long_request(target: Target) -> tuple[str, JsonObject]:
     Always taking the likeliest token leads some models into endless repetition.
     """
     path, body = probe_request(target)
-    del body["min_tokens"], body["temperature"]
+    body = {key: value for key, value in body.items() if key not in target.dialect.sampling}
     room = max(16, min(LONG_ANSWER, target.service["max_model_len"] // 2))
     return path, {**body, "max_tokens": room, "seed": 1}
 
@@ -127,16 +130,23 @@ def check_stream(target: Target) -> str:
     """A streamed answer comes in pieces, as they are made, and ends properly."""
     _needs_text(target)
     path, body = probe_request(target)
-    body = {**body, "max_tokens": STREAM_TOKENS, "min_tokens": STREAM_TOKENS // 2, "stream": True}
-    for _ in range(3):  # a busy client may fall behind once; what buffers does so each time
-        events = _events(target, path, body)
-        chunks = events[:-1]
-        bursts = _bursts(chunks)
+    for tokens in _stream_lengths(target):
+        least = {"min_tokens": tokens // 2} if "min_tokens" in body else {}
+        chunks = _events(target, path, {**body, "max_tokens": tokens, **least, "stream": True})[:-1]
+        bursts, took = _bursts(chunks), chunks[-1].seconds
         if bursts >= max(2, len(chunks) // 4):
-            spread = chunks[-1].seconds - chunks[0].seconds
-            first = chunks[0].seconds * 1000
-            return f"{len(chunks)} chunks at {bursts} times in {spread * 1000:.0f} ms, the first after {first:.0f} ms"
+            spread, first = (took - chunks[0].seconds) * 1000, chunks[0].seconds * 1000
+            return f"{len(chunks)} chunks at {bursts} times in {spread:.0f} ms, the first after {first:.0f} ms"
+    # A busy client reads a short answer in one go, whoever sent it piece by piece.
+    if took < TOLD_SECONDS:
+        return f"{len(chunks)} chunks in {took * 1000:.0f} ms, too few to see whether something buffers them"
     raise StackError(EXIT_FAILED, f"{len(chunks)} chunks came at {bursts} times: something on the way buffers them")
+
+
+def _stream_lengths(target: Target) -> list[int]:
+    """Tokens to ask for, one length after another: longer answers take long enough to tell how they come."""
+    room = max(STREAM_TOKENS, target.service["max_model_len"] // 2)
+    return [min(room, STREAM_TOKENS * times) for times in (1, 1, 4, 16)]
 
 
 def _events(target: Target, path: str, body: JsonObject) -> list[Event]:
@@ -201,6 +211,8 @@ def _is_unit(target: Target) -> bool | None:
     Where the plan does not know what Sentence Transformers say, the absence of their files says it: vLLM then
     normalises by itself (vllm/config/pooler.py, 0.33.0).
     """
+    if target.dialect.normalizes:
+        return True
     known: bool | None = target.service["embedding"]["normalized"]
     if known is not None or not target.is_local:
         return known
@@ -222,15 +234,20 @@ def check_tools(target: Target) -> str:
     function = {"name": FUNCTION, "description": "The weather in a city", "parameters": ARGUMENTS, "strict": True}
     body["messages"] = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
     body["tools"] = [{"type": "function", "function": function}]
-    forced = {**body, "tool_choice": {"type": "function", "function": {"name": FUNCTION}}}
-    choice, _ = _generate(target, path, forced, ("stop", "tool_calls"))
+    named = {"type": "function", "function": {"name": FUNCTION}}
+    # Where a call cannot be asked for by name, it is that of the only tool.
+    forced = {**body, "tool_choice": named if target.dialect.names_call else "required"}
+    ends = ("stop", "tool_calls") if target.dialect.names_call else ("stop", "tool_calls", "length")
+    choice, _ = _generate(target, path, forced, ends)
     calls = _message(choice).get("tool_calls")
     call = calls[0].get("function") if isinstance(calls, list) and calls and isinstance(calls[0], dict) else None
+    if not isinstance(call, dict) and not target.dialect.names_call:
+        raise Warned("the model called no tool, although it was asked to: another question may lead it to")
     if not isinstance(call, dict):
         raise StackError(EXIT_FAILED, "the answer has no tool call, although one was forced")
     expect(call.get("name") == FUNCTION, f"the call is for {call.get('name')}, not for {FUNCTION}")
     arguments = _checked_json(call.get("arguments"), ARGUMENTS, "the arguments")
-    # Without the flags that `features` stands for, vLLM refuses this with 400.
+    # vLLM refuses this with 400 without the flags that `features` stands for.
     ask(target, "POST", path, {**body, "max_tokens": 16, "tool_choice": "auto"})
     return f"{FUNCTION}({json.dumps(arguments)}), and a free choice is accepted"
 
@@ -288,13 +305,24 @@ def _object_mismatch(value: JsonObject, schema: JsonObject, path: str) -> str | 
 
 def check_overlong(target: Target) -> str:
     """A request beyond the context is refused, and the server lives on."""
-    tokens = [1] * (target.service["max_model_len"] + 1)
-    path, key = ("/v1/completions", "prompt") if target.generates else (POOLED[target.task], "input")
-    body: JsonObject = {"model": target.name} | ({"max_tokens": 1} if target.generates else {})
-    status = reply_of(target.server, "POST", path, {**body, key: tokens}).status
-    expect(400 <= status < 500, f"HTTP {status} for {len(tokens)} tokens, 4xx expected")
-    ask(target, "POST", path, {**body, key: [1]})
-    return f"HTTP {status} for {len(tokens)} tokens, then a short one was answered"
+    length = target.service["max_model_len"] + 1
+    path, body = _of_tokens(target, length)
+    status = reply_of(target.server, "POST", path, body).status
+    expected = "4xx" if target.dialect.overlong == CLIENT_ERRORS else "4xx or 500"
+    expect(status in target.dialect.overlong, f"HTTP {status} for {length} tokens, {expected} expected")
+    ask(target, "POST", *_of_tokens(target, 1))
+    return f"HTTP {status} for {length} tokens, then a short one was answered"
+
+
+def _of_tokens(target: Target, length: int) -> tuple[str, JsonObject]:
+    """A request of so many tokens, or more where only text is taken."""
+    tokens, body = [1] * length, {"model": target.name}
+    if target.generates:
+        return "/v1/completions", {**body, "max_tokens": 1, "prompt": tokens}
+    if target.task in target.dialect.texts:
+        return target.dialect.texts[target.task], {**body, "input": tokens}
+    # A word is at least a token.
+    return "/v1/rerank", {**body, "query": "a", "documents": [" ".join(map(str, range(length)))]}
 
 
 QUERY = "What is the capital of France?"
@@ -335,6 +363,8 @@ def check_labels(target: Target) -> str:
     """A text gets a probability for each label that the plan knows of."""
     if target.task not in ("score", "classify"):
         raise Skipped(f"the task is {target.task}")
+    if target.task not in target.dialect.texts:
+        raise Skipped("the engine gives no labels: it ranks")
     data = json_of(ask(target, "POST", "/classify", {"model": target.name, "input": [PROMPT, RELEVANT]})).get("data")
     found = [_probabilities(item) for item in data] if isinstance(data, list) else []
     expect(len(found) == 2, f"{len(found)} texts were labelled, 2 expected")

@@ -1,4 +1,4 @@
-"""A client for one vLLM server: plain HTTP, finite times, no proxy; where it, or the gateway, is found; its process.
+"""A client for one server: HTTP or TLS, finite times, no proxy; where it, or the gateway, is found; its process.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 """
@@ -18,7 +18,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from stack import EXIT_ENVIRONMENT, EXIT_USAGE, WILDCARD_HOSTS, JsonObject, StackError, probe_host, secret_file
+from stack import (
+    EXIT_ENVIRONMENT,
+    EXIT_USAGE,
+    WILDCARD_HOSTS,
+    JsonObject,
+    StackError,
+    probe_host,
+    secret_file,
+    service_of,
+)
+from stack.ask.dialects import dialect_of
+from stack.ask.tls import Encryption, encryption_of
 from stack.keys import read_api_key, read_client_key
 
 MAX_BODY = 64 * 2**20
@@ -57,19 +68,22 @@ class Event(NamedTuple):
 class Server:
     """One server. The key goes into a header and nowhere else."""
 
-    def __init__(self, host: str, port: int, key: str | None, seconds: float) -> None:
+    def __init__(
+        self, host: str, port: int, key: str | None, seconds: float, encryption: Encryption | None = None
+    ) -> None:
         self.host = host
         self.port = port
+        self.encryption = encryption
         self._key = key
         self._seconds = seconds
 
     def with_key(self, key: str | None) -> Server:
         """The same server, asked with another key or none."""
-        return Server(self.host, self.port, key, self._seconds)
+        return Server(self.host, self.port, key, self._seconds, self.encryption)
 
     def within(self, seconds: float) -> Server:
         """The same server, asked with no more patience than so many seconds, and no less than one."""
-        return Server(self.host, self.port, self._key, min(self._seconds, max(1.0, seconds)))
+        return Server(self.host, self.port, self._key, min(self._seconds, max(1.0, seconds)), self.encryption)
 
     def has_key(self, key: str | None) -> bool:
         """Whether it is asked with this key."""
@@ -113,6 +127,8 @@ class Server:
         late = threading.Event()
         try:
             connection.connect()
+            if self.encryption is not None:
+                connection.sock = self.encryption.wrap(connection.sock)
             connection.sock.settimeout(self._seconds)
             with _deadline(connection.sock, self._seconds, late):
                 connection.request(method, path, None if body is None else json.dumps(body), self._headers(body))
@@ -186,7 +202,7 @@ class Endpoint(NamedTuple):
     def base_url(self) -> str:
         """The address without `/v1`."""
         host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
-        return f"http://{host}:{self.server.port}"
+        return f"{'http' if self.server.encryption is None else 'https'}://{host}:{self.server.port}"
 
 
 def find_endpoint(
@@ -196,18 +212,28 @@ def find_endpoint(
     if through_gateway:
         gateway = _gateway_of(plan, service)
         key = read_api_key(Path(key_file)) if key_file else _client_key(plan)
-        host = "127.0.0.1" if gateway["host"] in WILDCARD_HOSTS else gateway["host"]
-        return Endpoint(service, Server(host, gateway["port"], key, seconds), key, GATEWAY)
+        return Endpoint(service, gateway_server(gateway, key, seconds), key, GATEWAY)
     path = Path(key_file) if key_file else secret_file(plan, "api_key")
     key = None if path is None else read_api_key(path)
     return Endpoint(service, Server(probe_host(service), service["port"], key, seconds), key, DIRECT)
+
+
+def gateway_server(gateway: JsonObject, key: str | None, seconds: float, host: str | None = None) -> Server:
+    """The gateway, as whoever is on its machine asks it, or at another host."""
+    near = "127.0.0.1" if gateway["host"] in WILDCARD_HOSTS else gateway["host"]
+    return Server(host or near, gateway["port"], key, seconds, encryption_of(gateway))
+
+
+def limited_teams(plan: JsonObject) -> dict[str, list[str]]:
+    """Names of clients with limits of their own, and the models that each may ask for; none for all."""
+    return {team["name"]: team["models"] for team in plan["gateway"].get("teams") or []}
 
 
 def _gateway_of(plan: JsonObject, service: JsonObject) -> JsonObject:
     gateway: JsonObject | None = plan.get("gateway")
     if gateway is None:
         raise StackError(EXIT_USAGE, f"stack {plan['stack']} has no gateway")
-    if service["name"] not in [route["service"] for route in gateway["routes"]]:
+    if service_of(service) not in [route["service"] for route in gateway["routes"]]:
         raise StackError(EXIT_USAGE, f"the gateway has no route to {service['name']} alone: ask its server")
     return gateway
 
@@ -215,7 +241,7 @@ def _gateway_of(plan: JsonObject, service: JsonObject) -> JsonObject:
 def _client_key(plan: JsonObject) -> str | None:
     """With which clients come to the gateway."""
     path = secret_file(plan, "client_keys")
-    return None if path is None else read_client_key(path)
+    return None if path is None else read_client_key(path, limited_teams(plan))
 
 
 def check_ready(endpoint: Endpoint) -> None:
@@ -225,9 +251,10 @@ def check_ready(endpoint: Endpoint) -> None:
         status = _ask(endpoint, "/health").status
         if status != 200:
             raise StackError(EXIT_UNREACHABLE, f"{where} is not ready: HTTP {status} from /health")
-    reply = _ask(endpoint, "/v1/models")
-    if reply.status in (401, 403):
+    guarded = dialect_of(endpoint.service).guarded[0] if endpoint.route == DIRECT else "/v1/models"
+    if _ask(endpoint, guarded).status in (401, 403):
         raise StackError(EXIT_REFUSED, f"{where} refuses {'the key' if endpoint.key else 'requests without a key'}")
+    reply = _ask(endpoint, "/v1/models")
     if reply.status != 200:
         raise StackError(EXIT_FAILED, f"{where}: HTTP {reply.status} from /v1/models")
     names = _served(reply, where)
@@ -261,17 +288,18 @@ def running_version(plan: JsonObject, service: JsonObject) -> str:
         found = str(server.request("GET", "/version").json().get("version", ""))
     except ServerError as error:
         raise StackError(EXIT_UNREACHABLE, f"{service['name']} does not tell its version: {error}") from error
-    return found.partition("+")[0] or str(plan["engine"]["vllm"])
+    return found.partition("+")[0] or str(plan["engines"]["vllm"]["version"])
 
 
 def find_vllm(plan: JsonObject) -> Path:
     """The vLLM of the caller, of the plan or of PATH, in this order."""
-    named = os.environ.get("STACKC_VLLM")
-    for name in [named] if named else [plan["paths"]["vllm"], "vllm"]:
+    named, planned = os.environ.get("STACKC_VLLM"), plan["paths"].get("vllm")
+    names = [named] if named else [*([planned] if planned else []), "vllm"]
+    for name in names:
         found = shutil.which(name)
         if found:
             return Path(found)
-    raise StackError(EXIT_ENVIRONMENT, f"no vLLM at {named or plan['paths']['vllm']}: set STACKC_VLLM")
+    raise StackError(EXIT_ENVIRONMENT, f"no vLLM at {names[0]}: set STACKC_VLLM")
 
 
 def use_state(plan: JsonObject) -> None:

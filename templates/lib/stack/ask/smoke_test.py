@@ -24,35 +24,33 @@ from stack import (
     EXIT_USAGE,
     FAIL,
     SKIP,
-    WILDCARD_HOSTS,
     Check,
     JsonObject,
     Result,
     StackError,
-    choose_services,
+    choose_answering,
+    engine_of,
     format_result,
     format_summary,
     load_plan,
     probe_host,
     run_check,
     secret_file,
+    service_of,
 )
-from stack.ask import answers, further, probes
-from stack.ask.server import Process, Server
-from stack.keys import read_api_key, read_client_key
+from stack.ask import adapters, answers, budget, further, llama_cpp, probes, vllm
+from stack.ask.server import Process, Server, gateway_server, limited_teams
+from stack.keys import read_api_key, read_client
 from stack.report import FORMATS, format_report
 
 # Once a server is there: in this order; after a failed one of the first kind, nothing further can be learnt.
 FATAL = (
-    ("version", probes.check_version, 1),
     ("key", probes.check_key, 5),
     ("model", probes.check_model, 6),
 )
+GUARD = ("guard", probes.check_guard, 1)
+OF_ENGINE = {"vllm": vllm, "llama.cpp": llama_cpp}
 OTHERS = (
-    ("guard", probes.check_guard, 1),
-    ("revision", probes.check_revision, 1),
-    ("context", probes.check_context, 1),
-    ("kv-cache", probes.check_kv_cache, 1),
     ("chat", answers.check_chat, 1),
     ("completion", answers.check_completion, 1),
     ("stream", answers.check_stream, 1),
@@ -84,6 +82,7 @@ class Options(NamedTuple):
     port: int | None
     served_name: str | None
     pid: int | None
+    server_log: str | None
     api_key_file: str | None
     client_keys_file: str | None
     gateway: str
@@ -107,7 +106,8 @@ def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> I
     key = servers_key(plan, options)
     targets = [make_target(plan, service, key, options) for service in services]
     asked = [] if options.gateway == "only" else targets
-    entrance = None if options.gateway == "no" or options.elsewhere else make_entrance(plan, targets, key, options)
+    is_known = not options.elsewhere or options.gateway == "only"
+    entrance = make_entrance(plan, targets, key, options) if options.gateway != "no" and is_known else None
     first = [Check(target.service["name"], "health", partial(probes.check_health, target), 3) for target in asked]
     if entrance is not None:
         first.append(Check("gateway", "reachable", partial(further.check_reachable, entrance), 3))
@@ -121,7 +121,7 @@ def run_all(plan: JsonObject, services: list[JsonObject], options: Options) -> I
         if health.status == FAIL:
             dead.add(name)
             continue
-        for result in test_service(target, budget_of(plan, options)):
+        for result in test_service(target, budget_of(plan, target.service, options)):
             yield result
             if result.status == FAIL and result.code != 1:
                 failed.add(name)
@@ -173,31 +173,54 @@ def make_target(plan: JsonObject, service: JsonObject, key: str | None, options:
         server=server,
         service=service,
         name=options.served_name or service["served_name"],
-        version=plan["engine"]["vllm"],
+        version=engine_of(plan, service)["version"],
         has_key=key is not None,
         ready_seconds=options.timeout,
         plan=plan,
         process=Process(options.pid) if options.pid is not None else None,
         is_local=options.host is None,
+        log=None if options.server_log is None else Path(options.server_log),
     )
 
 
-def budget_of(plan: JsonObject, options: Options) -> further.Budget:
-    """What the caller asks for; the time to the first token otherwise as the spec's monitoring has it."""
-    objective = plan["monitoring"]["ttft_p95_seconds"] if plan["monitoring"] else None
-    ttft = objective if options.ttft_p95 is None else options.ttft_p95
-    return further.Budget(options.requests, ttft, options.tpot_p95, options.tokens_per_second, options.strict)
+def budget_of(plan: JsonObject, service: JsonObject, options: Options) -> budget.Budget:
+    """What the caller asks for; otherwise the objectives of the service, then the time that monitoring has."""
+    asked = service["objectives"] or {}
+    monitored = plan["monitoring"]["ttft_p95_seconds"] if plan["monitoring"] else None
+    rate = asked.get("tokens_per_second")
+    return budget.Budget(
+        requests=options.requests,
+        ttft_p95=options.ttft_p95 or asked.get("ttft_p95_seconds") or monitored,
+        tpot_p95=options.tpot_p95 or (1 / rate if rate else None),
+        tokens_per_second=options.tokens_per_second,
+        is_strict=options.strict,
+        estimate=estimate_of(plan, service),
+    )
 
 
-def test_service(target: probes.Target, budget: further.Budget) -> Iterator[Result]:
+def estimate_of(plan: JsonObject, service: JsonObject) -> tuple[float, float] | None:
+    """Of tokens a second that each request gets under the planned load, the least and the most."""
+    for speed in plan["speed"]:
+        if speed["service"] == service["name"]:
+            rate = (speed["promised"] or speed["alone"])["request_tokens_per_second"]
+            return rate["low"], rate["high"]
+    return None
+
+
+def test_service(target: probes.Target, limits: budget.Budget) -> Iterator[Result]:
     """All further checks of a server that is there; those after a fatal failure are skipped."""
-    load = ("budget", partial(further.check_budget, budget=budget), 1)
+    load = ("budget", partial(budget.check_budget, budget=limits), 1)
     # Memory comes last: it is at its highest when the load was there.
     usage = ("memory", further.check_memory, 1)
-    fatal = {name for name, _, _ in FATAL} - {"version"}
+    fatal = {name for name, _, _ in FATAL}
     stopped: list[str] = []
     monitored = MONITORED if target.plan["monitoring"] else ()
-    for title, probe, code in (*FATAL, *OTHERS, *monitored, load, usage):
+    engine = OF_ENGINE[target.service["engine"]]
+    drafts = engine.DRAFTS if target.service.get("draft") else ()
+    own = [(title, probe, 1) for title, probe in (*engine.CHECKS, *drafts)]
+    own += [("adapters", adapters.check_adapters, 1)] if target.service.get("adapters") else []
+    version = ("version", engine.check_version, 1)
+    for title, probe, code in (version, *FATAL, GUARD, *own, *OTHERS, *monitored, load, usage):
         run: Callable[[], str] = partial(probes.skip, f"{stopped[0]} failed") if stopped else partial(probe, target)
         result = run_check(Check(target.service["name"], title, run, code))
         yield result
@@ -212,16 +235,28 @@ def make_entrance(
     gateway = plan["gateway"]
     if gateway is None:
         return None
-    host = "127.0.0.1" if gateway["host"] in WILDCARD_HOSTS else gateway["host"]
-    client_key = clients_key(plan, options)
-    server = Server(host, gateway["port"], client_key, options.request_timeout)
-    names = {route["service"]: route["name"] for route in gateway["routes"]}
+    client, client_key = client_of(plan, options) or ("", None)
+    server = gateway_server(gateway, client_key, options.request_timeout, options.host)
+    allowed = limited_teams(plan).get(client)
+    everywhere = [*targets, *([] if options.services else elsewhere(plan, server, options))]
+    # A server's adapters have routes of their own beside its model's.
     routed = tuple(
-        target._replace(server=server, name=names[target.service["name"]], is_local=False)
-        for target in targets
-        if target.service["name"] in names
+        target._replace(server=server, name=route["name"], is_local=False)
+        for target in everywhere
+        for route in gateway["routes"]
+        if route["service"] == service_of(target.service) and (not allowed or route["name"] in allowed)
     )
     return further.Entrance(server, gateway, client_key is not None, key, routed, options.timeout) if routed else None
+
+
+def elsewhere(plan: JsonObject, server: Server, options: Options) -> Iterator[probes.Target]:
+    """Servers of other nodes, as far as the gateway here answers for them."""
+    for node in plan.get("neighbours", []):
+        for service in node["services"]:
+            yield probes.Target(
+                server=server, service=service, name=service["served_name"], version="", has_key=False,
+                ready_seconds=options.timeout, plan=plan,
+            )  # fmt: skip
 
 
 def test_gateway(
@@ -236,13 +271,16 @@ def test_gateway(
         yield Result("gateway", "reachable", SKIP, why, 0)
         return
     yield first
-    alive = tuple(target for target in entrance.targets if target.service["name"] not in dead)
+    # A route is asked once, as long as any of its replicas is there.
+    alive = tuple({each.name: each for each in entrance.targets if each.service["name"] not in dead}.values())
     if alive and not (first.status == FAIL and first.code == probes.EXIT_UNREACHABLE):
         yield from _ask_gateway(entrance._replace(targets=alive))
 
 
 def _ask_gateway(entrance: further.Entrance) -> Iterator[Result]:
     checks = [(title, partial(probe, entrance), code) for title, probe, code in ENTRANCE]
+    if entrance.server.encryption is not None:
+        checks.insert(0, ("certificate", partial(further.check_certificate, entrance), 1))
     for target in entrance.targets:
         checks.append((f"answer of {target.name}", partial(further.check_answer, target), 1))
         checks.append((f"stream of {target.name}", partial(answers.check_stream, target), 1))
@@ -258,12 +296,12 @@ def servers_key(plan: JsonObject, options: Options) -> str | None:
     return read_api_key(path)
 
 
-def clients_key(plan: JsonObject, options: Options) -> str | None:
-    """The first key of the clients' file; None where the stack has none."""
+def client_of(plan: JsonObject, options: Options) -> tuple[str, str] | None:
+    """Name and key of a client, without limits where there is one; None where the stack has no keys."""
     path = Path(options.client_keys_file) if options.client_keys_file else secret_file(plan, "client_keys")
     if path is None or (plan["secrets"]["client_keys"] is None and not options.client_keys_file):
         return None
-    return read_client_key(path)
+    return read_client(path, limited_teams(plan))
 
 
 def parse_options() -> Options:
@@ -274,10 +312,13 @@ def parse_options() -> Options:
         "4 no plan, no key file or the process is gone, 5 the key was refused, 6 the model is not served.",
     )
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="default: all")
-    parser.add_argument("--host", help="default: as planned")
+    parser.add_argument("--host", help="default: as planned; with --gateway-only that of the gateway")
     parser.add_argument("--port", type=int, help="default: as planned; for one service")
     parser.add_argument("--served-name", help="default: as planned; for one service")
     parser.add_argument("--pid", type=int, help="fail at once when this process is gone; for one service")
+    parser.add_argument(
+        "--server-log", metavar="FILE", help="what it printed; default: its unit's journal; for one service"
+    )
     parser.add_argument("--api-key-file", help="default: as planned")
     parser.add_argument("--client-keys-file", help="default: as planned")
     parser.add_argument("--timeout", type=_seconds, default=30.0, help="seconds to wait for servers, all at once (30)")
@@ -318,10 +359,10 @@ def main() -> int:
     """Test and report."""
     options = parse_options()
     plan = load_plan()
-    services = choose_services(plan, options.services)
-    named = (options.port, options.served_name, options.pid)
+    services = choose_answering(plan, options.services)
+    named = (options.port, options.served_name, options.pid, options.server_log)
     if len(services) != 1 and any(value is not None for value in named):
-        raise StackError(EXIT_USAGE, "--port, --served-name and --pid are for exactly one service")
+        raise StackError(EXIT_USAGE, "--port, --served-name, --pid and --server-log are for exactly one service")
     results: list[Result] = []
     for result in run_all(plan, services, options):
         results.append(result)

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from stack import (
     EXIT_USAGE,
     StackError,
-    choose_services,
+    choose_answering,
     end_well_when_stopped,
+    engine_of,
     load_plan,
     probe_host,
 )
@@ -29,6 +30,7 @@ EXIT_LATE, EXIT_GONE = 3, 4
 INTERVAL_SECONDS = 0.5
 PROBE_SECONDS = 5.0
 # vLLM answers 503 only once its engine is dead, and it does not come back. Three in a row leave no doubt.
+# llama-server listens first, answers 503 while it loads, and ends where it cannot (tools/server/server.cpp).
 DEAD_ANSWERS = 3
 
 
@@ -40,8 +42,8 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def wait(host: str, port: int, process: Process | None, seconds: float) -> Outcome:
-    """Poll until ready (0), out of time (3) or beyond hope (4)."""
+def wait(host: str, port: int, process: Process | None, seconds: float, *, may_load: bool = False) -> Outcome:
+    """Poll until ready (0), out of time (3) or beyond hope (4). `may_load`: 503 says that it is not ready yet."""
     start = time.monotonic()
     dead_answers = 0
     while True:
@@ -52,11 +54,12 @@ def wait(host: str, port: int, process: Process | None, seconds: float) -> Outco
         # Another server may have the port: an answer counts only while the process lives.
         if status == 200 and not (process is not None and process.is_gone()):
             return Outcome(0, f"ready after {_since(start):.0f} s", _since(start))
-        dead_answers = dead_answers + 1 if status == 503 else 0
+        dead_answers = dead_answers + 1 if status == 503 and not may_load else 0
         if dead_answers >= DEAD_ANSWERS:
             return Outcome(EXIT_GONE, "the engine is dead: /health answers 503", _since(start))
         if _since(start) >= seconds:
-            message = f"not ready after {_since(start):.0f} s on {host}:{port}: {seen}"
+            loads = ", it still loads" if status == 503 and may_load else ""
+            message = f"not ready after {_since(start):.0f} s on {host}:{port}: {seen}{loads}"
             return Outcome(EXIT_LATE, message, _since(start))
         time.sleep(min(INTERVAL_SECONDS, max(0.0, seconds - _since(start))))
 
@@ -85,12 +88,14 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="report to stdout for machines")
     options = parser.parse_args()
     end_well_when_stopped()
-    service = choose_services(load_plan(), [options.service])[0]
+    plan = load_plan()
+    service = choose_answering(plan, [options.service])[0]
     pid = options.pid if options.pid is not None else _main_pid()
     seconds = service["timeouts"]["ready_seconds"] if options.timeout is None else options.timeout
     host, port, name = probe_host(service), service["port"], service["name"]
     print(f"wait-ready: waiting for {name} on {host}:{port}, at most {seconds:g} s", file=sys.stderr, flush=True)
-    outcome = wait(host, port, Process(pid) if pid is not None else None, seconds)
+    process, may_load = Process(pid) if pid is not None else None, engine_of(plan, service)["answers_while_loading"]
+    outcome = wait(host, port, process, seconds, may_load=may_load)
     _say(name, outcome, as_json=options.json)
     return outcome.code
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import stack
-from stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError
+from stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError, answers
 from stack.install.host import EXIT_FOREIGN, EXIT_STEP, Host, state_of
 from stack.install.state import check_state, make_user, owner_name, take_over, user_name
 from stack.install.versions import Site, Tree, check_units, read_tree
@@ -54,7 +54,7 @@ def check_machine(host: Host, plan: JsonObject, tree: Tree) -> None:
     for key, path in plan["secrets"].items():
         if path is not None:
             _check_secret(host.path(path), EXIT_CLIENT_KEYS if key == "client_keys" else EXIT_API_KEY)
-    _check_vllm(host, plan)
+    _check_engines(host, plan)
     _check_tools(host, plan, tree)
     for program in _programs(plan):
         _warn_of_owner(host, program)
@@ -95,14 +95,18 @@ def _check_secret(path: Path, code: int) -> None:
         raise StackError(code, f"{path}: {problem}") from None
 
 
-def _check_vllm(host: Host, plan: JsonObject) -> None:
-    path, version = plan["paths"]["vllm"], plan["engine"]["vllm"]
+def _check_engines(host: Host, plan: JsonObject) -> None:
     program = str(source_folder() / "bin" / "preflight")
-    with tempfile.TemporaryDirectory() as home:
-        done = host.ask(program, "--only", "version", STACKC_VLLM=str(host.path(path)), HOME=home)
-    if done.returncode != 0:
-        said = next((line for line in done.stdout.splitlines() if line.startswith("FAIL")), done.stderr.strip())
-        raise StackError(EXIT_VERSION, f"{path}: {said}; {installing('vllm', version, environment_of(path))}")
+    engines = {service["engine"]: service["name"] for service in plan["services"]}
+    for name, service in engines.items():
+        engine = plan["engines"][name]
+        path, variable = engine["program"]["path"], engine["program"]["variable"]
+        with tempfile.TemporaryDirectory() as home:
+            done = host.ask(program, service, "--only", "version", **{variable: str(host.path(path))}, HOME=home)
+        if done.returncode != 0:
+            said = next((line for line in done.stdout.splitlines() if line.startswith("FAIL")), done.stderr.strip())
+            how = installing(name, engine["version"], environment_of(path))
+            raise StackError(EXIT_VERSION, f"{path}: {said}; {how}")
 
 
 def _check_tools(host: Host, plan: JsonObject, tree: Tree) -> None:
@@ -110,7 +114,7 @@ def _check_tools(host: Host, plan: JsonObject, tree: Tree) -> None:
     program = str(source_folder() / "bin" / "preflight")
     for service in plan["services"]:
         unit = tree.files[f"systemd/{plan['stack']}-{service['name']}.service"].decode("utf-8")
-        variables = _on(host, _variables(unit))
+        variables = _on(host, plan, _variables(unit))
         # By this interpreter: the unit's PATH begins with the packages' own, which must not run as root.
         words = (sys.executable, "-I", program, service["name"], "--only", "compiler", "--only", "kernels")
         done = host.ask(*words, **variables)
@@ -129,25 +133,29 @@ def _variables(unit: str) -> dict[str, str]:
     return dict(word.partition("=")[::2] for word in words if "=" in word)
 
 
-def _on(host: Host, variables: dict[str, str]) -> dict[str, str]:
+def _on(host: Host, plan: JsonObject, variables: dict[str, str]) -> dict[str, str]:
     """The same where a folder stands for the machine: its programs lie below that."""
     if host.is_real:
         return variables
     path = ":".join(str(host.path(folder)) for folder in variables.get("PATH", "").split(":"))
-    return {**variables, "PATH": path, "STACKC_VLLM": str(host.path(variables["STACKC_VLLM"]))}
+    programs = {engine["program"]["variable"] for engine in plan["engines"].values()} & variables.keys()
+    return {**variables, "PATH": path, **{name: str(host.path(variables[name])) for name in programs}}
 
 
 def _programs(plan: JsonObject) -> list[str]:
-    """What pip installed, and the units run."""
+    """What somebody installed beside the system's packages, and the units run."""
     gateway = plan["gateway"]
     has_litellm = gateway is not None and gateway["kind"] == "litellm"
-    return [plan["paths"]["vllm"], *([plan["paths"]["litellm"]] if has_litellm else [])]
+    engines = [engine["program"]["path"] for engine in plan["engines"].values()]
+    return [*engines, *([plan["paths"]["litellm"]] if has_litellm else [])]
 
 
 def _warn_of_owner(host: Host, program: str) -> None:
     """Who may change a program decides what the servers do with models, keys and prompts."""
     environment = environment_of(program)
-    for path in dict.fromkeys([program, *([str(environment), str(environment / "bin")] if environment else [])]):
+    # Beside a program that lies in no environment are the libraries that it loads.
+    around = [environment, environment / "bin"] if environment else [Path(program).parent]
+    for path in dict.fromkeys([program, *map(str, around)]):
         try:
             facts = host.path(path).stat()
         except OSError:
@@ -208,7 +216,8 @@ def _last_words(host: Host, unit: str) -> str:
 def smoke_test(host: Host, site: Site, plan: JsonObject, units: list[str]) -> None:
     """Ask what runs whether it is what the plan says: the whole stack, or the servers among these units."""
     is_whole = site.target in units
-    names = [each["name"] for each in plan["services"] if f"{site.stack}-{each['name']}.service" in units]
+    here = [each["name"] for each in plan["services"] if answers(each)]
+    names = [name for name in here if f"{site.stack}-{name}.service" in units]
 
     def run() -> None:
         done = host.ask(str(host.path(f"{site.install}/current/bin/smoke-test")), *(() if is_whole else names))

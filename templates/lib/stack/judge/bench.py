@@ -10,8 +10,9 @@ regresses when it is worse by more than --tolerance and by more than three times
 A candidate is compared with the service that it would replace: with its figures of the same run if both are named,
 `bench general general-candidate`, else with its newest baseline.
 
-vLLM's own client makes the load, so where vLLM is only in containers this must run inside of one. The other services
-of the GPU should do what they usually do: they count as part of the hardware.
+vLLM's own client makes the load, so where vLLM is only in containers this must run inside of one, and servers of other
+engines are left out: it needs a tokenizer beside the model. The other services of the GPU should do what they usually
+do: they count as part of the hardware.
 
 Exit codes: 0 no regression, 1 a request or a run failed, 2 usage, 3 unreachable, 4 no plan, no vLLM, no key file or a
 damaged baseline, 5 the key was refused, 6 the model is not served, 15 the model's folder is not here, 24 regression.
@@ -24,6 +25,7 @@ import fcntl
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,17 +36,20 @@ from stack import (
     EXIT_USAGE,
     JsonObject,
     StackError,
-    choose_services,
+    choose_answering,
+    first_replicas,
     load_plan,
     positive_count,
     positive_number,
     report_form,
+    service_of,
 )
 from stack.ask.server import DIRECT, GATEWAY, check_ready, find_endpoint, find_vllm, running_version, use_state
 from stack.judge.baseline import Baseline, Change, Store, Summary, compare, new_baseline
 from stack.judge.measure import Load, Metric, measure, metrics_of, plan_load
 
 EXIT_REGRESSION = 24
+MEASURED = "vllm"
 RUNS, TOLERANCE, RUN_SECONDS, REQUEST_SECONDS = 3, 10.0, 1800.0, 30.0
 
 
@@ -110,7 +115,8 @@ def measure_service(plan: JsonObject, service: JsonObject, options: Options) -> 
     )
     check_ready(endpoint)
     version = running_version(plan, service)
-    load = plan_load(_compared(plan, service), options.load())
+    compared = _compared(plan, service)
+    load = plan_load(_behind_gateway(plan, compared) if options.through_gateway else compared, options.load())
     vllm = find_vllm(plan)
     runs = []
     for number in range(options.runs):
@@ -126,9 +132,27 @@ def _compared(plan: JsonObject, service: JsonObject) -> list[JsonObject]:
     return [each for each in plan["services"] if stable_of(each) == stable]
 
 
+def _behind_gateway(plan: JsonObject, services: list[JsonObject]) -> list[JsonObject]:
+    """Services as the gateway serves them: with as many requests at once as all their replicas here take together."""
+    promised = Counter[str]()
+    for each in plan["services"]:
+        promised[service_of(each)] += each["concurrency"]
+    return [{**each, "concurrency": promised[service_of(each)]} for each in services]
+
+
 def stable_of(service: JsonObject) -> str:
     """The service itself, or the one whose candidate it is."""
     return str(service.get("candidate_of") or service["name"])
+
+
+def measurable(services: list[JsonObject], options: Options) -> list[JsonObject]:
+    """Those of vLLM; a word on the others, and no more than that unless they were asked for."""
+    others = ", ".join(each["name"] for each in services if each["engine"] != MEASURED)
+    if others and options.services:
+        raise StackError(EXIT_USAGE, f"{others}: vLLM's client measures vLLM's servers alone")
+    if others:
+        print(f"bench: {others} left out: vLLM's client measures vLLM's servers alone", file=sys.stderr, flush=True)
+    return [each for each in services if each["engine"] == MEASURED]
 
 
 def report_on(service: JsonObject, measured: dict[str, Baseline], store: Store, options: Options) -> Report:
@@ -294,9 +318,10 @@ def main() -> int:
     """Measure, compare, report."""
     options = parse_options()
     plan = load_plan()
-    services = choose_services(plan, options.services)
+    services = choose_answering(plan, options.services)
     if options.through_gateway and not options.services:
-        services = [each for each in services if not each.get("candidate_of")]
+        services = first_replicas([each for each in services if not each.get("candidate_of")])
+    services = measurable(services, options)
     store = Store(Path(options.baselines or Path(plan["paths"]["state"]) / "baselines"))
     if options.list:
         print(list_baselines(services, store, options.format))

@@ -28,6 +28,7 @@ folder and with limits on everything; what this machine's kernel cannot provide 
 with --require-isolation. It guards against mishaps, and is no place for hostile programs.
 
 YAML and JSON schemas need PyYAML and jsonschema, which vLLM brings: where this Python lacks them, its Python is used.
+Without vLLM they must be installed.
 
 Exit codes: 0 the pass rate was reached, 1 a request failed, 2 usage or mistakes in the file, 3 unreachable, 4 no plan,
 no key file, no such Python or no sandbox, 5 the key was refused, 6 the model is not served, 24 a case was lost and
@@ -49,7 +50,8 @@ from stack import (
     EXIT_USAGE,
     JsonObject,
     StackError,
-    choose_services,
+    choose_answering,
+    first_replicas,
     load_plan,
     positive_count,
     positive_number,
@@ -95,12 +97,14 @@ def choose(plan: JsonObject, evaluation: Evaluation, options: Options) -> list[J
     """The services to ask, the second of `--compare` last."""
     named = options.compare or options.service or ([evaluation.service] if evaluation.service else [])
     if options.all or not named:
-        return [each for each in choose_services(plan, []) if each["task"] in PATHS and _is_reachable(each, options)]
-    found = {each["name"]: each for each in choose_services(plan, named)}
-    wrong = [name for name, each in found.items() if each["task"] not in PATHS]
+        found = [each for each in choose_answering(plan, []) if each["task"] in PATHS and _is_reachable(each, options)]
+        # Replicas are one revision, which answers alike.
+        return first_replicas(found)
+    chosen = {each["name"]: each for each in choose_answering(plan, named)}
+    wrong = [name for name, each in chosen.items() if each["task"] not in PATHS]
     if wrong:
         raise StackError(EXIT_USAGE, f"{', '.join(wrong)}: the task is no generation of text")
-    return [found[name] for name in dict.fromkeys(named)]
+    return [chosen[name] for name in dict.fromkeys(named)]
 
 
 def _is_reachable(service: JsonObject, options: Options) -> bool:
@@ -236,7 +240,7 @@ def read_file(plan: JsonObject, options: Options) -> Evaluation:
         return read_evaluation(Path(options.file))
     except MissingModule as missing:
         problem = f"{options.file} needs the Python module {missing}, which {sys.executable} does not have"
-        if RERUN in os.environ:
+        if RERUN in os.environ or "vllm" not in plan["engines"]:
             raise StackError(EXIT_ENVIRONMENT, problem) from None
         rerun(plan, problem)
 

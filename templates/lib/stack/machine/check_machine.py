@@ -1,4 +1,4 @@
-"""preflight's questions about disk, memory, ports, model, engine, secret files and the gateway's program.
+"""preflight's questions about disk, memory, ports, model, secret files and the gateway's program.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 """
@@ -6,27 +6,34 @@ Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import stat
 import subprocess
 from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
-from stack import EXIT_SNAPSHOT, Check, JsonObject, Sides, Skipped, StackError, secret_file
+from stack import EXIT_ENVIRONMENT, EXIT_SNAPSHOT, Check, JsonObject, Sides, Skipped, StackError, secret_file
 from stack.keys import BadKeys, keys_of, read_file
+from stack.machine.check_certificate import EXIT_CERTIFICATE, check_certificate
 from stack.machine.gpu import gib
-from stack.models.model import check_model, existing, free_bytes, hashed_files, hf_home, missing_bytes, wrong_files
+from stack.models.model import (
+    check_model,
+    existing,
+    free_bytes,
+    hashed_files,
+    hf_home,
+    missing_bytes,
+    models_of,
+    wrong_files,
+)
 from stack.packages import environment_of, installing
 
-EXIT_DISK, EXIT_PORT, EXIT_VERSION, EXIT_SECRET = 13, 14, 16, 17
-GIB, MIB = 2**30, 2**20
-# Compiled kernels and logs of one server; the kernels are a few hundred files.
-CACHE_BYTES, CACHE_FILES = GIB, 2000
-VERSION_SECONDS = 150
+EXIT_DISK, EXIT_PORT, EXIT_SECRET = 13, 14, 17
+MIB = 2**20
+# Of one server; its compiled kernels are a few hundred files.
+CACHE_FILES = 2000
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the place, not a temporary file)
 SUPERVISORS = ("systemd", "compose", "quadlet")
 
@@ -42,7 +49,9 @@ class _Need(NamedTuple):
 
 def check_disk(services: list[JsonObject]) -> Sides:
     """Room for what is still to download and for compiled kernels, and a cache that can be written."""
-    needs = [_kernels(len(services)), *_downloads(services)]
+    needs = [*_kernels(services), *_downloads(services)]
+    if not needs:
+        raise Skipped("nothing is downloaded, and no kernels are compiled")
     sides = Sides(
         ", ".join(f"{gib(need.size)} for {need.what} in {need.folder}" for need in needs),
         ", ".join(dict.fromkeys(_room(need.folder) for need in needs)),
@@ -59,9 +68,11 @@ def check_disk(services: list[JsonObject]) -> Sides:
     return sides
 
 
-def _kernels(servers: int) -> _Need:
+def _kernels(services: list[JsonObject]) -> list[_Need]:
+    """Of servers that compile any."""
+    sizes = [size for service in services if (size := service["compiled_bytes"])]
     folder = Path(os.environ.get("VLLM_CACHE_ROOT") or Path.home() / ".cache" / "vllm")
-    return _Need(folder, "compiled kernels", servers * CACHE_BYTES, servers * CACHE_FILES)
+    return [_Need(folder, "compiled kernels", sum(sizes), len(sizes) * CACHE_FILES)] if sizes else []
 
 
 def _compilers_caches(services: list[JsonObject]) -> list[Path]:
@@ -73,8 +84,10 @@ def _compilers_caches(services: list[JsonObject]) -> list[Path]:
 
 
 def _downloads(services: list[JsonObject]) -> list[_Need]:
-    models = {(each["model"]["repository"], each["model"]["commit"]): each["model"] for each in services}
-    sizes = [missing_bytes(model) or 0 for (name, _), model in models.items() if name]
+    keys = ("repository", "commit", "file")
+    loaded = [model for each in services for model in models_of(each)]
+    models = {tuple(model[key] for key in keys): model for model in loaded}
+    sizes = [missing_bytes(model) or 0 for (name, *_), model in models.items() if name]
     files = sum(len(model["files"]) for model in models.values())
     return [_Need(hf_home(), "weights to download", sum(sizes), files)] if sum(sizes) else []
 
@@ -106,7 +119,8 @@ def _inodes(folder: Path) -> int | None:
 
 def check_shared_memory(services: list[JsonObject]) -> Sides:
     """Shared memory holds the queues between the workers of a server."""
-    workers = [len(service["devices"]) for service in services if len(service["devices"]) > 1]
+    # A part of a server that spans machines has queues with one worker too.
+    workers = [len(each["devices"]) for each in services if len(each["devices"]) > 1 or each.get("group")]
     if not workers:
         raise Skipped("no server has several workers, which talk through /dev/shm")
     # vllm/distributed/device_communicators/shm_broadcast.py, 0.33.0
@@ -133,6 +147,22 @@ def check_port(host: str, port: int) -> Sides:
     return Sides(wanted, "free")
 
 
+def check_address(member: JsonObject) -> Sides:
+    """The address by which the other machines of a group find this one is its own, on the card that they talk over."""
+    address, interface = member["address"], member["interface"]
+    wanted = f"{member['node']} has {address} on {interface}"
+    if not Path("/sys/class/net", interface).exists():
+        there = ", ".join(sorted(each.name for each in Path("/sys/class/net").iterdir()))
+        raise StackError(EXIT_ENVIRONMENT, Sides(wanted, f"no network card {interface}: there are {there}"))
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        note = "`ip address` shows those of this machine"
+        raise StackError(EXIT_ENVIRONMENT, Sides(wanted, f"{address} is not this machine's: {error}", note)) from error
+    return Sides(wanted, "its own")
+
+
 def check_snapshot(model: JsonObject, *, reads_all: bool) -> Sides:
     """The model is whole, at its commit; with `reads_all` every file is hashed."""
     wanted = _wanted(model)
@@ -153,6 +183,7 @@ def check_snapshot(model: JsonObject, *, reads_all: bool) -> Sides:
 
 def _wanted(model: JsonObject) -> str:
     name = model["folder"] or f"{model['repository']} at {model['commit'] or 'main'}"
+    name += f": {model['file']}" if model["file"] else ""
     size = model["weights_bytes"]
     return name if size is None else f"{name}, {size} bytes of weights"
 
@@ -160,74 +191,6 @@ def _wanted(model: JsonObject) -> str:
 def _split(problem: str) -> tuple[str, str]:
     found, _, note = problem.rpartition(": ")
     return (found, note) if found else (problem, "")
-
-
-def check_version(expected: str) -> Sides:
-    """The vLLM that will run is the one that the plan's figures belong to."""
-    wanted, name = f"vLLM {expected}", os.environ.get("STACKC_VLLM") or "vllm"
-    executable = shutil.which(name)
-    if executable is None:
-        note = f"{_installing(expected, name)}; or set STACKC_VLLM to where it is"
-        raise StackError(EXIT_VERSION, Sides(wanted, f"no `{name}`", note))
-    found = installed_version(executable) or _stated_version(wanted, executable)
-    # `0.33.0+cpu` is the same release, built for another device.
-    if found.partition("+")[0] != expected:
-        note = f"the plan's memory figures hold for no other release: {_installing(expected, name)}"
-        raise StackError(EXIT_VERSION, Sides(wanted, f"{executable} is vLLM {found}", note))
-    return Sides(wanted, f"{executable} is vLLM {found}")
-
-
-def _installing(version: str, program: str) -> str:
-    return installing("vllm", version, environment_of(program))
-
-
-def installed_version(executable: str) -> str | None:
-    """What the executable's own environment has installed. Asking vLLM itself means to import all of it.
-
-    None if the file is no script that pip wrote, or its interpreter knows no vLLM. Nothing of the environment
-    is run as long as its files say the version: an interpreter runs what packages leave in `.pth` files.
-    """
-    listed = _listed_version(Path(executable))
-    if listed is not None:
-        return listed
-    with Path(executable).open("rb") as script:
-        lines = script.read(4096).decode("utf-8", "replace").splitlines()
-    # A path that is too long for the first line stands in the second one.
-    match = re.match(r"#!(/\S*python[\d.]*)$", lines[0] if lines else "")
-    match = match or re.match(r"'''exec' \"?(/[^\"]*python[\d.]*)\"? ", lines[1] if len(lines) > 1 else "")
-    if match is None:
-        return None
-    question = "from importlib.metadata import version; print(version('vllm'))"
-    try:
-        answer = subprocess.run([match[1], "-c", question], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
-
-
-def _listed_version(executable: Path) -> str | None:
-    """What the metadata in the virtual environment say; None if they are not there, or several differ."""
-    folders = [str(path) for path in executable.parent.parent.glob("lib/python3.*/site-packages")]
-    if not (executable.parent.parent / "pyvenv.cfg").is_file():
-        return None
-    found = {each.version for each in distributions(name="vllm", path=folders)}
-    return found.pop() if len(found) == 1 else None
-
-
-def _stated_version(wanted: str, executable: str) -> str:
-    """What `vllm --version` prints."""
-    try:
-        answer = subprocess.run(
-            [executable, "--version"], capture_output=True, text=True, timeout=VERSION_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(EXIT_VERSION, Sides(wanted, f"`{executable} --version` does not answer: {error}")) from error
-    if answer.returncode != 0:
-        said = (answer.stderr.strip().splitlines() or ["nothing"])[-1]
-        failed = f"`{executable} --version` failed with {answer.returncode} and said: {said}"
-        raise StackError(EXIT_VERSION, Sides(wanted, failed))
-    words = answer.stdout.split()
-    return words[-1] if words else "no version"
 
 
 def check_secret(plan: JsonObject, key: str, code: int, *, is_optional: bool = False) -> Sides:
@@ -276,6 +239,13 @@ def gateway_checks(plan: JsonObject) -> list[Check]:
         Check(GATEWAY, "port", port, EXIT_PORT, is_transient=True),
         Check(GATEWAY, "secrets", partial(check_secret, plan, "client_keys", EXIT_KEYS), EXIT_KEYS),
     ]
+    tls = gateway.get("tls")
+    if tls is not None:
+        if tls["http_port"] is not None:
+            other = partial(check_port, gateway["host"], tls["http_port"])
+            found.insert(1, Check(GATEWAY, "port", other, EXIT_PORT, is_transient=True))
+        pair = partial(check_certificate, tls, is_supervised=any(each in plan["targets"] for each in SUPERVISORS))
+        found.append(Check(GATEWAY, "certificate", pair, EXIT_CERTIFICATE))
     if gateway["kind"] == "nginx":
         found.append(Check(GATEWAY, "njs", check_njs, EXIT_GATEWAY))
         question = partial(check_program, plan["paths"]["nginx"], "-v", "install nginx, or set `paths.nginx`")

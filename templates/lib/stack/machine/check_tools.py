@@ -16,7 +16,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
-from stack import JsonObject, Sides, Skipped, StackError, Warned
+from stack import JsonObject, Sides, Skipped, StackError, Warned, engine_of
 from stack.packages import environment_of
 
 EXIT_TOOLS = 31
@@ -193,8 +193,13 @@ def _runs(built: str, capability: str) -> bool:
     return parts[2] == minor if parts[3] == "a" else int(parts[2]) <= int(minor)
 
 
+def _compiling(plan: JsonObject) -> JsonObject:
+    """The engine that compiles."""
+    return engine_of(plan, next(service for service in plan["services"] if service["host_needs"]))
+
+
 def _kernels_remedy(plan: JsonObject, compiled: dict[str, list[str]]) -> str:
-    cuda = plan["engine"]["cuda"]
+    cuda = _compiling(plan)["cuda"]
     toolkit = (
         f"the CUDA {cuda} toolkit from NVIDIA's repository (`apt-get install cuda-toolkit-{cuda}` or `dnf install "
         f"cuda-toolkit-{cuda}`, and g++), with `CUDA_HOME` in the unit's environment if it lies elsewhere than in "
@@ -209,7 +214,7 @@ def _wheels(plan: JsonObject) -> str:
     pip = f"{_engine().folder}/bin/pip"
     commands = [
         f"`{pip} {_PIP}{'' if each['has_parts'] else ' --no-deps'} --index-url {each['index']} {each['requirement']}`"
-        for each in plan["engine"]["kernels"]
+        for each in _compiling(plan)["kernels"]
     ]
     page = "as README.md of this tree has it under Install"
     return f"{' and '.join(commands)}, {page}" if commands else f"install them, {page}"

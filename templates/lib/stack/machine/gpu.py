@@ -196,15 +196,23 @@ def check_devices(node: JsonObject, devices: list[JsonObject]) -> Sides:
     return Sides(f"GPU {wanted}", ", ".join(f"{gpu.number} is {gpu.uuid}" for gpu in found))
 
 
+def planned_card(node: JsonObject, device: JsonObject) -> JsonObject:
+    """What the plan says of a GPU's card: where a node has several models, each has figures of its own."""
+    card: JsonObject = node["cards"][device["index"]] if "cards" in node else node
+    return card
+
+
 def check_gpu(node: JsonObject, device: JsonObject) -> Sides:
     """The GPU is the one whose figures the plan holds."""
-    gpu = find_gpu(query_gpus(), node, device["index"])
+    gpu, card = find_gpu(query_gpus(), node, device["index"]), planned_card(node, device)
     sides = Sides(
-        f"{node['gpu']}, compute capability {node['compute_capability']}, {gib(device['total_bytes'])}",
+        f"{card['gpu']}, compute capability {card['compute_capability']}, {gib(device['total_bytes'])}",
         f"{gpu.name}, compute capability {gpu.compute_capability}, {gib(gpu.total)} by nvidia-smi",
     )
-    if _is_other(gpu, node, device):
+    if _is_other(gpu, card, device):
         note = "name the GPU that is here in the spec, then lock and compile again"
+        if "cards" in node:
+            note = "list the node's `gpus` in the order of `nvidia-smi -L`, then lock and compile again"
         raise StackError(EXIT_IDENTITY, sides._replace(note=note))
     if gpu.has_mig:
         note = f"CUDA sees no whole GPU: `nvidia-smi -i {gpu.number} -mig 0`, or name the slices in the spec"
@@ -212,11 +220,11 @@ def check_gpu(node: JsonObject, device: JsonObject) -> Sides:
     return sides
 
 
-def _is_other(gpu: Gpu, node: JsonObject, device: JsonObject) -> bool:
+def _is_other(gpu: Gpu, card: JsonObject, device: JsonObject) -> bool:
     # nvidia-smi counts memory that CUDA never hands out, so a smaller total is certainly another card.
-    if gpu.compute_capability != node["compute_capability"] or gpu.total < device["total_bytes"]:
+    if gpu.compute_capability != card["compute_capability"] or gpu.total < device["total_bytes"]:
         return True
-    if node["product"] and not _is_called(gpu.name, node["product"]):
+    if card["product"] and not _is_called(gpu.name, card["product"]):
         return True
     largest: float = LARGEST_SURPLUS * device["total_bytes"]
     return device["total_source"] != DECLARED and gpu.total > largest
@@ -313,18 +321,35 @@ def check_main_memory(plan: JsonObject, device: JsonObject, services: list[JsonO
     return sides
 
 
+def check_host_memory(plan: JsonObject, services: list[JsonObject]) -> Sides:
+    """A node with GPUs: main memory beside them, where servers keep a part of their models in it."""
+    memory = plan["main_memory"]
+    total, available, _ = main_memory()
+    # Shares that vLLM takes are of its GPUs.
+    need = needed_bytes(memory, [{"name": service["name"]} for service in services])
+    sides = Sides(
+        f"needs {gib(need)} of {gib(memory['total_bytes'])}", f"{gib(available)} of {gib(total)} are available"
+    )
+    if available < need or total < memory["total_bytes"]:
+        note = "`ps --sort=-rss -eo pid,rss,args | head` shows who holds it; `memory` in the spec is what the node has"
+        raise StackError(EXIT_MEMORY, sides._replace(note=note))
+    return sides
+
+
 def needed_bytes(device: JsonObject, services: list[JsonObject]) -> int:
     """What must be free for these servers: what their rows come to, and at least what vLLM asks for at start.
 
-    The rows' expected values count, not their high ends: this looks for other tenants and for another card. That the
-    high ends fit was proven when the plan was made.
+    Of vLLM's the expected values count, not their high ends: this looks for other tenants and for another card. That
+    the high ends fit was proven when the plan was made. A server that does not look itself meets a lack only when it
+    has loaded for minutes, or ends when requests come: of those the high ends count, where they were proven.
     """
-    utilization = {service["name"]: service["gpu_memory_utilization"] for service in services}
+    utilization = {service["name"]: service.get("gpu_memory_utilization") for service in services}
     need = 0
     for server in _served(device, services):
-        asked = math.ceil(device["total_bytes"] * utilization[server["service"]])
-        outside = sum(row["bytes"]["expected"] for row in server["rows"] if row["kind"] == "outside")
-        need += max(server["budget_bytes"]["expected"], asked) + outside
+        share = utilization[server["service"]]
+        bound = "high" if share is None and device["slack_bytes"] >= 0 else "expected"
+        outside = sum(row["bytes"][bound] for row in server["rows"] if row["kind"] == "outside")
+        need += max(server["budget_bytes"][bound], math.ceil(device["total_bytes"] * (share or 0))) + outside
     return need
 
 

@@ -6,8 +6,8 @@ Every check is made, and each prints what the plan says and what this machine ha
 gateway; without names, the gateway and all servers are checked together.
 
 Exit codes, of the first check that fails: 0 all fine, 2 usage, 4 no plan, 10 driver, 11 GPU identity, 12 memory,
-13 disk, 14 port, 15 model, 16 vLLM version, 17 secret file, 19 keys of the gateway, 20 the gateway's program,
-31 what the engine compiles with, or a MIG slice that it cannot find.
+13 disk, 14 port, 15 model, 16 version of an engine, 17 secret file, 19 keys or certificate of the gateway, 20 the
+gateway's program, 31 what the engine compiles with, or a MIG slice that it cannot find.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from stack import (
+    EXIT_ENVIRONMENT,
     EXIT_SNAPSHOT,
     EXIT_USAGE,
     FAIL,
@@ -29,26 +30,28 @@ from stack import (
     Sides,
     Skipped,
     StackError,
+    answers,
     choose_services,
     end_well_when_stopped,
+    engines_of,
     format_json,
     format_result,
     format_summary,
     load_plan,
     run_check,
 )
+from stack.machine.check_engine import EXIT_VERSION, check_configuration, check_version
 from stack.machine.check_machine import (
     EXIT_DISK,
     EXIT_PORT,
     EXIT_SECRET,
-    EXIT_VERSION,
     GATEWAY,
+    check_address,
     check_disk,
     check_port,
     check_secret,
     check_shared_memory,
     check_snapshot,
-    check_version,
     gateway_checks,
 )
 from stack.machine.check_tools import EXIT_TOOLS, check_compiler, check_kernels
@@ -60,14 +63,16 @@ from stack.machine.gpu import (
     check_driver,
     check_gpu,
     check_gpu_memory,
+    check_host_memory,
     check_main_memory,
     check_slice,
     check_slice_number,
 )
+from stack.models.model import models_of
 
 KINDS = (
-    *("driver", "devices", "gpu", "memory", "disk", "shm", "port", "model", "secrets", "version"),
-    *("mig", "compiler", "kernels", "njs", "program"),
+    *("driver", "devices", "gpu", "memory", "main-memory", "disk", "shm", "port", "model", "secrets", "version"),
+    *("configuration", "mig", "compiler", "kernels", "njs", "program", "certificate"),
 )
 # What cannot be asked once another question has failed.
 NEEDS = {
@@ -86,12 +91,25 @@ def checks(plan: JsonObject, services: list[JsonObject], *, reads_all: bool) -> 
     model = partial(check_snapshot, reads_all=reads_all)
     return [
         *_node_checks(plan, services),
+        *_host_checks(plan, services),
         Check(node, "disk", partial(check_disk, services), EXIT_DISK),
         Check(node, "shm", partial(check_shared_memory, services), EXIT_DISK),
-        *(_port_check(service) for service in services),
-        *(Check(each["name"], "model", partial(model, each["model"]), EXIT_SNAPSHOT) for each in services),
+        *(check for service in services for check in _port_checks(service)),
+        *(
+            Check(each["name"], "model", partial(model, loaded), EXIT_SNAPSHOT)
+            for each in services
+            for loaded in models_of(each)
+        ),
         *_secret_checks(plan),
-        Check(node, "version", partial(check_version, plan["engine"]["vllm"]), EXIT_VERSION),
+        *(
+            Check(node, "version", partial(check_version, name, engine), EXIT_VERSION)
+            for name, engine in engines_of(plan, services).items()
+        ),
+        *(
+            Check(node, "configuration", partial(check_configuration, engine), EXIT_VERSION)
+            for engine in engines_of(plan, services).values()
+            if engine["configuration"]
+        ),
         *_tool_checks(plan, services),
     ]
 
@@ -107,9 +125,17 @@ def _tool_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
     return found
 
 
-def _port_check(service: JsonObject) -> Check:
+def _port_checks(service: JsonObject) -> list[Check]:
+    """Where it listens, which of a server that spans machines only the first does; there also at its address."""
     host = os.environ.get("STACKC_HOST") or service["host"]
-    return Check(service["name"], "port", partial(check_port, host, service["port"]), EXIT_PORT, is_transient=True)
+    name, group = service["name"], service.get("group")
+    places, found = [(host, service["port"])], []
+    if group is not None:
+        own = group["members"][group["rank"]]
+        at_address = [(own["address"], group[key]) for key in ("rendezvous_port", "watch_port")]
+        places = [*places, *at_address] if answers(service) else []
+        found = [Check(name, "address", partial(check_address, own), EXIT_ENVIRONMENT, is_transient=True)]
+    return found + [Check(name, "port", partial(check_port, *place), EXIT_PORT, is_transient=True) for place in places]
 
 
 def _secret_checks(plan: JsonObject) -> list[Check]:
@@ -127,7 +153,10 @@ def _node_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
     if node["kind"] == "cpu":
         memory = partial(check_main_memory, plan)
         return [_memory_check(node["name"], partial(memory, device, services)) for device in devices]
-    found = [Check(node["name"], "driver", partial(check_driver, plan["engine"]), EXIT_DRIVER, is_transient=True)]
+    found = [
+        Check(node["name"], "driver", partial(check_driver, engine), EXIT_DRIVER, is_transient=True)
+        for engine in engines_of(plan, services).values()
+    ]
     if node.get("mig"):
         return found + [check for device in devices for check in _slice_checks(plan, device)]
     listed = partial(check_devices, node, devices)
@@ -136,6 +165,16 @@ def _node_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
         found.append(Check(_subject(node, device), "gpu", partial(check_gpu, node, device), EXIT_IDENTITY))
         found.append(_memory_check(_subject(node, device), partial(check_gpu_memory, node, device, services)))
     return found
+
+
+def _host_checks(plan: JsonObject, services: list[JsonObject]) -> list[Check]:
+    """Of main memory beside GPUs."""
+    names = {service["name"] for service in services}
+    memory = plan["main_memory"]
+    if memory is None or not names & {server["service"] for server in memory["servers"]}:
+        return []
+    question = partial(check_host_memory, plan, services)
+    return [Check(plan["node"]["name"], "main-memory", question, EXIT_MEMORY, is_transient=True)]
 
 
 def _slice_checks(plan: JsonObject, device: JsonObject) -> list[Check]:

@@ -1,4 +1,4 @@
-"""A model into the cache: from the Hub, by the `hf` that came with vLLM, or from a folder.
+"""A model into the cache: from the Hub, by the `hf` that came with vLLM or without it, or from a folder.
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stack import EXIT_ENVIRONMENT, EXIT_SNAPSHOT, JsonObject, StackError, secret_file
+from stack.models.direct import EXIT_DOWNLOAD, commit_of_main, fetch_files
 from stack.models.model import (
     WEIGHTS,
     Wrong,
@@ -34,7 +35,7 @@ from stack.models.model import (
     write_text,
 )
 
-EXIT_DOWNLOAD, EXIT_DISK = 1, 13
+EXIT_DISK = 13
 GIB = 2**30
 # Room for the small files that come along with the weights.
 SPARE_BYTES = GIB // 4
@@ -67,11 +68,13 @@ SECOND_COPIES = (
 
 
 def selection(model: JsonObject) -> list[str]:
-    """Options of `hf` for exactly what vLLM reads, as far as the plan knows it."""
+    """Options of `hf` for exactly what the server reads, as far as the plan knows it."""
     if model["files"]:
         # What `hf` takes for a pattern must stay a name.
         names = [re.sub(r"([*?\[])", r"[\1]", file["path"]) for file in model["files"]]
         small = (*SMALL_FILES, CODE) if model["runs_code"] else SMALL_FILES
+        if model["file"]:  # in which everything is
+            small = ()
         return [word for pattern in (*names, *small) for word in ("--include", pattern)]
     # Where the plan has seen no safetensors headers, any file may be the one that vLLM loads.
     return whole(model, OWN_FORMAT if "tensors" in model["unconfirmed"] else SECOND_COPIES)
@@ -124,7 +127,7 @@ def download(plan: JsonObject, model: JsonObject, revision: str, words: list[str
     """Run `hf` until it ends. It keeps the cache's lock even if this program is killed."""
     check_endpoint(plan)
     remove_stale(model)
-    command = [hf_executable(), "download", model["repository"], *words, "--revision", revision, "--quiet"]
+    command = [hf_executable() or "hf", "download", model["repository"], *words, "--revision", revision, "--quiet"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, env=_environment(plan), stdout=subprocess.DEVNULL, stderr=log, pass_fds=(lock,)
@@ -183,14 +186,43 @@ def _environment(plan: JsonObject) -> dict[str, str]:
     return environment
 
 
-def hf_executable() -> str:
+def hf_executable() -> str | None:
     """The `hf` that belongs to vLLM, else the one on PATH."""
     vllm = shutil.which(os.environ.get("STACKC_VLLM") or "vllm")
     beside = str(Path(vllm).resolve().parent / "hf") if vllm else ""
-    found = shutil.which(beside) or shutil.which("hf")
-    if found is None:
+    return shutil.which(beside) or shutil.which("hf")
+
+
+def needs_no_hf(model: JsonObject) -> bool:
+    """Whether it can be fetched without `hf`: the plan names all of its files."""
+    return bool(model["file"])
+
+
+def check_hf(model: JsonObject) -> None:
+    """Raise if nothing here can download it."""
+    if hf_executable() is None and not needs_no_hf(model):
         raise StackError(EXIT_ENVIRONMENT, "no `hf` beside vLLM or on PATH: set STACKC_VLLM to the vllm executable")
-    return found
+
+
+def download_files(plan: JsonObject, model: JsonObject, revision: str, lock: int) -> None:
+    """The chosen files at a full commit, by `hf` where it is there."""
+    if hf_executable() is not None or not needs_no_hf(model):
+        download(plan, model, revision, selection(model), lock)
+        return
+    check_endpoint(plan)
+    fetch_files(plan, model, revision)
+
+
+def find_main(plan: JsonObject, model: JsonObject, lock: int) -> None:
+    """Learn what `main` is, before gigabytes of the wrong model come: `hf` records it with one small file."""
+    if hf_executable() is not None or not needs_no_hf(model):
+        # A repository of GGUF files need not have a configuration; what Git keeps of large files each has.
+        download(plan, model, "main", [".gitattributes" if model["file"] else "config.json"], lock)
+        return
+    check_endpoint(plan)
+    reference = inside(model, repository_folder(model) / "refs" / "main")
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    write_text(reference, commit_of_main(plan, model))
 
 
 def remove_stale(model: JsonObject) -> None:
@@ -201,7 +233,7 @@ def remove_stale(model: JsonObject) -> None:
 
 
 def copy_model(source: Path, model: JsonObject) -> None:
-    """Bring every file that vLLM reads into the cache, each hashed before it counts."""
+    """Bring every file that the server reads into the cache, each hashed before it counts."""
     snapshot, commit = _find(source, model)
     repository = repository_folder(model)
     hashes = {file["path"]: file["sha256"] for file in model["files"]}
@@ -229,7 +261,8 @@ def _find(source: Path, model: JsonObject) -> tuple[Path, str]:
             if snapshot.is_dir():
                 return snapshot, commit
             raise StackError(EXIT_SNAPSHOT, f"{repository} has no snapshot of the planned commit {commit}")
-    if not (source / "config.json").exists() and not (source / "params.json").exists():
+    marks = (model["file"],) if model["file"] else ("config.json", "params.json")
+    if not any((source / mark).exists() for mark in marks):
         raise StackError(
             EXIT_SNAPSHOT,
             f"{source} holds neither {cache_name(model)} nor a model: give a Hugging Face folder (HF_HOME), its `hub`, "
@@ -251,11 +284,13 @@ def _commit_of(snapshot: Path, model: JsonObject) -> str:
 
 
 def _names(snapshot: Path, model: JsonObject) -> list[str]:
-    """Paths below the snapshot of what vLLM reads, weights last, so that what is missing shows at once."""
+    """Paths below the snapshot of what the server reads, weights last, so that what is missing shows at once."""
     weights = [file["path"] for file in model["files"]]
     absent = [name for name in weights if not (snapshot / name).is_file()]
     if absent:
         raise StackError(EXIT_SNAPSHOT, f"{snapshot} lacks {len(absent)} weight files, such as {absent[0]}")
+    if model["file"]:
+        return weights
     present = sorted(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
     if not weights:
         weights = [name for name in present if "/" not in name and any(fnmatch(name, each) for each in WEIGHTS)]

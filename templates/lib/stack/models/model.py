@@ -23,6 +23,13 @@ def hf_home() -> Path:
     return Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
 
 
+def models_of(service: JsonObject) -> list[JsonObject]:
+    """All that a server loads: its model, then its adapters, then the model that guesses tokens for it."""
+    adapters = ({**adapter["model"], "is_adapter": True} for adapter in service.get("adapters", ()))
+    draft = (service.get("draft") or {}).get("model")
+    return [service["model"], *adapters, *([draft] if draft else [])]
+
+
 def repository_folder(model: JsonObject) -> Path:
     """The cache folder of a Hub repository."""
     return hf_home() / "hub" / cache_name(model)
@@ -149,6 +156,9 @@ def weight_files(folder: Path) -> list[Path]:
 def _problem(folder: Path, model: JsonObject) -> str | None:
     if not folder.is_dir():
         return f"{folder} does not exist"
+    if model["file"]:
+        # It may lie among others, of which the server sees none.
+        return _listed_problem(folder, model["files"]) or _closed_problem(folder, model["files"])
     dangling = sorted(path.name for path in folder.rglob("*") if path.is_symlink() and not path.exists())
     if dangling:
         return f"{folder} has links to files that are gone: {', '.join(dangling[:3])}"
@@ -158,11 +168,17 @@ def _problem(folder: Path, model: JsonObject) -> str | None:
     closed = sorted(path.name for path in folder.rglob("*") if not os.access(path, os.R_OK))
     if closed:
         return f"{folder} has files that user {os.geteuid()} may not read: {', '.join(closed[:3])}"
-    if not (folder / "config.json").exists() and not (folder / "params.json").exists():
-        return f"{folder} has no config.json"
+    names = ("adapter_config.json",) if model.get("is_adapter") else ("config.json", "params.json")
+    if not any((folder / name).exists() for name in names):
+        return f"{folder} has no {names[0]}"
     if model["files"]:
         return _listed_problem(folder, model["files"])
     return _weights_problem(folder, model["weights_bytes"])
+
+
+def _closed_problem(folder: Path, files: list[JsonObject]) -> str | None:
+    closed = [file["path"] for file in files if not os.access(folder / file["path"], os.R_OK)]
+    return f"{folder} has files that user {os.geteuid()} may not read: {', '.join(closed[:3])}" if closed else None
 
 
 def _listed_problem(folder: Path, files: list[JsonObject]) -> str | None:

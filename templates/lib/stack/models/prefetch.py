@@ -2,8 +2,8 @@
 
 Written by `stackc compile`. DO NOT EDIT: change the spec and compile again.
 
-Each model comes at its pinned commit, and only the files that vLLM reads. Sizes are always compared with the plan's,
-hashes after a download; a damaged file is fetched once more. What was found right is remembered in
+Each model comes at its pinned commit, and only the files that its server reads. Sizes are always compared with the
+plan's, hashes after a download; a damaged file is fetched once more. What was found right is remembered in
 $HF_HOME/stackc-verified.json, so that a repeated run is quick; --verify reads every file again.
 
 With HF_HUB_OFFLINE=1 nothing is fetched: what is missing comes with --from, as a Hugging Face folder or the folder of a
@@ -34,7 +34,17 @@ from stack import (
     choose_services,
     load_plan,
 )
-from stack.models.download import EXIT_DISK, GIB, check_disk, copy_model, download, hf_executable, selection, whole
+from stack.models.download import (
+    EXIT_DISK,
+    GIB,
+    check_disk,
+    check_hf,
+    copy_model,
+    download,
+    download_files,
+    find_main,
+    whole,
+)
 from stack.models.model import (
     Verified,
     Wrong,
@@ -45,6 +55,7 @@ from stack.models.model import (
     inside,
     missing_bytes,
     model_folder,
+    models_of,
     repository_folder,
     unfinished,
     write_text,
@@ -105,11 +116,11 @@ def _obtain(options: Options, model: JsonObject) -> None:
         return
     if options.is_offline:
         raise StackError(EXIT_SNAPSHOT, _offline_message(model))
-    hf_executable()  # before anything is written
+    check_hf(model)  # before anything is written
     revision = _revision(options, model)
     say(f"downloading {model['repository']} at {revision} into {hf_home()}")
     with _marked(model):
-        download(options.plan, model, revision, selection(model), options.lock)
+        download_files(options.plan, model, revision, options.lock)
     if not model["files"] and not _is_complete(model):
         download(options.plan, model, revision, whole(model), options.lock)
 
@@ -127,7 +138,8 @@ def _marked(model: JsonObject) -> Iterator[None]:
 def _offline_message(model: JsonObject) -> str:
     missing = missing_bytes(model)
     size = "" if missing is None else f" ({missing} bytes are missing)"
-    commit = f" --revision {model['commit']}" if model["pinned"] else ""
+    files = "".join(f" {file['path']}" for file in model["files"]) if model["file"] else ""
+    commit = f"{files} --revision {model['commit']}" if model["pinned"] else files
     return (
         f"{model['repository']} is not complete here{size}, and HF_HUB_OFFLINE forbids to download it. On a machine "
         f"with network: `HF_HOME=DIR hf download {model['repository']}{commit}`. Bring DIR here: `prefetch --from DIR`"
@@ -135,9 +147,9 @@ def _offline_message(model: JsonObject) -> str:
 
 
 def _revision(options: Options, model: JsonObject) -> str:
-    """The full commit to download. One small file tells what `main` is, before gigabytes of the wrong model come."""
+    """The full commit to download."""
     if not model["pinned"]:
-        download(options.plan, model, "main", ["config.json"], options.lock)
+        find_main(options.plan, model, options.lock)
     return model_folder(model).name
 
 
@@ -213,7 +225,8 @@ def preview(model: JsonObject) -> Outcome:
 
 
 def _name(model: JsonObject) -> str:
-    return str(model["repository"] or model["folder"])
+    place = str(model["repository"] or model["folder"])
+    return f"{place}: {model['file']}" if model["file"] else place
 
 
 def say(text: str) -> None:
@@ -252,8 +265,8 @@ def _attempt(options: Options, model: JsonObject) -> Outcome:
 
 def _models(services: list[JsonObject]) -> list[JsonObject]:
     """Each model once, also where several services serve it."""
-    keys = ("folder", "repository", "commit")
-    models = ({**service["model"], "runs_code": _runs_code(service)} for service in services)
+    keys = ("folder", "repository", "commit", "file")
+    models = ({**model, "runs_code": _runs_code(service)} for service in services for model in models_of(service))
     return list({tuple(model[key] for key in keys): model for model in models}.values())
 
 

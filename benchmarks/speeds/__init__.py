@@ -1,0 +1,1 @@
+"""Parts of `benchmarks.speed_model`: its cases, and how the constants are fitted to them."""

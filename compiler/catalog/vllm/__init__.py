@@ -1,1 +1,0 @@
-"""What is on record of vLLM's releases: options, architectures, metrics, measured overheads."""

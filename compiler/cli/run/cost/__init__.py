@@ -1,0 +1,1 @@
+"""What stacks cost: the figures, the lines and the document of `stackc cost`."""

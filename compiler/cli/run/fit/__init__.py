@@ -1,0 +1,1 @@
+"""`stackc fit`: whether a model runs on a card, or on each of many."""

@@ -1,0 +1,1 @@
+"""Licences of stacks: the lines and the document of `stackc licenses`."""

@@ -1,0 +1,1 @@
+"""`stackc models`: what the registry knows, for people and for programs."""

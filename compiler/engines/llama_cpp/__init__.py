@@ -1,0 +1,1 @@
+"""llama.cpp's `llama-server`: what it does with a GGUF model."""

@@ -1,0 +1,1 @@
+"""What GPUs and hosted models cost: dated prices as ranges, the user's own, and what follows from them."""

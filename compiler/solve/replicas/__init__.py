@@ -1,0 +1,1 @@
+"""Services of which several servers run: how many, and that they are alike."""

@@ -1,0 +1,1 @@
+"""Machines and their devices, as a spec has them."""
