@@ -123,7 +123,7 @@ class Campus:
     def log(self, service: str) -> str:
         """What its unit said, on the machine that has it."""
         unit = f"{STACK}-{service}.service"
-        return "".join(machine.log(unit) for machine in (self.near, self.far))
+        return "".join(machine.log(unit)[-3000:] for machine in (self.near, self.far))
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,7 @@ def prepare(machine: Machine, chain: bytes, key: bytes) -> None:
     machine.write("/srv/models/m/model.safetensors", bytes(4096))
     machine.write("/srv/models/m/m.gguf", bytes(4096))
     machine.must("cp", "-r", "/opt/tiny", "/srv/models/tiny")
+    machine.must("chmod", "-R", "a+rX", "/srv/models/tiny")
     secrets = {"api-key": KEY, "hf-token": KEY, "client-keys": f"research:{CLIENT_KEY}\nstudents:{STUDENT_KEY}"}
     for secret, text in secrets.items():
         machine.write(f"/etc/stackc/{secret}", text + "\n", mode=0o640)
