@@ -281,6 +281,7 @@ def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
         address=entrance_address(gateway, reachable(gateway.host)),
         name=None if gateway.tls is None else next(iter(gateway.tls.domains), ""),
         teams=tuple(team.name for team in gateway.teams),
+        acme=() if gateway.tls is None or gateway.tls.acme is None else gateway.tls.domains,
         names=tuple(route.name for route in gateway.routes),
         path=path,
         request=json.dumps({"model": first.name, **asked}),

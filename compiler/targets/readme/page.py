@@ -81,6 +81,7 @@ class GatewayPage:
         path, request: of an example, and its body as JSON.
         name: by which clients ask by TLS; empty where the certificate has none that the plan knows; None without TLS.
         teams: groups of clients with limits of their own.
+        acme: the domains for which certbot gets a certificate; empty where it gets none.
         program: the executable that the unit runs.
         version: of LiteLLM, whose configuration is for one release; None for nginx.
         elsewhere: servers of other nodes that it serves.
@@ -92,6 +93,7 @@ class GatewayPage:
     address: str
     name: str | None
     teams: tuple[str, ...]
+    acme: tuple[str, ...]
     names: tuple[str, ...]
     path: str
     request: str
