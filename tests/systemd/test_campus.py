@@ -64,7 +64,7 @@ esac
 """
 ASK = """
 import json, ssl, sys, urllib.error, urllib.request
-context = ssl.create_default_context(cafile="/etc/stackc/tls/fullchain.pem")
+context = ssl.create_default_context(cafile="/etc/stackc/tls-campus-16xh100/fullchain.pem")
 context.check_hostname = False
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 key, path, body, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -163,8 +163,8 @@ def prepare(machine: Machine, chain: bytes, key: bytes) -> None:
     secrets = {"api-key": KEY, "hf-token": KEY, "client-keys": f"research:{CLIENT_KEY}\nstudents:{STUDENT_KEY}"}
     for secret, text in secrets.items():
         machine.write(f"/etc/stackc/{secret}", text + "\n", mode=0o640)
-    machine.write("/etc/stackc/tls/fullchain.pem", chain)
-    machine.write("/etc/stackc/tls/privkey.pem", key, mode=0o600)
+    machine.write("/etc/stackc/tls-campus-16xh100/fullchain.pem", chain)
+    machine.write("/etc/stackc/tls-campus-16xh100/privkey.pem", key, mode=0o600)
 
 
 def test_every_model_of_the_campus_is_answered_for_through_one_entrance(campus: Campus) -> None:
