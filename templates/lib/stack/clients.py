@@ -124,8 +124,11 @@ def _limits(plan: JsonObject, team: JsonObject | None) -> JsonObject:
 def _line(row: JsonObject) -> str:
     rate = row["requests_per_second"]
     limits = "no rate" if rate is None else f"{rate} requests/s"
-    keys = "1 key" if row["keys"] == 1 else f"{row['keys']} keys"
-    return f"{row['name']}: {keys}, {limits}, {', '.join(row['models'] or ()) or 'all models'}"
+    return f"{row['name']}: {_keys(row['keys'])}, {limits}, {', '.join(row['models'] or ()) or 'all models'}"
+
+
+def _keys(count: int) -> str:
+    return "1 key" if count == 1 else f"{count} keys"
 
 
 def add(plan: JsonObject, options: argparse.Namespace) -> list[str]:
@@ -149,7 +152,7 @@ def revoke(plan: JsonObject, options: argparse.Namespace) -> list[str]:
             raise StackError(EXIT_USAGE, f"{options.name} has {said} here: `list` says who has some")
         kept = [f"# {options.name}: revoked" if number in gone else line for number, line in lines]
         ended = take(plan, path, kept)
-    return [f"{options.name} has {len(own) - len(gone)} keys, {len(gone)} of them revoked: {ended}"]
+    return [f"{options.name}: {_keys(len(gone))} revoked, {len(own) - len(gone)} left: {ended}"]
 
 
 def name_of(text: str) -> str:
