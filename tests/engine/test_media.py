@@ -90,7 +90,7 @@ def answers(version: str, environment: dict[str, str], *questions: dict[str, Any
 
 @pytest.mark.parametrize("version", [CPU_RELEASE, *PLAIN_RELEASES])
 def test_a_server_fetches_what_the_spec_names_and_nothing_else(version: str, pictures: Pictures) -> None:
-    environment = _shut(())
+    environment = _shut((), None)
     assert environment.keys() == FIXED_VARIABLES - OF_STAGES_ON_CPU.keys()
     inside = "data:image/png;base64," + base64.b64encode(PNG).decode()
     away, here = pictures.url("/away"), pictures.url("/picture")

@@ -117,6 +117,9 @@ def test_vllm_reads_the_values_of_the_plan(launcher: Path, oracle: Oracle) -> No
     for words_of, (name, model) in zip(map(str, loaded), adapters, strict=True):
         assert name in words_of
         assert model_path(model) in words_of
+    # A second model is where the launch script finds it, as the first one is.
+    if (draft := values.pop("spec_model", None)) is not None:
+        assert draft.endswith(model_path(service["draft"]["model"]))
     # Whatever else differs from vLLM's defaults is an argument of the plan.
     wanted = {read["options"][each["flag"]]: value_of(each) for each in service["arguments"]}
     assert values.keys() <= wanted.keys()
