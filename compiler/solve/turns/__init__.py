@@ -1,0 +1,1 @@
+"""Services that take turns on the devices of one node."""
