@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.checks.entrance import removing_gateway
+from compiler.checks.gateway import free_port
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 
 _TARGET = "slurm"
+_FIRST_FREE_PORT = 1024
 
 
 def check_slurm(file: SpecFile) -> Iterator[Diagnostic]:
@@ -30,6 +32,28 @@ def check_slurm(file: SpecFile) -> Iterator[Diagnostic]:
     if spec.gateway is not None and len(spec.machines) > 1:
         message = "a job runs the servers of its own nodes, and no gateway for those of other jobs"
         yield Diagnostic("E0214", message, file.at_key("gateway"), helps=(removing_gateway(file),))
+    yield from _check_ports(file)
+
+
+def _check_ports(file: SpecFile) -> Iterator[Diagnostic]:
+    gateway = file.spec.gateway
+    tls = None if gateway is None else gateway.tls
+    if gateway is not None and gateway.port < _FIRST_FREE_PORT:
+        edit = Edit(("gateway", "port"), free_port(file, gateway.port + 8000))
+        yield _privileged(file, ("gateway", "port"), gateway.port, Help(f"write `port: {edit.value}`", (edit,)))
+    if tls is not None and tls.http_port is not None and tls.http_port < _FIRST_FREE_PORT:
+        where = ("gateway", "tls", "http_port")
+        # An authority asks at port 80 alone.
+        edit = Edit(where, free_port(file, tls.http_port + 8001))
+        other = Help(f"write `http_port: {edit.value}`", (edit,))
+        away = Help("remove `tls`", (Edit(where[:2], None),))
+        yield _privileged(file, where, tls.http_port, other if tls.acme is None and tls.challenges is None else away)
+
+
+def _privileged(file: SpecFile, where: tuple[str, ...], port: int, mended: Help) -> Diagnostic:
+    message = f"a job runs as whoever submits it, and may not listen at port {port}"
+    notes = (f"ports below {_FIRST_FREE_PORT} are root's",)
+    return Diagnostic("E0280", message, file.at(*where), notes, (mended,))
 
 
 def _unused(file: SpecFile) -> Diagnostic:

@@ -101,7 +101,7 @@ def _gateway(spec: Spec, gateway: GatewaySpec, seats: Sequence[_Seat]) -> Gatewa
         connections=2 * sum(seat.service.max_num_seqs for seat in seats),
         routes=tuple(_routes(spec, seats)),
         cors_origins=() if gateway.cors is None else tuple(sorted(gateway.cors.origins)),
-        tls=lower_tls(gateway),
+        tls=lower_tls(spec.stack, gateway),
         teams=lower_teams(gateway),
     )
 

@@ -105,6 +105,7 @@ class Tls:
         http_port: that sends browsers on; None for none.
         hsts: seconds for which browsers ask by TLS alone; None says nothing.
         challenges: a folder of answers to an ACME server, which `http_port` serves; None for none.
+        acme: the mail address that certbot gives to the authority; None where somebody else brings the certificate.
     """
 
     certificate: str
@@ -113,6 +114,7 @@ class Tls:
     http_port: int | None = None
     hsts: int | None = None
     challenges: str | None = None
+    acme: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compiler.plan.ir import Plan, Route
 from compiler.report.lines import rollout_text
 from compiler.report.paint import shortened
-from compiler.targets.readme.tables import http_address
+from compiler.targets.readme.tables import entrance_address, http_address
 
 WIDTH = 680
 _ROW, _TOP = 46, 8
@@ -71,7 +71,7 @@ def traffic(plan: Plan, colors: dict[str, int], most: int) -> Traffic:
     return Traffic(
         height=height,
         door=gateway.kind if gateway is not None else "",
-        address=shortened(http_address(gateway.host, gateway.port), _LETTERS_OF_DOOR, "…") if gateway else "",
+        address=shortened(entrance_address(gateway, gateway.host), _LETTERS_OF_DOOR, "…") if gateway else "",
         door_y=height // 2 - _BOX // 2,
         door_middle=height // 2,
         stops=stops,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from compiler.spec.forms import form
 from compiler.spec.ranges import unit_error
 from compiler.units import SIZE_PATTERN, UnitError, parse_bytes
 
@@ -34,19 +35,40 @@ _SizeText = Annotated[str, StringConstraints(pattern=SIZE_PATTERN)]
 
 Bytes = Annotated[int, Field(ge=0, le=2**50), BeforeValidator(_as_bytes, json_schema_input_type=_SizeText)]
 # Names end up in file names, unit names, compose services and shell words.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
-ServedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$")]
+Name = Annotated[
+    str, form(r"^[a-z][a-z0-9-]{0,40}$", "lower-case letters, digits and `-`, a letter first, at most 41 of them")
+]
+ServedName = Annotated[
+    str,
+    form(
+        r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$", "letters, digits and any of `._/:-`, no sign first, at most 96 of them"
+    ),
+]
 # Anything a shell, systemd or compose would read twice is kept out of paths.
 AbsolutePath = Annotated[
-    str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+@-]+$"), BeforeValidator(_without_trailing_slash)
+    str,
+    form(r"^/[A-Za-z0-9._/+@-]+$", "an absolute path of letters, digits and any of `._/+@-`"),
+    BeforeValidator(_without_trailing_slash),
 ]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./][A-Za-z0-9._/-]{0,255}$")]
-GpuUuid = Annotated[str, StringConstraints(pattern=r"^(?:GPU|MIG)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-Publisher = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
-Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+ModelName = Annotated[str, form(r"^[A-Za-z0-9./][A-Za-z0-9._/-]{0,255}$", "letters, digits and any of `._/-`")]
+GpuUuid = Annotated[
+    str,
+    form(
+        r"^(?:GPU|MIG)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        "a UUID as `nvidia-smi -L` prints it, `GPU-…` or `MIG-…`",
+    ),
+]
+Publisher = Annotated[
+    str, form(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", "a name of the Hub: letters, digits and any of `._-`")
+]
+Host = Annotated[str, form(r"^[A-Za-z0-9.:-]{1,253}$", "an address, or a name of a host")]
 # A name of Linux's has 15 bytes (IFNAMSIZ with its end).
-Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
-ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]{0,255}$")]
+Interface = Annotated[
+    str, form(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$", "a name of an interface as `ip link` prints it, at most 15 letters")
+]
+ImageReference = Annotated[
+    str, form(r"^[a-z0-9][A-Za-z0-9._/:@-]{0,255}$", "an image as registries name it, `REGISTRY/NAME:TAG`")
+]
 
 
 class SpecModel(BaseModel):

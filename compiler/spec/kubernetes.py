@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from compiler.spec.base import Bytes, Name, SpecModel
+from compiler.spec.forms import form
 
 # As Kubernetes checks them (k8s.io/apimachinery/pkg/util/validation).
-LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
-LabelKey = Annotated[
+LabelName = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+    form(
+        r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        "lower-case letters, digits and `-`, no sign at the ends, at most 63 of them",
     ),
 ]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
-Host = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+ObjectName = Annotated[
+    str, form(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", "lower-case letters, digits, `-` and `.`, no sign at the ends")
+]
+LabelKey = Annotated[
+    str,
+    form(
+        r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+        "a label's key as Kubernetes takes it: letters, digits and any of `._-`, `PREFIX/` before it",
+    ),
+]
+LabelValue = Annotated[
+    str,
+    form(
+        r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
+        "letters, digits and any of `._-`, no sign at the ends, at most 63 of them",
+    ),
+]
+Host = Annotated[
+    str, form(r"^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", "a name of a host in lower case, or `*.` before one")
+]
 Labels = dict[LabelKey, LabelValue]
 
 
@@ -63,7 +81,11 @@ class HttpRouteSpec(SpecModel):
     """
 
     gateway: Annotated[
-        str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+        str,
+        form(
+            r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+            "a Gateway's name, or `NAMESPACE/NAME`, of lower-case letters, digits and `-`",
+        ),
     ]
     hostnames: tuple[Host, ...] = Field(default=(), strict=False, max_length=16)
 
@@ -76,7 +98,9 @@ class InferencePoolSpec(SpecModel):
         port: where it listens.
     """
 
-    picker: Annotated[str, StringConstraints(pattern=r"^[a-z0-9{][a-z0-9{}.-]{0,251}$")]
+    picker: Annotated[
+        str, form(r"^[a-z0-9{][a-z0-9{}.-]{0,251}$", "a name of a Service, in which `{service}` may stand")
+    ]
     port: Annotated[int, Field(ge=1, le=65535)] = 9002
 
 

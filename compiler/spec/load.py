@@ -193,7 +193,7 @@ def _renaming(document: Document, path: Path, name: str) -> tuple[Edit, ...]:
 
 def _missing_key(document: Document, path: Path) -> Diagnostic:
     where = f"`{path[-2]}`" if len(path) > 1 else "the spec"
-    example = EXAMPLES.get(str(path[-1]))
+    example = EXAMPLES.get(str(path[-1])) if path[-1] != "port" else str(_free_port(document))
     helps = (Help(f"add `{path[-1]}: {example}`"),) if example else ()
     return Diagnostic("E0202", f"{where} has no `{path[-1]}`", Label(document.key(path[:-1])), helps=helps)
 
@@ -203,13 +203,25 @@ def _no_engine(document: Document, path: Path) -> Diagnostic:
     return Diagnostic("E0202", "`engine` has no `vllm`", Label(document.key(path)), helps=helps)
 
 
+def _free_port(document: Document) -> int:
+    """Past the ports of what is there; the whole spec is not read yet, so anything may stand in it."""
+    services = document.data["services"].values()
+    spans = [(each.get("port"), each.get("replicas")) for each in services if isinstance(each, dict)]
+    gateway = document.data.get("gateway")
+    spans.append((gateway.get("port") if isinstance(gateway, dict) else None, None))
+    last = [port + (count if type(count) is int else 1) - 1 for port, count in spans if type(port) is int]
+    used = [port for port in last if port in _USUAL_PORTS]
+    return max(used) // 10 * 10 + 10 if used else _USUAL_PORTS.start
+
+
+_USUAL_PORTS = range(8000, 9000)
+
 EXAMPLES = {
     "context": "16K",
     "engine": "{vllm: 0.33.0}",
     "memory": "24GiB",
     "model": "Qwen/Qwen2.5-7B-Instruct",
     "nodes": "{NAME: {gpus: {model: CARD}}}`, with a CARD of `stackc gpus",
-    "port": "8000",
     "release": "b10434",
     "services": "{chat: {model: Qwen/Qwen2.5-7B-Instruct, context: 16K, port: 8000}}",
     "stack": "my-stack",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
 from compiler.spec.base import Bytes, Host, ImageReference, Name, SpecModel, as_list
+from compiler.spec.forms import form
 from compiler.spec.tls import TeamSpec, TlsSpec
 from compiler.units import GIB, KIB, MIB
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+HeaderName = Annotated[str, form(r"^[A-Za-z][A-Za-z0-9-]{0,63}$", "a name of a header: letters, digits and `-`")]
 
 SESSION_HEADER = "X-Session-Id"
 """Of a client's requests, by which it names the session that they belong to, where it has agreed on no other."""

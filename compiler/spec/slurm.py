@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import StringConstraints
-
 from compiler.spec.base import SpecModel
+from compiler.spec.forms import form
 
 # Slurm's own names; what a shell or a line of #SBATCH would read otherwise is kept out.
-_Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_Word = Annotated[str, form(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "a name of Slurm: letters, digits and any of `._-`")]
 
 
 class SlurmSpec(SpecModel):
@@ -28,6 +27,17 @@ class SlurmSpec(SpecModel):
     partition: _Word
     account: _Word | None = None
     qos: _Word | None = None
-    time: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,3}-)?[0-9]{1,3}:[0-9]{2}(:[0-9]{2})?$")] | None = None
-    gres: Annotated[str, StringConstraints(pattern=r"^(none|gpu(:[A-Za-z0-9][A-Za-z0-9._-]{0,40})?)$")] | None = None
+    time: (
+        Annotated[
+            str,
+            form(
+                r"^([0-9]{1,3}-)?[0-9]{1,3}:[0-9]{2}(:[0-9]{2})?$",
+                "a time as Slurm writes it, such as `12:00:00` or `7-00:00:00`",
+            ),
+        ]
+        | None
+    ) = None
+    gres: (
+        Annotated[str, form(r"^(none|gpu(:[A-Za-z0-9][A-Za-z0-9._-]{0,40})?)$", "`gpu`, `gpu:TYPE` or `none`")] | None
+    ) = None
     constraint: _Word | None = None

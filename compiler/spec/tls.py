@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from compiler.spec.base import AbsolutePath, ServedName, SpecModel
 
 Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:*-]{1,253}$")]
+Email = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}$")]
 
 
 class TlsSpec(SpecModel):
@@ -17,6 +18,8 @@ class TlsSpec(SpecModel):
     Attributes:
         certificate: in PEM, followed by those of the authorities between it and a root.
         key: of the certificate, in PEM and without a passphrase.
+        acme: in place of `certificate` and `key`, a mail address for Let's Encrypt: certbot gets a certificate for
+            `domains` and renews it.
         domains: names by which clients reach the gateway; the smoke test looks for them in the certificate.
         http_port: without encryption, to send browsers on to the encrypted port; None for no such port.
         hsts: seconds for which browsers are to ask this host by TLS alone, on all its ports; None says nothing.
@@ -25,6 +28,7 @@ class TlsSpec(SpecModel):
 
     certificate: AbsolutePath | None = None
     key: AbsolutePath | None = None
+    acme: Email | None = None
     domains: list[Domain] = Field(default_factory=list, max_length=100)
     http_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     hsts: Annotated[int, Field(ge=1, le=63_072_000)] | None = None

@@ -13,6 +13,7 @@ from compiler.source.document import Document, Path
 from compiler.spec.engine_advice import Advisors, adviser_of
 from compiler.spec.engines import ENGINE_NAMES
 from compiler.spec.foreign_values import Advice, advice, value_advice
+from compiler.spec.forms import form_words, nearest
 from compiler.spec.model_names import model_advice, model_message
 
 _WORDS = {
@@ -56,7 +57,7 @@ def value_words(details: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"must be one of {context['expected']}"
     if kind == "string_pattern_mismatch":
-        return f"must match {context['pattern']}"
+        return form_words(context["pattern"])
     if kind in ("greater_than_equal", "less_than_equal"):
         return f"must be at {'least' if 'ge' in context else 'most'} {context.get('ge', context.get('le'))}"
     if kind == "too_short":
@@ -73,6 +74,8 @@ def _advice(document: Document, name: str, path: Path, details: ErrorDetails, en
     kind, given = details["type"], details["input"]
     if kind == "literal_error":
         return value_advice(name, given, path, re.findall(r"'([^']*)'", details["ctx"]["expected"]))
+    if kind == "string_pattern_mismatch" and (meant := nearest(given, details["ctx"]["pattern"])) is not None:
+        return (), (Help(f"write `{meant}`", () if _is_key_error(details) else (Edit(path, meant),)),)
     if kind == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
         return (), tuple(_as_text(document, path, engines))
     if kind == "int_type" and isinstance(given, str) and _DECIMAL.fullmatch(given):

@@ -32,6 +32,8 @@ _MODULES = {
     "rollback": "install.rollback",
     "uninstall": "install.uninstall",
     "rollout": "rollout",
+    "keys": "clients",
+    "certificate": "certificate",
     "join-group": "group",
 }
 

@@ -10,7 +10,7 @@ from compiler.hosts import is_wildcard
 from compiler.plan.ir import GpuNode, Plan, Service
 from compiler.render.artifact import Artifact
 from compiler.render.environment import render
-from compiler.targets.readme.tables import http_address
+from compiler.targets.readme.tables import entrance_address
 
 README = PurePosixPath("README.md")
 
@@ -74,7 +74,7 @@ def _gateways(plans: tuple[Plan, ...]) -> Iterator[tuple[str, str]]:
     for plan in plans:
         if plan.gateway is not None:
             host = plan.node.address if is_wildcard(plan.gateway.host) else plan.gateway.host
-            yield plan.node.name, http_address(host or plan.gateway.host, plan.gateway.port)
+            yield plan.node.name, entrance_address(plan.gateway, host or plan.gateway.host)
 
 
 def _seat(plan: Plan, service: Service) -> Seat:

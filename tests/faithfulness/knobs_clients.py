@@ -56,6 +56,9 @@ OF_CLIENTS = (
         "plan.json": {"gateway.tls.challenges": "/srv/acme"}, "gateway": {NGINX: "/srv/acme"},
         "compose": {}, "quadlet": {CONTAINER: "/srv/acme:/srv/acme:ro"},
     }, secure),
+    around("Tls.acme", (*TLS, "acme"), "ops@example.org", {
+        "plan.json": {"gateway.tls.acme": "ops@example.org"},
+    }, secure),
     around("Team.name", (*TEAM, "name"), "x", {
         "plan.json": {"gateway.teams.0.name": "x"}, "gateway": {NGINX: "stackc_team_x", STACK: "x"},
     }, secure),

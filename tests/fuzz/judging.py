@@ -130,7 +130,7 @@ def _faults_of(path: Path) -> Iterator[str]:
         if path.suffix == ".json":
             yield from (f"{name} is {value}" for name, value in _negative(json.loads(text, parse_constant=_refuse)))
         elif path.suffix in (".yaml", ".yml"):
-            YAML(typ="safe", pure=True).load(text)
+            list(YAML(typ="safe", pure=True).load_all(text))
     except (ValueError, YAMLError) as error:
         yield str(error)[:120]
     if path.name.startswith("launch-"):

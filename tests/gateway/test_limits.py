@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.targets.gateway import nginx_config
+from compiler.targets.gateway.nginx import nginx_config
 from tests.conftest import ROOT
 from tests.gateway.conftest import NJS
 from tests.gateway.machine import Machine, free_port, gateway_plan, machine_with, wait_until

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compiler.targets.gateway import _ERRORS
+from compiler.targets.gateway.errors import ERRORS
 from tests.gateway.machine import Machine, gateway_plan, machine_with
 from tests.gateway.servers import KEY, Answer
 
@@ -147,7 +147,7 @@ def test_every_line_of_the_log_is_json_and_none_holds_a_query(nginx: str, tmp_pa
 def test_each_status_that_nginx_answers_with_has_its_words() -> None:
     """Its own words are HTML: for a status that is missing here, a client would get them."""
     possible = {400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 429, 431, 500, 501, 502, 503, 504, 505, 507}
-    assert _ERRORS.keys() == possible
+    assert ERRORS.keys() == possible
 
 
 def test_who_says_nothing_is_let_go(nginx: str, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from tests.faithfulness.table import Knob
 from tests.faithfulness.test_knobs import changed
 from tests.kubernetes.clusters import files, in_cluster
 
+# Each changes a plan and reads all of its documents.
+pytestmark = pytest.mark.emitted
+
 _ON_MACHINES = "of a machine, and a cluster has its own"
 _PROMETHEUS = "the cluster brings its own Prometheus and Grafana"
 _TLS = "the cluster's entrance ends TLS, and asks the gateway without"

@@ -64,7 +64,7 @@ esac
 """
 ASK = """
 import json, ssl, sys, urllib.error, urllib.request
-context = ssl.create_default_context(cafile="/etc/stackc/tls/fullchain.pem")
+context = ssl.create_default_context(cafile="/etc/stackc/tls-campus-16xh100/fullchain.pem")
 context.check_hostname = False
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 key, path, body, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -120,6 +120,11 @@ class Campus:
         words = (key, "/v1/chat/completions", json.dumps(content), str(count))
         return [tuple(each) for each in json.loads(self.near.must("python3", "-c", ASK, *words))]
 
+    def log(self, service: str) -> str:
+        """What its unit said, on the machine that has it."""
+        unit = f"{STACK}-{service}.service"
+        return "".join(machine.log(unit)[-3000:] for machine in (self.near, self.far))
+
 
 @pytest.fixture(scope="module")
 def campus(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campus]:  # noqa: F811
@@ -154,11 +159,12 @@ def prepare(machine: Machine, chain: bytes, key: bytes) -> None:
     machine.write("/srv/models/m/model.safetensors", bytes(4096))
     machine.write("/srv/models/m/m.gguf", bytes(4096))
     machine.must("cp", "-r", "/opt/tiny", "/srv/models/tiny")
+    machine.must("chmod", "-R", "a+rX", "/srv/models/tiny")
     secrets = {"api-key": KEY, "hf-token": KEY, "client-keys": f"research:{CLIENT_KEY}\nstudents:{STUDENT_KEY}"}
     for secret, text in secrets.items():
         machine.write(f"/etc/stackc/{secret}", text + "\n", mode=0o640)
-    machine.write("/etc/stackc/tls/fullchain.pem", chain)
-    machine.write("/etc/stackc/tls/privkey.pem", key, mode=0o600)
+    machine.write("/etc/stackc/tls-campus-16xh100/fullchain.pem", chain)
+    machine.write("/etc/stackc/tls-campus-16xh100/privkey.pem", key, mode=0o600)
 
 
 def test_every_model_of_the_campus_is_answered_for_through_one_entrance(campus: Campus) -> None:
@@ -166,8 +172,8 @@ def test_every_model_of_the_campus_is_answered_for_through_one_entrance(campus: 
     names = {model["id"] for model in listed[2]["data"]}
     assert len(names) == 12
     for name in sorted(names - {"embed", "complete"}):
-        ((status, _, data),) = campus.ask(name)
-        assert status == 200, (name, data)
+        ((status, service, data),) = campus.ask(name)
+        assert status == 200, (name, data, campus.log(service or name))
 
 
 def test_two_of_its_servers_are_a_real_vllm_one_on_each_machine(campus: Campus) -> None:

@@ -29,7 +29,7 @@ PORT = 8080
 # Twenty requests a second, each from its own thread, as long as it is told; prints what came of them.
 LOAD = """
 import json, sys, threading, time, urllib.error, urllib.request
-key = open("/etc/stackc/client-keys").read().strip().partition(":")[2]
+key = sys.argv[2] if len(sys.argv) > 2 else open("/etc/stackc/client-keys").readline().strip().partition(":")[2]
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 found = []
 def ask():
@@ -148,6 +148,20 @@ def test_a_killed_server_is_answered_for_and_comes_back(stack: Stack) -> None:
     assert status == 503
     assert "general" in data["error"]["message"]
     stack.machine.wait(lambda: stack.ask()[0][0] == 200, 30, "an answer from the server that came back")
+
+
+def test_a_key_comes_and_goes_while_others_are_served(stack: Stack) -> None:
+    keys = "/opt/stackc/duo/current/bin/keys"
+    load = stack.machine.start("python3", "-c", LOAD, "400")
+    key, said = stack.machine.must(keys, "add", "research").splitlines()
+    assert "has taken it" in said
+    assert [status for status, _ in json.loads(stack.machine.must("python3", "-c", LOAD, "1", key))] == [200]
+    assert "has taken it" in stack.machine.must(keys, "revoke", "research")
+    assert [status for status, _ in json.loads(stack.machine.must("python3", "-c", LOAD, "1", key))] == [401]
+    output, _ = load.communicate(timeout=120)
+    assert Counter(status for status, _ in json.loads(output)) == {200: 400}
+    assert stack.machine.must("stat", "--format=%a %U", "/etc/stackc/client-keys") == "640 root\n"
+    assert key not in stack.machine.log()
 
 
 def test_nobody_sees_a_key(stack: Stack) -> None:

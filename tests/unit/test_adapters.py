@@ -25,7 +25,8 @@ from compiler.solve.attempt import attempt, machine_of
 from compiler.solve.budget import Solution
 from compiler.solve.field import judge_field
 from compiler.spec.models import Spec
-from compiler.targets.gateway import litellm_config, routing
+from compiler.targets.gateway.litellm import litellm_config
+from compiler.targets.gateway.routes import routing
 from tests.conftest import ROOT
 from tests.examples import examples
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from compiler.checks.cors import _meant, _reason
 from compiler.pipeline import compile_stack
-from compiler.targets.gateway import nginx_config
+from compiler.targets.gateway.nginx import nginx_config
 from tests.gateway.machine import gateway_plan
 
 ORIGINS = [

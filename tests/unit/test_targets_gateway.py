@@ -15,7 +15,11 @@ from compiler.pipeline import compile_stack, render_plan
 from compiler.plan.ir import Argument, Gateway, Plan
 from compiler.spec.models import Task
 from compiler.targets.deployment import rollout_fingerprint
-from compiler.targets.gateway import emit_gateway, gateway_script, litellm_config, nginx_config, routing
+from compiler.targets.gateway import emit_gateway
+from compiler.targets.gateway.litellm import litellm_config
+from compiler.targets.gateway.nginx import nginx_config
+from compiler.targets.gateway.routes import routing
+from compiler.targets.gateway.script import gateway_script
 from tests.gateway.machine import gateway_plan, with_rollout
 from tests.unit.plan_samples import two_on_one_gpu, with_engine, with_service
 

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Monitoring, Plan
 from compiler.plan.lower_operations import server_metrics
-from compiler.targets.gateway import routing
+from compiler.targets.gateway.routes import routing
 from compiler.targets.monitoring import emit_monitoring, rule_file
 from compiler.targets.monitoring.dashboard import dashboard
 from compiler.targets.readme.emit import emit_readme

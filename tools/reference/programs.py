@@ -9,7 +9,10 @@ from pathlib import Path
 from tools.reference.markdown import fenced
 
 STACK = "team-96gb"
-"""The shipped stack that has every program: it has a gateway, a rollout and monitoring."""
+"""A shipped stack that has most programs: it has a gateway, a rollout and monitoring."""
+
+OTHERS = ("campus-16xh100/gpu01", "reasoning-2x4090/gpu-01")
+"""Trees with programs that it has not."""
 
 BEGINNING = """# Emitted programs
 
@@ -27,7 +30,12 @@ def pages(root: Path) -> dict[str, str]:
         root: the repository, whose generated trees are asked.
     """
     tree = root / "generated" / STACK
-    sections = [f"## {name}\n\n{fenced(_help(path, name))}" for name, path in programs(tree).items()]
+    found = {
+        name: path
+        for other in reversed((STACK, *OTHERS))
+        for name, path in programs(root / "generated" / other).items()
+    }
+    sections = [f"## {name}\n\n{fenced(_help(path, name))}" for name, path in sorted(found.items())]
     codes = "## Exit codes\n\nWhat a program's code means, and what to do.\n\n" + exit_codes(tree)
     return {"reference/programs.md": "\n".join((BEGINNING, *sections, codes))}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
 from compiler.spec.base import Bytes, GpuUuid, Host, Interface, SpecModel, as_list
+from compiler.spec.forms import form
 from compiler.spec.nodes.counted import MOST_NODES
 
 
@@ -24,9 +25,11 @@ class GpusSpec(SpecModel):
     """
 
     model: str | None = None
-    mig: Annotated[str, StringConstraints(pattern=r"^[1-7]g\.[0-9]{1,3}gb$")] | None = None
+    mig: Annotated[str, form(r"^[1-7]g\.[0-9]{1,3}gb$", "a profile of MIG, such as `1g.10gb`")] | None = None
     memory: Bytes | None = None
-    compute_capability: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]$")] | None = None
+    compute_capability: Annotated[str, form(r"^[0-9]{1,2}\.[0-9]$", "a compute capability, such as `9.0`")] | None = (
+        None
+    )
     count: Annotated[int, Field(ge=1, le=1024)] = 1
     uuids: tuple[GpuUuid, ...] = Field(default=(), strict=False)
 

@@ -28,7 +28,7 @@ _FOLDER = {"STACKC_GATEWAY_DIR": "/run/stackc/gateway"}
 
 
 def emit_gateway(plan: Plan, programs: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
-    """The gateway, if the plan has one. Args: programs: what `compiler/targets/gateway.py` emits for it."""
+    """The gateway, if the plan has one. Args: programs: what `compiler/targets/gateway/` emits for it."""
     if plan.gateway is None:
         return ()
     return (written(plan, GATEWAY, _documents(plan, plan.gateway, programs), "The gateway."),)

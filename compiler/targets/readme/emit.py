@@ -48,6 +48,7 @@ from compiler.targets.readme.tables import (
     adapters_table,
     device_table,
     drafts_table,
+    entrance_address,
     flags_table,
     http_address,
     kv_cache_table,
@@ -277,7 +278,10 @@ def _gateway(plan: Plan, gateway: Gateway) -> GatewayPage:
     program = plan.paths.nginx if gateway.kind == "nginx" else plan.paths.litellm
     return GatewayPage(
         kind=gateway.kind,
-        address=http_address(reachable(gateway.host), gateway.port),
+        address=entrance_address(gateway, reachable(gateway.host)),
+        name=None if gateway.tls is None else next(iter(gateway.tls.domains), ""),
+        teams=tuple(team.name for team in gateway.teams),
+        acme=() if gateway.tls is None or gateway.tls.acme is None else gateway.tls.domains,
         names=tuple(route.name for route in gateway.routes),
         path=path,
         request=json.dumps({"model": first.name, **asked}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from compiler.hosts import is_wildcard
 from compiler.plan.ir import Plan
-from compiler.targets.readme.tables import http_address
+from compiler.targets.readme.tables import entrance_address, http_address
 
 REQUESTS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
@@ -42,7 +42,7 @@ def first_request(plan: Plan) -> FirstRequest:
     if plan.gateway is not None:
         route = plan.gateway.routes[0]
         service, name, key_file = plan.service(route.service), route.name, None
-        address = http_address(reachable(plan.gateway.host), plan.gateway.port)
+        address = entrance_address(plan.gateway, reachable(plan.gateway.host))
         has_key = plan.secrets.client_keys is not None
     else:
         service = plan.services[0]

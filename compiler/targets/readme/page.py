@@ -79,6 +79,9 @@ class GatewayPage:
 
     Attributes:
         path, request: of an example, and its body as JSON.
+        name: by which clients ask by TLS; empty where the certificate has none that the plan knows; None without TLS.
+        teams: groups of clients with limits of their own.
+        acme: the domains for which certbot gets a certificate; empty where it gets none.
         program: the executable that the unit runs.
         version: of LiteLLM, whose configuration is for one release; None for nginx.
         elsewhere: servers of other nodes that it serves.
@@ -88,6 +91,9 @@ class GatewayPage:
 
     kind: str
     address: str
+    name: str | None
+    teams: tuple[str, ...]
+    acme: tuple[str, ...]
     names: tuple[str, ...]
     path: str
     request: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from compiler.catalog.hardware.gpus import shares_memory
 from compiler.ledger import HOST, RowKind
-from compiler.plan.ir import CpuNode, DeviceLedger, Draft, GpuNode, Plan, ServedAdapter, ServerLedger, Service
+from compiler.plan.ir import CpuNode, DeviceLedger, Draft, Gateway, GpuNode, Plan, ServedAdapter, ServerLedger, Service
 from compiler.plan.where import is_on_cpu
 from compiler.render.quoting import MarkdownCode
 from compiler.targets.deployment import start_seconds
@@ -16,6 +16,7 @@ from compiler.units import ByteRange, format_gib
 Cell = str | MarkdownCode
 
 _SECONDS_PER_MINUTE = 60
+_HTTPS_PORT = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class Table:
 def http_address(host: str, port: int) -> str:
     """The URL of a server."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def entrance_address(gateway: Gateway, host: str) -> str:
+    """The URL at which clients ask a gateway that listens at `host`: with TLS, by a name that its certificate has."""
+    if gateway.tls is None:
+        return http_address(host, gateway.port)
+    name = gateway.tls.domains[0] if gateway.tls.domains else host
+    address = http_address(name, gateway.port).replace("http:", "https:", 1)
+    return address.removesuffix(f":{_HTTPS_PORT}") if gateway.port == _HTTPS_PORT else address
 
 
 def services_table(plan: Plan) -> Table:

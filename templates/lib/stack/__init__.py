@@ -48,6 +48,10 @@ class StackError(Exception):
         self.sides = message if isinstance(message, Sides) else None
 
 
+class LastingError(StackError):
+    """A failure that no waiting mends, whatever else the check may find."""
+
+
 class Skipped(Exception):  # noqa: N818 (not an error)
     """A check that cannot be made here; the text says why."""
 
@@ -57,7 +61,10 @@ class Warned(Exception):  # noqa: N818 (not an error)
 
 
 class Result(NamedTuple):
-    """What one check found. `code` is the exit code it stands for if it failed, `seconds` how long it took."""
+    """What one check found. `code` is the exit code it stands for if it failed, `seconds` how long it took.
+
+    A failure that `lasts` is not asked about again.
+    """
 
     subject: str
     name: str
@@ -66,6 +73,7 @@ class Result(NamedTuple):
     code: int
     sides: Sides | None = None
     seconds: float = 0.0
+    lasts: bool = False
 
 
 class Check(NamedTuple):
@@ -82,7 +90,8 @@ def run_check(check: Check, deadline: float = 0.0) -> Result:
     """Ask once, or, while a transient failure may still mend itself, until the deadline."""
     while True:
         result = _run_once(check)
-        if result.status != FAIL or not check.is_transient or time.monotonic() >= deadline:
+        may_mend = result.status == FAIL and check.is_transient and not result.lasts
+        if not may_mend or time.monotonic() >= deadline:
             return result
         time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
 
@@ -101,7 +110,8 @@ def _ask(check: Check) -> Result:
     except Warned as finding:
         return Result(check.subject, check.name, WARN, str(finding), 0)
     except StackError as error:
-        return Result(check.subject, check.name, FAIL, str(error), error.code, error.sides)
+        found = Result(check.subject, check.name, FAIL, str(error), error.code, error.sides)
+        return found._replace(lasts=isinstance(error, LastingError))
     except OSError as error:
         return Result(check.subject, check.name, FAIL, str(error), check.code)
 

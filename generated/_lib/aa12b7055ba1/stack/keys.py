@@ -117,6 +117,23 @@ def keys_of(file: KeyFile, *, is_list: bool) -> list[str]:
     return list(_clients_keys(file.lines)) if is_list else [_one_key(file.lines)]
 
 
+def check_clients(lines: list[str]) -> None:
+    """Whether the gateway can use the lines of a file.
+
+    Raises:
+        BadKeys: it cannot.
+    """
+    _clients_keys(lines)
+
+
+def client_of(number: int, line: str) -> str | None:
+    """Whose key a line holds; None for an empty one and for a comment."""
+    if PASSED_OVER.fullmatch(line):
+        return None
+    name, colon, _ = line.partition(":")
+    return name if colon else f"client-{number}"
+
+
 def _one_key(lines: list[str]) -> str:
     if len(lines) > 1:
         raise BadKeys(f"it has {len(lines)} lines, and must hold one key on one line")

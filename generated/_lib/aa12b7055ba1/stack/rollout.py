@@ -10,31 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import stack
-from stack import EXIT_ENVIRONMENT, EXIT_USAGE, JsonObject, StackError, load_plan
+from stack import EXIT_USAGE, JsonObject, StackError, load_plan
+from stack.runtime import EXIT_REFUSED, EXIT_UNREACHABLE, Runtime, call_gateway, find_runtime, run
 
-EXIT_UNREACHABLE, EXIT_REFUSED = 3, 20
-CONTAINER_GATEWAY = ("/bin/bash", "/opt/stackc/bin/gateway")
-COMMAND_SECONDS = 120
 POLL_SECONDS = 1.0
-
-
-class Runtime(NamedTuple):
-    """How the gateway runs: the prefix of its own program, its environment, and the command that reloads it."""
-
-    name: str
-    gateway: tuple[str, ...]
-    environment: dict[str, str]
-    reload: tuple[str, ...]
 
 
 class Change(NamedTuple):
@@ -43,68 +28,6 @@ class Change(NamedTuple):
     rollout: JsonObject
     before: int
     after: int
-
-
-def find_runtime(plan: JsonObject, wanted: str) -> Runtime:
-    """The way in which the gateway runs here; `wanted` names one, or is `auto`."""
-    makers = {"systemd": _systemd, "compose": _compose, "process": _process}
-    names = list(makers) if wanted == "auto" else [wanted]
-    for name in names:
-        runtime = makers[name](plan)
-        if runtime is not None:
-            return runtime
-    raise StackError(EXIT_ENVIRONMENT, f"no running gateway was found (looked for: {', '.join(names)})")
-
-
-def _systemd(plan: JsonObject) -> Runtime | None:
-    unit = f"{plan['stack']}-gateway.service"
-    if shutil.which("systemctl") is None or _run(("systemctl", "--quiet", "is-active", unit)).returncode != 0:
-        return None
-    # As the unit has them; its environment is not this program's.
-    places = {"STACKC_GATEWAY_DIR": f"/run/stackc-{plan['stack']}/gateway", "STACKC_STATE_DIR": plan["paths"]["state"]}
-    environment = {name: os.environ.get(name) or place for name, place in places.items()}
-    return Runtime("systemd", (str(stack.TREE / "bin" / "gateway"),), environment, ("systemctl", "reload", unit))
-
-
-def _compose(_plan: JsonObject) -> Runtime | None:
-    file = stack.TREE / "compose" / "compose.yaml"
-    if shutil.which("docker") is None or not file.is_file():
-        return None
-    compose = ("docker", "compose", "--file", str(file))
-    if not _run((*compose, "ps", "--quiet", "--status", "running", "gateway")).stdout.strip():
-        return None
-    gateway = (*compose, "exec", "-T", "gateway", *CONTAINER_GATEWAY)
-    return Runtime("compose", gateway, {}, (*gateway, "reload"))
-
-
-def _process(_plan: JsonObject) -> Runtime | None:
-    gateway = str(stack.TREE / "bin" / "gateway")
-    done = _run((gateway, "status", "--json"))
-    return None if done.returncode == EXIT_UNREACHABLE else Runtime("process", (gateway,), {}, (gateway, "reload"))
-
-
-def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: PLW1510 (each caller looks at the status)
-            list(command),
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackError(EXIT_UNREACHABLE, f"{command[0]} took more than {COMMAND_SECONDS} s") from error
-    except OSError as error:
-        raise StackError(EXIT_ENVIRONMENT, f"cannot run {command[0]}: {error}") from error
-
-
-def call_gateway(runtime: Runtime, *words: str) -> str:
-    """What its own program prints; its failure is ours."""
-    done = _run((*runtime.gateway, *words), runtime.environment)
-    if done.returncode != 0:
-        raise StackError(done.returncode, done.stderr.strip() or done.stdout.strip())
-    return done.stdout
 
 
 def running_state(runtime: Runtime) -> JsonObject:
@@ -136,7 +59,7 @@ def apply(runtime: Runtime, change: Change) -> None:
 
 
 def _reload(runtime: Runtime, change: Change) -> None:
-    done = _run(runtime.reload, runtime.environment)
+    done = run(runtime.reload, runtime.environment)
     if done.returncode != 0:
         raise StackError(EXIT_REFUSED, done.stderr.strip() or done.stdout.strip())
     found = weight_of(running_state(runtime), change.rollout["stable"])

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from compiler.checks.gateway import free_port, taken_ports
 from compiler.checks.paths import ROOTS, default_folder, shared_because
+from compiler.checks.tls.acme import EXAMPLE, check_acme, not_certified
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.load import SpecFile
 from compiler.spec.operations import GatewaySpec
@@ -29,7 +30,10 @@ def check_tls(file: SpecFile) -> Iterator[Diagnostic]:
     if gateway is None or gateway.tls is None or gateway.kind != "nginx":
         return
     yield from _check_targets(file)
-    yield from _check_pair(file, gateway.tls)
+    if gateway.tls.acme is None:
+        yield from _check_pair(file, gateway.tls)
+    else:
+        yield from check_acme(file, gateway, gateway.tls)
     yield from _check_files(file, gateway.tls)
     yield from _check_folders(file, gateway.tls)
     yield from _check_domains(file, gateway.tls)
@@ -125,23 +129,28 @@ def _too_much(folder: PurePosixPath, secrets: list[str]) -> str | None:
 
 def _check_domains(file: SpecFile, tls: TlsSpec) -> Iterator[Diagnostic]:
     lowered = dict.fromkeys(domain.lower() for domain in tls.domains)
-    good = tuple(domain for domain in lowered if _no_domain(domain, []) is None)
+    good = tuple(domain for domain in lowered if _no_domain(tls, domain, []) is None)
+    # certbot has to be told some name.
+    left = good or ((EXAMPLE,) if tls.acme is not None else None)
     for index, domain in enumerate(tls.domains):
-        reason = _no_domain(domain, tls.domains[:index])
+        reason = _no_domain(tls, domain, tls.domains[:index])
         if reason is not None:
             message = f"`{domain}` is no name by which clients reach a gateway"
-            text = f"write `domains: [{', '.join(good)}]`" if good else "remove `domains`"
-            helps = (Help(text, (Edit((*_TLS, "domains"), good or None),)),)
+            text = f"write `domains: [{', '.join(left)}]`" if left else "remove `domains`"
+            helps = (Help(text, (Edit((*_TLS, "domains"), left),)),)
             yield Diagnostic("E0270", message, file.at(*_TLS, "domains", index), (reason,), helps)
 
 
-def _no_domain(domain: str, before: list[str]) -> str | None:
+def _no_domain(tls: TlsSpec, domain: str, before: list[str]) -> str | None:
     try:
         ipaddress.ip_address(domain.strip("[]"))
     except ValueError:
         pass
     else:
         return "it is an address: a certificate of it is asked for by that address, and needs no entry here"
+    reason = not_certified(domain.lower()) if tls.acme is not None else None
+    if reason is not None:
+        return reason
     if domain.startswith("*."):
         return "nobody asks for a pattern: write the name itself, which a certificate of the pattern is good for"
     if domain in before:
@@ -176,7 +185,7 @@ def _check_challenges(file: SpecFile, tls: TlsSpec) -> Iterator[Diagnostic]:
     if reason is not None:
         message = f"`challenges: {tls.challenges}` is served to everybody, and {reason}"
         yield Diagnostic("E0270", message, where, helps=(_write("challenges", "/var/lib/acme-challenges"),))
-    if tls.http_port is None:
+    if tls.http_port is None and tls.acme is None:
         message = "`challenges` are served by `http_port`, and there is none"
         notes = ("an ACME server asks at port 80 of the domain",)
         gateway = file.spec.gateway
