@@ -10,15 +10,16 @@ from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.checkpoints.config import Config, ConfigError, UnsupportedArchitectureError
 from compiler.checkpoints.families.dense.eagle3 import read_eagle3
 from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
-from compiler.checkpoints.parameters.weights import rank_weights
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.drafter import Drafter, Head, with_caches
+from compiler.engines.vllm.judge.verdicts import Engine, refusal_of
 from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.groups import PagesError
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
 from compiler.engines.vllm.memory.drafting import draft_weights_row, dropped_bytes
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.units import GIB
 
@@ -49,13 +50,12 @@ def judged_drafts(row: dict[str, Any], facts: ModelFacts, capability: tuple[int,
     try:
         model = read_architecture(facts.config)
         drafter = _drafter(row["speculate"])
-        refusal = _refusal(model, drafter)
+        refusal = _refusal(row, facts, capability) or _unequal(model, drafter)
         if refusal is not None:
             return refusal
         plan = attention_plan(
             model, capability=capability, served_dtype=dtype, kv_cache_dtype="auto", tensor_parallel_size=ranks
         )
-        rank_weights(model, None, Parallelism(ranks), served_dtype=dtype)  # whether it divides
         both = model if drafter.checkpoint is None else with_caches(model, drafter.checkpoint.architecture)
         layout = rank_kv_layout(
             both,
@@ -84,7 +84,16 @@ def _drafter(asked: dict[str, Any]) -> Drafter:
     return Drafter(method, tokens, "draft", Checkpoint(found.architecture, None, None), head)
 
 
-def _refusal(model: Architecture, drafter: Drafter) -> str | None:
+def _refusal(row: dict[str, Any], facts: ModelFacts, capability: tuple[int, int]) -> str | None:
+    """Why one of both models is not served, or not divided so."""
+    asked, engine = row["speculate"], Engine(RELEASES["0.33.0"], capability)
+    configs = [facts.config, *([asked["config"]] if asked["method"] == "draft" else ())]
+    parallelism = Parallelism(row["tensor_parallel_size"])
+    found = (refusal_of(each, "none", None, engine, parallelism=parallelism, dtype=row["dtype"]) for each in configs)
+    return next((reason for reason in found if reason is not None), None)
+
+
+def _unequal(model: Architecture, drafter: Drafter) -> str | None:
     draft = None if drafter.checkpoint is None else drafter.checkpoint.architecture
     if draft is not None and draft.vocab_size != model.vocab_size:
         return f"a vocabulary of {draft.vocab_size} beside one of {model.vocab_size}"
