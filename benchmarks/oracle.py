@@ -1,9 +1,10 @@
-"""Weights, KV cache and room for adapters of many real configs against what vLLM itself answers for them.
+"""Weights, KV cache, adapters and drafts of many real configs against what vLLM itself answers for them.
 
 `python -m benchmarks.oracle --truth FILE --hub DIR [--json]`: FILE holds an answer a line, DIR a folder for each model,
 `ORGANISATION__NAME`, with its config.json. An answer names the model and how it is divided, and gives `weight_bytes`,
-`kv_specs` and `kv`, or the reason why vLLM refuses it; one with `max_lora_rank` gives `lora_bytes`. There may be
-several files. With `--json` the last line is one object.
+`kv_specs` and `kv`, or the reason why vLLM refuses it; one with `max_lora_rank` gives `lora_bytes`, one with
+`speculate` gives `draft_bytes` and `num_blocks` (tests/engine/draft_oracle.py). There may be several files. With
+`--json` the last line is one object.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 
+from benchmarks.drafts.judged import Drafted, is_of_drafts, judged_drafts
 from benchmarks.hub.folders import facts_of
 from benchmarks.oracle_adapters import is_of_adapters, judged_adapters
 from compiler.checkpoints.architecture import Architecture, HeadCache, LatentCache
@@ -60,6 +62,7 @@ class Table:
     weights: list[Comparison] = field(default_factory=list)
     kv: list[Comparison] = field(default_factory=list)
     lora: list[Comparison] = field(default_factory=list)
+    drafts: list[Comparison] = field(default_factory=list)
     refusals: list[tuple[str, str | None]] = field(default_factory=list)
     unjudged: list[tuple[str, str]] = field(default_factory=list)
 
@@ -70,8 +73,7 @@ class Table:
         if facts is None:
             self.unjudged.append((name, "no config.json"))
             return
-        adapters = is_of_adapters(row)
-        found = judged_adapters(row, facts, RELEASE.version) if adapters else judged(row, facts)
+        found = _found(row, facts)
         if row.get("refused"):
             self.refusals.append((name, found if isinstance(found, str) else None))
         elif isinstance(found, str):
@@ -79,8 +81,16 @@ class Table:
         elif isinstance(found, int):
             words = f"{name}, {row.get('max_loras', 1)} × rank {row['max_lora_rank']}"
             self.lora.append(Comparison(words, found, row["lora_bytes"]))
+        elif isinstance(found, Drafted):
+            self._compare_drafts(name, row, found)
         else:
             self._compare(name, row, found)
+
+    def _compare_drafts(self, name: str, row: dict[str, Any], found: Drafted) -> None:
+        """The worse of the draft's bytes and of the blocks."""
+        loaded = Comparison(f"{name}, {row['speculate']['method']} bytes", found.loaded, row["draft_bytes"])
+        blocks = Comparison(f"{name}, {row['speculate']['method']} blocks", found.num_blocks, row["num_blocks"])
+        self.drafts.append(max(loaded, blocks, key=lambda comparison: comparison.relative))
 
     def _compare(self, name: str, row: dict[str, Any], found: Judged) -> None:
         self.weights.append(Comparison(name, found.weights, row["weight_bytes"]))
@@ -98,6 +108,7 @@ class Table:
             "weights": _figures(self.weights),
             "kv": _figures(self.kv),
             "lora": _figures(self.lora),
+            "drafts": _figures(self.drafts),
             "refusals": {"n": len(self.refusals), "agreed": agreed},
             "unjudged": len(self.unjudged),
         }
@@ -115,6 +126,12 @@ class Judged:
     weights: int
     num_blocks: int = 0
     capacity_tokens: int = 0
+
+
+def _found(row: dict[str, Any], facts: ModelFacts) -> Judged | Drafted | int | str:
+    if is_of_drafts(row):
+        return judged_drafts(row, facts, *CARDS[row["gpu"]])
+    return judged_adapters(row, facts, RELEASE.version) if is_of_adapters(row) else judged(row, facts)
 
 
 def judged(row: dict[str, Any], facts: ModelFacts) -> Judged | str:
@@ -172,7 +189,12 @@ def _block_size(row: dict[str, Any], architecture: Architecture, plan: Attention
 
 
 def _report(table: Table) -> Iterator[str]:
-    for title, comparisons in (("weights", table.weights), ("KV cache", table.kv), ("adapters", table.lora)):
+    for title, comparisons in (
+        ("weights", table.weights),
+        ("KV cache", table.kv),
+        ("adapters", table.lora),
+        ("drafts", table.drafts),
+    ):
         figures = _figures(comparisons)
         yield f"{title}: {figures['exact']} of {figures['n']} equal, worst {figures['worst']:.4%}"
         for comparison in comparisons:
@@ -191,7 +213,7 @@ def _report(table: Table) -> Iterator[str]:
 @click.option("--hub", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one object as the last line.")
 def main(truth: tuple[Path, ...], hub: Path, *, as_json: bool) -> None:
-    """Compare weights, KV cache and room for adapters with vLLM's own answers."""
+    """Compare weights, KV cache, room for adapters and drafts with vLLM's own answers."""
     table = Table()
     for line in (line for path in truth for line in path.read_text().splitlines()):
         if line.strip():

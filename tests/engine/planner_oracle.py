@@ -189,6 +189,9 @@ def answer(question: dict[str, Any], group: list[Any]) -> dict[str, Any]:
         if not group:
             answer_for_kernels()
             group.append(initialize_ranks())
+            # Ranks are made for the first model, which may have no experts.
+            state = importlib.import_module("vllm.distributed.parallel_state")
+            state._EP = state._EP or group[0]
         model = build_model(config, group[0])
         draft = build_draft(config)
         blocks, block_size = kv_blocks(config)

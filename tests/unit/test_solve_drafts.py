@@ -188,6 +188,28 @@ def test_removing_a_draft_never_lowers_capacity(
         assert drafted.demand.required.high >= plain.demand.required.high
 
 
+@settings(max_examples=60)
+@given(
+    method=st.sampled_from(["ngram", "draft"]),
+    tokens=st.integers(1, 8),
+    card=st.sampled_from(["rtx-4090", "l4", "l40s", "h100-80gb"]),
+    context=st.sampled_from([1024, 8192, 32768]),
+    concurrency=st.integers(1, 400),
+)
+def test_what_fits_with_a_draft_fits_without_at_the_requests_of_either(
+    method: str, tokens: int, *, card: str, context: int, concurrency: int
+) -> None:
+    """Fewer requests run beside drafts by default; without them as many more are let in as there is room for."""
+    named = {"model": "own/draft"} if method == "draft" else {}
+    speculate = {"method": method, "tokens": tokens, **named}
+    asked = {"context": context, "concurrency": concurrency}
+    found = attempt(*question({"model": card}, SMALL if named else None, speculate=speculate, **asked), ENGINES)
+    if isinstance(found, Solution):
+        alone = attempt(*question({"model": card}, **asked), ENGINES)
+        assert isinstance(alone, Solution)
+        assert alone.servers[0].demand.shape.max_num_seqs >= found.servers[0].demand.shape.max_num_seqs
+
+
 @settings(max_examples=30)
 @given(tokens=st.integers(1, 31), seats=st.integers(1, 128))
 def test_more_guesses_never_take_less(tokens: int, seats: int) -> None:
