@@ -10,7 +10,7 @@ from compiler.checkpoints.parameters.ranks import Parallelism, SplitError
 from compiler.checkpoints.quantization.read import UnknownLayoutError, read_quantization
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.kernels.expert_backends import experts_of
-from compiler.engines.vllm.memory.adapters import EXPERTS, HEAD, MOST_WORDS, AdapterSlots, slot_bytes
+from compiler.engines.vllm.memory.lora.adapters import EXPERTS, HEAD, MOST_WORDS, AdapterSlots, slot_bytes
 from compiler.engines.vllm.releases.adapters import RANKS, AdapterClass, adapter_class
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format

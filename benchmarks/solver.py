@@ -32,8 +32,8 @@ from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.solve.solve import solve
-from compiler.spec.load import load_spec
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import load_spec
 
 ROOT = Path(__file__).parents[1]
 RELEASE = RELEASES["0.33.0"]

@@ -25,8 +25,8 @@ from compiler.lock.second_looks import rename_problems, surprises
 from compiler.lock.staleness import Staleness, stale_services
 from compiler.plan.in_clusters import check_in_clusters
 from compiler.plan.ir import Plan, Verdict
-from compiler.plan.lower import lower_stack
-from compiler.plan.lower_gateway import idle_gateways
+from compiler.plan.lowering.gateway import idle_gateways
+from compiler.plan.lowering.lower import lower_stack
 from compiler.plan.objectives import check_objectives
 from compiler.plan.shared_gpus import replicas_that_share
 from compiler.plan.unconfirmed import unconfirmed
@@ -38,8 +38,8 @@ from compiler.solve.judgements import Judgement, judge_stack
 from compiler.solve.replicas.alike import Solved
 from compiler.solve.replicas.counts import for_servers
 from compiler.solve.solve import solve
-from compiler.spec.load import SpecFile
 from compiler.spec.objectives import ObjectivesSpec
+from compiler.spec.reading.load import SpecFile
 from compiler.targets.compose import emit_compose
 from compiler.targets.faithful import UnfaithfulError, check_overridden, check_own
 from compiler.targets.gateway import emit_gateway

@@ -17,8 +17,8 @@ from compiler.engines.vllm.kernels.attention import attention_plan
 from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.kv_cache.groups import PagesError
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.drafting import draft_weights_row, dropped_bytes
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.memory.speculation.drafting import draft_weights_row, dropped_bytes
 from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import ModelFacts
 from compiler.units import GIB

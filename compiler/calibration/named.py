@@ -15,7 +15,7 @@ from compiler.engines.registry import ENGINES
 from compiler.source.document import MAX_BYTES
 from compiler.source.text import read_source
 from compiler.spec.engines import VLLM, calibration_key
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 
 def naming(calibration: Calibration, path: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
-from compiler.spec.model_names import is_model, model_advice, model_message
+from compiler.spec.reading.load import SpecFile
+from compiler.spec.reading.model_names import is_model, model_advice, model_message
 
 _TASKS = ("chat", "completion")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import is_loopback
-from compiler.spec.load import SpecFile
 from compiler.spec.media_hosts import not_a_host
+from compiler.spec.reading.load import SpecFile
 
 # vLLM asks for the key below these alone (vllm/entrypoints/serve/middleware/authenticate.py, 0.33.0).
 _GUARDED = "`/v1`, `/v2`, `/inference` and `/cohere`"

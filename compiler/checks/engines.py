@@ -9,7 +9,7 @@ from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engine, Engines, ReleaseFacts
 from compiler.lock.models import Format, Lock, format_of
 from compiler.spec.engines import EngineName
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.rollouts import written_path
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.kubernetes import KubernetesSpec
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.replicas import most_replicas
 
 # Objects and files of every tree, whose names a server would take (compiler/targets/kubernetes).

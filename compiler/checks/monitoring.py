@@ -9,8 +9,8 @@ from compiler.checks.patches.compose import monitoring_containers
 from compiler.checks.replicas import all_servers
 from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.engines.interface.engine import Engines, LatencyHistogram
-from compiler.spec.load import SpecFile
 from compiler.spec.operations import MonitoringSpec
+from compiler.spec.reading.load import SpecFile
 
 # Keys of `monitoring` that say how fast servers are to be.
 _OBJECTIVES = ("ttft_p95_seconds", "inter_token_p95_seconds")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
 from compiler.spec.objectives import ObjectivesSpec
+from compiler.spec.reading.load import SpecFile
 
 
 def check_objectives(file: SpecFile) -> Iterator[Diagnostic]:

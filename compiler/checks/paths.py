@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 
 ROOTS = {"install": "/opt/stackc", "state": "/var/lib/stackc"}
 """Below them each stack has a folder of its name."""

@@ -10,7 +10,7 @@ from compiler.engines.interface.engine import Engines
 from compiler.source.document import MAX_BYTES
 from compiler.source.files import TooLargeError
 from compiler.source.text import decode_source, label_at, read_source
-from compiler.spec.load import SpecFile, load_spec
+from compiler.spec.reading.load import SpecFile, load_spec
 
 LOCK_SUFFIX = ".lock.yaml"
 

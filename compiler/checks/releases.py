@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engine, Engines, ReleaseFacts
-from compiler.spec.load import SpecFile
 from compiler.spec.nodes.devices import DeviceWord
 from compiler.spec.nodes.models import NodeSpec
+from compiler.spec.reading.load import SpecFile
 
 _KINDS: dict[DeviceWord, str] = {"cpu": "CPUs", "gpu": "GPUs"}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.replicas import most_replicas, replica_name, with_replicas
 
 # As names of services are in a file.

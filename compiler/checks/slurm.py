@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.checks.entrance import removing_gateway
-from compiler.checks.gateway import free_port
+from compiler.checks.entry.entrance import removing_gateway
+from compiler.checks.entry.gateway import free_port
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 _TARGET = "slurm"
 _FIRST_FREE_PORT = 1024

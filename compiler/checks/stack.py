@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import PurePath
 
 from compiler.checks.adapters import check_adapters
-from compiler.checks.cors import check_cors
-from compiler.checks.counted import check_counted
-from compiler.checks.devices import check_devices
 from compiler.checks.doors import check_doors
 from compiler.checks.engines import (
     check_engine_choice,
@@ -19,12 +16,17 @@ from compiler.checks.engines import (
     check_host_memory,
     check_model_files,
 )
-from compiler.checks.entrance import check_entrance
-from compiler.checks.gateway import check_gateway, check_rollouts
-from compiler.checks.gpus import check_gpus
+from compiler.checks.entry.cors import check_cors
+from compiler.checks.entry.entrance import check_entrance
+from compiler.checks.entry.gateway import check_gateway, check_rollouts
+from compiler.checks.entry.sticky import check_sticky
+from compiler.checks.entry.tls import check_teams, check_tls
 from compiler.checks.kubernetes import check_kubernetes
-from compiler.checks.machines import check_machines
-from compiler.checks.mig import check_slices_on_host
+from compiler.checks.machines.counted import check_counted
+from compiler.checks.machines.devices import check_devices
+from compiler.checks.machines.gpus import check_gpus
+from compiler.checks.machines.mig import check_slices_on_host
+from compiler.checks.machines.spanning import check_machines
 from compiler.checks.monitoring import check_monitoring
 from compiler.checks.objectives import check_objectives
 from compiler.checks.patches.compose import check_compose_patch
@@ -35,16 +37,14 @@ from compiler.checks.releases import check_engine
 from compiler.checks.replicas import all_servers, check_replicas, free_ports
 from compiler.checks.slurm import check_slurm
 from compiler.checks.speculation import check_speculation
-from compiler.checks.sticky import check_sticky
 from compiler.checks.targets import check_targets
-from compiler.checks.tls import check_teams, check_tls
 from compiler.checks.unit_names import check_unit_names
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engines
-from compiler.spec.load import SpecFile
-from compiler.spec.model_names import is_model, model_advice, model_message
 from compiler.spec.models import ServiceSpec
 from compiler.spec.nodes.parts import machine_of_part
+from compiler.spec.reading.load import SpecFile
+from compiler.spec.reading.model_names import is_model, model_advice, model_message
 from compiler.spec.rollouts import written_edits
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]

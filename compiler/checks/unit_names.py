@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from compiler.catalog.systemd import system_unit
 from compiler.checks.replicas import all_servers
 from compiler.diagnostics import Diagnostic, Help
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 
 STACK_UNITS = ("gateway", "gateway-reload", "prefetch")
 QUADLET_NAMES = (

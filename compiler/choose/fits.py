@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from compiler.checks.devices import check_devices
 from compiler.checks.engines import check_formats
+from compiler.checks.machines.devices import check_devices
 from compiler.checks.stack import check_nodes
 from compiler.choose.demand import SERVICE, Demand, Question, errors_of, question_of
 from compiler.diagnostics import Diagnostic

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.plan.ir import GpuNode, Plan, Service
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 
 def check_in_clusters(file: SpecFile, plans: Iterable[Plan]) -> Iterator[Diagnostic]:

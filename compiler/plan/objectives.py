@@ -14,7 +14,7 @@ from compiler.engines.interface.pinned import PinnedEngines, engine_of
 from compiler.plan.ir import Plan
 from compiler.plan.speed import Estimator, Measure, estimator
 from compiler.solve.budget import Solution
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.rollouts import written_edits
 from compiler.speed.estimate import Estimate, Mark
 from compiler.units import counted, format_rate, format_seconds, largest

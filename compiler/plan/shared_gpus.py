@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from compiler.diagnostics import Diagnostic, Help
 from compiler.plan.ir import CpuNode, Plan
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from compiler.units import counted
 
 # A device, by its node, and the replicas of one service that run on it.

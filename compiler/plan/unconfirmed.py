@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.plan.ir import CpuNode, Plan, ServedModel, Service
-from compiler.plan.lower import program_key
-from compiler.spec.load import SpecFile
+from compiler.plan.lowering.lower import program_key
+from compiler.spec.reading.load import SpecFile
 
 _SHOWN = 6
 

@@ -14,7 +14,7 @@ from compiler.diagnostics import Diagnostic, Help, Label
 from compiler.registry.entry import License, ModelEntry, Quantized, Recipe
 from compiler.registry.read import licenses, nearest_models
 from compiler.source.document import Document
-from compiler.spec.wrong_values import value_words
+from compiler.spec.reading.wrong_values import value_words
 
 _MISSING, _UNKNOWN = "missing", "extra_forbidden"
 # Patterns, as people read them; where a list is meant, one word may have been written without its brackets.

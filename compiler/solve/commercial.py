@@ -14,8 +14,8 @@ from compiler.engines.interface.problem import Problem, Remedy
 from compiler.lock.models import ModelFacts, repository_of
 from compiler.registry.read import Registry, registry
 from compiler.registry.terms import Held, strictest, terms_of
-from compiler.spec.load import SpecFile
 from compiler.spec.models import PolicySpec
+from compiler.spec.reading.load import SpecFile
 
 
 def commercial_refusal(candidate: Candidate, locked: Mapping[str, ModelFacts], policy: PolicySpec) -> Refusal | None:

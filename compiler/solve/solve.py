@@ -18,8 +18,8 @@ from compiler.lock.staleness import stale_services
 from compiler.solve.replicas.alike import Solved
 from compiler.solve.replicas.counts import attempt_servers, servers_compile
 from compiler.solve.replicas.fewer import with_fewer
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.rollouts import written_edits
 from compiler.units import counted, largest
 

@@ -18,8 +18,8 @@ from compiler.diagnostics import Severity, SourceText
 from compiler.engines.registry import ENGINES
 from compiler.prices.user import read_user_prices
 from compiler.source.document import load_document
-from compiler.spec.load import load_spec
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import load_spec
 from tests.conftest import ROOT, tool
 from tests.docs.blocks import Block, blocks
 

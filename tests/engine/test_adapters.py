@@ -12,7 +12,7 @@ import pytest
 
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.read import read_architecture
-from compiler.engines.vllm.memory.adapters import AdapterSlots, slots_by_module
+from compiler.engines.vllm.memory.lora.adapters import AdapterSlots, slots_by_module
 from compiler.engines.vllm.releases.adapters import adapter_class
 from tests.adapter_files import write_adapter
 from tests.engine.engine_process import GPU_RELEASE, engine_python, parser_environment

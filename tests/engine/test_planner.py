@@ -16,12 +16,12 @@ from compiler.engines.vllm.pinned import pinned
 from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.pipeline import render_plan
-from compiler.plan.lower import lower_plan
+from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.source.document import Document, load_document
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 from tests.engine.engine_process import GPU_RELEASE, ROOT, engine_python, parser_environment
 
 pytestmark = pytest.mark.engine

@@ -6,7 +6,7 @@ import pytest
 
 from compiler.catalog.ollama import hub_name, names
 from compiler.registry.read import registry
-from compiler.spec.model_names import model_advice
+from compiler.spec.reading.model_names import model_advice
 
 
 def test_every_name_stands_for_a_model_that_can_be_asked_about() -> None:

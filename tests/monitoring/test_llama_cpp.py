@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compiler.plan.ir import Plan
-from compiler.plan.lower_operations import server_metrics
+from compiler.plan.lowering.operations import server_metrics
 from tests.monitoring.promtool import Moment, Samples, check_moment, run_promtool, series, write_monitoring
 from tests.unit.gguf_samples import beside_vllm
 from tests.unit.plan_samples import monitored, two_on_one_gpu, with_service

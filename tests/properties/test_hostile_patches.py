@@ -15,8 +15,8 @@ from compiler.checks.patches.compose import check_compose_patch
 from compiler.checks.patches.quadlet import check_quadlet_patch
 from compiler.diagnostics import SourceText
 from compiler.engines.registry import ENGINES
-from compiler.plan.lower_operations import lower_patches
-from compiler.spec.load import load_spec
+from compiler.plan.lowering.operations import lower_patches
+from compiler.spec.reading.load import load_spec
 from compiler.targets.compose import emit_compose
 from compiler.targets.quadlet import emit_quadlet
 from tests.unit.plan_samples import two_on_one_gpu

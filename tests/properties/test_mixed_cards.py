@@ -14,13 +14,13 @@ from compiler.engines.vllm.pinned import pinned
 from compiler.ledger import RowKind
 from compiler.lock.models import Lock
 from compiler.plan.ir import GpuNode
-from compiler.plan.lower import lower_stack
+from compiler.plan.lowering.lower import lower_stack
 from compiler.solve.attempt import least_terms, machine_of
 from compiler.solve.field import judge_field
 from compiler.solve.stack import attempt_stack
 from compiler.source.document import Document, load_document
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 from compiler.units import GIB
 from tests.examples import examples
 from tests.properties.test_solver import RELEASE, configs, stack

@@ -36,7 +36,7 @@ from compiler.plan.ir import (
     Timeouts,
     Verdict,
 )
-from compiler.plan.lower_operations import server_metrics
+from compiler.plan.lowering.operations import server_metrics
 from compiler.targets.compose import emit_compose
 from compiler.targets.gateway import emit_gateway
 from compiler.targets.library import emit_library

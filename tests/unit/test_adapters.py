@@ -13,7 +13,7 @@ from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.judge.adapters import why_not_fitting
-from compiler.engines.vllm.memory.adapters import AdapterSlots, index_bytes, slot_bytes
+from compiler.engines.vllm.memory.lora.adapters import AdapterSlots, index_bytes, slot_bytes
 from compiler.engines.vllm.pinned import pinned
 from compiler.engines.vllm.releases import RELEASES
 from compiler.engines.vllm.releases.adapters import AdapterClass, adapter_class

@@ -15,7 +15,7 @@ from compiler.catalog.compose import SERVICE_KEYS, TOP_LEVEL_KEYS
 from compiler.checks.patches.compose import FILE_TREE, service_tree
 from compiler.checks.patches.tree import Conflict, compare
 from compiler.plan.ir import Plan, Service
-from compiler.plan.lower_operations import lower_patches
+from compiler.plan.lowering.operations import lower_patches
 from compiler.spec.models import Spec
 from tests.examples import examples
 from tests.unit.compose_reading import PATCH, load, patched_plan, text_of

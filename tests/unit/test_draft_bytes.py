@@ -18,9 +18,9 @@ from compiler.checkpoints.parameters.ranks import Parallelism
 from compiler.checkpoints.read import read_architecture
 from compiler.engines.vllm.drafter import Drafter, Head, with_caches
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.drafting import draft_weights_row, dropped_bytes
 from compiler.engines.vllm.memory.graphs import capture_sizes
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.memory.speculation.drafting import draft_weights_row, dropped_bytes
 from compiler.lock.models import TensorKind
 from compiler.registry.facts import Unplannable, checkpoint_of
 from compiler.units import GIB

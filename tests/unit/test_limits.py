@@ -17,7 +17,7 @@ from compiler.engines.vllm.kernels.backend import NoBackendError
 from compiler.engines.vllm.memory.encoder_budget import whole_item
 from compiler.engines.vllm.options.check import check_engine_args
 from compiler.solve.budget import Server, Solution
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 from compiler.units import GIB
 from tests.unit.test_gemma4 import GEMMA_4_26B
 from tests.unit.test_hybrid import QWEN3_NEXT

@@ -13,7 +13,7 @@ from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.engines.registry import ENGINES
 from compiler.solve.solve import apply_edits
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 from tests.unit.equipped_machine import on_slice
 from tests.unit.plan_samples import UUIDS, two_on_one_gpu
 from tests.unit.script_machine import H100S, Machine

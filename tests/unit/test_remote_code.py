@@ -16,12 +16,12 @@ from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
 from compiler.pipeline import compile_stack
 from compiler.plan.ir import Plan
-from compiler.plan.lower import lower_plan
+from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
+from compiler.spec.reading.load import SpecFile
 from tests.unit.code_samples import WITH_CODE
 from tests.unit.test_solve_judgements import COMMIT, LLAMA_8B, RELEASE, stack
 

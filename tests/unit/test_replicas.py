@@ -16,7 +16,7 @@ from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.lock.staleness import stale_services
 from compiler.pipeline import Explained, explain_stack
 from compiler.plan.ir import Plan, Service
-from compiler.plan.lower import lower_stack
+from compiler.plan.lowering.lower import lower_stack
 from compiler.plan.objectives import check_objectives
 from compiler.plan.replicas import Replicas, replicas_of
 from compiler.plan.shared_gpus import replicas_that_share
@@ -25,8 +25,8 @@ from compiler.report.paint import BLOCKS
 from compiler.solve.replicas.alike import Solved
 from compiler.solve.replicas.counts import attempt_servers, most_that_fit
 from compiler.solve.solve import apply_edits, edited_spec
-from compiler.spec.load import SpecFile, load_spec
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile, load_spec
 from compiler.spec.replicas import most_replicas, with_replicas
 from compiler.spec.rollouts import written_edits
 from compiler.targets.readme.emit import emit_readme

@@ -23,8 +23,8 @@ from compiler.lock.file import read_lock
 from compiler.schemas.documents import MODELINE, SCHEMAS, schema_of, schema_text
 from compiler.schemas.generator import schemas_in
 from compiler.source.document import load_document
-from compiler.spec.load import load_spec
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import load_spec
 from compiler.units import UnitError, binary_size, parse_bytes
 from tests.conftest import ROOT
 from tests.plain_yaml import read_yaml

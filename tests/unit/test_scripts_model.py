@@ -13,11 +13,11 @@ from compiler.diagnostics import SourceText
 from compiler.engines.vllm.pinned import pinned
 from compiler.lock.models import WeightFile
 from compiler.plan.ir import ModelFile
-from compiler.plan.lower import lower_plan
+from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from compiler.targets.plan_json import plan_object
 from tests.conftest import ROOT
 from tests.unit.plan_samples import write_model

@@ -19,7 +19,7 @@ from compiler.ledger import RowKind, Verdict
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import UTILIZATION_STEPS, Solution
 from compiler.solve.solve import apply_edits
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 from compiler.targets.readme.tables import device_table
 from compiler.units import GIB
 from tests.unit.test_memory import QWEN_32B

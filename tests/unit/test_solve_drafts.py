@@ -19,12 +19,12 @@ from compiler.ledger import LedgerRow
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.plan.disk import disk_of
 from compiler.plan.ir import Plan, Service
-from compiler.plan.lower import lower_plan
+from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile, load_spec
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile, load_spec
 from tests.unit.test_draft_bytes import head_config
 
 ENGINES = pinned(RELEASES["0.33.0"])

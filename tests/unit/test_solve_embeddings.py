@@ -14,12 +14,12 @@ from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import RowKind
 from compiler.lock.models import HUB, DenseFacts, EmbeddingFacts, Lock, LockedService, ModelFacts
 from compiler.plan.ir import Embedding, Plan, Service
-from compiler.plan.lower import lower_plan
+from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 
 QWEN3: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072,

@@ -14,7 +14,7 @@ from compiler.engines.interface.device import Device, Machine
 from compiler.engines.vllm.pinned import PinnedVllm, pinned
 from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.plan.lower import lower_plan
+from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt, high, least_terms, machine_of
 from compiler.solve.budget import Solution
 from compiler.solve.field import MAX_COMBINATIONS, combinations, judge_candidates, judge_field
@@ -23,8 +23,8 @@ from compiler.solve.place import Choice, Shortfall, place
 from compiler.solve.ranking import Asked, rank
 from compiler.solve.stack import attempt_stack
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 from compiler.units import GIB
 from tests.hub.builders import AWQ, COMMIT, FP8, GPTQ
 

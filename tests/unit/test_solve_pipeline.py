@@ -16,12 +16,12 @@ from compiler.engines.vllm.releases import RELEASES
 from compiler.ledger import RowKind
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.plan.ir import Plan, ServerLedger, Service
-from compiler.plan.lower import lower_plan
+from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile, load_spec
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile, load_spec
 from tests.unit.test_memory import QWEN_32B
 
 RELEASE = RELEASES["0.33.0"]

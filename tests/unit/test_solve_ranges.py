@@ -14,7 +14,7 @@ from compiler.cli.main import cli
 from compiler.diagnostics import SourceText
 from compiler.engines.registry import ENGINES
 from compiler.pipeline import Compiled, compile_stack
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 from tests.conftest import ROOT
 
 STACK = "coder-96gb"

@@ -13,7 +13,7 @@ from compiler.diagnostics import SourceText
 from compiler.engines.vllm.answers.tasks import check_prompts
 from compiler.lock.models import HUB, EmbeddingFacts, Lock, LockedService, ModelFacts
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from tests.unit.test_solve_embeddings import BERT, HEAD, QWEN3, attempted, flags, planned, problem, weights
 
 CLASSIFIER: dict[str, Any] = BERT | {"architectures": ["BertForSequenceClassification"]}

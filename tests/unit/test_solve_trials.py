@@ -17,7 +17,7 @@ from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve import solve as front
 from compiler.solve.stack import attempt_stack, compiles
-from compiler.spec.load import SpecFile, load_spec
+from compiler.spec.reading.load import SpecFile, load_spec
 from tests.properties.test_solver import config
 
 RELEASE = RELEASES["0.33.0"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.checks.cors import _meant, _reason
+from compiler.checks.entry.cors import _meant, _reason
 from compiler.pipeline import compile_stack
 from compiler.targets.gateway.nginx import nginx_config
 from tests.gateway.machine import gateway_plan

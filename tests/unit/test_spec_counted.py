@@ -8,8 +8,8 @@ from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, Edit, SourceText
 from compiler.engines.registry import ENGINES
 from compiler.solve.solve import apply_edits, edited_spec
-from compiler.spec.load import SpecFile, load_spec
 from compiler.spec.nodes.counted import MOST_NODES, counted_names
+from compiler.spec.reading.load import SpecFile, load_spec
 from compiler.spec.rollouts import written_edits
 
 SPEC = """\

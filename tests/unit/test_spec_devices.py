@@ -11,11 +11,11 @@ from compiler.engines.interface.pinned import on_cpu
 from compiler.engines.registry import ENGINES
 from compiler.lock.models import Lock
 from compiler.plan.ir import CpuNode
-from compiler.plan.lower import lower_stack
+from compiler.plan.lowering.lower import lower_stack
 from compiler.solve.stack import attempt_stack
 from compiler.source.document import load_document
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 from tests.unit.test_solve_nodes import gpus, on, problem, seats
 
 VLLM = ENGINES["vllm"]

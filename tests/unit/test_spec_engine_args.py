@@ -11,7 +11,7 @@ from compiler.engines.vllm.options.check import check_engine_args
 from compiler.engines.vllm.options.decided import _HARMLESS, DECIDED, decided
 from compiler.engines.vllm.options.instead import _SENTENCES, INSTEAD, instead
 from compiler.solve.solve import apply_edits
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 
 
 @pytest.mark.parametrize(

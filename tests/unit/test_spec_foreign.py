@@ -10,9 +10,9 @@ from compiler.checks.stack import check_spec
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.engines.registry import ENGINES
 from compiler.solve.solve import apply_edits
-from compiler.spec.foreign_keys import TABLE
-from compiler.spec.load import load_spec
-from compiler.spec.model_names import model_advice
+from compiler.spec.reading.foreign_keys import TABLE
+from compiler.spec.reading.load import load_spec
+from compiler.spec.reading.model_names import model_advice
 
 CHAT = {"model": "Qwen/Qwen3-8B", "context": "4K", "port": 8000}
 

@@ -10,7 +10,7 @@ import pytest
 from compiler.checks.monitoring import check_monitoring
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.engines.registry import ENGINES
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 
 BUCKETS = {"time_to_first_token": [1, 2, 3, 4]}
 

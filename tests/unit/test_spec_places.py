@@ -18,9 +18,9 @@ from compiler.checks.stack import check_spec
 from compiler.cli.main import cli
 from compiler.diagnostics import Diagnostic, SourceText
 from compiler.engines.registry import ENGINES
-from compiler.plan.lower import default_folder
+from compiler.plan.lowering.lower import default_folder
 from compiler.solve.solve import apply_edits
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 from compiler.targets.deployment import user_of
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,40}", fullmatch=True)

@@ -12,7 +12,7 @@ import pytest
 from compiler.pipeline import render_plan
 from compiler.plan.images import with_images
 from compiler.plan.ir import Gateway, Monitoring, Plan, Route
-from compiler.plan.lower_operations import server_metrics
+from compiler.plan.lowering.operations import server_metrics
 from compiler.render.syntax import read_systemd_words, read_unit
 from compiler.targets.monitoring import rule_file
 from compiler.targets.monitoring.dashboard import dashboard

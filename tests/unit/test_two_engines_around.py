@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from compiler.pipeline import render_plan
 from compiler.plan.ir import Monitoring, Plan
-from compiler.plan.lower_operations import server_metrics
+from compiler.plan.lowering.operations import server_metrics
 from compiler.targets.gateway.routes import routing
 from compiler.targets.monitoring import emit_monitoring, rule_file
 from compiler.targets.monitoring.dashboard import dashboard

@@ -11,8 +11,8 @@ from compiler.checks.engines import fixed_variables
 from compiler.checks.patches.tree import Appendable, Conflict, Decided, Tree, compare, unwritable
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engines
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 
 _ENGINE_IMAGE = Decided("it follows from `engine.vllm` and `engine.image`")
 _SCRIPT = Decided("the container runs a script of the tree")

@@ -13,8 +13,8 @@ from compiler.checks.patches.compose import server_environment
 from compiler.checks.patches.tree import Appendable, Decided, Tree
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engines
-from compiler.spec.load import SpecFile
 from compiler.spec.models import Spec
+from compiler.spec.reading.load import SpecFile
 
 
 def _words(text: str) -> frozenset[str]:

@@ -22,7 +22,7 @@ from compiler.catalog.systemd import (
 from compiler.checks.engines import fixed_variables
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engines
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 _WHERE = ("patches", "systemd")
 

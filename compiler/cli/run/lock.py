@@ -30,7 +30,7 @@ from compiler.resolve.resolve import resolve_lock
 from compiler.resolve.transport.hub import Hub
 from compiler.resolve.transport.room import share_heaps
 from compiler.source.cache import cache_folder
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 from compiler.units import counted, format_gib
 
 _COMMIT_SHOWN = 12

@@ -12,7 +12,7 @@ from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.registry import ENGINES
 from compiler.pipeline import Compiled
 from compiler.plan.ir import Plan
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 _INSTALLED = {"scripts", "systemd"}
 

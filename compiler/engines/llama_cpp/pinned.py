@@ -24,8 +24,8 @@ from compiler.engines.llama_cpp.reliefs import reliefs
 from compiler.engines.llama_cpp.speed import replica_of
 from compiler.engines.llama_cpp.terms import least_terms
 from compiler.lock.models import Lock
-from compiler.spec.load import SpecFile
 from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.reading.load import SpecFile
 from compiler.speed.measured import MeasuredSpeed
 from compiler.speed.shape import Replica
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.spec.engine_advice import Foreign, Words
-from compiler.spec.foreign_keys import (
+from compiler.spec.reading.engine_advice import Foreign, Words
+from compiler.spec.reading.foreign_keys import (
     ARGUMENT_WORDS,
     CACHE_WORDS,
     EXPERTS_WORDS,

@@ -19,11 +19,11 @@ from compiler.engines.vllm.kernels.expert_backends import TRITON, experts_of
 from compiler.engines.vllm.kernels.kept import cache_flag, kept_as
 from compiler.engines.vllm.kv_cache.blocks import NULL_BLOCKS, KvLayout
 from compiler.engines.vllm.kv_cache.layout import rank_kv_layout
-from compiler.engines.vllm.memory.adapters import AdapterSlots
 from compiler.engines.vllm.memory.compiling import beyond_activation, compile_peak, compile_row
-from compiler.engines.vllm.memory.drafting import dropped_bytes
+from compiler.engines.vllm.memory.lora.adapters import AdapterSlots
 from compiler.engines.vllm.memory.rows import fixed_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.memory.speculation.drafting import dropped_bytes
 from compiler.engines.vllm.releases.release import Release
 from compiler.engines.vllm.shaping import shape_of
 from compiler.engines.vllm.terms import ServingOptions, options_of

@@ -26,10 +26,10 @@ from compiler.engines.vllm.pinned import PinnedVllm
 from compiler.engines.vllm.releases import RELEASES
 from compiler.engines.vllm.releases.release import Release
 from compiler.lock.models import Format, Lock
-from compiler.spec.engine_advice import Foreign, Words
 from compiler.spec.engines import VLLM
-from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
+from compiler.spec.reading.engine_advice import Foreign, Words
+from compiler.spec.reading.load import SpecFile
 
 
 @dataclass(frozen=True, slots=True)

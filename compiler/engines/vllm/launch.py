@@ -40,8 +40,8 @@ from compiler.engines.vllm.host.host_needs import Start, host_needs
 from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.engines.vllm.judge.variant import Variant, own_variant
 from compiler.engines.vllm.kernels.attention import CPU_LATENT_BACKEND, is_latent
-from compiler.engines.vllm.memory.adapters import AdapterSlots
 from compiler.engines.vllm.memory.attention.pooled_keys import TABLES_ON_GPU, has_ngram_tables
+from compiler.engines.vllm.memory.lora.adapters import AdapterSlots
 from compiler.engines.vllm.memory.shape import ServerShape
 from compiler.engines.vllm.options.catalog import load_flags
 from compiler.engines.vllm.releases.release import Release

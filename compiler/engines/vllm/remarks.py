@@ -9,7 +9,7 @@ from compiler.engines.vllm.demand import Demand
 from compiler.engines.vllm.judge.remote_code import code_is_unread, code_needed
 from compiler.engines.vllm.judge.variant import own_variant
 from compiler.engines.vllm.releases.release import Release
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 
 def remarks(file: SpecFile, demand: Demand, release: Release) -> Iterator[Diagnostic]:

@@ -26,7 +26,7 @@ def emit_kubernetes(plan: Plan) -> tuple[Artifact, ...]:
     """Everything under `kubernetes/`. The smoke test stands beside the kustomization: it asks servers that are up.
 
     A server over several machines is in the tree of the first of them: a cluster finds the others by itself. The
-    cluster's own entrance ends TLS (compiler/checks/tls.py), and comes to the gateway without.
+    cluster's own entrance ends TLS (compiler/checks/entry/tls.py), and comes to the gateway without.
     """
     gateway = None if plan.gateway is None else replace(plan.gateway, tls=None)
     plan = replace(plan, services=plan.answering, gateway=gateway)

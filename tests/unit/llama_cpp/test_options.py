@@ -15,7 +15,7 @@ from compiler.engines.llama_cpp.options.check import check_engine_args
 from compiler.engines.llama_cpp.options.decided import DECIDED, HARMLESS, decided
 from compiler.engines.llama_cpp.options.values import RANGES, check_limits
 from compiler.engines.registry import ENGINES
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 
 FLAGS = load_flags("b10434").flags
 

@@ -16,7 +16,7 @@ from compiler.diagnostics import SourceText, has_errors
 from compiler.engines.registry import ENGINES
 from compiler.schemas.documents import MODELINE
 from compiler.spec.base import Name
-from compiler.spec.load import load_spec
+from compiler.spec.reading.load import load_spec
 
 _SCHEMA_FILE = "spec.schema.json"
 

@@ -12,7 +12,7 @@ from compiler.engines.common.refusals import terms_reason
 from compiler.engines.interface.candidate import Adapter, adapters_of
 from compiler.engines.vllm.releases.adapters import RANKS
 from compiler.lock.models import AdapterFacts, Lock
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 _PLAIN = "save it again as plain LoRA, or merge it into its model and serve that"
 # What of an adapter_config.json is refused, and in which words.

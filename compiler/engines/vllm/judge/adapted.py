@@ -10,7 +10,7 @@ from compiler.engines.interface.problem import Problem, Remedy
 from compiler.engines.vllm.degrees import Degrees
 from compiler.engines.vllm.judge.reading import Reading
 from compiler.engines.vllm.kernels.expert_backends import experts_of
-from compiler.engines.vllm.memory.adapters import EXPERTS
+from compiler.engines.vllm.memory.lora.adapters import EXPERTS
 from compiler.engines.vllm.releases.adapters import AdapterClass
 
 # Of experts that are stored like this, the kernel is the same with adapters (fused_moe/oracle of 0.33.0).

@@ -16,7 +16,7 @@ from compiler.checkpoints.parameters.modules import Fused, fused_modules
 from compiler.diagnostics import Edit
 from compiler.engines.interface.candidate import Adapter, Candidate, Refusal
 from compiler.engines.interface.problem import Problem, Remedy
-from compiler.engines.vllm.memory.adapters import EXPERTS, HEAD, MOST_WORDS, AdapterSlots, takes_adapters
+from compiler.engines.vllm.memory.lora.adapters import EXPERTS, HEAD, MOST_WORDS, AdapterSlots, takes_adapters
 from compiler.engines.vllm.releases.adapters import RANKS, AdapterClass
 from compiler.lock.models import ModelFacts, TensorKind, repository_of
 

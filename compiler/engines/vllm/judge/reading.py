@@ -34,7 +34,7 @@ from compiler.engines.vllm.judge.refusals import (
 from compiler.engines.vllm.judge.splits import Rules, Splits, asked_degrees
 from compiler.engines.vllm.kernels.kept import cache_flag, probe_layout
 from compiler.engines.vllm.kv_cache.groups import PagesError
-from compiler.engines.vllm.memory.adapters import AdapterSlots
+from compiler.engines.vllm.memory.lora.adapters import AdapterSlots
 from compiler.engines.vllm.releases.adapters import AdapterClass, adapter_class
 from compiler.engines.vllm.releases.architectures import load_registry
 from compiler.engines.vllm.releases.quantization import BFLOAT16_CAPABILITY

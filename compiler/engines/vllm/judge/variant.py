@@ -19,7 +19,7 @@ from compiler.engines.vllm.drafter import Drafter
 from compiler.engines.vllm.judge.support import (
     is_weight_only,
 )
-from compiler.engines.vllm.memory.adapters import AdapterSlots
+from compiler.engines.vllm.memory.lora.adapters import AdapterSlots
 from compiler.engines.vllm.releases.release import Release
 from compiler.engines.vllm.shaping import longest, most_sequences
 from compiler.engines.vllm.terms import options_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from compiler.checkpoints.architecture import Architecture
 from compiler.engines.vllm.drafter import Drafter
-from compiler.engines.vllm.memory.drafting import draft_weights_row, verification_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.memory.speculation.drafting import draft_weights_row, verification_rows
 from compiler.engines.vllm.releases.overheads import CpuOverheads
 from compiler.ledger import Basis, LedgerRow, RowKind
 from compiler.units import ByteRange

@@ -11,18 +11,18 @@ from compiler.checkpoints.checkpoint import Checkpoint
 from compiler.engines.vllm.drafter import Drafter
 from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.memory.activation import peak_row
-from compiler.engines.vllm.memory.adapter_rows import adapter_rows
 from compiler.engines.vllm.memory.attention.stages import attention_of
 from compiler.engines.vllm.memory.buffers import buffers_row
 from compiler.engines.vllm.memory.context import context_memory
 from compiler.engines.vllm.memory.cpu import cpu_rows
-from compiler.engines.vllm.memory.draft_rows import draft_rows
 from compiler.engines.vllm.memory.encoder_budget import tower_memory
 from compiler.engines.vllm.memory.graphs import graph_memory, graph_overhead
 from compiler.engines.vllm.memory.growth import non_torch_growth
 from compiler.engines.vllm.memory.late import late_row
+from compiler.engines.vllm.memory.lora.rows import adapter_rows
 from compiler.engines.vllm.memory.network import network_rows
 from compiler.engines.vllm.memory.shape import ServerShape
+from compiler.engines.vllm.memory.speculation.rows import draft_rows
 from compiler.engines.vllm.memory.unified import shared_memory_rows
 from compiler.engines.vllm.memory.weights import weights_row
 from compiler.engines.vllm.releases.overheads import GpuOverheads

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.parameters.ranks import Parallelism
-from compiler.engines.vllm.memory.adapters import AdapterSlots
+from compiler.engines.vllm.memory.lora.adapters import AdapterSlots
 
 # (multiprocessors of the largest card, resident threads of each) by compute capability: CUDA C++ Programming Guide,
 # "Compute Capabilities", and the vendor's data sheets.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.engines.common.options import Flag
-from compiler.spec.instead import ADAPTERS, BUDGET, KEPT, REPLICA
+from compiler.spec.reading.instead import ADAPTERS, BUDGET, KEPT, REPLICA
 
 _SENTENCES: Mapping[str, tuple[str, ...]] = {
     BUDGET: (

@@ -8,8 +8,9 @@ from compiler.engines.vllm.options.catalog import load_flags
 from compiler.engines.vllm.options.decided import decided
 from compiler.engines.vllm.options.instead import INSTEAD, instead
 from compiler.engines.vllm.releases import RELEASES
-from compiler.spec.engine_advice import Foreign, Words
-from compiler.spec.foreign_keys import (
+from compiler.spec.models import ServiceSpec
+from compiler.spec.reading.engine_advice import Foreign, Words
+from compiler.spec.reading.foreign_keys import (
     ARGUMENT_WORDS,
     CACHE_WORDS,
     EXPERTS_WORDS,
@@ -19,7 +20,6 @@ from compiler.spec.foreign_keys import (
     plain,
     read_rows,
 )
-from compiler.spec.models import ServiceSpec
 
 KEYS = frozenset(
     {

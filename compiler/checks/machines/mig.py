@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from compiler.catalog.hardware.gpus import GPUS
 from compiler.catalog.hardware.mig import MigProfile
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
 from compiler.spec.nodes.models import GpusSpec
+from compiler.spec.reading.load import SpecFile
 
 _ON_HOST = ("scripts", "systemd")
 

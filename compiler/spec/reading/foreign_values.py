@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from compiler.diagnostics import Edit, Help
-from compiler.spec.engine_advice import OtherWords, Words
+from compiler.spec.reading.engine_advice import OtherWords, Words
 
 Path = tuple[str | int, ...]
 Advice = tuple[tuple[str, ...], tuple[Help, ...]]

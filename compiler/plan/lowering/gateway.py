@@ -9,11 +9,11 @@ from compiler.catalog.images import GATEWAY_IMAGES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import is_loopback
 from compiler.plan.ir import Plan, Service
-from compiler.plan.lower_tls import lower_teams, lower_tls
+from compiler.plan.lowering.tls import lower_teams, lower_tls
 from compiler.plan.operations import Entrance, Gateway, Patches, Rollout, Route, Upstream
-from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec, Spec
 from compiler.spec.operations import GatewaySpec
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.rollouts import candidate_name
 
 # An answer that is not streamed comes all at once: after the queue, the prompt and every token of it.

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from compiler.checks.gateway import free_port, taken_ports
+from compiler.checks.entry.gateway import free_port, taken_ports
+from compiler.checks.entry.tls.acme import EXAMPLE, check_acme, not_certified
 from compiler.checks.paths import ROOTS, default_folder, shared_because
-from compiler.checks.tls.acme import EXAMPLE, check_acme, not_certified
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
 from compiler.spec.operations import GatewaySpec
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.tls import TeamSpec, TlsSpec
 
 _TLS, _TEAMS = ("gateway", "tls"), ("gateway", "teams")

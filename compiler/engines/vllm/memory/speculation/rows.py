@@ -10,15 +10,15 @@ from compiler.engines.vllm.kv_cache.blocks import KvLayout
 from compiler.engines.vllm.memory.activation import peak_row
 from compiler.engines.vllm.memory.attention.stages import attention_of
 from compiler.engines.vllm.memory.buffers import segment_rests
-from compiler.engines.vllm.memory.drafting import (
+from compiler.engines.vllm.memory.graphs import graph_memory
+from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
+from compiler.engines.vllm.memory.shape import ServerShape, hidden_bytes
+from compiler.engines.vllm.memory.speculation.drafting import (
     draft_buffers_row,
     draft_weights_row,
     held_states,
     verification_row,
 )
-from compiler.engines.vllm.memory.graphs import graph_memory
-from compiler.engines.vllm.memory.rotary_bytes import rotary_tables
-from compiler.engines.vllm.memory.shape import ServerShape, hidden_bytes
 from compiler.engines.vllm.releases.overheads import GpuOverheads
 from compiler.ledger import LedgerRow, RowKind
 from compiler.units import ByteRange

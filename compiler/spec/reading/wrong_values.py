@@ -10,11 +10,11 @@ from pydantic_core import ErrorDetails
 from compiler.catalog.hardware.gpus import same_gpus
 from compiler.diagnostics import Diagnostic, Edit, Help, Label
 from compiler.source.document import Document, Path
-from compiler.spec.engine_advice import Advisors, adviser_of
 from compiler.spec.engines import ENGINE_NAMES
-from compiler.spec.foreign_values import Advice, advice, value_advice
 from compiler.spec.forms import form_words, nearest
-from compiler.spec.model_names import model_advice, model_message
+from compiler.spec.reading.engine_advice import Advisors, adviser_of
+from compiler.spec.reading.foreign_values import Advice, advice, value_advice
+from compiler.spec.reading.model_names import model_advice, model_message
 
 _WORDS = {
     "int_type": "must be a whole number",

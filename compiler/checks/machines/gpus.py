@@ -10,9 +10,9 @@ from compiler.catalog.hardware.gpus import GPUS, same_gpus, shares_memory, syste
 from compiler.checks.engines import pinned
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engines
-from compiler.spec.load import SpecFile
 from compiler.spec.nodes.models import GpusSpec, NodeSpec
 from compiler.spec.nodes.parts import kinds_of
+from compiler.spec.reading.load import SpecFile
 from compiler.units import GIB, counted, format_gib
 
 # What the machine says of its card.

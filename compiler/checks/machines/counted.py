@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
 from compiler.spec.nodes.counted import LONGEST, MOST_NODES, clashing_entries, counted_names, is_too_long
+from compiler.spec.reading.load import SpecFile
 from compiler.units import counted
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.spec.alike import alike, whole_nodes
-from compiler.spec.load import SpecFile
 from compiler.spec.nodes.models import NodeSpec
+from compiler.spec.reading.load import SpecFile
 
 Kinds = Mapping[NodeSpec, list[str]]
 

@@ -13,11 +13,11 @@ from pydantic_core import ErrorDetails
 
 from compiler.diagnostics import Diagnostic, Edit, Help, Label, SourceText
 from compiler.source.document import Document, Path, load_document
-from compiler.spec.engine_advice import Advisors, Foreign, adviser_of, release_of
-from compiler.spec.foreign_keys import foreign_key
 from compiler.spec.models import Spec
+from compiler.spec.reading.engine_advice import Advisors, Foreign, adviser_of, release_of
+from compiler.spec.reading.foreign_keys import foreign_key
+from compiler.spec.reading.wrong_values import wrong_value
 from compiler.spec.rollouts import written_path
-from compiler.spec.wrong_values import wrong_value
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from compiler.checkpoints.architecture import Architecture
 from compiler.checkpoints.parameters.linear import SERVED_BYTES
 from compiler.checkpoints.parameters.ranks import padded_rows
 from compiler.engines.vllm.kernels.expert_backends import experts_of
-from compiler.engines.vllm.memory.adapters import (
+from compiler.engines.vllm.memory.lora.adapters import (
     EXPERTS,
     HEAD,
     AdapterSlots,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
+from compiler.spec.reading.load import SpecFile
 
 ANY = "*"
 # What a browser sends as Origin: scheme and host in lower case, a port that is not the scheme's own, and no path.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.checks.entrance import adding_gateway
-from compiler.checks.gateway import free_port
+from compiler.checks.entry.entrance import adding_gateway
+from compiler.checks.entry.gateway import free_port
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.replicas import most_replicas
 
 _CLIENT_KEYS = "/etc/stackc/client-keys"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import Address, address_of, is_loopback, is_wildcard
-from compiler.spec.load import SpecFile
 from compiler.spec.operations import GatewaySpec
+from compiler.spec.reading.load import SpecFile
 
 _API_KEY = "/etc/stackc/api-key"
 _MOST_SHOWN = 3

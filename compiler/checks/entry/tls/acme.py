@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.checks.gateway import taken_ports
+from compiler.checks.entry.gateway import taken_ports
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import is_loopback
-from compiler.spec.load import SpecFile
 from compiler.spec.operations import GatewaySpec
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.tls import TlsSpec
 
 _TLS = ("gateway", "tls")

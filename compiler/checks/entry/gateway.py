@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.checks.entrance import adding_gateway
+from compiler.checks.entry.entrance import adding_gateway
 from compiler.checks.replicas import all_servers
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import address_of, is_loopback
-from compiler.spec.load import SpecFile
 from compiler.spec.models import ServiceSpec
 from compiler.spec.operations import GatewaySpec, RolloutSpec
+from compiler.spec.reading.load import SpecFile
 from compiler.spec.rollouts import candidate_name
 
 # Keys of a service that say where a server runs, and nothing about what it answers.

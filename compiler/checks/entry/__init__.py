@@ -1,0 +1,1 @@
+"""Rules of the way in: gateways, what they allow, and how they divide requests."""

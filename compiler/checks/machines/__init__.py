@@ -1,0 +1,1 @@
+"""Rules of machines: their cards, how many they are, and servers that span them."""

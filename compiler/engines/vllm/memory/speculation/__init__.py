@@ -1,0 +1,1 @@
+"""A second model, or a lookup, that guesses tokens."""

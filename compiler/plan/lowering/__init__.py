@@ -1,0 +1,1 @@
+"""A solution becomes a plan."""
