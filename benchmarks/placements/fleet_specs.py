@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.solver import AWQ, FP8, GPTQ, SHAPES, config_of
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
+from compiler.spec.services import ServiceSpec
 
 PUBLISHER = "example"
 _Shape = tuple[int, int, int, int, int, int]

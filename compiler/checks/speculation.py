@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.load import SpecFile
 from compiler.spec.reading.model_names import is_model, model_advice, model_message
+from compiler.spec.services import ServiceSpec
 from compiler.spec.speculation import SpeculateSpec
 
 

@@ -41,11 +41,11 @@ from compiler.checks.targets import check_targets
 from compiler.checks.unit_names import check_unit_names
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engines
-from compiler.spec.models import ServiceSpec
 from compiler.spec.nodes.parts import machine_of_part
 from compiler.spec.reading.load import SpecFile
 from compiler.spec.reading.model_names import is_model, model_advice, model_message
 from compiler.spec.rollouts import written_edits
+from compiler.spec.services import ServiceSpec
 
 Check = Callable[[SpecFile], Iterator[Diagnostic]]
 

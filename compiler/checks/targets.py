@@ -14,8 +14,9 @@ from compiler.checks.unit_names import QUADLET_NAMES
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.interface.engine import Engines
 from compiler.spec.engines import LLAMA_CPP
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 CONTAINERS = ("compose", "quadlet", "kubernetes")
 # Container engines of one machine, which publish ports on its addresses.

@@ -13,10 +13,11 @@ from compiler.diagnostics import Diagnostic, Severity, SourceText
 from compiler.engines.interface.pinned import PinnedEngine, PinnedEngines
 from compiler.engines.registry import ENGINES
 from compiler.spec.engines import VLLM, EngineName
-from compiler.spec.models import Feature, PolicySpec, ServiceSpec, Task
+from compiler.spec.models import PolicySpec
 from compiler.spec.nodes.models import GpusSpec, NodeSpec
 from compiler.spec.ranges import ConcurrencyRange, ContextRange
 from compiler.spec.reading.load import SpecFile, load_spec
+from compiler.spec.services import Feature, ServiceSpec, Task
 
 SERVICE, NODE = "server", "node"
 _STACK = "fit"

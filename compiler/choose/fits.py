@@ -22,9 +22,9 @@ from compiler.lock.models import Lock, LockedService, ModelFacts, repository_of
 from compiler.lock.names import publisher_of
 from compiler.solve.attempt import FirstFit, Misfit, first_fit, high, machine_of
 from compiler.solve.budget import Server, Solution
-from compiler.spec.models import ServiceSpec
 from compiler.spec.nodes.models import NodeSpec
 from compiler.spec.ranges import LEAST_CONTEXT, ConcurrencyRange, ContextRange
+from compiler.spec.services import ServiceSpec
 from compiler.units import format_gib
 
 

@@ -16,7 +16,7 @@ from compiler.lock.models import Lock, ModelFacts
 from compiler.lock.quantization import quantization_method
 from compiler.prices.rentals import Rental
 from compiler.registry.entry import ModelEntry
-from compiler.spec.models import Task
+from compiler.spec.services import Task
 
 COUNTS = (1, 2, 4, 8)
 """GPUs of one machine that are tried, few first."""

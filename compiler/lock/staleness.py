@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compiler.lock.models import Lock, LockedService
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
+from compiler.spec.services import ServiceSpec
 
 Field = Literal["model", "quantization", "publishers", "adapters", "draft", "missing", "extra"]
 

@@ -12,9 +12,9 @@ from compiler.engines.interface.pinned import PinnedEngine
 from compiler.ledger import RowKind
 from compiler.lock.models import repository_of
 from compiler.solve.budget import Server
-from compiler.spec.models import ServiceSpec
 from compiler.spec.nodes.models import NodeSpec
 from compiler.spec.objectives import ANSWER_TOKENS, PROMPT_TOKENS
+from compiler.spec.services import ServiceSpec
 from compiler.speed.cards import CARDS, Card
 from compiler.speed.estimate import Estimate
 from compiler.speed.load import Load, Pool, Regime, most_at_once

@@ -23,8 +23,9 @@ from compiler.solve.quality import best_first, raised
 from compiler.solve.ranking import Asked, offloading
 from compiler.solve.settle import settled
 from compiler.solve.shortfall import Tried, margin_problem, shortfall_problem
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.nodes.models import GpusSpec, NodeSpec
+from compiler.spec.services import ServiceSpec
 from compiler.units import ByteRange
 
 

@@ -18,7 +18,8 @@ from compiler.engines.interface.terms import Terms
 from compiler.lock.models import Lock, LockedService, ModelFacts
 from compiler.solve.place import Choice
 from compiler.solve.ranking import Asked, rank
-from compiler.spec.models import PolicySpec, ServiceSpec, Spec
+from compiler.spec.models import PolicySpec, Spec
+from compiler.spec.services import ServiceSpec
 
 # Combinations of variants that are tried in order of quality before all services are lowered together.
 MAX_COMBINATIONS = 64

@@ -17,7 +17,7 @@ from compiler.solve.exact import find_place
 from compiler.solve.place import Assignment, Choice, room, stay, staying
 from compiler.solve.search import most_with_room
 from compiler.solve.settle import holding
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 from compiler.units import largest
 
 Key = Literal["context", "concurrency"]

@@ -19,9 +19,10 @@ from compiler.solve.attempt import high, least_terms, machine_of
 from compiler.solve.field import Field, combinations, field_problems, judge_field, smallest, worth_trying
 from compiler.solve.place import Assignment, Choice, Measure, Shortfall, place
 from compiler.spec.alike import alike
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.nodes.models import NodeSpec
 from compiler.spec.nodes.parts import index_in_part, machine_of_part
+from compiler.spec.services import ServiceSpec
 
 # Which services run on each node, by its name.
 Seats = Mapping[str, tuple[str, ...]]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from compiler.engines.interface.demand import Variant
 from compiler.lock.models import repository_of
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.models import PolicySpec
+from compiler.spec.services import ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from compiler.engines.interface.device import Device
 from compiler.engines.interface.pinned import PinnedEngines, engine_of
 from compiler.engines.interface.problem import Cost, Relief, Remedy
 from compiler.solve.place import Shortfall
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.nodes.models import GpusSpec, NodeSpec
 from compiler.spec.nodes.parts import machine_of_part, whole
+from compiler.spec.services import ServiceSpec
 from compiler.units import KIB, format_gib, format_tokens
 
 # How finely contexts and concurrencies are lowered before the solver is asked again.

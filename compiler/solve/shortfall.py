@@ -13,8 +13,9 @@ from compiler.ledger import HOST, RowKind
 from compiler.solve.exact import find_place
 from compiler.solve.place import Choice, Miss, Shortfall
 from compiler.solve.remedies import remedies_for
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.nodes.parts import index_on_machine, machine_of_part
+from compiler.spec.services import ServiceSpec
 from compiler.units import MIB, format_gib
 
 # Variants, divisions and services that one message lists of each.

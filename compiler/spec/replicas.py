@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from compiler.spec.ranges import ConcurrencyRange
 
 if TYPE_CHECKING:
-    from compiler.spec.models import ServiceSpec, Spec
+    from compiler.spec.models import Spec
+    from compiler.spec.services import ServiceSpec
 
 _NUMBERED = re.compile(r"(?P<service>.+)-(?:[2-9]|[1-9][0-9]+)", re.ASCII)
 

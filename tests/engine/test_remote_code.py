@@ -15,7 +15,7 @@ from compiler.engines.vllm.judge.remote_code import code_needed
 from compiler.engines.vllm.releases import RELEASES
 from compiler.engines.vllm.releases.architectures import why_code_is_needed
 from compiler.lock.models import HUB, CodeFacts, ModelFacts, WeightFile
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 from tests.engine.engine_process import (
     CPU_RELEASE,
     PLAIN_RELEASES,

@@ -9,7 +9,8 @@ from compiler.choose.fits import Fit, ask
 from compiler.lock.models import ModelFacts
 from compiler.registry.entry import Kind, ModelEntry
 from compiler.registry.facts import Unplannable, facts_of
-from compiler.spec.models import PolicySpec, Task
+from compiler.spec.models import PolicySpec
+from compiler.spec.services import Task
 
 LARGEST, MOST = "b300", 16
 """A machine as large as they come."""

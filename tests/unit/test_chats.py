@@ -8,7 +8,7 @@ import pytest
 
 from compiler.engines.vllm.answers.chats import formats, renders_chats, tokenizer_mode, why_not_read
 from compiler.lock.models import HUB, ModelFacts, WeightFile
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 from tests.unit.test_solve_judgements import COMMIT, LLAMA_8B
 
 TEKKEN = ("tekken.json",)

@@ -35,7 +35,8 @@ from compiler.engines.vllm.releases import RELEASES
 from compiler.lock.models import HUB, Lock, LockedService, ModelFacts
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Server, Solution
-from compiler.spec.models import PolicySpec, ServiceSpec, Spec
+from compiler.spec.models import PolicySpec, Spec
+from compiler.spec.services import ServiceSpec
 from compiler.units import GIB
 from tests.unit.test_memory_latent import FP8, GLM_52, V3, V4_FLASH, V4_PRO, V32, layout_of, quantization_of
 from tests.unit.test_minimax_m3 import M3

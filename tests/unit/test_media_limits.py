@@ -21,7 +21,7 @@ from compiler.engines.vllm.memory.encoder_budget import encoder_budget, encoder_
 from compiler.engines.vllm.memory.weights import weights_row
 from compiler.ledger import Basis
 from compiler.pipeline import compile_stack
-from compiler.spec.models import MOST_MEDIA, ServiceSpec
+from compiler.spec.services import MOST_MEDIA, ServiceSpec
 from tests.unit.test_media_plan import compiled, service_of
 from tests.unit.test_memory_vision import LLAVA, MISTRAL_3, QWEN2_5_VL, QWEN3_VL_8B, tower_elements
 from tests.unit.test_tower_peaks import shape

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from compiler.diagnostics import Diagnostic
 from compiler.pipeline import Compiled, compile_stack
 from compiler.plan.speed import lengths
-from compiler.spec.models import ServiceSpec
 from compiler.spec.objectives import ObjectivesSpec
+from compiler.spec.services import ServiceSpec
 
 CASE = Path(__file__).parents[1] / "cases" / "errors" / "objectives"
 Compile = Callable[..., tuple[Compiled | None, tuple[Diagnostic, ...]]]

@@ -22,7 +22,7 @@ from compiler.cli.report import exit_code
 from compiler.cli.run import starters
 from compiler.diagnostics import CODES, Diagnostic, Severity
 from compiler.schemas.documents import SCHEMAS
-from compiler.spec.models import Task
+from compiler.spec.services import Task
 from tests.conftest import ROOT
 
 MAY_PASS = {"E0311", "E0317", "E0601"}

@@ -20,8 +20,8 @@ from compiler.plan.lowering.lower import lower_plan
 from compiler.solve.attempt import attempt
 from compiler.solve.budget import Solution
 from compiler.source.document import load_document
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 from tests.unit.code_samples import WITH_CODE
 from tests.unit.test_solve_judgements import COMMIT, LLAMA_8B, RELEASE, stack
 

@@ -16,8 +16,9 @@ from compiler.engines.registry import ENGINES
 from compiler.schemas.documents import schema_of
 from compiler.solve.solve import apply_edits
 from compiler.spec.engines import EngineName
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.reading.load import load_spec
+from compiler.spec.services import ServiceSpec
 
 BOTH = {"vllm": "0.33.0", "llama.cpp": "b10434"}
 LLAMA = {"engine": "llama.cpp", "model": "org/name-GGUF"}

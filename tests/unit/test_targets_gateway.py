@@ -13,7 +13,7 @@ import pytest
 from compiler.engines.vllm.host.client_paths import CLIENT_PATHS
 from compiler.pipeline import compile_stack, render_plan
 from compiler.plan.ir import Argument, Gateway, Plan
-from compiler.spec.models import Task
+from compiler.spec.services import Task
 from compiler.targets.deployment import rollout_fingerprint
 from compiler.targets.gateway import emit_gateway
 from compiler.targets.gateway.litellm import litellm_config

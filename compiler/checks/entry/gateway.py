@@ -8,10 +8,10 @@ from compiler.checks.entry.entrance import adding_gateway
 from compiler.checks.replicas import all_servers
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import address_of, is_loopback
-from compiler.spec.models import ServiceSpec
 from compiler.spec.operations import GatewaySpec, RolloutSpec
 from compiler.spec.reading.load import SpecFile
 from compiler.spec.rollouts import candidate_name
+from compiler.spec.services import ServiceSpec
 
 # Keys of a service that say where a server runs, and nothing about what it answers.
 _PLACES = {

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from compiler.checks.entry.entrance import adding_gateway
 from compiler.checks.entry.gateway import free_port
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.load import SpecFile
 from compiler.spec.replicas import most_replicas
+from compiler.spec.services import ServiceSpec
 
 _CLIENT_KEYS = "/etc/stackc/client-keys"
 

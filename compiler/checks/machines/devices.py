@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.models import ServiceSpec
 from compiler.spec.nodes.counted import entry_of
 from compiler.spec.nodes.models import NodeSpec
 from compiler.spec.nodes.parts import kinds_of, whole
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 
 def check_devices(file: SpecFile) -> Iterator[Diagnostic]:

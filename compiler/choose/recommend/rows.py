@@ -11,7 +11,7 @@ from compiler.choose.recommend.choice import Choice, choice_of, is_fast_enough
 from compiler.choose.recommend.constraints import Option, Removed
 from compiler.choose.recommend.wish import Cards, Wish
 from compiler.prices.user import UserPrices
-from compiler.spec.models import POOLING
+from compiler.spec.services import POOLING
 from compiler.units import format_gib, format_tokens
 
 

@@ -24,7 +24,7 @@ from compiler.registry.entry import Task
 from compiler.registry.read import Registry
 from compiler.solve.attempt import FirstFit, first_fit, machine_of
 from compiler.solve.budget import Solution
-from compiler.spec.models import POOLING
+from compiler.spec.services import POOLING
 from compiler.units import format_gib, format_tokens
 
 _MOST_TRIED = 60

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from compiler.registry.entry import Kind, Modality, Task
-from compiler.spec.models import Feature
-from compiler.spec.models import Task as Serving
+from compiler.spec.services import Feature
+from compiler.spec.services import Task as Serving
 
 Need = Literal["tools", "reasoning", "structured-output", "image", "video", "audio"]
 """What clients need of a server beyond text: features of a spec, and what a model has to read."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from compiler.diagnostics import Diagnostic, Edit, Help
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)

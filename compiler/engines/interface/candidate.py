@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from compiler.engines.interface.problem import Problem
 from compiler.lock.models import LockedService, ModelFacts
 from compiler.lock.quantization import quantization_method
-from compiler.spec.models import AdapterSpec, ServiceSpec
+from compiler.spec.services import AdapterSpec, ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from compiler.engines.interface.calibration import Calibration, StartUps
 from compiler.engines.interface.host import Packages
 from compiler.engines.interface.pinned import PinnedEngine
 from compiler.lock.models import Format, Lock
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.engine_advice import Advisor
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 
 class ReleaseFacts(Protocol):

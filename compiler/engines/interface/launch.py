@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from compiler.engines.interface.demand import Demand
 from compiler.engines.interface.group import Group
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 Figure = int | float | str
 

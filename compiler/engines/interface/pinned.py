@@ -16,8 +16,9 @@ from compiler.engines.interface.parsers import KnownParsers
 from compiler.engines.interface.problem import Relief
 from compiler.engines.interface.terms import Terms
 from compiler.lock.models import Lock
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.models import PolicySpec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 from compiler.speed.measured import MeasuredSpeed
 from compiler.speed.shape import Replica
 

@@ -20,9 +20,9 @@ from compiler.engines.llama_cpp.releases import SERVED, release_named
 from compiler.engines.llama_cpp.words import KEYS, WORDS, key_hint
 from compiler.lock.models import Format, Lock
 from compiler.spec.engines import LLAMA_CPP
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.engine_advice import Foreign, Words
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 SAFE_BUILD = 8146
 _UNSAFE = (

@@ -28,7 +28,8 @@ from compiler.engines.llama_cpp.terms import asked_media, least_terms
 from compiler.engines.llama_cpp.variant import Variant
 from compiler.lock.gguf import GgufFacts, to_model, to_projector
 from compiler.lock.models import ModelFacts
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.models import PolicySpec
+from compiler.spec.services import ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from compiler.engines.llama_cpp.settings import CELLS
 from compiler.engines.llama_cpp.terms import IMAGE_TOKENS
 from compiler.engines.llama_cpp.variant import own_variant
 from compiler.ledger import RowKind
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 from compiler.units import GB, GIB, MIB, format_gib
 
 # Bounded generously, as every deadline: one that is too short kills a server that would have started.

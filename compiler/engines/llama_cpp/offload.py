@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from compiler.engines.interface.device import Machine
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 from compiler.units import counted
 
 MOST_GPUS = 16

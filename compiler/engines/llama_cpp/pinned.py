@@ -24,8 +24,9 @@ from compiler.engines.llama_cpp.reliefs import reliefs
 from compiler.engines.llama_cpp.speed import replica_of
 from compiler.engines.llama_cpp.terms import least_terms
 from compiler.lock.models import Lock
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.models import PolicySpec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 from compiler.speed.measured import MeasuredSpeed
 from compiler.speed.shape import Replica
 

@@ -12,7 +12,7 @@ from compiler.engines.llama_cpp.demand import Demand
 from compiler.engines.llama_cpp.options.values import LEAST_IMAGE
 from compiler.engines.llama_cpp.terms import DEFAULT_CACHE, IMAGE_TOKENS, option_name
 from compiler.engines.llama_cpp.variant import own_variant
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 _LESS_PRECISE = ("q8_0", "q4_0")
 """Types of which kernels read keys and values, most precise first."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from compiler.engines.interface.terms import Terms
 from compiler.engines.llama_cpp.settings import CELLS
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 IMAGE_TOKENS = "--image-max-tokens"
 DEFAULT_CACHE = "f16"

@@ -27,9 +27,9 @@ from compiler.engines.vllm.releases import RELEASES
 from compiler.engines.vllm.releases.release import Release
 from compiler.lock.models import Format, Lock
 from compiler.spec.engines import VLLM
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.engine_advice import Foreign, Words
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ from compiler.engines.vllm.releases.release import Release
 from compiler.ledger import RowKind
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import AWQ_FILE, GPTQ_FILE, checkpoint_format, whole_config
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 from compiler.units import GIB, MIB
 
 # A server is ready when its weights are read and its graphs are captured. Both are bounded generously: a deadline that

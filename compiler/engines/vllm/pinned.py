@@ -28,8 +28,9 @@ from compiler.engines.vllm.remarks import remarks
 from compiler.engines.vllm.speed import replica_of
 from compiler.engines.vllm.terms import SEAT_STEPS, least_terms
 from compiler.lock.models import Lock
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.models import PolicySpec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 from compiler.speed.measured import MeasuredSpeed
 from compiler.speed.shape import Replica
 

@@ -11,7 +11,7 @@ from compiler.engines.interface.problem import Cost, Relief, Remedy
 from compiler.engines.vllm.demand import Demand
 from compiler.engines.vllm.judge.variant import own_variant
 from compiler.engines.vllm.terms import SEAT_STEPS
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 # Fewer sequences than that save next to nothing.
 _FEWEST = SEAT_STEPS[-1]

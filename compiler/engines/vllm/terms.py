@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.engines.interface.terms import Terms
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 # Sequences at once where the spec does not say: the most that fits. Even more would cost gigabytes of sampler state
 # that a KV cache uses better.

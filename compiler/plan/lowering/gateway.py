@@ -11,10 +11,11 @@ from compiler.hosts import is_loopback
 from compiler.plan.ir import Plan, Service
 from compiler.plan.lowering.tls import lower_teams, lower_tls
 from compiler.plan.operations import Entrance, Gateway, Patches, Rollout, Route, Upstream
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.operations import GatewaySpec
 from compiler.spec.reading.load import SpecFile
 from compiler.spec.rollouts import candidate_name
+from compiler.spec.services import ServiceSpec
 
 # An answer that is not streamed comes all at once: after the queue, the prompt and every token of it.
 _READ_SECONDS = 600

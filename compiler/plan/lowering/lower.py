@@ -43,10 +43,11 @@ from compiler.plan.lowering.operations import lower_monitoring, lower_patches, l
 from compiler.plan.speed import estimator, service_speed
 from compiler.solve.attempt import gpu_device, machine_of
 from compiler.solve.budget import Server, Solution, is_on_devices, start_order, unused
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.nodes.models import GpusSpec, NodeSpec
 from compiler.spec.nodes.parts import index_on_machine, machine_of_part, whole
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 # Targets whose servers run from the machine's own packages.
 _ON_HOST = frozenset(("scripts", "systemd", "slurm"))

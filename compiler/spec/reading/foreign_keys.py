@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping
 
 from compiler.spec.engines import EngineSpec
-from compiler.spec.models import ServiceSpec, Spec
+from compiler.spec.models import Spec
 from compiler.spec.nodes.models import GpusSpec, NodeSpec
 from compiler.spec.reading.engine_advice import Advisor, Foreign
 from compiler.spec.reading.instead import BUDGET, DRAFTS, KEPT
+from compiler.spec.services import ServiceSpec
 
 _FILES = "units and container files are written from the plan: `patches` changes what they say"
 _PLACE = "a server's GPUs are indices on its node, such as `gpus: [0]`, or left to the solver; cards stand in `nodes`"

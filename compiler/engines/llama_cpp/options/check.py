@@ -13,8 +13,8 @@ from compiler.engines.llama_cpp.releases import SERVED
 from compiler.engines.llama_cpp.terms import IMAGE_TOKENS, asked_media
 from compiler.engines.llama_cpp.words import WORDS
 from compiler.spec.engines import LLAMA_CPP
-from compiler.spec.models import Feature
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import Feature
 
 
 def check_engine_args(file: SpecFile, service: str) -> Iterator[Diagnostic]:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from compiler.engines.vllm.releases.tokenizers import load_tokenizers
 from compiler.lock.models import ModelFacts
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 TOKENIZER_MODE = "--tokenizer-mode"
 AUTO, MISTRAL, HUGGING_FACE = "auto", "mistral", "hf"

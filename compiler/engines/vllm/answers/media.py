@@ -10,8 +10,8 @@ from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.engines.vllm.releases.architectures import load_registry
 from compiler.lock.models import Lock, ModelFacts
 from compiler.spec.engines import VLLM
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 
 def takes_media(facts: ModelFacts, version: str) -> bool:

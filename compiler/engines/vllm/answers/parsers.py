@@ -13,8 +13,8 @@ from compiler.engines.vllm.answers.parser_table import GENERIC, Family, Role, fa
 from compiler.engines.vllm.options.catalog import load_flags
 from compiler.lock.models import Lock, ModelFacts
 from compiler.spec.engines import VLLM
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec
 
 _PLUGINS = {Role.TOOLS: "--tool-parser-plugin", Role.REASONING: "--reasoning-parser-plugin"}
 WANTS_TOOLS = "--enable-auto-tool-choice"

@@ -16,8 +16,8 @@ from compiler.checkpoints.read import architecture_name
 from compiler.diagnostics import Diagnostic, Help
 from compiler.engines.vllm.answers.rerankers import METHODS, known_tokens
 from compiler.lock.models import Lock, ModelFacts
-from compiler.spec.models import ServiceSpec, Task
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import ServiceSpec, Task
 
 GIVES: Mapping[Task, str] = {
     "embed": "embeddings",

@@ -41,7 +41,7 @@ from compiler.engines.vllm.releases.quantization import BFLOAT16_CAPABILITY
 from compiler.engines.vllm.releases.release import Release
 from compiler.lock.models import ModelFacts
 from compiler.lock.quantization import checkpoint_format, whole_config
-from compiler.spec.models import ServiceSpec, Task
+from compiler.spec.services import ServiceSpec, Task
 
 _T = TypeVar("_T")
 

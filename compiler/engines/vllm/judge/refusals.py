@@ -18,7 +18,8 @@ from compiler.engines.vllm.releases.architectures import why_not_served_architec
 from compiler.engines.vllm.releases.quantization import PLUGINS
 from compiler.engines.vllm.releases.release import Release
 from compiler.lock.models import repository_of
-from compiler.spec.models import PolicySpec, Task
+from compiler.spec.models import PolicySpec
+from compiler.spec.services import Task
 
 _SHOWN_TENSORS = 5
 

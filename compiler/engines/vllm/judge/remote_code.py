@@ -15,7 +15,7 @@ from compiler.engines.vllm.releases.architectures import why_code_is_needed
 from compiler.engines.vllm.releases.release import Release
 from compiler.engines.vllm.releases.tokenizers import Tokenizers, load_tokenizers
 from compiler.lock.models import CodeFacts, ModelFacts
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 _TOKENIZER, _PROCESSOR = "AutoTokenizer", "AutoProcessor"
 # The parts of a processor, which it makes by the same rule.

@@ -25,7 +25,8 @@ from compiler.engines.vllm.kv_cache.groups import PagesError
 from compiler.engines.vllm.releases.architectures import load_registry
 from compiler.engines.vllm.releases.quantization import BFLOAT16_CAPABILITY, Capability
 from compiler.engines.vllm.releases.release import Release
-from compiler.spec.models import PolicySpec, ServiceSpec
+from compiler.spec.models import PolicySpec
+from compiler.spec.services import ServiceSpec
 
 # GPUs that one service is spread over unless the spec says: more are not found in one machine.
 MOST_GPUS = 16

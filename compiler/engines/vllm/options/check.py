@@ -20,8 +20,8 @@ from compiler.engines.vllm.options.words import WORDS
 from compiler.engines.vllm.releases import RELEASES
 from compiler.spec.engines import VLLM
 from compiler.spec.media_hosts import not_a_host
-from compiler.spec.models import MOST_MEDIA, Media
 from compiler.spec.reading.load import SpecFile
+from compiler.spec.services import MOST_MEDIA, Media
 from compiler.units import format_gib
 
 

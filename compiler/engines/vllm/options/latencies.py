@@ -8,7 +8,7 @@ from typing import Any
 
 from compiler.engines.interface.engine import LatencyHistogram
 from compiler.engines.vllm.host.metrics import load_metrics
-from compiler.spec.models import ServiceSpec
+from compiler.spec.services import ServiceSpec
 
 # By the key of `monitoring`: the histogram that measures it, and vLLM's name for the family of its bounds.
 _HISTOGRAMS = {

@@ -8,7 +8,6 @@ from compiler.engines.vllm.options.catalog import load_flags
 from compiler.engines.vllm.options.decided import decided
 from compiler.engines.vllm.options.instead import INSTEAD, instead
 from compiler.engines.vllm.releases import RELEASES
-from compiler.spec.models import ServiceSpec
 from compiler.spec.reading.engine_advice import Foreign, Words
 from compiler.spec.reading.foreign_keys import (
     ARGUMENT_WORDS,
@@ -20,6 +19,7 @@ from compiler.spec.reading.foreign_keys import (
     plain,
     read_rows,
 )
+from compiler.spec.services import ServiceSpec
 
 KEYS = frozenset(
     {
