@@ -24,7 +24,8 @@ _VALUES: Mapping[str, OtherWords] = {
         (r"bash|sh|shell|scripts?|baremetal|native", ("scripts",), ""),
         (r"k8s|kubernetes|kustomize|openshift", ("kubernetes",), ""),
         (r"helm|kserve", ("kubernetes",), "what is written for clusters are plain documents with a kustomization"),
-        (r"nomad|swarm|slurm", (), "no target writes for it"),
+        (r"slurm.*|sbatch|hpc", ("slurm",), ""),
+        (r"nomad|swarm", (), "no target writes for it"),
     ),
     "engine": ((r"(o?llama|gguf).*", ("llama.cpp",), ""), (r"vllm.*", ("vllm",), "")),
     "task": (
@@ -39,6 +40,12 @@ _VALUES: Mapping[str, OtherWords] = {
         (r"tool.*|function.*", ("tools",), ""),
         (r"json.*|structured.*|guided.*|grammar", ("structured-output",), ""),
         (r"reason.*|think.*", ("reasoning",), ""),
+    ),
+    "method": (
+        (r"draft.*|assist.*|.*speculative.*", ("draft",), ""),
+        (r"ngram.*|promptlookup.*|lookup", ("ngram",), ""),
+        (r".*mtp|nextn|eagle2?|suffix|dflash|dspark", ("ngram",), "what it takes of a GPU is not counted; a lookup is"),
+        (r"medusa|mlpspeculator", ("ngram",), "vLLM has it no more"),
     ),
     "media": ((r"no|off|false|0|text(only)?", ("none",), ""),),
 }  # fmt: skip
