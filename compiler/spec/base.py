@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from compiler.spec.forms import form
+from compiler.spec.forms import coined, form
 from compiler.spec.ranges import unit_error
 from compiler.units import SIZE_PATTERN, UnitError, parse_bytes
 
@@ -36,11 +36,11 @@ _SizeText = Annotated[str, StringConstraints(pattern=SIZE_PATTERN)]
 Bytes = Annotated[int, Field(ge=0, le=2**50), BeforeValidator(_as_bytes, json_schema_input_type=_SizeText)]
 # Names end up in file names, unit names, compose services and shell words.
 Name = Annotated[
-    str, form(r"^[a-z][a-z0-9-]{0,40}$", "lower-case letters, digits and `-`, a letter first, at most 41 of them")
+    str, coined(r"^[a-z][a-z0-9-]{0,40}$", "lower-case letters, digits and `-`, a letter first, at most 41 of them")
 ]
 ServedName = Annotated[
     str,
-    form(
+    coined(
         r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$", "letters, digits and any of `._/:-`, no sign first, at most 96 of them"
     ),
 ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pydantic import StringConstraints
 
 _WORDS: dict[str, str] = {}
+_COINED: set[str] = set()
 
 
 def form(pattern: str, words: str) -> StringConstraints:
@@ -16,14 +17,24 @@ def form(pattern: str, words: str) -> StringConstraints:
     return StringConstraints(pattern=pattern)
 
 
+def coined(pattern: str, words: str) -> StringConstraints:
+    """The same of a name that whoever writes the spec chooses, so that another one may stand for it."""
+    _COINED.add(pattern)
+    return form(pattern, words)
+
+
 def form_words(pattern: str) -> str:
     """What a text must be, or the pattern itself where nobody has put it into words."""
     return f"must be {_WORDS[pattern]}" if pattern in _WORDS else f"must match {pattern}"
 
 
 def nearest(text: str, pattern: str) -> str | None:
-    """What was probably meant: other case, `-` for what is not allowed, nothing at the ends. None if that is not it."""
-    return next((each for each in _readings(text) if re.search(pattern, each)), None)
+    """A name as near as may be: other case, `-` for what is not allowed, nothing at the ends.
+
+    None where there is none, and for what others have named: an address, an image or a card is not to be guessed.
+    """
+    readings = _readings(text) if pattern in _COINED else ()
+    return next((each for each in readings if re.search(pattern, each)), None)
 
 
 def _readings(text: str) -> Iterator[str]:

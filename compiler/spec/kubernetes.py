@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from compiler.spec.base import Bytes, Name, SpecModel
-from compiler.spec.forms import form
+from compiler.spec.forms import coined, form
 
 # As Kubernetes checks them (k8s.io/apimachinery/pkg/util/validation).
 LabelName = Annotated[
     str,
-    form(
+    coined(
         r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
         "lower-case letters, digits and `-`, no sign at the ends, at most 63 of them",
     ),

@@ -41,9 +41,22 @@ class _Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
+    min: int | None = None
+    max: int | None = None
+
+    @property
+    def least(self) -> int:
+        """What must fit, whatever else does."""
+        return self.min if self.min is not None else 1
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the solver decides."""
+        return self.min is None or self.min != self.max
+
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
-        least, most = getattr(self, "min", None), getattr(self, "max", None)
+        least, most = self.min, self.max
         if least is not None and most is not None and least > most:
             raise PydanticCustomError("range", "has a `min` of {least} above its `max` of {most}", {
                 "least": least, "most": most,
@@ -67,11 +80,6 @@ class ContextRange(_Range):
         """What must fit, whatever else does."""
         return self.min if self.min is not None else min(LEAST_CONTEXT, self.max or LEAST_CONTEXT)
 
-    @property
-    def is_solved(self) -> bool:
-        """Whether the solver decides."""
-        return self.min is None or self.min != self.max
-
 
 class ConcurrencyRange(_Range):
     """Requests of full context at once.
@@ -84,16 +92,6 @@ class ConcurrencyRange(_Range):
     min: Count | None = None
     max: Count | None = None
 
-    @property
-    def least(self) -> int:
-        """What must fit, whatever else does."""
-        return self.min if self.min is not None else 1
-
-    @property
-    def is_solved(self) -> bool:
-        """Whether the solver decides."""
-        return self.min is None or self.min != self.max
-
 
 class ReplicasRange(_Range):
     """Servers of one service.
@@ -105,16 +103,6 @@ class ReplicasRange(_Range):
 
     min: ReplicaCount | None = None
     max: ReplicaCount | None = None
-
-    @property
-    def least(self) -> int:
-        """How many must fit, whatever else does."""
-        return self.min if self.min is not None else 1
-
-    @property
-    def is_solved(self) -> bool:
-        """Whether the solver decides."""
-        return self.min is None or self.min != self.max
 
 
 def _as_range(value: object) -> object:

@@ -20,7 +20,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from compiler.ledger import ByteRange
 from compiler.plan.ir import ModelFile, Plan
 from tests.conftest import missing
 from tests.unit.gguf_samples import BUILD, PARTS, alone_on_cpu, beside_vllm
@@ -259,21 +258,6 @@ def test_memory_is_wanted_at_its_high_end(tmp_path: Path) -> None:
         write_executable(tmp_path / "fake" / "nvidia-smi", script)
         done = machine.run("preflight", "general", "--only", "memory")
         assert done.returncode == code, done.stdout
-
-
-def test_main_memory_beside_gpus_is_what_its_servers_come_to(tmp_path: Path) -> None:
-    """A machine shows less than was built in, which its servers need not miss. What is not there no waiting brings."""
-    plan = beside_vllm()
-    (card,) = plan.devices
-    (server,) = [each for each in card.servers if each.service == "general"]
-    for size, code in ((1000, 0), (2**45, 12)):
-        row = replace(server.rows[0], bytes=ByteRange.exact(size))
-        memory = replace(card, total=2**50, reserve=0, servers=(replace(server, rows=(row,)),))
-        machine = Machine(tmp_path / str(code), replace(plan, host=memory))
-        begin = time.monotonic()
-        done = machine.run("preflight", "general", "--only", "main-memory", "--wait", "50")
-        assert done.returncode == code, done.stdout
-        assert time.monotonic() - begin < 25
 
 
 def test_a_folder_of_the_machine_sets_no_options(tmp_path: Path) -> None:

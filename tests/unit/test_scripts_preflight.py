@@ -19,12 +19,10 @@ from compiler.units import GIB
 from tests.unit.plan_samples import (
     UUIDS,
     one_beside_other_cards,
-    one_on_cpu,
     one_on_two_gpus,
     two_on_one_gpu,
     with_service,
     write_executable,
-    write_model,
 )
 from tests.unit.script_machine import CARD, H100S, Machine
 
@@ -314,22 +312,6 @@ def test_a_skip_is_no_pass(machine: Machine) -> None:
 @pytest.mark.parametrize("arguments", [["nobody"], ["gateway"], ["--skip", "x"], ["--wait", "nan"]])
 def test_wrong_usage_is_refused(machine: Machine, arguments: list[str]) -> None:
     assert machine.preflight(*arguments).returncode == 2
-
-
-def test_a_cpu_node_is_asked_for_main_memory_and_no_driver(tmp_path: Path) -> None:
-    plan = one_on_cpu()
-    folder = str(write_model(tmp_path / "model"))
-    figures = {**plan.service("tiny").figures, "gpu_memory_utilization": 0.0}
-    plan = with_service(plan, "tiny", model=replace(plan.service("tiny").model, folder=folder), figures=figures)
-    ledger = plan.devices[0].servers[0]
-    small = replace(plan.devices[0], total=GIB, servers=(replace(ledger, rows=ledger.rows[:1]),))
-    made = Machine(tmp_path, replace(plan, devices=(small,), node=replace(plan.node, memory=GIB)))
-    done = made.preflight()
-    assert done.returncode == 0, done.stdout
-    assert "driver" not in done.stdout
-    huge = replace(plan.devices[0], total=2**50, servers=(replace(ledger, rows=ledger.rows[:1]),))
-    made.install(replace(made.plan, devices=(huge,), node=replace(plan.node, memory=2**50)))
-    assert made.preflight().returncode == 12
 
 
 def test_downloads_of_all_models_together_must_fit(machine: Machine) -> None:

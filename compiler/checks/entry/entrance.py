@@ -82,7 +82,7 @@ def _not_a_place(host: str) -> str | None:
         return "each machine's own, where no other one reaches it"
     if address.is_unspecified or address.is_multicast or address == ipaddress.ip_address("255.255.255.255"):
         return "no address of one machine"
-    if address.version == 6 and address.is_link_local:  # noqa: PLR2004
+    if isinstance(address, ipaddress.IPv6Address) and address.is_link_local:
         return "good for one cable alone, which the address does not name"
     return None
 
@@ -166,12 +166,16 @@ def _check_key(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
         yield Diagnostic("E0230", message, file.at("gateway", "node"), notes, helps)
 
 
+def listening_everywhere() -> Help:
+    """The gateway at every address of its machine."""
+    return Help("write `host: 0.0.0.0`", (Edit(("gateway", "host"), "0.0.0.0"),))  # noqa: S104 (what a spec may say)
+
+
 def _check_own_host(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
     """Both gateways have one configuration."""
     if len(set(gateway.node)) > 1 and not is_loopback(gateway.host) and not is_wildcard(gateway.host):
         message = f"`host: {gateway.host}` is of one machine, and the gateway runs on two"
-        helps = (Help("write `host: 0.0.0.0`", (Edit(("gateway", "host"), "0.0.0.0"),)),)  # noqa: S104
-        yield Diagnostic("E0230", message, file.at("gateway", "host"), helps=helps)
+        yield Diagnostic("E0230", message, file.at("gateway", "host"), helps=(listening_everywhere(),))
 
 
 def _check_service_hosts(file: SpecFile) -> Iterator[Diagnostic]:

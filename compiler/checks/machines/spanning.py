@@ -113,7 +113,7 @@ def _check_division(file: SpecFile, name: str) -> Iterator[Diagnostic]:
     if (
         tensor is not None
         and not service.split_over_network
-        and _crosses(tensor, len(given) > 1, ranks, machines, count)
+        and _crosses(tensor, ranks, machines, count, is_whole=len(given) > 1)
     ):
         yield _over_network(file, name, tensor, count)
     elif len(given) > 1 and ranks % machines:
@@ -126,7 +126,7 @@ def _check_division(file: SpecFile, name: str) -> Iterator[Diagnostic]:
         yield _slow(file, name)
 
 
-def _crosses(tensor: int, is_whole: bool, ranks: int, machines: int, count: int) -> bool:  # noqa: FBT001
+def _crosses(tensor: int, ranks: int, machines: int, count: int, *, is_whole: bool) -> bool:
     """Whether parts of a layer would be on several machines: ranks are numbered stage by stage."""
     if tensor > count:
         return True

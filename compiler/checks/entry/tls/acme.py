@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compiler.checks.entry.entrance import listening_everywhere
 from compiler.checks.entry.gateway import taken_ports
 from compiler.diagnostics import Diagnostic, Edit, Help
 from compiler.hosts import is_loopback
@@ -69,9 +70,8 @@ def not_certified(domain: str) -> str | None:
 def _check_reached(file: SpecFile, gateway: GatewaySpec) -> Iterator[Diagnostic]:
     if is_loopback(gateway.host):
         message = f"with `acme` the authority asks from outside, and the gateway listens at {gateway.host} alone"
-        helps = (Help("write `host: 0.0.0.0`", (Edit(("gateway", "host"), "0.0.0.0"),)),)  # noqa: S104 (for a spec)
         where = ("host",) if "host" in gateway.model_fields_set else ("tls", "acme")
-        yield Diagnostic("E0270", message, file.at("gateway", *where), helps=helps)
+        yield Diagnostic("E0270", message, file.at("gateway", *where), helps=(listening_everywhere(),))
 
 
 def _check_port(file: SpecFile, gateway: GatewaySpec, tls: TlsSpec) -> Iterator[Diagnostic]:
